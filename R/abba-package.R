@@ -1,0 +1,25 @@
+#' @section Options:
+#' | Option | Meaning | Unset |
+#' |---|---|---|
+#' | `abba.default.container` | The container image that programs run in. | none: give `container` |
+#' | `abba.k8s.namespace` | The Kubernetes namespace of your jobs. | that of kubectl's current context; in a pod that of its service account; else `default` |
+#' | `abba.home.nfs.ip.address` | The server that holds the home folders. | none |
+#' | `abba.k8s.request.timeout` | Seconds that a request to the cluster may take. | 30 |
+#' | `abba.kubectl` | The kubectl program: a path, or a name on the `PATH`. | `kubectl` |
+#'
+#' @section Conditions:
+#' Every error has the class `abba_error`. Wrong arguments have the class
+#' `abba_error_input`, and nothing has been sent to the cluster then. All that
+#' concerns the cluster has the class `abba_error_kubectl` and one of
+#' `abba_error_not_found`, `abba_error_forbidden`, `abba_error_unauthorized`,
+#' `abba_error_invalid`, `abba_error_unavailable`, `abba_error_timeout`,
+#' `abba_error_kubectl_missing`, `abba_error_not_configured`, where one of them
+#' fits. Such a condition has the fields `request` (the request to the cluster),
+#' `exit_status` (kubectl's), `stderr` (kubectl's own words) and `job_id` (the
+#' jobs that it is about); each is `NULL` or empty where there is none.
+#'
+#' Every warning has the class `abba_warning`;
+#' `abba_warning_log_incomplete` says that the beginning of a log is missing.
+#' @useDynLib abba, .registration = TRUE
+#' @keywords internal
+"_PACKAGE"

@@ -1,0 +1,73 @@
+# From the records that the Rust core returns to classed R conditions.
+
+# Gives back the value of a core function's answer, or raises what it says.
+#
+# answer: list(value, warnings, error), as made by `answer_to_r()` in
+#   src/rust/src/values.rs.
+# call: the environment of the verb that the user called.
+core_value <- function(answer, call = rlang::caller_env()) {
+  if (!is.null(answer$error)) {
+    abort_record(answer$error, call)
+  }
+  for (record in answer$warnings) {
+    rlang::warn(
+      c(record$message, i = record$advice),
+      class = c(paste0("abba_warning_", record$class), "abba_warning"),
+      job_id = record$job_id
+    )
+  }
+  answer$value
+}
+
+abort_record <- function(record, call) {
+  if (identical(record$class, "interrupted")) {
+    return(raise_interrupt(record))
+  }
+  rlang::abort(
+    c(
+      record$message,
+      x = record$consequence,
+      i = record$advice,
+      i = record$details,
+      i = kubectl_words(record$stderr)
+    ),
+    class = error_classes(record$class),
+    call = call,
+    # The texts are final: kubectl's words may hold braces or percent signs.
+    use_cli_format = FALSE,
+    request = record$request,
+    exit_status = record$exit_status,
+    stderr = record$stderr,
+    job_id = record$job_id
+  )
+}
+
+# Ctrl-C has been taken by the core; R is told to go on with it. What it means
+# for a job is said before, because an interrupt has no message.
+raise_interrupt <- function(record) {
+  if (!is.null(record$consequence)) {
+    rlang::inform(record$consequence, job_id = record$job_id)
+  }
+  rlang::interrupt()
+}
+
+# The classes of an error, most specific first, without those that R adds.
+error_classes <- function(class) {
+  of_kubectl <- !class %in% c("input", "internal")
+  unique(c(
+    paste0("abba_error_", class),
+    if (of_kubectl) "abba_error_kubectl",
+    "abba_error"
+  ))
+}
+
+kubectl_words <- function(stderr) {
+  if (is.null(stderr)) {
+    return(NULL)
+  }
+  longest <- 2000L
+  if (nchar(stderr) > longest) {
+    stderr <- paste0(substr(stderr, 1L, longest), " ...")
+  }
+  paste("kubectl said:", stderr)
+}

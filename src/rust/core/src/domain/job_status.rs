@@ -1,0 +1,265 @@
+//! What state a job is in, from its pod or, without one, from the Job.
+
+use crate::domain::labels;
+use crate::kubernetes::objects::{Job, Pod};
+
+/// The state of a job. The words and their meaning are those of a pod's phase:
+/// <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-phase>
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Accepted, not started.
+    Pending,
+    /// Started, not ended.
+    Running,
+    /// Ended with exit code 0.
+    Succeeded,
+    /// Ended otherwise.
+    Failed,
+    /// The node does not answer.
+    Unknown,
+}
+
+impl Status {
+    /// The word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Running => "Running",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+            Self::Unknown => "Unknown",
+        }
+    }
+
+    /// The description, word for word as users' programs may compare it.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Pending => "The Pod has been accepted by the Kubernetes cluster, but one or more of the containers has not been set up and made ready to run. This includes time a Pod spends waiting to be scheduled as well as the time spent downloading container images over the network.",
+            Self::Running => "The Pod has been bound to a node, and all of the containers have been created. At least one container is still running, or is in the process of starting or restarting.",
+            Self::Succeeded => "All containers in the Pod have terminated in success, and will not be restarted.",
+            Self::Failed => "All containers in the Pod have terminated, and at least one container has terminated in failure. That is, the container either exited with non-zero status or was terminated by the system.",
+            Self::Unknown => "For some reason the state of the Pod could not be obtained. This phase typically occurs due to an error in communicating with the node where the Pod should be running.",
+        }
+    }
+
+    /// Whether a wait is over.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Pending | Self::Running)
+    }
+}
+
+/// One job's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobStatus {
+    /// The pod's name; without a pod the job's own id.
+    pub id: String,
+    /// The program's path as it was given; `None` where the object does not say.
+    pub path: Option<String>,
+    /// The state.
+    pub status: Status,
+}
+
+/// The state of a job that has a pod.
+pub fn of_pod(pod: &Pod) -> JobStatus {
+    JobStatus {
+        id: pod.metadata.name.clone(),
+        path: pod.metadata.annotations.get(labels::PROGRAM_PATH).cloned(),
+        status: pod_status(pod),
+    }
+}
+
+/// The state of a job that has no pod: not yet, or no longer.
+pub fn of_job(job: &Job) -> JobStatus {
+    let status = if job.holds("Failed").or(job.holds("FailureTarget")).is_some() {
+        Status::Failed
+    } else if job.holds("Complete").or(job.holds("SuccessCriteriaMet")).is_some() {
+        Status::Succeeded
+    } else {
+        Status::Pending
+    };
+    JobStatus {
+        id: job.metadata.name.clone(),
+        path: job.metadata.annotations.get(labels::PROGRAM_PATH).cloned(),
+        status,
+    }
+}
+
+fn pod_status(pod: &Pod) -> Status {
+    // The phase says Failed for what the container cannot know: a time limit, an eviction.
+    match pod.status.phase.as_str() {
+        "Failed" => return Status::Failed,
+        "Succeeded" => return Status::Succeeded,
+        _ => {}
+    }
+    // The one container never restarts, so its end is the pod's; it is seen about a second before the phase says so.
+    if let Some(terminated) = pod.terminated() {
+        return if terminated.exit_code == 0 {
+            Status::Succeeded
+        } else {
+            Status::Failed
+        };
+    }
+    if node_is_lost(pod) {
+        return Status::Unknown;
+    }
+    let running = pod
+        .program_container()
+        .is_some_and(|container| container.state.running.is_some());
+    if running || pod.status.phase == "Running" {
+        Status::Running
+    } else {
+        Status::Pending
+    }
+}
+
+/// Whether the pod's node has stopped answering. The phase stays "Running" then; what changes is the condition Ready,
+/// to False, while ContainersReady, which only the node itself sets, stays True. (Seen with Kubernetes 1.34.)
+pub fn node_is_lost(pod: &Pod) -> bool {
+    let has = |condition: &str, status: &str| pod.condition(condition).is_some_and(|c| c.status == status);
+    pod.status.phase == "Unknown"
+        || pod.status.reason == "NodeLost"
+        || (has("Ready", "False") && has("ContainersReady", "True"))
+}
+
+/// Groups jobs by their state: the states in the order in which they first occur, the jobs of each as they came.
+pub fn by_status(jobs: Vec<JobStatus>) -> Vec<(Status, Vec<JobStatus>)> {
+    let mut groups: Vec<(Status, Vec<JobStatus>)> = Vec::new();
+    for job in jobs {
+        match groups.iter_mut().find(|(status, _)| *status == job.status) {
+            Some((_, group)) => group.push(job),
+            None => groups.push((job.status, vec![job])),
+        }
+    }
+    groups
+}
+
+/// The pod that speaks for its job: the newest.
+pub fn newest<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Option<&'a Pod> {
+    pods.into_iter().max_by(|a, b| {
+        let key = |pod: &'a Pod| (&pod.metadata.creation_timestamp, &pod.metadata.name);
+        key(a).cmp(&key(b))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{json, Value};
+
+    fn pod(status: Value) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "a-1-xyz", "annotations": {"abba/program-path": "/a.R"}},
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn with_container(phase: &str, state: Value) -> Pod {
+        pod(json!({"phase": phase, "containerStatuses": [{"name": "program", "state": state}]}))
+    }
+
+    #[test]
+    fn the_container_is_ahead_of_the_phase() {
+        for (phase, state, expected) in [
+            ("Running", json!({"terminated": {"exitCode": 0}}), Status::Succeeded),
+            ("Running", json!({"terminated": {"exitCode": 3}}), Status::Failed),
+            ("Pending", json!({"running": {}}), Status::Running),
+            (
+                "Pending",
+                json!({"waiting": {"reason": "ContainerCreating"}}),
+                Status::Pending,
+            ),
+            ("Failed", json!({"terminated": {"exitCode": 0}}), Status::Failed),
+            ("Succeeded", json!({"terminated": {"exitCode": 0}}), Status::Succeeded),
+            ("Running", json!({"running": {}}), Status::Running),
+        ] {
+            assert_eq!(
+                of_pod(&with_container(phase, state.clone())).status,
+                expected,
+                "{phase} {state}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pod_without_container_states_has_its_phase() {
+        for (phase, expected) in [
+            ("Pending", Status::Pending),
+            ("Running", Status::Running),
+            ("Failed", Status::Failed),
+            ("Unknown", Status::Unknown),
+            ("", Status::Pending),
+        ] {
+            assert_eq!(of_pod(&pod(json!({"phase": phase}))).status, expected, "{phase}");
+        }
+    }
+
+    #[test]
+    fn a_lost_node_is_told_by_the_conditions() {
+        let lost = json!({
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}],
+            "containerStatuses": [{"name": "program", "state": {"running": {}}}],
+        });
+        assert_eq!(of_pod(&pod(lost)).status, Status::Unknown);
+        let starting = json!({
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "False"}],
+        });
+        assert_eq!(of_pod(&pod(starting)).status, Status::Running);
+        assert_eq!(
+            of_pod(&pod(json!({"phase": "Running", "reason": "NodeLost"}))).status,
+            Status::Unknown
+        );
+    }
+
+    #[test]
+    fn without_a_pod_the_job_speaks() {
+        for (condition, expected) in [
+            ("Complete", Status::Succeeded),
+            ("Failed", Status::Failed),
+            ("Suspended", Status::Pending),
+        ] {
+            let job: Job = serde_json::from_value(json!({
+                "metadata": {"name": "a-1"},
+                "status": {"conditions": [{"type": condition, "status": "True"}]},
+            }))
+            .unwrap();
+            let status = of_job(&job);
+            assert_eq!((status.id.as_str(), status.status), ("a-1", expected));
+        }
+    }
+
+    #[test]
+    fn groups_keep_the_order() {
+        let job = |id: &str, status| JobStatus {
+            id: id.into(),
+            path: None,
+            status,
+        };
+        let groups = by_status(vec![
+            job("a", Status::Running),
+            job("b", Status::Failed),
+            job("c", Status::Running),
+        ]);
+        let ids: Vec<Vec<&str>> = groups
+            .iter()
+            .map(|(_, jobs)| jobs.iter().map(|job| job.id.as_str()).collect())
+            .collect();
+        assert_eq!(ids, [vec!["a", "c"], vec!["b"]]);
+        assert_eq!(groups[1].0, Status::Failed);
+    }
+
+    #[test]
+    fn the_newest_attempt_speaks_for_the_job() {
+        let attempt = |name: &str, created: &str| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": name, "creationTimestamp": created}})).unwrap()
+        };
+        let pods = [
+            attempt("b", "2026-01-01T00:00:09Z"),
+            attempt("c", "2026-01-01T00:00:10Z"),
+            attempt("a", "2026-01-01T00:00:08Z"),
+        ];
+        assert_eq!(newest(&pods).unwrap().metadata.name, "c");
+    }
+}

@@ -1,0 +1,112 @@
+//! The labels and annotations by which abba knows its own Jobs, and the rules for their values.
+//!
+//! Rules: <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>
+
+use crate::Error;
+
+/// Standard label that says who made the object; its value is [`MANAGED_BY_ABBA`].
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY`] on everything that abba makes.
+pub const MANAGED_BY_ABBA: &str = "abba";
+/// Label with the job's id, on the Job and on its pod. Kubernetes' own `batch.kubernetes.io/job-name` is on the pod
+/// only, and only since Kubernetes 1.27; with this one the same selector finds both.
+pub const JOB_ID: &str = "abba/job-id";
+/// Label with the batch id.
+pub const BATCH_ID: &str = "abba/batch-id";
+/// Label with the program's file name, made a legal value.
+pub const PROGRAM: &str = "abba/program";
+/// Label with the submitting user's name, made a legal value.
+pub const USER: &str = "abba/user";
+/// Label with the user's own tag, made a legal value.
+pub const USER_TAG: &str = "abba/user-tag";
+/// Annotation with the program's path, word for word as it was given.
+pub const PROGRAM_PATH: &str = "abba/program-path";
+/// Annotation with the SHA-256 of the program, 64 hexadecimal digits.
+pub const PROGRAM_SHA256: &str = "abba/program-sha256";
+/// Annotation with the user's tag, word for word.
+pub const USER_TAG_VERBATIM: &str = "abba/user-tag";
+/// Annotation with a random number of the submission: tells our own Job from another of the same name when the
+/// answer to a create was lost.
+pub const SUBMISSION: &str = "abba/submission";
+/// Annotation of the pod that carries the program's text.
+pub const PROGRAM_TEXT: &str = "abba/program-text";
+/// Annotation of the pod that carries the program's bytes as base64.
+pub const PROGRAM_BASE64: &str = "abba/program-base64";
+
+/// The longest legal label value, in characters.
+pub const MAXIMUM_LENGTH: usize = 63;
+
+/// The rule of [`check_label_value`], in words.
+pub const RULE: &str =
+    "at most 63 characters out of letters, digits, '-', '_' and '.', beginning and ending with a letter or a digit";
+
+/// Checks that `value` is a legal label value.
+///
+/// `argument` is the name under which the user gave it; the empty string is refused too.
+pub fn check_label_value(argument: &str, value: &str) -> Result<(), Error> {
+    if is_label_value(value) {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "`{argument}` must be a legal Kubernetes label value, not {}.",
+        crate::domain::job_name::quote_shortened(value)
+    ))
+    .advise(format!("A label value has {RULE}.")))
+}
+
+/// Whether `value` is a legal label value and not empty.
+pub fn is_label_value(value: &str) -> bool {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    value.len() <= MAXIMUM_LENGTH
+        && edge(value.chars().next())
+        && edge(value.chars().last())
+        && value.chars().all(is_label_character)
+}
+
+fn is_label_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
+}
+
+/// Makes any text a legal label value of at most `length` characters: others become `-`, the edges are trimmed.
+/// The result is empty (which is legal too) where nothing is left.
+pub fn sanitise(text: &str, length: usize) -> String {
+    let replaced: String = text
+        .chars()
+        .map(|c| if is_label_character(c) { c } else { '-' })
+        .collect();
+    let not_edge = |c: char| !c.is_ascii_alphanumeric();
+    let trimmed = replaced.trim_matches(not_edge);
+    let cut: String = trimmed.chars().take(length).collect();
+    cut.trim_end_matches(not_edge).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_text_becomes_a_legal_value() {
+        for (text, value) in [
+            ("test_program", "test_program"),
+            ("a b.R", "a-b.R"),
+            ("--x--", "x"),
+            ("émile", "mile"),
+            ("日本語", ""),
+            ("$(touch x)", "touch-x"),
+        ] {
+            assert_eq!(sanitise(text, MAXIMUM_LENGTH), value);
+        }
+        let long = sanitise(&"a.".repeat(100), 10);
+        assert_eq!(long, "a.a.a.a.a");
+    }
+
+    #[test]
+    fn rule_is_the_servers() {
+        for good in ["a", "A-b_c.9", &"x".repeat(63)] {
+            assert!(is_label_value(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", "a b", "é", &"x".repeat(64), "a\n"] {
+            assert!(!is_label_value(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! From what the user asked for to the Job that Kubernetes gets.
+
+use std::collections::BTreeMap;
+
+use serde_json::{json, Value};
+
+use crate::domain::identity::Identity;
+use crate::domain::job_log;
+use crate::domain::labels;
+use crate::domain::mounts::Mounts;
+use crate::domain::program::{survives_r_launcher, Delivery, Program};
+use crate::domain::quantity::{CpuLimit, MemoryLimit};
+use crate::kubernetes::objects::{
+    Capabilities, Container, EnvVar, Job, JobSpec, JobStatus, ObjectMeta, PodSecurityContext, PodSpec, PodTemplateSpec,
+    ResourceRequirements, SeccompProfile, SecurityContext, PROGRAM_CONTAINER,
+};
+use crate::Error;
+
+/// How long Kubernetes keeps a finished job and its log: a week, so that what ended on a Friday night is there on
+/// Monday.
+pub const SECONDS_KEPT_AFTER_END: u32 = 7 * 24 * 60 * 60;
+
+/// Where a carried program appears in the container.
+const PROGRAM_FOLDER: &str = "/abba/program";
+/// Where its base64 form appears, when it needs one.
+const CARRIED_FOLDER: &str = "/abba/carried";
+/// The working directory of a carried program: empty and writable.
+const WORKING_FOLDER: &str = "/abba/work";
+/// Where a link to the program stands when R's launcher cannot take its real path.
+const LINK_FOLDER: &str = "/abba/link";
+
+/// Everything that makes one Job, checked.
+#[derive(Clone, Debug)]
+pub struct JobRequest {
+    /// The job's id: the Job's name.
+    pub job_id: String,
+    /// The batch that the job belongs to.
+    pub batch_id: String,
+    /// A random number of this submission.
+    pub submission: String,
+    /// The program.
+    pub program: Program,
+    /// The container image.
+    pub container: String,
+    /// Limit of processor cores.
+    pub cpu_limit: CpuLimit,
+    /// Limit of memory.
+    pub memory_limit: MemoryLimit,
+    /// Volumes, with the user's home where it was asked for.
+    pub mounts: Mounts,
+    /// Whom the program runs as; `None`: as the image says.
+    pub run_as: Option<Identity>,
+    /// The home folder, where it is mounted.
+    pub mounted_home: Option<String>,
+    /// The name of the submitting user, for the record.
+    pub user: String,
+    /// The user's own tag, empty for none.
+    pub user_tag: String,
+    /// After how many seconds the program is ended.
+    pub time_limit_seconds: Option<u64>,
+}
+
+/// The Job for a request, ready to be sent.
+///
+/// Errors: the program is too large to be carried.
+pub fn job(request: &JobRequest) -> Result<Job, Error> {
+    let program = &request.program;
+    let mut annotations = BTreeMap::from([
+        (labels::PROGRAM_PATH.to_string(), program.given_path.clone()),
+        (labels::PROGRAM_SHA256.to_string(), program.sha256()),
+        (labels::SUBMISSION.to_string(), request.submission.clone()),
+    ]);
+    if !request.user_tag.is_empty() {
+        annotations.insert(labels::USER_TAG_VERBATIM.into(), request.user_tag.clone());
+    }
+    let annotations_size = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let delivery = program.delivery(&request.mounts, annotations_size)?;
+    let launch = launch(program, &delivery);
+
+    let job_labels = job_labels(request);
+    let mut pod_annotations = annotations.clone();
+    match delivery {
+        Delivery::InPlace => {}
+        Delivery::Text(text) => {
+            pod_annotations.insert(labels::PROGRAM_TEXT.into(), text);
+        }
+        Delivery::Base64(text) => {
+            pod_annotations.insert(labels::PROGRAM_BASE64.into(), text);
+        }
+    }
+
+    let Mounts {
+        mut volumes,
+        mut volume_mounts,
+    } = request.mounts.clone();
+    volumes.extend(launch.volumes);
+    volume_mounts.extend(launch.volume_mounts);
+
+    Ok(Job {
+        api_version: "batch/v1".into(),
+        kind: "Job".into(),
+        metadata: ObjectMeta {
+            name: request.job_id.clone(),
+            labels: job_labels.clone(),
+            annotations,
+            ..Default::default()
+        },
+        spec: JobSpec {
+            // A second attempt would run a program twice.
+            backoff_limit: 0,
+            ttl_seconds_after_finished: SECONDS_KEPT_AFTER_END,
+            template: PodTemplateSpec {
+                metadata: ObjectMeta {
+                    labels: job_labels,
+                    annotations: pod_annotations,
+                    ..Default::default()
+                },
+                spec: PodSpec {
+                    restart_policy: "Never".into(),
+                    automount_service_account_token: false,
+                    enable_service_links: false,
+                    // As process 1 R would ignore SIGTERM, and ending it would take the full grace period.
+                    share_process_namespace: true,
+                    // On the pod: a Job's deadline would delete the pod and its log.
+                    active_deadline_seconds: request.time_limit_seconds,
+                    security_context: Some(pod_security_context(request.run_as.as_ref())),
+                    containers: vec![Container {
+                        name: PROGRAM_CONTAINER.into(),
+                        image: request.container.clone(),
+                        command: launch.command,
+                        env: environment(request),
+                        resources: ResourceRequirements {
+                            limits: BTreeMap::from([
+                                ("cpu".to_string(), request.cpu_limit.quantity().to_string()),
+                                ("memory".to_string(), request.memory_limit.quantity().to_string()),
+                            ]),
+                        },
+                        security_context: SecurityContext {
+                            allow_privilege_escalation: false,
+                            // A user other than root has none anyway; saying so is what the restricted Pod Security
+                            // level asks for.
+                            capabilities: request
+                                .run_as
+                                .as_ref()
+                                .filter(|user| user.uid != 0)
+                                .map(|_| Capabilities {
+                                    drop: vec!["ALL".into()],
+                                }),
+                        },
+                        volume_mounts,
+                    }],
+                    volumes,
+                },
+            },
+        },
+        status: JobStatus::default(),
+    })
+}
+
+fn job_labels(request: &JobRequest) -> BTreeMap<String, String> {
+    let sanitised = |text: &str| labels::sanitise(text, labels::MAXIMUM_LENGTH);
+    let mut job_labels = BTreeMap::from([
+        (labels::MANAGED_BY.to_string(), labels::MANAGED_BY_ABBA.to_string()),
+        (labels::JOB_ID.to_string(), request.job_id.clone()),
+        (labels::BATCH_ID.to_string(), request.batch_id.clone()),
+        (labels::PROGRAM.to_string(), sanitised(request.program.file_name())),
+        (labels::USER.to_string(), sanitised(&request.user)),
+    ]);
+    if !request.user_tag.is_empty() {
+        job_labels.insert(labels::USER_TAG.to_string(), sanitised(&request.user_tag));
+    }
+    job_labels
+}
+
+fn pod_security_context(run_as: Option<&Identity>) -> PodSecurityContext {
+    PodSecurityContext {
+        seccomp_profile: SeccompProfile {
+            profile_type: "RuntimeDefault".into(),
+        },
+        run_as_user: run_as.map(|user| user.uid),
+        run_as_group: run_as.map(|user| user.gid),
+        run_as_non_root: run_as.filter(|user| user.uid != 0).map(|_| true),
+        supplemental_groups: run_as.map(|user| user.groups.clone()).unwrap_or_default(),
+    }
+}
+
+/// What the program finds in its environment. R in a container counts the cores of the node, not those of its limit, so
+/// each library that starts threads is told.
+fn environment(request: &JobRequest) -> Vec<EnvVar> {
+    let cores = request.cpu_limit.whole_cores().to_string();
+    let mut environment = vec![
+        ("ABBA_JOB_ID", request.job_id.clone()),
+        ("ABBA_BATCH_ID", request.batch_id.clone()),
+    ];
+    environment.extend(
+        [
+            "MC_CORES",
+            "OMP_NUM_THREADS",
+            "OMP_THREAD_LIMIT",
+            "OPENBLAS_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "BLIS_NUM_THREADS",
+            "R_DATATABLE_NUM_THREADS",
+            "RCPP_PARALLEL_NUM_THREADS",
+        ]
+        .map(|name| (name, cores.clone())),
+    );
+    if let Some(user) = &request.run_as {
+        // The image may not know this user, and then the home would be "/", where nothing can be written.
+        let home = request.mounted_home.as_deref().unwrap_or(WORKING_FOLDER);
+        environment.push(("USER", user.name.clone()));
+        environment.push(("LOGNAME", user.name.clone()));
+        environment.push(("HOME", home.to_string()));
+    } else if let Some(home) = &request.mounted_home {
+        environment.push(("HOME", home.clone()));
+    }
+    environment
+        .into_iter()
+        .map(|(name, value)| EnvVar {
+            name: name.to_string(),
+            // Kubernetes replaces $(NAME) in a value; $$ stands for a dollar sign.
+            value: value.replace('$', "$$"),
+        })
+        .collect()
+}
+
+struct Launch {
+    command: Vec<String>,
+    volumes: Vec<Value>,
+    volume_mounts: Vec<Value>,
+}
+
+/// The command of the container, and the volumes it needs.
+///
+/// The shell text is made of constants; every path is an argument. R needs `/bin/sh` itself, so every R image has it.
+fn launch(program: &Program, delivery: &Delivery) -> Launch {
+    // One descriptor for both streams, or their order is lost.
+    let mut script = vec!["exec 2>&1", job_log::PRINT_MARKER];
+    let mut arguments: Vec<String> = Vec::new();
+    let mut volumes = Vec::new();
+    let mut volume_mounts = Vec::new();
+    let mut add_volume = |name: &str, folder: &str, mut volume: Value| {
+        volume["name"] = json!(name);
+        volumes.push(volume);
+        volume_mounts.push(json!({"name": name, "mountPath": folder}));
+    };
+
+    let (path, folder) = match delivery {
+        Delivery::InPlace => (program.absolute_path.clone(), program.folder().to_string()),
+        Delivery::Text(_) => {
+            add_volume(
+                "abba-program",
+                PROGRAM_FOLDER,
+                downward_file(labels::PROGRAM_TEXT, program.file_name()),
+            );
+            (
+                format!("{PROGRAM_FOLDER}/{}", program.file_name()),
+                WORKING_FOLDER.to_string(),
+            )
+        }
+        Delivery::Base64(_) => {
+            let path = format!("{PROGRAM_FOLDER}/{}", program.file_name());
+            add_volume(
+                "abba-carried",
+                CARRIED_FOLDER,
+                downward_file(labels::PROGRAM_BASE64, "program.base64"),
+            );
+            add_volume("abba-program", PROGRAM_FOLDER, json!({"emptyDir": {}}));
+            script.push("base64 -d \"$1\" > \"$2\" || exit 1; shift 2");
+            arguments.extend([format!("{CARRIED_FOLDER}/program.base64"), path.clone()]);
+            (path, WORKING_FOLDER.to_string())
+        }
+    };
+    if *delivery != Delivery::InPlace {
+        add_volume("abba-work", WORKING_FOLDER, json!({"emptyDir": {}}));
+    }
+    let r_path = if survives_r_launcher(&path) {
+        path
+    } else {
+        let link = format!("{LINK_FOLDER}/program.R");
+        add_volume("abba-link", LINK_FOLDER, json!({"emptyDir": {}}));
+        script.push("ln -s \"$1\" \"$2\" || exit 1; shift 2");
+        arguments.extend([path, link.clone()]);
+        link
+    };
+    // Not the container's `workingDir`: the runtime would make a missing folder, in the user's own storage.
+    script.push("cd \"$1\" || exit 1; shift");
+    arguments.push(folder);
+    script.push("exec \"$@\"");
+    arguments.extend(["R", "--no-save", "--no-restore", "--no-echo", "-f"].map(String::from));
+    arguments.push(r_path);
+
+    let mut command: Vec<String> = vec!["/bin/sh".into(), "-c".into(), script.join("\n"), "sh".into()];
+    // Kubernetes replaces $(NAME) in a command where such a variable exists; $$ stands for a dollar sign. The script has
+    // no "$(" by itself.
+    command.extend(arguments.into_iter().map(|argument| argument.replace('$', "$$")));
+    Launch {
+        command,
+        volumes,
+        volume_mounts,
+    }
+}
+
+/// A volume with one file, whose content is an annotation of the pod.
+fn downward_file(annotation: &str, file_name: &str) -> Value {
+    json!({"downwardAPI": {"items": [{
+        "path": file_name,
+        "fieldRef": {"fieldPath": format!("metadata.annotations['{annotation}']")},
+    }]}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(path: &str, bytes: &[u8]) -> JobRequest {
+        JobRequest {
+            job_id: "test-program-1".into(),
+            batch_id: "test_program-1".into(),
+            submission: "1".into(),
+            program: Program {
+                given_path: path.into(),
+                absolute_path: path.into(),
+                bytes: bytes.to_vec(),
+            },
+            container: "r-base".into(),
+            cpu_limit: CpuLimit::parse("2500m").unwrap(),
+            memory_limit: MemoryLimit::parse("512M").unwrap(),
+            mounts: Mounts::default(),
+            run_as: None,
+            mounted_home: None,
+            user: "mike".into(),
+            user_tag: String::new(),
+            time_limit_seconds: None,
+        }
+    }
+
+    fn with_mount(mut request: JobRequest, folder: &str) -> JobRequest {
+        request.mounts = Mounts::from_value(&json!({
+            "volumes": [{"name": "d", "hostPath": {"path": "/srv"}}],
+            "volumeMounts": [{"name": "d", "mountPath": folder}],
+        }))
+        .unwrap();
+        request
+    }
+
+    fn command(job: &Job) -> &[String] {
+        &job.spec.template.spec.containers[0].command
+    }
+
+    #[test]
+    fn a_path_is_an_argument_and_never_shell_text() {
+        for path in ["/x/$(touch x).R", "/x/a'b\"c`id`.R", "/x/; rm -rf .R", "/x/-e.R"] {
+            let carried = job(&request(path, b"1")).unwrap();
+            let in_place = job(&with_mount(request(path, b"1"), "/x")).unwrap();
+            for job in [carried, in_place] {
+                let command = command(&job);
+                assert_eq!(&command[..2], ["/bin/sh", "-c"]);
+                assert!(!command[2].contains("touch") && !command[2].contains("rm"));
+                let last = command.last().unwrap();
+                assert!(last.ends_with(&path.replace('$', "$$")[2..]), "{last}");
+            }
+        }
+    }
+
+    #[test]
+    fn kubernetes_replaces_no_variable_in_a_path() {
+        let job = job(&request("/x/$(ABBA_JOB_ID).R", b"1")).unwrap();
+        assert_eq!(command(&job).last().unwrap(), "/abba/program/$$(ABBA_JOB_ID).R");
+    }
+
+    #[test]
+    fn a_path_that_rs_launcher_would_expand_is_reached_by_a_link() {
+        let job = job(&with_mount(request("/x/report[1].R", b"1"), "/x")).unwrap();
+        let command = command(&job);
+        assert_eq!(command.last().unwrap(), "/abba/link/program.R");
+        assert!(command.contains(&"/x/report[1].R".to_string()));
+        // The working directory stays the program's own.
+        assert!(command.contains(&"/x".to_string()));
+    }
+
+    #[test]
+    fn the_record_is_complete() {
+        let mut request = request("/x/Test é.R", b"print(1)\n");
+        request.user_tag = "Study 1/2".into();
+        let job = job(&request).unwrap();
+        let pod = &job.spec.template.metadata;
+        assert_eq!(job.metadata.annotations[labels::PROGRAM_PATH], "/x/Test é.R");
+        assert_eq!(pod.annotations[labels::PROGRAM_PATH], "/x/Test é.R");
+        assert_eq!(pod.annotations[labels::PROGRAM_TEXT], "print(1)\n");
+        assert!(!job.metadata.annotations.contains_key(labels::PROGRAM_TEXT));
+        assert_eq!(job.metadata.annotations[labels::USER_TAG_VERBATIM], "Study 1/2");
+        assert_eq!(job.metadata.labels[labels::USER_TAG], "Study-1-2");
+        assert_eq!(job.metadata.labels[labels::PROGRAM], "Test--.R");
+        assert_eq!(job.metadata.labels, pod.labels);
+        for value in job.metadata.labels.values() {
+            assert!(labels::is_label_value(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_job_runs_once_and_is_kept() {
+        let mut request = request("/a.R", b"");
+        request.time_limit_seconds = Some(60);
+        let spec = job(&request).unwrap().spec;
+        assert_eq!(spec.backoff_limit, 0);
+        assert!(spec.ttl_seconds_after_finished >= 86_400);
+        assert_eq!(spec.template.spec.restart_policy, "Never");
+        assert_eq!(spec.template.spec.active_deadline_seconds, Some(60));
+    }
+
+    #[test]
+    fn the_program_is_told_its_cores() {
+        let job = job(&request("/a.R", b"")).unwrap();
+        let container = &job.spec.template.spec.containers[0];
+        let cores = container
+            .env
+            .iter()
+            .find(|variable| variable.name == "MC_CORES")
+            .unwrap();
+        assert_eq!(cores.value, "2");
+        assert_eq!(container.resources.limits["cpu"], "2500m");
+    }
+
+    #[test]
+    fn a_user_name_becomes_numbers() {
+        let mut request = request("/a.R", b"");
+        request.run_as = Some(Identity {
+            name: "mike".into(),
+            uid: 1001,
+            gid: 1002,
+            groups: vec![1003],
+            home: "/home/mike".into(),
+        });
+        let job = job(&request).unwrap();
+        let context = job.spec.template.spec.security_context.unwrap();
+        assert_eq!((context.run_as_user, context.run_as_group), (Some(1001), Some(1002)));
+        assert_eq!(context.supplemental_groups, [1003]);
+        assert_eq!(context.run_as_non_root, Some(true));
+    }
+}

@@ -1,0 +1,13 @@
+//! What can be computed without any input or output.
+
+pub mod container;
+pub mod diagnosis;
+pub mod identity;
+pub mod job_log;
+pub mod job_name;
+pub mod job_status;
+pub mod labels;
+pub mod manifest;
+pub mod mounts;
+pub mod program;
+pub mod quantity;

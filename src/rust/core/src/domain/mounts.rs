@@ -1,0 +1,135 @@
+//! The volumes of a job: what the user gave, and the user's home.
+
+use serde_json::{json, Value};
+
+use crate::Error;
+
+/// Volumes and where they appear in the container: Kubernetes' own objects, passed through as they were given. The API
+/// server checks them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Mounts {
+    /// `pod.spec.volumes`
+    pub volumes: Vec<Value>,
+    /// `pod.spec.containers[].volumeMounts`
+    pub volume_mounts: Vec<Value>,
+}
+
+impl Mounts {
+    /// Reads an object with the elements `volumes` and `volumeMounts`, each a list of objects.
+    pub fn from_value(value: &Value) -> Result<Self, Error> {
+        let refuse = |what: String| {
+            Err(Error::input(what).advise(
+                "`mounts` is list(volumes = list(...), volumeMounts = list(...)), each a list of Kubernetes' own objects; see `?abba_submit_k8s_job_local`.",
+            ))
+        };
+        let Value::Object(elements) = value else {
+            return refuse("`mounts` must be a list with the elements `volumes` and `volumeMounts`.".into());
+        };
+        let mut mounts = Self::default();
+        for (name, objects) in elements {
+            let target = match name.as_str() {
+                "volumes" => &mut mounts.volumes,
+                "volumeMounts" => &mut mounts.volume_mounts,
+                _ => return refuse(format!("`mounts` has an element \"{name}\", which means nothing here.")),
+            };
+            match objects {
+                Value::Array(objects) if objects.iter().all(Value::is_object) => target.clone_from(objects),
+                // An empty R list says nothing of its kind.
+                Value::Object(object) if object.is_empty() => {}
+                _ => {
+                    return refuse(format!(
+                        "`mounts${name}` must be a list of lists with names, such as list(list(name = \"data\", ...))."
+                    ))
+                }
+            }
+        }
+        let names: Vec<&str> = mounts
+            .volumes
+            .iter()
+            .filter_map(|volume| volume["name"].as_str())
+            .collect();
+        for mount in &mounts.volume_mounts {
+            let Some(name) = mount["name"].as_str() else {
+                return refuse("A volume mount in `mounts$volumeMounts` has no `name`.".into());
+            };
+            if !names.contains(&name) {
+                return refuse(format!(
+                    "`mounts$volumeMounts` names the volume \"{name}\", which is not in `mounts$volumes`."
+                ));
+            }
+            if !mount["mountPath"].as_str().is_some_and(|path| path.starts_with('/')) {
+                return refuse(format!(
+                    "The volume mount \"{name}\" needs a `mountPath` that begins with '/'."
+                ));
+            }
+        }
+        Ok(mounts)
+    }
+
+    /// Adds a user's home folder from an NFS server, under its own path.
+    pub fn add_home(&mut self, home: &str, nfs_server: &str) {
+        self.volumes
+            .push(json!({"name": "home", "nfs": {"server": nfs_server, "path": home}}));
+        self.volume_mounts.push(json!({"name": "home", "mountPath": home}));
+    }
+
+    /// Whether `path` (absolute, without `..`) lies in one of the mounts, so that the container sees it there.
+    pub fn cover(&self, path: &str) -> bool {
+        self.volume_mounts
+            .iter()
+            .filter_map(|mount| mount["mountPath"].as_str())
+            .any(|mount_path| {
+                let folder = mount_path.trim_end_matches('/');
+                path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data_mount() -> Mounts {
+        Mounts::from_value(&json!({
+            "volumes": [{"name": "data", "hostPath": {"path": "/srv/data"}}],
+            "volumeMounts": [{"name": "data", "mountPath": "/data/"}],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_mount_covers_what_is_in_its_folder_only() {
+        let mounts = data_mount();
+        assert!(mounts.cover("/data/a.R"));
+        assert!(mounts.cover("/data/sub/a.R"));
+        assert!(!mounts.cover("/data2/a.R"));
+        assert!(!mounts.cover("/data"));
+        assert!(!Mounts::default().cover("/data/a.R"));
+    }
+
+    #[test]
+    fn the_home_is_mounted_where_it_is() {
+        let mut mounts = data_mount();
+        mounts.add_home("/home/mike", "192.0.2.1");
+        assert!(mounts.cover("/home/mike/a.R"));
+        assert_eq!(mounts.volumes[1]["nfs"]["server"], "192.0.2.1");
+    }
+
+    #[test]
+    fn what_is_no_mount_is_refused_with_what_is_wrong() {
+        for (value, word) in [
+            (json!("x"), "must be a list"),
+            (json!({"volume": []}), "\"volume\""),
+            (json!({"volumes": [1]}), "volumes"),
+            (json!({"volumeMounts": [{"mountPath": "/x"}]}), "no `name`"),
+            (json!({"volumeMounts": [{"name": "a", "mountPath": "/x"}]}), "\"a\""),
+            (
+                json!({"volumes": [{"name": "a"}], "volumeMounts": [{"name": "a", "mountPath": "x"}]}),
+                "mountPath",
+            ),
+        ] {
+            let error = Mounts::from_value(&value).unwrap_err();
+            assert!(error.message.contains(word), "{}", error.message);
+        }
+    }
+}

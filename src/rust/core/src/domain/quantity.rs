@@ -1,0 +1,208 @@
+//! Limits of processor cores and memory, in Kubernetes' notation.
+//!
+//! Grammar: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>
+
+use crate::domain::job_name::quote_shortened;
+use crate::Error;
+
+/// A limit of processor cores.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CpuLimit {
+    /// As sent to Kubernetes.
+    quantity: String,
+    cores: f64,
+}
+
+impl CpuLimit {
+    /// Reads a limit such as `0.5`, `2` or `500m`.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let refuse = |what: &str| {
+            Err(
+                Error::input(format!("`cpu_limit` {what}, not {}.", quote_shortened(text)))
+                    .advise("Give a number of cores such as 1 or 0.5, or thousandths of a core such as \"500m\"."),
+            )
+        };
+        let Some(cores) = parse_quantity(text) else {
+            return refuse("must be a number of cores");
+        };
+        if cores <= 0.0 {
+            return refuse("must be more than zero");
+        }
+        // The API server refuses what is finer than a thousandth of a core.
+        let thousandths = cores * 1000.0;
+        if (thousandths - thousandths.round()).abs() > 1e-6 || thousandths < 0.5 {
+            return refuse("must be a whole number of thousandths of a core");
+        }
+        if cores > 1e6 {
+            return refuse("must be a number of cores that a machine can have");
+        }
+        Ok(Self {
+            quantity: text.to_string(),
+            cores,
+        })
+    }
+
+    /// Reads a limit given as a number of cores, as `0.5`.
+    pub fn from_number(cores: f64) -> Result<Self, Error> {
+        if !cores.is_finite() {
+            return Self::parse(&cores.to_string());
+        }
+        // 0.1 + 0.2 is 0.30000000000000004: a number within a billionth of a thousandth is meant as that.
+        let thousandths = (cores * 1000.0).round();
+        if (cores * 1000.0 - thousandths).abs() > 1e-6 {
+            return Self::parse(&cores.to_string());
+        }
+        if thousandths % 1000.0 == 0.0 {
+            Self::parse(&format!("{}", thousandths / 1000.0))
+        } else {
+            Self::parse(&format!("{thousandths}m"))
+        }
+    }
+
+    /// In Kubernetes' notation.
+    pub fn quantity(&self) -> &str {
+        &self.quantity
+    }
+
+    /// How many whole cores the program may keep busy: at least one.
+    pub fn whole_cores(&self) -> u32 {
+        // The value is positive and at most a million, so the conversion cannot overflow.
+        (self.cores.floor() as u32).max(1)
+    }
+}
+
+/// A limit of memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemoryLimit {
+    quantity: String,
+}
+
+impl MemoryLimit {
+    /// Below this many bytes runc starts no container: "minimum memory limit allowed is 6MB".
+    const LEAST_BYTES: f64 = 6.0 * 1024.0 * 1024.0;
+
+    /// Reads a limit such as `512M`, `1G` or `1Gi`.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let refuse = |what: &str, advice: String| {
+            Err(Error::input(format!("`memory_limit` {what}, not {}.", quote_shortened(text))).advise(advice))
+        };
+        let usual = "Give an amount such as \"512M\", \"1G\" or \"1Gi\".".to_string();
+        let Some(bytes) = parse_quantity(text) else {
+            return refuse("must be an amount of memory", usual);
+        };
+        if bytes <= 0.0 {
+            return refuse("must be more than zero", usual);
+        }
+        if let Some(number) = text.strip_suffix('m') {
+            return refuse(
+                "must be an amount of memory, and 'm' means thousandths of a byte",
+                format!("Did you mean \"{number}M\"?"),
+            );
+        }
+        if bytes < Self::LEAST_BYTES {
+            let advice = match text.parse::<u64>() {
+                Ok(number) => format!("A number alone is bytes. Did you mean \"{number}M\"?"),
+                Err(_) => usual,
+            };
+            return refuse("must be at least 6Mi, or no container starts", advice);
+        }
+        // Kubernetes holds it as a 64 bit number of bytes.
+        if bytes > i64::MAX as f64 {
+            return refuse("must be an amount that a machine can have", usual);
+        }
+        Ok(Self {
+            quantity: text.to_string(),
+        })
+    }
+
+    /// In Kubernetes' notation.
+    pub fn quantity(&self) -> &str {
+        &self.quantity
+    }
+}
+
+/// The value of a Kubernetes quantity, or `None` where the text is none. Exact enough for bounds; what is sent is the
+/// text itself.
+fn parse_quantity(text: &str) -> Option<f64> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let digits = unsigned
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(unsigned.len());
+    let (number, suffix) = unsigned.split_at(digits);
+    if !number.contains(|c: char| c.is_ascii_digit()) || number.len() > 30 {
+        return None;
+    }
+    let value: f64 = number.parse().ok()?;
+    let factor = match suffix {
+        "" => 1.0,
+        "n" => 1e-9,
+        "u" => 1e-6,
+        "m" => 1e-3,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "P" => 1e15,
+        "E" => 1e18,
+        "Ki" => 1024.0,
+        "Mi" => 1024f64.powi(2),
+        "Gi" => 1024f64.powi(3),
+        "Ti" => 1024f64.powi(4),
+        "Pi" => 1024f64.powi(5),
+        "Ei" => 1024f64.powi(6),
+        _ => {
+            let exponent = suffix.strip_prefix(['e', 'E'])?;
+            let exponent: i32 = exponent.parse().ok()?;
+            10f64.powi(exponent)
+        }
+    };
+    let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
+    Some(sign * value * factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_limits_of_the_contract() {
+        for (text, cores) in [("1", 1), ("0.5", 1), ("500m", 1), ("2500m", 2), ("16", 16), ("1e1", 10)] {
+            let limit = CpuLimit::parse(text).unwrap();
+            assert_eq!(limit.quantity(), text);
+            assert_eq!(limit.whole_cores(), cores, "{text}");
+        }
+        for (number, quantity) in [(1.0, "1"), (0.5, "500m"), (0.1 + 0.2, "300m"), (0.001, "1m")] {
+            assert_eq!(CpuLimit::from_number(number).unwrap().quantity(), quantity);
+        }
+    }
+
+    #[test]
+    fn cpu_limits_out_of_grammar_are_refused() {
+        for text in [
+            "", "lots", "-1", "0", "1 ", "0.0001", "1mm", "1e", "1e99", ".", "1e-9", "Inf", "٣",
+        ] {
+            assert!(CpuLimit::parse(text).is_err(), "{text}");
+        }
+        for number in [f64::INFINITY, f64::NAN, -1.0, 0.0, 0.0005, 1e300] {
+            assert!(CpuLimit::from_number(number).is_err(), "{number}");
+        }
+    }
+
+    #[test]
+    fn half_a_byte_gets_a_suggestion() {
+        let error = MemoryLimit::parse("512m").unwrap_err();
+        assert_eq!(error.advice.unwrap(), "Did you mean \"512M\"?");
+        let error = MemoryLimit::parse("512").unwrap_err();
+        assert!(error.advice.unwrap().contains("Did you mean \"512M\"?"));
+    }
+
+    #[test]
+    fn memory_limits() {
+        for text in ["512M", "1G", "1Gi", "1.5Gi", "128e6", "536870912"] {
+            assert_eq!(MemoryLimit::parse(text).unwrap().quantity(), text);
+        }
+        for text in ["", "lots", "-1", "-1G", "0", "512MB", "1 G", "5M", "10E", "1e99", "Inf"] {
+            assert!(MemoryLimit::parse(text).is_err(), "{text}");
+        }
+    }
+}

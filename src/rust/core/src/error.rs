@@ -1,0 +1,151 @@
+//! What can go wrong, in words for a statistician.
+//!
+//! An [`Error`] answers four questions: what happened, what it means for the job, what to do next, and what kubectl
+//! said. Its [`ErrorClass`] becomes the class of an R condition.
+
+use std::fmt;
+
+/// What kind of error it is; each has an R condition class of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// An argument is wrong. Nothing was sent to the cluster.
+    Input,
+    /// What was asked for is not (or no longer) in the cluster.
+    NotFound,
+    /// The cluster knows the user, and does not allow this.
+    Forbidden,
+    /// The cluster does not accept the login.
+    Unauthorized,
+    /// The API server refused an object as invalid.
+    Invalid,
+    /// The API server, or the node, cannot be reached or is overloaded.
+    Unavailable,
+    /// No answer came within the time limit.
+    Timeout,
+    /// There is no kubectl program.
+    KubectlMissing,
+    /// kubectl has no cluster to speak to, or its configuration cannot be read.
+    NotConfigured,
+    /// kubectl failed in another way.
+    Kubectl,
+    /// The user pressed Ctrl-C.
+    Interrupted,
+    /// abba itself is wrong.
+    Internal,
+}
+
+impl ErrorClass {
+    /// The last part of the R condition class, as in `abba_error_<name>`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::NotFound => "not_found",
+            Self::Forbidden => "forbidden",
+            Self::Unauthorized => "unauthorized",
+            Self::Invalid => "invalid",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::KubectlMissing => "kubectl_missing",
+            Self::NotConfigured => "not_configured",
+            Self::Kubectl => "kubectl",
+            Self::Interrupted => "interrupted",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// What kubectl did, for the error's details: never data, only diagnosis.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KubectlReport {
+    /// The request, as `GET /api/v1/...`.
+    pub request: String,
+    /// kubectl's exit status; `None` where it was ended by a signal, or never ran.
+    pub exit_status: Option<i32>,
+    /// What kubectl wrote to stderr, as text.
+    pub stderr: String,
+}
+
+/// An error that a user reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// Which kind it is.
+    pub class: ErrorClass,
+    /// What happened: one sentence.
+    pub message: String,
+    /// What that means for the job: one sentence.
+    pub consequence: Option<String>,
+    /// What to do next: one sentence or two.
+    pub advice: Option<String>,
+    /// More about what happened, where it was not kubectl that said it.
+    pub details: Option<String>,
+    /// What kubectl did, where it ran.
+    pub kubectl: Option<KubectlReport>,
+    /// The jobs that the error is about.
+    pub job_ids: Vec<String>,
+}
+
+impl Error {
+    /// An error of a class, with what happened.
+    pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            message: message.into(),
+            consequence: None,
+            advice: None,
+            details: None,
+            kubectl: None,
+            job_ids: Vec::new(),
+        }
+    }
+
+    /// A wrong argument: `message` names the argument and the rule it broke.
+    pub fn input(message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Input, message)
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    /// Adds what it means for the job, unless that is known already.
+    #[must_use]
+    pub fn meaning(mut self, consequence: impl Into<String>) -> Self {
+        self.consequence.get_or_insert_with(|| consequence.into());
+        self
+    }
+
+    /// Adds the jobs it is about.
+    #[must_use]
+    pub fn about(mut self, job_ids: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.job_ids = job_ids.into_iter().map(Into::into).collect();
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        for part in [&self.consequence, &self.advice].into_iter().flatten() {
+            write!(f, " {part}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Something a user must know although the call succeeded. Becomes a classed R warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The last part of the R condition class, as in `abba_warning_<name>`.
+    pub class: &'static str,
+    /// What is the matter, and what to do.
+    pub message: String,
+    /// What to do next.
+    pub advice: String,
+    /// The jobs it is about.
+    pub job_ids: Vec<String>,
+}

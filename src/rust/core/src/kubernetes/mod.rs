@@ -1,0 +1,6 @@
+//! The few parts of the Kubernetes API that are used.
+
+pub mod api;
+pub mod objects;
+
+pub use api::Api;

@@ -1,0 +1,290 @@
+//! The Kubernetes objects that abba writes and reads: only the fields it uses, named as in the API reference,
+//! <https://kubernetes.io/docs/reference/kubernetes-api/>.
+//!
+//! What is written is checked by the API server itself, which refuses an unknown field (`fieldValidation=Strict`). What
+//! is read may lack any field.
+// Each field is documented by the API reference under its own name.
+#![allow(missing_docs)]
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ObjectMeta {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// RFC 3339, whole seconds, UTC: so their order as text is their order in time.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub creation_timestamp: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Job {
+    pub api_version: String,
+    pub kind: String,
+    pub metadata: ObjectMeta,
+    pub spec: JobSpec,
+    #[serde(skip_serializing)]
+    pub status: JobStatus,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JobSpec {
+    pub backoff_limit: u32,
+    pub ttl_seconds_after_finished: u32,
+    pub template: PodTemplateSpec,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JobStatus {
+    pub conditions: Vec<Condition>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodTemplateSpec {
+    pub metadata: ObjectMeta,
+    pub spec: PodSpec,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    pub restart_policy: String,
+    pub automount_service_account_token: bool,
+    pub enable_service_links: bool,
+    pub share_process_namespace: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_deadline_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_context: Option<PodSecurityContext>,
+    pub containers: Vec<Container>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Value>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSecurityContext {
+    pub seccomp_profile: SeccompProfile,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_as_user: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_as_group: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_as_non_root: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub supplemental_groups: Vec<u32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SeccompProfile {
+    #[serde(rename = "type")]
+    pub profile_type: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Container {
+    pub name: String,
+    pub image: String,
+    pub command: Vec<String>,
+    pub env: Vec<EnvVar>,
+    pub resources: ResourceRequirements,
+    pub security_context: SecurityContext,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volume_mounts: Vec<Value>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EnvVar {
+    pub name: String,
+    pub value: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResourceRequirements {
+    pub limits: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SecurityContext {
+    pub allow_privilege_escalation: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Capabilities>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Capabilities {
+    pub drop: Vec<String>,
+}
+
+/// A pod as it is observed.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Pod {
+    pub metadata: ObjectMeta,
+    pub spec: ObservedPodSpec,
+    pub status: PodStatus,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ObservedPodSpec {
+    pub node_name: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodStatus {
+    pub phase: String,
+    pub reason: String,
+    pub message: String,
+    pub conditions: Vec<Condition>,
+    pub container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Condition {
+    #[serde(rename = "type")]
+    pub condition_type: String,
+    pub status: String,
+    pub reason: String,
+    pub message: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerStatus {
+    pub name: String,
+    pub image: String,
+    pub state: ContainerState,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerState {
+    pub waiting: Option<ContainerStateWaiting>,
+    pub running: Option<ContainerStateRunning>,
+    pub terminated: Option<ContainerStateTerminated>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ContainerStateWaiting {
+    pub reason: String,
+    pub message: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerStateRunning {
+    pub started_at: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerStateTerminated {
+    pub exit_code: i32,
+    pub reason: String,
+    pub message: String,
+    /// `null` where the container never started.
+    pub started_at: Option<String>,
+}
+
+/// An event as `kubectl describe` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Event {
+    pub reason: String,
+    pub message: String,
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// `null` in events of the newer API.
+    pub last_timestamp: Option<String>,
+}
+
+/// The answer to a LIST.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct List<T> {
+    /// Required, so that what is no list at all is not taken for an empty one.
+    pub items: Vec<T>,
+}
+
+/// The name of the one container of a Job's pod.
+pub const PROGRAM_CONTAINER: &str = "program";
+
+impl Pod {
+    /// The state of the container that runs the program, once the node has reported one.
+    pub fn program_container(&self) -> Option<&ContainerStatus> {
+        self.status
+            .container_statuses
+            .iter()
+            .find(|container| container.name == PROGRAM_CONTAINER)
+    }
+
+    /// How the program's container ended, once it has.
+    pub fn terminated(&self) -> Option<&ContainerStateTerminated> {
+        self.program_container()?.state.terminated.as_ref()
+    }
+
+    /// Whether the program's container has ever started, so that there can be a log.
+    pub fn has_started(&self) -> bool {
+        let Some(container) = self.program_container() else {
+            return false;
+        };
+        if container.state.running.is_some() {
+            return true;
+        }
+        // A container that could not be started is "terminated" too, with StartError or ContainerCannotRun and the
+        // epoch or nothing as its start.
+        container.state.terminated.as_ref().is_some_and(|terminated| {
+            !matches!(
+                terminated.reason.as_str(),
+                "StartError" | "ContainerCannotRun" | "ContainerStatusUnknown"
+            )
+        })
+    }
+
+    /// The value of a condition (`"True"`, `"False"`, `"Unknown"`), if the pod has it.
+    pub fn condition(&self, condition_type: &str) -> Option<&Condition> {
+        find_condition(&self.status.conditions, condition_type)
+    }
+
+    /// The id of the job that the pod belongs to.
+    pub fn job_id(&self) -> Option<&str> {
+        self.metadata
+            .labels
+            .get(crate::domain::labels::JOB_ID)
+            .map(String::as_str)
+    }
+}
+
+impl Job {
+    /// A condition that holds (`status` is `"True"`).
+    pub fn holds(&self, condition_type: &str) -> Option<&Condition> {
+        find_condition(&self.status.conditions, condition_type).filter(|condition| condition.status == "True")
+    }
+}
+
+fn find_condition<'a>(conditions: &'a [Condition], condition_type: &str) -> Option<&'a Condition> {
+    conditions
+        .iter()
+        .find(|condition| condition.condition_type == condition_type)
+}

@@ -1,0 +1,104 @@
+//! User accounts of this machine.
+
+use crate::domain::identity::Identity;
+use crate::domain::job_name::quote_shortened;
+use crate::Error;
+
+/// Looks up an account by name, in whatever the machine uses for accounts (files, LDAP, SSSD).
+///
+/// Errors: there is no such account, it cannot be looked up, or this is no Unix.
+#[cfg(unix)]
+pub fn find(name: &str) -> Result<Identity, Error> {
+    use std::ffi::CString;
+
+    use nix::unistd::{getgrouplist, User};
+
+    let shown = quote_shortened(name);
+    let no_lookup = |error: nix::Error| {
+        Error::input(format!(
+            "`username` {shown} cannot be looked up on this machine: {error}."
+        ))
+    };
+    let no_account = || {
+        Error::input(format!(
+            "`username` must be the name of a user on this machine, and there is no user {shown}."
+        ))
+        .advise("Give a user name as `id` shows it, or leave `username` out to run as the container image says.")
+    };
+    let c_name = CString::new(name).map_err(|_| no_account())?;
+    let user = User::from_name(name).map_err(no_lookup)?.ok_or_else(no_account)?;
+    let groups = getgrouplist(&c_name, user.gid).map_err(no_lookup)?;
+    Ok(Identity {
+        name: user.name,
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+        groups: groups
+            .into_iter()
+            .filter(|group| *group != user.gid)
+            .map(nix::unistd::Gid::as_raw)
+            .collect(),
+        home: user.dir.to_string_lossy().into_owned(),
+    })
+}
+
+/// The account that this process runs as.
+///
+/// Errors: it has no name.
+#[cfg(unix)]
+pub fn current() -> Result<Identity, Error> {
+    use nix::unistd::{Uid, User};
+
+    let uid = Uid::effective();
+    match User::from_uid(uid) {
+        Ok(Some(user)) => find(&user.name),
+        _ => Err(
+            Error::input(format!("The user with the number {uid} has no name on this machine."))
+                .advise("Give `username`."),
+        ),
+    }
+}
+
+/// There are no Unix accounts here.
+#[cfg(not(unix))]
+pub fn find(name: &str) -> Result<Identity, Error> {
+    Err(Error::input(format!(
+        "`username` {} cannot be looked up: this machine has no Unix accounts.",
+        quote_shortened(name)
+    ))
+    .advise("Leave `username` out to run as the container image says."))
+}
+
+/// There are no Unix accounts here.
+#[cfg(not(unix))]
+pub fn current() -> Result<Identity, Error> {
+    Err(Error::input("This machine has no Unix accounts."))
+}
+
+/// The name of the user who submits, for the record: the account's, else what the environment says, else nothing.
+pub fn current_name() -> String {
+    current()
+        .map(|identity| identity.name)
+        .or_else(|_| std::env::var("USER"))
+        .or_else(|_| std::env::var("USERNAME"))
+        .unwrap_or_default()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_everywhere() {
+        let root = find("root").unwrap();
+        assert_eq!((root.uid, root.gid), (0, 0));
+        assert!(root.home.starts_with('/'));
+    }
+
+    #[test]
+    fn nobody_by_that_name() {
+        for name in ["no-such-user-here", "", "a\0b", "; rm -rf /"] {
+            let error = find(name).unwrap_err();
+            assert!(error.message.contains("`username`"), "{}", error.message);
+        }
+    }
+}

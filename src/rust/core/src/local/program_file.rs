@@ -1,0 +1,117 @@
+//! Reading a program from this machine.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use crate::domain::job_name::quote_shortened;
+use crate::domain::program::Program;
+use crate::Error;
+
+/// No program is read that is larger than this; no annotation could carry it, and a file of this size is none.
+const LARGEST_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Reads the program at `expanded_path` (any `~` replaced); `given_path` is what the user wrote, for the record.
+///
+/// Errors: it does not exist, is no file, cannot be read, or has a name that Kubernetes cannot hold.
+pub fn read(given_path: &str, expanded_path: &str) -> Result<Program, Error> {
+    let shown = quote_shortened(given_path);
+    let refuse = |what: String| {
+        Err(Error::input(format!(
+            "`file_path` must name an R program, and {shown} {what}."
+        )))
+    };
+    if expanded_path.is_empty() {
+        return refuse("is empty".into());
+    }
+    let path = Path::new(expanded_path);
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let folder = std::env::current_dir().unwrap_or_default();
+            return match path.is_absolute() {
+                true => refuse("does not exist".into()),
+                false => refuse(format!("does not exist in {}", folder.display())),
+            };
+        }
+        Err(error) => return refuse(format!("cannot be read: {error}")),
+    };
+    if metadata.is_dir() {
+        return refuse("is a folder".into());
+    }
+    // A pipe or a device could keep us for ever.
+    if !metadata.is_file() {
+        return refuse("is no ordinary file".into());
+    }
+    if metadata.len() > LARGEST_BYTES {
+        return refuse(format!("has {} bytes, more than any program", metadata.len()));
+    }
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => return refuse(format!("cannot be read: {error}")),
+    };
+    let absolute = match absolute(path) {
+        Ok(absolute) => absolute,
+        Err(error) => return refuse(format!("cannot be located: {error}")),
+    };
+    let Some(absolute_path) = absolute.to_str() else {
+        return refuse("has a path that is no UTF-8 text".into());
+    };
+    Ok(Program {
+        given_path: given_path.to_string(),
+        absolute_path: absolute_path.to_string(),
+        bytes,
+    })
+}
+
+/// The absolute path without `.` and `..`. Symbolic links stay as they are, since the container may know the path only
+/// by its link; but `..` behind a link means the link's target, so then all are resolved.
+fn absolute(path: &Path) -> std::io::Result<PathBuf> {
+    let absolute = std::path::absolute(path)?;
+    if absolute.components().any(|component| component == Component::ParentDir) {
+        return fs::canonicalize(&absolute);
+    }
+    Ok(absolute)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("abba-core-test-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_program_is_read_with_its_path_as_given() {
+        let folder = folder();
+        fs::write(folder.join("a.R"), b"1\n").unwrap();
+        let path = folder.join("./x/../a.R");
+        fs::create_dir(folder.join("x")).unwrap();
+        let program = read("~/a.R", path.to_str().unwrap()).unwrap();
+        assert_eq!(program.given_path, "~/a.R");
+        assert_eq!(
+            program.absolute_path,
+            fs::canonicalize(folder.join("a.R")).unwrap().to_str().unwrap()
+        );
+        assert_eq!(program.bytes, b"1\n");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_program_is_refused() {
+        let folder = folder();
+        let missing = folder.join("missing.R");
+        for (path, word) in [
+            (missing.to_str().unwrap(), "does not exist"),
+            (folder.to_str().unwrap(), "is a folder"),
+            ("", "is empty"),
+            ("/dev/zero", "no ordinary file"),
+        ] {
+            let error = read(path, path).unwrap_err();
+            assert!(error.message.contains(word), "{}", error.message);
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

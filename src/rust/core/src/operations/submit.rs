@@ -1,0 +1,262 @@
+//! Submitting a program as a Job.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::Connection;
+use crate::domain::container::check_container;
+use crate::domain::job_name::{self, quote_shortened};
+use crate::domain::labels::check_label_value;
+use crate::domain::manifest::{self, JobRequest};
+use crate::domain::mounts::Mounts;
+use crate::domain::quantity::{CpuLimit, MemoryLimit};
+use crate::kubernetes::objects::Job;
+use crate::local::{accounts, program_file};
+use crate::Error;
+
+/// A limit of processor cores as the user gave it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CpuArgument {
+    /// A number of cores.
+    Number(f64),
+    /// Text such as `500m`.
+    Text(String),
+}
+
+/// What the user gave, unchecked.
+#[derive(Clone, Debug)]
+pub struct SubmitArguments {
+    /// The program's path as it was written.
+    pub given_path: String,
+    /// The same with `~` replaced.
+    pub expanded_path: String,
+    /// The batch that the job belongs to; empty: a new one.
+    pub batch_group_id: String,
+    /// The user's own tag; empty: none.
+    pub user_tag: String,
+    /// Limit of processor cores.
+    pub cpu_limit: CpuArgument,
+    /// Limit of memory.
+    pub memory_limit: String,
+    /// The container image.
+    pub container: String,
+    /// Volumes and volume mounts; `None`: none.
+    pub mounts: Option<Value>,
+    /// Whether the user's home is mounted from an NFS server.
+    pub auto_mount_home: bool,
+    /// That server.
+    pub home_nfs_ip_address: Option<String>,
+    /// The user that the program runs as; `None`: as the image says.
+    pub username: Option<String>,
+    /// After how many seconds the program is ended; `None`: never.
+    pub time_limit_seconds: Option<f64>,
+}
+
+/// A Job that is ready to be sent.
+#[derive(Clone, Debug)]
+pub struct PreparedJob {
+    job: Job,
+    submitted: Submitted,
+    submission: String,
+}
+
+/// What a user needs to find the job again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// The job's id.
+    pub job_id: String,
+    /// The batch that it belongs to.
+    pub batch_id: String,
+}
+
+/// Checks the arguments, reads the program, and makes the Job. Speaks to nobody.
+pub fn prepare(arguments: &SubmitArguments) -> Result<PreparedJob, Error> {
+    let program = program_file::read(&arguments.given_path, &arguments.expanded_path)?;
+    check_container(&arguments.container)?;
+    let cpu_limit = match &arguments.cpu_limit {
+        CpuArgument::Number(cores) => CpuLimit::from_number(*cores)?,
+        CpuArgument::Text(text) => CpuLimit::parse(text)?,
+    };
+    let memory_limit = MemoryLimit::parse(&arguments.memory_limit)?;
+    check_user_tag(&arguments.user_tag)?;
+    let time_limit_seconds = arguments.time_limit_seconds.map(check_time_limit).transpose()?;
+    let run_as = arguments.username.as_deref().map(accounts::find).transpose()?;
+    let mut mounts = match &arguments.mounts {
+        Some(value) => Mounts::from_value(value)?,
+        None => Mounts::default(),
+    };
+    let mut mounted_home = None;
+    if arguments.auto_mount_home {
+        let server = check_nfs_server(arguments.home_nfs_ip_address.as_deref())?;
+        let home = match &run_as {
+            Some(user) => user.home.clone(),
+            None => accounts::current()?.home,
+        };
+        mounts.add_home(&home, server);
+        mounted_home = Some(home);
+    }
+
+    let file_name = program.file_name().to_string();
+    let batch_id = if arguments.batch_group_id.is_empty() {
+        job_name::batch_id(&file_name, Uuid::new_v4())
+    } else {
+        check_label_value("batch_group_id", &arguments.batch_group_id)?;
+        arguments.batch_group_id.clone()
+    };
+    let job_id = job_name::job_id(&file_name, Uuid::new_v4());
+    let submission = Uuid::new_v4().to_string();
+    let user = run_as
+        .as_ref()
+        .map_or_else(accounts::current_name, |user| user.name.clone());
+    let job = manifest::job(&JobRequest {
+        job_id: job_id.clone(),
+        batch_id: batch_id.clone(),
+        submission: submission.clone(),
+        program,
+        container: arguments.container.clone(),
+        cpu_limit,
+        memory_limit,
+        mounts,
+        run_as,
+        mounted_home,
+        user,
+        user_tag: arguments.user_tag.clone(),
+        time_limit_seconds,
+    })?;
+    Ok(PreparedJob {
+        job,
+        submitted: Submitted { job_id, batch_id },
+        submission,
+    })
+}
+
+/// Sends a prepared Job.
+///
+/// `Ok` means that exactly one such Job exists. An error says that there is none, or, where that cannot be known, that
+/// there may be one, and its `job_ids` names it.
+pub fn submit(connection: &Connection<'_>, prepared: &PreparedJob) -> Result<Submitted, Error> {
+    const NO_JOB: &str = "No job was created.";
+    let job_id = &prepared.submitted.job_id;
+    let api = connection.api().map_err(|error| error.meaning(NO_JOB))?;
+    match api.create_job(&prepared.job, &prepared.submission) {
+        Ok(()) => Ok(prepared.submitted.clone()),
+        Err(created) => {
+            let error = connection.error(&api, &created.failure, "create jobs");
+            Err(if created.may_exist {
+                let namespace = api.namespace();
+                error
+                    .meaning(format!(
+                        "Whether the job was created is not known. Before you submit the program again, ask for it: abba_get_k8s_job_status_local(\"{job_id}\", namespace = \"{namespace}\")."
+                    ))
+                    .about([job_id])
+            } else {
+                error.meaning(NO_JOB)
+            })
+        }
+    }
+}
+
+fn check_user_tag(tag: &str) -> Result<(), Error> {
+    const LONGEST: usize = 1000;
+    if tag.chars().count() <= LONGEST && !tag.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "`user_tag` must be one line of at most {LONGEST} characters, not {}.",
+        quote_shortened(tag)
+    )))
+}
+
+fn check_time_limit(seconds: f64) -> Result<u64, Error> {
+    // Kubernetes holds it as a 32 bit number of seconds (`activeDeadlineSeconds`).
+    if seconds.fract() == 0.0 && (1.0..=f64::from(i32::MAX)).contains(&seconds) {
+        return Ok(seconds as u64);
+    }
+    Err(Error::input(format!(
+        "`time_limit_seconds` must be a whole number of seconds, at least 1, not {seconds}."
+    )))
+}
+
+fn check_nfs_server(address: Option<&str>) -> Result<&str, Error> {
+    let Some(address) = address else {
+        return Err(Error::input("`auto_mount_home = TRUE` needs `home_nfs_ip_address`, and it is not given.")
+            .advise("Give the address of the server that holds the home folders, or set options(abba.home.nfs.ip.address = ...)."));
+    };
+    let legal = !address.is_empty()
+        && address.len() <= 253
+        && address
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':'));
+    if legal {
+        return Ok(address);
+    }
+    Err(Error::input(format!(
+        "`home_nfs_ip_address` must be the address of a server, not {}.",
+        quote_shortened(address)
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments() -> SubmitArguments {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs");
+        SubmitArguments {
+            given_path: path.into(),
+            expanded_path: path.into(),
+            batch_group_id: String::new(),
+            user_tag: String::new(),
+            cpu_limit: CpuArgument::Number(1.0),
+            memory_limit: "512M".into(),
+            container: "r-base:4.2.2".into(),
+            mounts: None,
+            auto_mount_home: false,
+            home_nfs_ip_address: None,
+            username: None,
+            time_limit_seconds: None,
+        }
+    }
+
+    fn refused(change: impl FnOnce(&mut SubmitArguments)) -> String {
+        let mut arguments = arguments();
+        change(&mut arguments);
+        let error = prepare(&arguments).unwrap_err();
+        assert_eq!(error.class, crate::ErrorClass::Input);
+        error.message
+    }
+
+    #[test]
+    fn every_submission_is_one_of_its_own() {
+        let (one, two) = (prepare(&arguments()).unwrap(), prepare(&arguments()).unwrap());
+        assert_ne!(one.submitted.job_id, two.submitted.job_id);
+        assert_ne!(one.submitted.batch_id, two.submitted.batch_id);
+        assert_ne!(one.submission, two.submission);
+    }
+
+    #[test]
+    fn a_batch_id_is_used_as_it_is() {
+        let mut arguments = arguments();
+        arguments.batch_group_id = "Study_1.batch-2".into();
+        assert_eq!(prepare(&arguments).unwrap().submitted.batch_id, "Study_1.batch-2");
+    }
+
+    #[test]
+    fn bad_arguments_are_named() {
+        assert!(refused(|a| a.batch_group_id = "a b".into()).contains("`batch_group_id`"));
+        assert!(refused(|a| a.container = "a b".into()).contains("`container`"));
+        assert!(refused(|a| a.cpu_limit = CpuArgument::Text("lots".into())).contains("`cpu_limit`"));
+        assert!(refused(|a| a.memory_limit = "512m".into()).contains("`memory_limit`"));
+        assert!(refused(|a| a.user_tag = "a\nb".into()).contains("`user_tag`"));
+        assert!(refused(|a| a.username = Some("no-such-user-here".into())).contains("`username`"));
+        assert!(refused(|a| a.auto_mount_home = true).contains("`home_nfs_ip_address`"));
+        for seconds in [0.0, -1.0, 1.5, f64::NAN, f64::INFINITY, 1e10] {
+            assert!(refused(|a| a.time_limit_seconds = Some(seconds)).contains("`time_limit_seconds`"));
+        }
+        assert!(refused(|a| {
+            a.auto_mount_home = true;
+            a.home_nfs_ip_address = Some("x; rm".into());
+        })
+        .contains("`home_nfs_ip_address`"));
+    }
+}

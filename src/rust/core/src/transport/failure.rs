@@ -1,0 +1,88 @@
+//! Why a call did not succeed.
+
+use crate::error::KubectlReport;
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The server has no such thing.
+    NotFound,
+    /// There is an object of this name already.
+    AlreadyExists,
+    /// The user may not do this, or a quota forbids it.
+    Forbidden,
+    /// The server does not accept the login, or none could be obtained.
+    Unauthorized,
+    /// The server refuses the object or the request.
+    Invalid,
+    /// The server asks to come back later (429).
+    TooManyRequests,
+    /// The server, or the node behind it, failed (5xx).
+    Server,
+    /// The connection was refused: nothing was delivered.
+    Refused,
+    /// The connection could not be made or broke.
+    Unreachable,
+    /// No answer within the time limit.
+    Timeout,
+    /// There is no kubectl.
+    KubectlMissing,
+    /// kubectl is there, but nothing tells it which cluster to speak to.
+    NotConfigured,
+    /// kubectl's configuration cannot be read.
+    ConfigurationBroken,
+    /// kubectl was ended by a signal.
+    KubectlDied,
+    /// kubectl succeeded, and its answer makes no sense.
+    Garbage,
+    /// The user pressed Ctrl-C.
+    Interrupted,
+    /// kubectl failed with words unknown to abba.
+    Other,
+}
+
+impl FailureKind {
+    /// Whether the same call may succeed in a moment.
+    pub fn may_heal(self) -> bool {
+        matches!(
+            self,
+            Self::TooManyRequests | Self::Server | Self::Refused | Self::Unreachable
+        )
+    }
+
+    /// Whether a create that failed so may have been carried out all the same.
+    pub fn leaves_outcome_open(self) -> bool {
+        matches!(
+            self,
+            Self::Server
+                | Self::Unreachable
+                | Self::Timeout
+                | Self::KubectlDied
+                | Self::Garbage
+                | Self::Other
+                | Self::Interrupted
+        )
+    }
+}
+
+/// A call that did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What went wrong.
+    pub kind: FailureKind,
+    /// What is known of it in words: kubectl's own, without its debugging lines, or ours where it had none.
+    pub words: String,
+    /// What kubectl did; `None` where it never ran.
+    pub report: Option<KubectlReport>,
+}
+
+impl Failure {
+    /// A failure without a report.
+    pub fn new(kind: FailureKind, words: impl Into<String>) -> Self {
+        Self {
+            kind,
+            words: words.into(),
+            report: None,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The transport that starts one `kubectl` a call.
+//!
+//! `--raw` sends exactly the request that is asked for, with whatever login kubectl has: `kubectl create --raw PATH -f
+//! FILE` is a POST, `kubectl get --raw PATH` a GET.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::manifest_file::ManifestFile;
+use super::process::{self, End, Output};
+use super::{kubectl_words, Call, Failure, FailureKind, Patience, Transport, Verb};
+use crate::error::KubectlReport;
+
+/// Where a pod finds the namespace of its service account.
+const SERVICE_ACCOUNT_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// Runs `kubectl` for each call.
+#[derive(Clone, Debug)]
+pub struct Kubectl {
+    program: PathBuf,
+}
+
+impl Kubectl {
+    /// Finds kubectl: `program` is a path or a name to be looked up on PATH.
+    pub fn find(program: &str) -> Result<Self, Failure> {
+        match which::which(program) {
+            Ok(program) => Ok(Self { program }),
+            Err(error) => Err(Failure::new(
+                FailureKind::KubectlMissing,
+                format!("Looked for \"{program}\": {error}."),
+            )),
+        }
+    }
+
+    /// The program that is run.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Runs kubectl with arguments; the stdout of a success.
+    fn run(&self, arguments: &[&str], request: &str, patience: &Patience<'_>) -> Result<Vec<u8>, Failure> {
+        let output = process::run(&self.program, arguments, patience).map_err(|error| self.not_started(&error))?;
+        let failure = |kind, words: String, exit_status| Failure {
+            kind,
+            words,
+            report: Some(report(request, exit_status, &output)),
+        };
+        match &output.end {
+            End::Exited(status) if status.success() => Ok(output.stdout),
+            End::Exited(status) => {
+                let stderr = String::from_utf8_lossy(&output.stderr);
+                Err(match status.code() {
+                    Some(code) => failure(
+                        kubectl_words::classify(&stderr),
+                        kubectl_words::without_debugging_lines(&stderr),
+                        Some(code),
+                    ),
+                    None => failure(
+                        FailureKind::KubectlDied,
+                        format!("kubectl ended by itself: {status}."),
+                        None,
+                    ),
+                })
+            }
+            End::TimedOut => Err(failure(
+                FailureKind::Timeout,
+                kubectl_words::without_debugging_lines(&String::from_utf8_lossy(&output.stderr)),
+                None,
+            )),
+            End::Interrupted => Err(failure(FailureKind::Interrupted, String::new(), None)),
+        }
+    }
+
+    fn not_started(&self, error: &io::Error) -> Failure {
+        let program = self.program.display();
+        Failure::new(
+            FailureKind::KubectlMissing,
+            format!("{program} cannot be started: {error}"),
+        )
+    }
+}
+
+fn report(request: &str, exit_status: Option<i32>, output: &Output) -> KubectlReport {
+    KubectlReport {
+        request: request.to_string(),
+        exit_status,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+impl Transport for Kubectl {
+    fn send(&self, call: &Call, patience: &Patience<'_>) -> Result<Vec<u8>, Failure> {
+        let request = call.request_line();
+        match call.verb {
+            Verb::Get => self.run(&["get", "--raw", &call.path], &request, patience),
+            Verb::Create => {
+                let body = call.body.as_deref().unwrap_or_default();
+                let file = ManifestFile::new(body).map_err(|error| {
+                    Failure::new(
+                        FailureKind::Other,
+                        format!("The job's description cannot be written: {error}"),
+                    )
+                })?;
+                self.run(&["create", "--raw", &call.path, "-f", file.path()], &request, patience)
+            }
+        }
+    }
+
+    fn namespace(&self, patience: &Patience<'_>) -> Result<String, Failure> {
+        // Without `--minify` it answers even where there is no configuration at all, and never with a secret: kubectl
+        // leaves those out.
+        let arguments = ["config", "view", "--output=json"];
+        let answer = self.run(&arguments, "kubectl config view", patience)?;
+        let configuration: serde_json::Value = serde_json::from_slice(&answer)
+            .map_err(|error| Failure::new(FailureKind::Garbage, format!("kubectl config view: {error}")))?;
+        Ok(current_namespace(&configuration)
+            .or_else(service_account_namespace)
+            .unwrap_or_else(|| "default".to_string()))
+    }
+}
+
+/// The namespace of the current context of a kubectl configuration.
+fn current_namespace(configuration: &serde_json::Value) -> Option<String> {
+    let current = configuration["current-context"].as_str()?;
+    let context = configuration["contexts"]
+        .as_array()?
+        .iter()
+        .find(|context| context["name"] == current)?;
+    // A context without a namespace means "default"; only where there is no context may a pod's own count.
+    let namespace = context["context"]["namespace"]
+        .as_str()
+        .filter(|namespace| !namespace.is_empty());
+    Some(namespace.unwrap_or("default").to_string())
+}
+
+fn service_account_namespace() -> Option<String> {
+    let namespace = std::fs::read_to_string(SERVICE_ACCOUNT_NAMESPACE).ok()?;
+    Some(namespace.trim().to_string()).filter(|namespace| !namespace.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_current_context_names_the_namespace() {
+        let configuration = json!({
+            "current-context": "b",
+            "contexts": [
+                {"name": "a", "context": {"namespace": "one"}},
+                {"name": "b", "context": {"namespace": "two"}},
+                {"name": "c", "context": {}},
+            ],
+        });
+        assert_eq!(current_namespace(&configuration).as_deref(), Some("two"));
+        let mut without = configuration.clone();
+        without["current-context"] = json!("c");
+        assert_eq!(current_namespace(&without).as_deref(), Some("default"));
+        let none = json!({"current-context": "", "contexts": null});
+        assert_eq!(current_namespace(&none), None);
+    }
+
+    #[test]
+    fn a_missing_kubectl_is_told() {
+        let failure = Kubectl::find("no-such-kubectl-anywhere").unwrap_err();
+        assert_eq!(failure.kind, FailureKind::KubectlMissing);
+    }
+}

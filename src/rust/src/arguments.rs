@@ -1,0 +1,90 @@
+//! The arguments that R hands over, as the core's own types.
+//!
+//! `R/check.R` has checked their R types; an argument of another type here is a mistake of the package itself.
+
+use abba_core::operations::{CpuArgument, SubmitArguments};
+use abba_core::{Error, ErrorClass};
+use serde_json::Value as Json;
+
+/// The options and arguments that every call has.
+pub struct Settings {
+    /// kubectl's path, or its name on PATH.
+    pub kubectl: String,
+    /// Seconds that a call may take.
+    pub request_timeout: f64,
+    /// The namespace, if any was given.
+    pub namespace: Option<String>,
+}
+
+impl Settings {
+    /// Reads the list that `settings()` in `R/settings.R` makes.
+    pub fn read(json: Json) -> Result<Self, Error> {
+        Ok(Self {
+            kubectl: text(&json, "kubectl")?,
+            request_timeout: number(&json, "request_timeout")?
+                .filter(|seconds| *seconds > 0.0 && *seconds < 1e9)
+                .ok_or_else(|| mistake("request_timeout"))?,
+            namespace: optional_text(&json, "namespace")?,
+        })
+    }
+}
+
+/// Reads the list that `abba_submit_k8s_job_local()` makes.
+pub fn submit_arguments(json: Json) -> Result<SubmitArguments, Error> {
+    Ok(SubmitArguments {
+        given_path: text(&json, "given_path")?,
+        expanded_path: text(&json, "expanded_path")?,
+        batch_group_id: text(&json, "batch_group_id")?,
+        user_tag: text(&json, "user_tag")?,
+        cpu_limit: match &json["cpu_limit"] {
+            Json::Number(cores) => CpuArgument::Number(cores.as_f64().ok_or_else(|| mistake("cpu_limit"))?),
+            Json::String(text) => CpuArgument::Text(text.clone()),
+            _ => return Err(mistake("cpu_limit")),
+        },
+        memory_limit: text(&json, "memory_limit")?,
+        container: text(&json, "container")?,
+        mounts: json.get("mounts").cloned(),
+        auto_mount_home: json["auto_mount_home"]
+            .as_bool()
+            .ok_or_else(|| mistake("auto_mount_home"))?,
+        home_nfs_ip_address: optional_text(&json, "home_nfs_ip_address")?,
+        username: optional_text(&json, "username")?,
+        time_limit_seconds: number(&json, "time_limit_seconds")?,
+    })
+}
+
+/// Reads a character vector of job ids.
+pub fn job_ids(json: &Json) -> Result<Vec<String>, Error> {
+    let texts = match json {
+        Json::String(id) => Some(vec![id.clone()]),
+        Json::Array(ids) => ids.iter().map(|id| id.as_str().map(String::from)).collect(),
+        _ => None,
+    };
+    texts.ok_or_else(|| mistake("job_id"))
+}
+
+fn text(json: &Json, name: &str) -> Result<String, Error> {
+    optional_text(json, name)?.ok_or_else(|| mistake(name))
+}
+
+fn optional_text(json: &Json, name: &str) -> Result<Option<String>, Error> {
+    match json.get(name) {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(mistake(name)),
+    }
+}
+
+fn number(json: &Json, name: &str) -> Result<Option<f64>, Error> {
+    match json.get(name) {
+        None | Some(Json::Null) => Ok(None),
+        Some(value) => value.as_f64().map(Some).ok_or_else(|| mistake(name)),
+    }
+}
+
+fn mistake(name: &str) -> Error {
+    Error::new(
+        ErrorClass::Internal,
+        format!("abba's R code handed over an argument `{name}` of a wrong type."),
+    )
+}

@@ -1,0 +1,3 @@
+print(2 + 2)
+warning("This is a test warning")
+cat("La-di-da\n")
