@@ -2,7 +2,7 @@
 #' | Option | Meaning | Unset |
 #' |---|---|---|
 #' | `abba.default.container` | The container image that programs run in. | none: give `container` |
-#' | `abba.k8s.namespace` | The Kubernetes namespace of your jobs. | that of kubectl's current context; in a pod that of its service account; else `default` |
+#' | `abba.k8s.namespace` | The namespace of your jobs. | kubectl's (see argument `namespace`) |
 #' | `abba.home.nfs.ip.address` | The server that holds the home folders. | none |
 #' | `abba.k8s.request.timeout` | Seconds that a request to the cluster may take. | 30 |
 #' | `abba.kubectl` | The kubectl program: a path, or a name on the `PATH`. | `kubectl` |

@@ -1,0 +1,120 @@
+# Every task of the project. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# All that is made from the sources lies here; `make clean` removes it.
+build := build
+library := $(CURDIR)/$(build)/library
+core := src/rust
+cluster := tests/cluster/cluster
+
+export CARGO_TARGET_DIR := $(CURDIR)/$(core)/target
+# The package is tested as it was installed here, whatever other version the machine has.
+use_library := R_LIBS=$(library)
+
+.PHONY: help
+help: ## Say what can be done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; do \
+	  printf '  make %-14s %s\n' "$$name" "$$what"; done
+
+# --- For users ---------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(build)/installed ## Run the vignette's session on a real cluster (ABBA_DEMO_CONTEXT=... for one of your own)
+	@tools/demo
+
+.PHONY: install
+install: $(build)/packages ## Install the package into R's own library
+	./configure
+	R CMD INSTALL .
+
+# --- Tests: three tiers, and what goes with them -----------------------------------------------------------------
+
+.PHONY: test
+test: $(build)/packages ## Do all set-up and run every test
+	@tools/step "lint" $(MAKE) --no-print-directory lint
+	@tools/step "core tests (cargo)" $(MAKE) --no-print-directory test-core
+	@tools/step "R tests, in R CMD check" $(MAKE) --no-print-directory check
+	@tools/step "cluster tests" $(MAKE) --no-print-directory test-cluster
+	@tools/step "demo" $(MAKE) --no-print-directory demo
+
+.PHONY: test-core
+test-core: ## Tests of the Rust core: no R, no cluster
+	cargo test --locked --manifest-path $(core)/Cargo.toml -p abba-core
+
+.PHONY: test-r
+test-r: $(build)/installed ## Tests of the R package with a scripted kubectl: no cluster
+	$(use_library) Rscript tests/testthat.R
+
+.PHONY: test-cluster
+test-cluster: $(build)/installed ## Tests on the real cluster, and of the cluster itself
+	tests/cluster/test-cluster.sh
+	$(use_library) Rscript tests/cluster/run-tests.R
+
+.PHONY: check
+check: $(build)/packages ## R CMD build and R CMD check, which runs the R tests
+	tools/check $(build)
+
+# --- The test cluster --------------------------------------------------------------------------------------------
+
+.PHONY: cluster
+cluster: ## Start the test cluster if it is not up; the last line is its kubeconfig's path
+	@$(cluster) up
+
+.PHONY: cluster-down
+cluster-down: ## End the test cluster and leave nothing of it behind
+	@$(cluster) down
+
+# --- Working on the package --------------------------------------------------------------------------------------
+
+.PHONY: document
+document: $(build)/packages ## Make R/extendr-wrappers.R, NAMESPACE and man/ from the sources
+	tools/document $(library)
+
+.PHONY: vignettes
+vignettes: $(build)/installed ## Run the vignettes' sources on the test cluster and write their outputs
+	tools/vignettes
+
+.PHONY: fmt
+fmt: ## Format the Rust code
+	cargo fmt --manifest-path $(core)/Cargo.toml --all
+
+.PHONY: lint
+lint: $(build)/packages ## Check style and common mistakes: rustfmt, clippy, lintr, shellcheck
+	cargo fmt --manifest-path $(core)/Cargo.toml --all --check
+	cargo clippy --locked --manifest-path $(core)/Cargo.toml --workspace --all-targets -- -D warnings
+	Rscript tools/lint.R
+	tools/lint-shell
+
+.PHONY: vendor
+vendor: ## Put the crates into the source package, for machines without a crates registry
+	tools/vendor
+
+.PHONY: clean
+clean: ## Remove what was built from the sources (not the cached cluster)
+	rm -rf $(build) abba_*.tar.gz
+	./cleanup
+	cargo clean --manifest-path $(core)/Cargo.toml
+
+# --- What the targets above are made of --------------------------------------------------------------------------
+
+# Debian packages that are missing. Asked anew each time a list changes; takes milliseconds when nothing is missing.
+$(build)/packages: tools/debian-packages
+	@mkdir -p $(build)
+	@tools/install-debian-packages tools/debian-packages
+	@touch $@
+
+package_sources := DESCRIPTION NAMESPACE configure $(wildcard R/*.R man/*.Rd src/*.in src/*.c) \
+  $(shell find $(core) -path $(core)/target -prune -o -name '*.rs' -print) \
+  $(core)/Cargo.toml $(core)/Cargo.lock $(core)/core/Cargo.toml
+
+# The package in the clone's own library.
+$(build)/installed: $(package_sources) | $(build)/packages
+	@echo "installing the package (a minute the first time)" >&2
+	@mkdir -p $(library)
+	@./configure > $(build)/install.log 2>&1 || { cat $(build)/install.log >&2; exit 1; }
+	@R CMD INSTALL --library=$(library) . >> $(build)/install.log 2>&1 || { cat $(build)/install.log >&2; exit 1; }
+	@touch $@

@@ -1,0 +1,4 @@
+library(testthat)
+library(abba)
+
+test_check("abba")
