@@ -1,0 +1,189 @@
+#!/usr/bin/env bash
+# Checks the cluster itself: that it starts from whatever state, and that nothing of it stays after `down`.
+#
+# Usage: tests/cluster/test-cluster.sh
+# It takes a running cluster down several times and leaves one running. One line a check; fails when a check fails.
+set -uo pipefail
+
+here=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
+cluster=$here/cluster
+state=$(dirname "$("$cluster" kubeconfig)")
+work=$(mktemp -d)
+passed=0
+failed=0
+occupier=
+trap '[ -z "$occupier" ] || kill "$occupier"; rm -rf "$work"' EXIT
+
+# Runs a check and says how it went; what it wrote is shown when it failed.
+check() { # WHAT COMMAND...
+  local what=$1 start=$EPOCHREALTIME
+  shift
+  if "$@" >"$work/output" 2>&1; then
+    passed=$((passed + 1))
+    printf 'ok      %s (%s)\n' "$what" "$(seconds_since "$start")"
+  else
+    failed=$((failed + 1))
+    printf 'NOT OK  %s (%s)\n' "$what" "$(seconds_since "$start")"
+    sed 's/^/          /' "$work/output"
+  fi
+}
+
+seconds_since() { awk -v start="$1" -v end="$EPOCHREALTIME" 'BEGIN { printf "%.1f s", end - start }'; }
+
+kubectl() { KUBECACHEDIR=$work/kubectl-cache "$("$cluster" kubectl-path)/kubectl" --kubeconfig "$("$cluster" kubeconfig)" "$@"; }
+
+expect_equal() { # WANTED FOUND
+  [ "$1" = "$2" ] || { printf 'wanted:\n%s\nfound:\n%s\n' "$1" "$2"; return 1; }
+}
+
+running_processes() { cut -d' ' -f1 "$state"/pids/* | sort; }
+
+# What of the machine a cluster changes. Only what is ours or could be: other programs come and go meanwhile.
+traces() {
+  echo "interfaces:" && ip -o link | sed 's/^[0-9]*: \([^:@]*\).*/\1/'
+  echo "network namespaces:" && ip netns
+  echo "mounts:" && awk -v folder="$state/" 'index($5, folder) == 1 { print $5 }' /proc/self/mountinfo
+  echo "cgroups:" && find /sys/fs/cgroup -name 'kubepods*'
+  echo "iptables:" && { iptables-save | grep -v '^#' || true; }
+  echo "forwarding:" && cat /proc/sys/net/ipv4/ip_forward
+  echo "sockets:" && ss -ltnH | grep -E '127\.0\.0\.1:(2379|2380|5000|6443|10248|10250|10257|10259) '
+  echo "folders:" && ls -d /var/lib/kubelet /var/log/pods /var/log/containers /var/lib/cni /run/containerd \
+    /usr/libexec/kubernetes /var/lib/containers /run/kubernetes /opt/containerd 2>/dev/null
+  echo "processes:" && cluster_processes
+}
+
+cluster_processes() {
+  # The programs of the cluster that are not just waiting for their parent to notice that they ended.
+  ps -eo stat=,comm=,args= | awk '$1 !~ /^Z/' | grep -F -e "$state" -e catatonit | grep -E \
+    '(etcd|kube-|kubelet|containerd|docker-registry|catatonit)' | grep -v -e grep -e test-cluster
+}
+
+ready() {
+  expect_equal "$state/admin.kubeconfig" "$("$cluster" up | tail -n 1)" &&
+    kubectl wait --for=condition=Ready node/127.0.0.1 --timeout=1s &&
+    kubectl get serviceaccount default
+}
+
+# What the other checks compare with must itself be free of a cluster's traces.
+nothing_is_there() { ! grep -E 'abba|kubepods|127\.0\.0\.1|pod' <<<"$traces_before"; }
+
+down() { "$cluster" down && expect_equal "$traces_before" "$(traces)"; }
+
+up_again_is_quick() {
+  local before start=$EPOCHREALTIME
+  before=$(running_processes)
+  "$cluster" up || return 1
+  expect_equal "$before" "$(running_processes)" &&
+    awk -v start="$start" -v end="$EPOCHREALTIME" 'BEGIN { exit !(end - start < 1) }'
+}
+
+two_ups_at_once() {
+  local first second
+  "$cluster" up >"$work/first" &
+  first=$!
+  "$cluster" up >"$work/second" &
+  second=$!
+  wait "$first" && wait "$second" && expect_equal "$state/admin.kubeconfig" "$(<"$work/first")" &&
+    expect_equal "$state/admin.kubeconfig" "$(<"$work/second")" &&
+    expect_equal 7 "$(running_processes | wc -l)" && expect_equal 1 "$(pgrep -cf "kubelet --config $state")"
+}
+
+# Also the processes that watch over containers, so that the containers themselves go on without anyone.
+kill_everything_but_containers() {
+  local pids
+  mapfile -t pids < <(running_processes && pgrep -f "containerd-shim.* $state/")
+  ((${#pids[@]} > 7)) || { echo "no pod was running, which makes this too easy"; return 1; }
+  kill -s KILL "${pids[@]}"
+}
+
+up_after_kill() { run_sleeping_pod && kill_everything_but_containers && ready && no_pods; }
+
+no_pods() { expect_equal "" "$(kubectl get pods --all-namespaces --output name)"; }
+
+run_sleeping_pod() {
+  kubectl run sleeping --image "$("$cluster" registry)/no-r:1" --restart Never --command -- sleep 1000000 &&
+    kubectl wait --for=condition=Ready pod/sleeping --timeout=60s
+}
+
+run_r_program() {
+  kubectl run r --image "$("$cluster" registry)/r-base:4.2.2" --restart Never --command -- \
+    Rscript -e 'with(R.version, cat(major, minor, Sys.timezone(), "\u00fc\n"))' &&
+    kubectl wait --for='jsonpath={.status.phase}=Succeeded' pod/r --timeout=60s &&
+    expect_log
+}
+
+expect_log() { expect_equal "4 2.2 UTC ü" "$(kubectl logs r)"; }
+
+restart() { # COMPONENT HOW
+  "$cluster" "$2" "$1" && "$cluster" status | grep -x "$1: not running" && "$cluster" start "$1" && "$cluster" wait-ready
+}
+
+node_loss_is_noticed() {
+  "$cluster" stop kubelet &&
+    kubectl wait --for='condition=Ready=Unknown' node/127.0.0.1 --timeout=60s &&
+    "$cluster" start kubelet && "$cluster" wait-ready
+}
+
+# Not every address: the cluster's certificates and rights are for tests, not for a network.
+only_loopback() {
+  local sockets
+  sockets=$(ss -ltnpH | grep -E '"(etcd|kube|containerd|docker-registry)')
+  [ -n "$sockets" ] && expect_equal "" "$(awk '$4 !~ /^127\.0\.0\.1:/' <<<"$sockets")"
+}
+
+# A caller that reads what `up` writes waits until all who hold the other end of the pipe have closed it.
+no_inherited_files() {
+  local reader pid
+  "$cluster" down && mkfifo "$work/pipe" || return 1
+  timeout 60 cat "$work/pipe" &
+  reader=$!
+  "$cluster" up 7>"$work/pipe" && wait "$reader" || return 1
+  for pid in $(running_processes); do ls -l "/proc/$pid/fd"; done | { ! grep -F "$state/lock"; }
+}
+
+etcd_port_is_taken() {
+  "$cluster" down || return 1
+  printf 'version: 0.1\nstorage: {inmemory: {}}\nhttp: {addr: "127.0.0.1:2379"}\n' >"$work/registry.yml"
+  docker-registry serve "$work/registry.yml" &
+  occupier=$!
+  until ss -ltnH | grep -q 127.0.0.1:2379; do kill -0 "$occupier" || return 1; done
+  ! "$cluster" up 2>"$work/error"
+  local result=$?
+  kill "$occupier"
+  occupier=
+  cat "$work/error"
+  ((result == 0)) && grep 'address already in use' "$work/error" && grep 'etcd ended while starting' "$work/error"
+}
+
+own_kubeconfig_untouched() {
+  "$cluster" down && HOME=$work/home XDG_CACHE_HOME=${state%/abba/cluster} KUBECONFIG=$work/users-own "$cluster" up &&
+    [ ! -e "$work/home" ] && [ ! -e "$work/users-own" ]
+}
+
+"$cluster" up >/dev/null || exit 1
+"$cluster" down || exit 1
+traces_before=$(traces)
+
+check "nothing is there when down" nothing_is_there
+check "up from cold" ready
+check "up when up changes nothing and takes less than a second" up_again_is_quick
+check "all listen on loopback only" only_loopback
+check "an R program runs and its log can be read" run_r_program
+for component in registry etcd apiserver controllers scheduler containerd kubelet; do
+  check "stop and start $component" restart "$component" stop
+  check "kill and start $component" restart "$component" kill
+done
+check "a lost node is noticed and comes back" node_loss_is_noticed
+check "the R program's log can still be read" expect_log
+check "up after kill -9 of everything but the containers" up_after_kill
+check "down leaves nothing" down
+check "down when down" down
+check "two ups at once" two_ups_at_once
+check "kill -9 of everything, then down leaves nothing" eval 'run_sleeping_pod && kill_everything_but_containers && down'
+check "up does not keep the caller's files open" no_inherited_files
+check "a component that ends while starting is reported with its log" etcd_port_is_taken
+check "up after a failed start" ready
+check "the caller's own kubeconfig is left alone" own_kubeconfig_untouched
+
+echo "$passed passed, $failed failed"
+((failed == 0))
