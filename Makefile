@@ -47,7 +47,7 @@ test-core: ## Tests of the Rust core: no R, no cluster
 
 .PHONY: test-r
 test-r: $(build)/installed ## Tests of the R package with a scripted kubectl: no cluster
-	$(use_library) Rscript tests/testthat.R
+	cd tests && $(use_library) Rscript testthat.R
 
 .PHONY: test-cluster
 test-cluster: $(build)/installed ## Tests on the real cluster, and of the cluster itself

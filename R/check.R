@@ -12,9 +12,10 @@ check_string <- function(x, null = FALSE, empty = FALSE,
     abort_input(argument, "must be a single string", x, call)
   }
   if (!empty && !nzchar(x)) {
-    abort_input(argument, "must not be empty", x, call)
+    abort_input(argument, "must not be empty", NULL, call)
   }
-  as_utf8(x, argument, call)
+  # Names and classes (`I()`, glue) would mean something else to the core.
+  as_utf8(as.vector(unname(x)), argument, call)
 }
 
 # A character vector without NA, as UTF-8.
@@ -24,7 +25,7 @@ check_strings <- function(x, argument = rlang::caller_arg(x),
     abort_input(argument, "must be a character vector", x, call)
   }
   if (anyNA(x)) {
-    abort_input(argument, "must not hold NA", x, call)
+    abort_input(argument, "must not hold NA", NULL, call)
   }
   as_utf8(unname(x), argument, call)
 }
@@ -35,7 +36,7 @@ check_flag <- function(x, argument = rlang::caller_arg(x),
   if (!rlang::is_bool(x)) {
     abort_input(argument, "must be TRUE or FALSE", x, call)
   }
-  x
+  as.vector(unname(x))
 }
 
 # One number, as a double.
@@ -63,24 +64,39 @@ check_number_or_string <- function(x, argument = rlang::caller_arg(x),
   }
 }
 
+# No Kubernetes object is nested deeper; the Rust core has the same bound.
+deepest_list <- 50L
+
 # Text as UTF-8, also within lists: the Rust core reads nothing else.
-as_utf8 <- function(x, argument, call) {
+as_utf8 <- function(x, argument, call, depth = 0L) {
+  if (depth > deepest_list) {
+    abort_input(argument, "must not be nested deeper than 50 levels", NULL, call)
+  }
+  if (!is.list(x) && !is.atomic(x)) {
+    return(x)
+  }
   if (is.list(x)) {
-    x[] <- lapply(x, as_utf8, argument = argument, call = call)
+    x[] <- lapply(x, as_utf8, argument = argument, call = call, depth = depth + 1L)
   }
   if (!is.null(names(x))) {
+    if (anyNA(names(x))) {
+      abort_input(argument, "must not have NA as a name", NULL, call)
+    }
     names(x) <- as_utf8(names(x), argument, call)
   }
   if (!is.character(x)) {
     return(x)
   }
-  marked <- Encoding(x) == "latin1" | !validUTF8(x)
+  marked <- Encoding(x) == "latin1"
   x[marked] <- enc2utf8(x[marked])
-  # In a locale that is not UTF-8 a file's name has the right bytes and no mark.
-  Encoding(x) <- "UTF-8"
-  if (!all(validUTF8(x) | is.na(x))) {
+  # What is neither marked nor UTF-8 is in the locale's encoding, or in none.
+  native <- !is.na(x) & !validUTF8(x)
+  x[native] <- iconv(x[native], "", "UTF-8")
+  if (anyNA(x[native])) {
     abort_input(argument, "must be text in a known encoding", NULL, call)
   }
+  # In a locale that is not UTF-8 a file's name has the right bytes and no mark.
+  Encoding(x) <- "UTF-8"
   x
 }
 
@@ -98,11 +114,26 @@ abort_input <- function(argument, rule, x, call) {
 }
 
 describe <- function(x) {
-  if (length(x) == 1L && is.atomic(x)) {
-    if (is.na(x)) "NA" else rlang::as_label(x)
-  } else if (length(x) == 0L) {
-    "empty"
+  if (length(x) == 0L) {
+    return("empty")
+  }
+  if (length(x) > 1L || !is.atomic(x)) {
+    return(paste0("a ", class(x)[[1L]], " of length ", length(x)))
+  }
+  if (is.na(x)) {
+    return(if (is.double(x) && is.nan(x)) "NaN" else "NA")
+  }
+  if (!is.character(x)) {
+    return(rlang::as_label(x))
+  }
+  if (!validEnc(x)) {
+    return("text in an unknown encoding")
+  }
+  longest <- 80L
+  if (nchar(x) <= longest) {
+    encodeString(x, quote = "\"")
   } else {
-    paste0("a ", class(x)[[1L]], " of length ", length(x))
+    shown <- encodeString(paste0(substr(x, 1L, longest), "..."), quote = "\"")
+    paste0(shown, " (", nchar(x), " characters)")
   }
 }

@@ -1,0 +1,197 @@
+# Programs, jobs and what the cluster itself says about them.
+
+# --- The cluster, as its administrator -----------------------------------------
+
+repository <- dirname(dirname(dirname(cluster_script)))
+r_image <- cluster_image("r-base:4.2.2")
+real_kubectl <- file.path(cluster_kubectl_folder(), "kubectl")
+
+# A namespace for the tests of one file or of one test, which is removed at its end. It is where abba works until then,
+# as the administrator.
+local_namespace <- function(env = parent.frame()) {
+  namespace <- local_cluster_namespace(env)
+  local_abba(namespace, env)
+}
+
+# Has abba work in a namespace, as the administrator, with the images of the cluster and all else at its default.
+local_abba <- function(namespace, env = parent.frame()) {
+  local_admin(namespace, env)
+  withr::local_options(
+    abba.default.container = r_image,
+    abba.home.nfs.ip.address = NULL,
+    abba.k8s.namespace = namespace,
+    abba.k8s.request.timeout = NULL,
+    abba.kubectl = NULL,
+    .local_envir = env
+  )
+  invisible(namespace)
+}
+
+the_namespace <- function() getOption("abba.k8s.namespace")
+
+# kubectl as the administrator in the namespace of the test; what it printed, as lines.
+kubectl_lines <- function(...) {
+  lines_of(kubectl("--namespace", the_namespace(), ...))
+}
+
+# A field of an object, by kubectl's JSONPath without the braces; its lines.
+field <- function(kind, name, path) {
+  kubectl_lines("get", kind, name, "--output", paste0("jsonpath={", path, "}"))
+}
+
+# The jobs of the namespace, by their names.
+jobs_in <- function(namespace = the_namespace()) {
+  sub("^job.batch/", "", lines_of(kubectl("get", "jobs", "--namespace", namespace, "--output", "name")))
+}
+
+# The pods of a job, also those that are being removed.
+pods_of <- function(job_id) {
+  sub("^pod/", "", kubectl_lines("get", "pods", "--selector", paste0("job-name=", job_id), "--output", "name"))
+}
+
+has_pod <- function(job_id) length(pods_of(job_id)) == 1L
+
+# A quota on the namespace, as "pods=0", once it is in force.
+create_quota <- function(hard) {
+  kubectl_lines("create", "quota", "quota", paste0("--hard=", hard))
+  in_force <- function() length(field("quota", "quota", ".status.hard")) > 0L
+  wait_until(in_force, what = "the quota to be in force")
+}
+
+# --- Programs --------------------------------------------------------------------
+
+# A program in a folder of its own that lasts as long as the test; its path. `text` is lines of text, or raw bytes that
+# are written as they are.
+local_program <- function(text, name = "program.R", folder = NULL, env = parent.frame()) {
+  if (is.null(folder)) {
+    folder <- withr::local_tempdir(pattern = "program-", .local_envir = env)
+  }
+  path <- file.path(normalizePath(folder), name)
+  write_program(text, path)
+  path
+}
+
+write_program <- function(text, path) {
+  if (!is.raw(text)) {
+    text <- charToRaw(paste0(enc2utf8(text), "\n", collapse = ""))
+  }
+  writeBin(text, path)
+}
+
+# A folder of the node as a mount, under the same path unless another is given.
+host_path <- function(folder, mount_path = folder, name = "data") {
+  list(
+    volumes = list(list(name = name, hostPath = list(path = folder))),
+    volumeMounts = list(list(name = name, mountPath = mount_path))
+  )
+}
+
+# A gate that programs wait at until the test opens it: `wait` is a line for the program, `mounts` for the submission.
+local_gate <- function(env = parent.frame()) {
+  folder <- withr::local_tempdir(pattern = "gate-", .local_envir = env)
+  Sys.chmod(folder, "0777", use_umask = FALSE)
+  list(
+    folder = folder,
+    mounts = host_path(folder, "/gate", name = "gate"),
+    wait = "while (!file.exists('/gate/open')) Sys.sleep(0.05)",
+    open = function() file.create(file.path(folder, "open")),
+    file = function(name) file.path(folder, name)
+  )
+}
+
+# --- Jobs ----------------------------------------------------------------------
+
+# Submits, without the message, and gives back the id. A fifth of a core: so that ten run at a time.
+submit <- function(file_path, ..., cpu_limit = 0.2) {
+  suppressMessages(abba_submit_k8s_job_local(file_path, ..., cpu_limit = cpu_limit))$job_id
+}
+
+# The state of each job, named by its id.
+states <- function(ids, ...) {
+  groups <- abba_get_k8s_job_status_local(ids, ...)
+  names <- unlist(lapply(groups, function(group) vapply(group$Jobs, `[[`, "", "id")), use.names = FALSE)
+  values <- rep(names(groups), vapply(groups, function(group) length(group$Jobs), 1L))
+  values <- values[match(ids, job_ids_of(names, ids))]
+  names(values) <- ids
+  values
+}
+
+# To which of the jobs these pods belong; a job without a pod is there under its own name. A pod's name is that of its
+# job with "-", cut to 58 characters, and five more.
+job_ids_of <- function(names, ids) {
+  vapply(names, function(name) {
+    if (name %in% ids) name else ids[startsWith(paste0(ids, "-"), substr(name, 1L, nchar(name) - 5L))][[1L]]
+  }, "", USE.NAMES = FALSE)
+}
+
+is_ended <- function(states) !any(states %in% c("Pending", "Running"))
+
+# Waits until none of the jobs is pending or running; their states, named where there are several.
+wait_for_end <- function(ids, seconds = 180) {
+  wait_for_states(ids, is_ended, seconds)
+}
+
+wait_for_state <- function(ids, state, seconds = 180) {
+  wait_for_states(ids, function(states) all(states == state), seconds)
+}
+
+wait_for_states <- function(ids, condition, seconds = 180) {
+  current <- NULL
+  end <- function() {
+    current <<- states(ids)
+    if (condition(current)) TRUE else paste(table(current), names(table(current)), collapse = ", ")
+  }
+  wait_until(end, seconds, interval = 0.3, what = "the states of jobs")
+  if (length(ids) == 1L) unname(current) else current
+}
+
+# The lines of one job's log.
+log_of <- function(id, ...) {
+  abba_get_k8s_job_log_local(id, ...)[[1L]]$log
+}
+
+# Runs a program to its end and gives back its log.
+run_program <- function(text, ..., name = "program.R") {
+  id <- submit(local_program(text, name), ...)
+  wait_for_end(id)
+  log_of(id)
+}
+
+# --- kubectl with faults ---------------------------------------------------------
+
+# A kubectl for abba that is a shell program: "$real" is the real one, "$base" a folder for notes, which is given back.
+local_kubectl <- function(script, env = parent.frame()) {
+  base <- withr::local_tempdir(pattern = "kubectl-", .local_envir = env)
+  program <- file.path(base, "kubectl")
+  writeLines(c("#!/bin/sh", paste0("real=", shQuote(real_kubectl)), paste0("base=", shQuote(base)), script), program)
+  Sys.chmod(program, "0755")
+  withr::local_options(abba.kubectl = program, .local_envir = env)
+  base
+}
+
+# --- What abba raises ------------------------------------------------------------
+
+# Checks the class of the error of `expr` and that its message has these words; gives the error back.
+expect_abba_error <- function(expr, class, ...) {
+  error <- tryCatch(
+    {
+      force(expr)
+      NULL
+    },
+    error = identity
+  )
+  expect_s3_class(error, paste0("abba_error_", class))
+  expect_s3_class(error, "abba_error")
+  for (words in c(...)) {
+    expect_match(conditionMessage(error), words, fixed = TRUE)
+  }
+  invisible(error)
+}
+
+# The same for a submission that must not leave a job behind.
+expect_no_submission <- function(expr, class, ..., namespace = the_namespace()) {
+  before <- jobs_in(namespace)
+  error <- expect_abba_error(expr, class, "No job was created.", ...)
+  expect_identical(jobs_in(namespace), before)
+  invisible(error)
+}

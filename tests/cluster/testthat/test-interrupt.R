@@ -1,0 +1,73 @@
+# Ctrl-C while the cluster does not answer.
+
+# Starts another R that makes a call to a server that never answers, and waits until kubectl is at it.
+start_call <- function(call, env = parent.frame()) {
+  kubeconfig <- hanging_kubeconfig("n", env)
+  script <- withr::local_tempfile(lines = c(
+    "library(abba)",
+    "options(abba.default.container = 'r-base', abba.k8s.namespace = 'n')",
+    "tryCatch(",
+    paste0("  ", call, ","),
+    "  interrupt = function(cnd) cat('interrupted\\n'),",
+    "  error = function(cnd) cat(class(cnd)[[1]], '\\n')",
+    ")",
+    "flush(stdout())",
+    "readLines(file('stdin'), 1)",
+    "cat('still there\\n')"
+  ), .local_envir = env)
+  process <- processx::process$new(
+    file.path(R.home("bin"), "Rscript"), c("--vanilla", script),
+    stdin = "|", stdout = "|", stderr = "|",
+    env = c(
+      "current",
+      R_LIBS = paste(.libPaths(), collapse = ":"), KUBECONFIG = kubeconfig,
+      PATH = paste(cluster_kubectl_folder(), Sys.getenv("PATH"), sep = ":")
+    )
+  )
+  withr::defer(process$kill_tree(), envir = env)
+  wait_until(function() length(kubectls_of(process)) == 1L, what = "kubectl to be started")
+  process
+}
+
+# The processes that abba has started, also those that have ended and were not waited for.
+kubectls_of <- function(process) {
+  children <- ps::ps_children(process$as_ps_handle(), recursive = TRUE)
+  vapply(children, ps::ps_pid, 1L)
+}
+
+expect_interrupted <- function(process, said = "") {
+  pids <- kubectls_of(process)
+  process$interrupt()
+  output <- character()
+  read <- function() {
+    output <<- c(output, process$read_output_lines())
+    if (length(output) > 0L) TRUE else process$read_error()
+  }
+  wait_until(read, what = "the call to return")
+  expect_identical(output, "interrupted")
+  # R goes on, so it is not its end that has ended kubectl.
+  expect_true(process$is_alive())
+  expect_identical(kubectls_of(process), integer())
+  expect_false(any(file.exists(file.path("/proc", pids))))
+  process$write_input("\n")
+  process$wait(60000)
+  expect_identical(process$get_exit_status(), 0L)
+  expect_match(process$read_all_output(), "still there")
+  expect_match(process$read_all_error(), said, fixed = TRUE)
+}
+
+test_that("Ctrl-C ends the question for a state, and leaves no kubectl behind", {
+  expect_interrupted(start_call("abba_get_k8s_job_status_local('test-program-1')"))
+})
+
+test_that("Ctrl-C ends the question for a log, and leaves no kubectl behind", {
+  expect_interrupted(start_call("abba_get_k8s_job_log_local('test-program-1')"))
+})
+
+test_that("Ctrl-C ends a submission, leaves no kubectl behind, and says what that means for the job", {
+  path <- local_program("1", "test_program.R")
+  expect_interrupted(
+    start_call(sprintf("abba_submit_k8s_job_local(%s)", deparse(path))),
+    "Whether the job was created is not known"
+  )
+})

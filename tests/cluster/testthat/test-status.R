@@ -1,0 +1,159 @@
+# Every state that a job can be in, and its log in each of them.
+local_namespace()
+
+# The one entry of the status of a job.
+entry_of <- function(id) {
+  status <- abba_get_k8s_job_status_local(id)
+  list(state = names(status), id = status[[1L]]$Jobs[[1L]]$id)
+}
+
+events_of <- function(pod) {
+  kubectl_lines(
+    "get", "events", "--field-selector", paste0("involvedObject.name=", pod),
+    "--output", "jsonpath={range .items[*]}{.reason}{'\\n'}{end}"
+  )
+}
+
+test_that("a job without a pod is pending, and its id is the job's", {
+  local_namespace()
+  create_quota("pods=0")
+  id <- submit(local_program("1"))
+  expect_identical(entry_of(id), list(state = "Pending", id = id))
+})
+
+test_that("a job whose image is being pulled is pending, and then runs", {
+  forget_image("never-pulled:1")
+  id <- submit(local_program("cat('pulled\\n')"), container = cluster_image("never-pulled:1"))
+  wait_until(function() has_pod(id), what = "a pod")
+  pod <- pods_of(id)
+  wait_until(function() "Pulling" %in% events_of(pod), what = "the image to be pulled")
+  expect_identical(entry_of(id), list(state = "Pending", id = pod))
+  expect_match(log_of(id), "^abba: The program has not started yet: its container is being made ready", all = FALSE)
+  expect_identical(wait_for_end(id), "Succeeded")
+  expect_identical(log_of(id), "pulled")
+})
+
+test_that("a job that no node is large enough for is pending, and its log says so", {
+  id <- submit(local_program("1"), cpu_limit = 64)
+  unschedulable <- function() has_pod(id) && grepl("Insufficient cpu", log_of(id)[[2L]])
+  wait_until(unschedulable, what = "the scheduler's word")
+  expect_identical(entry_of(id), list(state = "Pending", id = pods_of(id)))
+  log <- log_of(id)
+  expect_identical(log[[1L]], "abba: The program has not started: no node of the cluster can take it now.")
+  expect_match(log[[2L]], "^abba: Kubernetes says: Unschedulable: 0/1 nodes are available: 1 Insufficient cpu")
+  expect_match(log[[3L]], "^abba: .*`cpu_limit`")
+})
+
+test_that("a running job is running, its log grows, and then it has succeeded", {
+  gate <- local_gate()
+  path <- local_program(c("cat('first\\n')", gate$wait, "cat('second\\n')"))
+  id <- submit(path, mounts = gate$mounts)
+  expect_identical(wait_for_states(id, function(states) states != "Pending", 60), "Running")
+  wait_until(function() identical(log_of(id), "first"), what = "the first line")
+  expect_identical(entry_of(id), list(state = "Running", id = pods_of(id)))
+  gate$open()
+  expect_identical(wait_for_end(id), "Succeeded")
+  expect_identical(log_of(id), c("first", "second"))
+})
+
+test_that("whatever makes a program fail, the job has failed and its log tells how far it came", {
+  folder <- withr::local_tempdir()
+  missing <- local_program("1", "missing.R", folder)
+  empty <- withr::local_tempdir()
+  sub_folder <- file.path(folder, "sub")
+  dir.create(sub_folder)
+  nowhere <- local_program("1", "nowhere.R", sub_folder)
+  ids <- c(
+    stop = submit(local_program(c("cat('before\\n')", "stop('boom 100% %s')", "cat('after\\n')"))),
+    quit = submit(local_program(c("cat('before\\n')", "quit(status = 3)", "cat('after\\n')"))),
+    signal = submit(local_program(c("cat('before\\n')", "tools::pskill(Sys.getpid(), 9L)", "cat('after\\n')"))),
+    memory = submit(
+      local_program(c("cat('before\\n')", "x <- numeric(1e8); x[] <- 1", "cat('after\\n')")),
+      memory_limit = "128M"
+    ),
+    # The mounts hide the folder that the program lies in.
+    no_program = submit(missing, mounts = host_path(empty, folder)),
+    no_folder = submit(nowhere, mounts = host_path(empty, folder)),
+    time = submit(
+      local_program(c("cat('before\\n')", "Sys.sleep(10000)", "cat('after\\n')")),
+      time_limit_seconds = 10
+    ),
+    no_r = submit(local_program("1"), container = cluster_image("no-r:1")),
+    no_shell = submit(local_program("1"), container = cluster_image("pause:1"))
+  )
+  expect_identical(unique(unname(wait_for_end(ids))), "Failed")
+  status <- abba_get_k8s_job_status_local(ids)
+  expect_identical(status$Failed$Description, paste(
+    "All containers in the Pod have terminated, and at least one container has terminated in failure. That is, the",
+    "container either exited with non-zero status or was terminated by the system."
+  ))
+  expect_identical(
+    vapply(status$Failed$Jobs, `[[`, "", "id"),
+    unname(vapply(ids, pods_of, ""))
+  )
+
+  logs <- lapply(abba_get_k8s_job_log_local(ids), `[[`, "log")
+  names(logs) <- names(ids)
+  expect_identical(logs$stop, c("before", "Error: boom 100% %s", "Execution halted"))
+  expect_identical(logs$quit, "before")
+  expect_identical(logs$signal, "before")
+  expect_identical(logs$memory, "before")
+  expect_identical(field("pod", pods_of(ids[["memory"]]), ".status..terminated.reason"), "OOMKilled")
+  expect_match(logs$no_program, "missing.R.*No such file or directory", all = FALSE)
+  expect_match(logs$no_folder, paste0("can't cd to ", sub_folder), fixed = TRUE, all = FALSE)
+  expect_identical(logs$time, "before")
+  expect_identical(field("pod", pods_of(ids[["time"]]), ".status.reason"), "DeadlineExceeded")
+  expect_match(logs$no_r, "R: not found", all = FALSE)
+  expect_identical(logs$no_shell[[1L]], "abba: The program has not run: its container could not be started.")
+  expect_match(logs$no_shell[[2L]], "/bin/sh", fixed = TRUE)
+  # Nothing of ours appears where programs were not found.
+  expect_identical(list.files(empty, all.files = TRUE, no.. = TRUE), character())
+})
+
+test_that("a job whose pod somebody deletes has failed, and does not run twice", {
+  gate <- local_gate()
+  path <- local_program(c("cat('once\\n', file = '/gate/runs', append = TRUE)", gate$wait))
+  id <- submit(path, mounts = gate$mounts)
+  wait_until(function() file.exists(gate$file("runs")), what = "the program to start")
+  kubectl_lines("delete", "pod", pods_of(id))
+  expect_identical(wait_for_end(id), "Failed")
+  expect_identical(entry_of(id), list(state = "Failed", id = id))
+  log <- log_of(id)
+  expect_identical(log[[1L]], "abba: The program's log is gone: its job has failed, and its pod was removed.")
+  # The end of the job, not of the pod, is what says that no other pod will come.
+  job_has_failed <- function() grepl("\\bFailed\\b", field("job", id, ".status.conditions[*].type"))
+  wait_until(job_has_failed, what = "the job to fail")
+  expect_identical(pods_of(id), character())
+  expect_identical(readLines(gate$file("runs")), "once")
+})
+
+test_that("on a node that does not answer a job is unknown, its log an error, and the truth comes back", {
+  gates <- list(local_gate(), local_gate(), local_gate())
+  path <- local_program(c("cat('first\\n')", gates[[1L]]$wait, "if (file.exists('/gate/fail')) stop('no')"))
+  ids <- vapply(gates, function(gate) submit(path, mounts = gate$mounts), "")
+  expect_identical(unique(unname(wait_for_state(ids, "Running"))), "Running")
+  wait_until(function() identical(log_of(ids[[1L]]), "first"), what = "the program to start")
+
+  with_component_stopped("kubelet", {
+    # They end without anybody to tell.
+    gates[[2L]]$open()
+    file.create(gates[[3L]]$file("fail"))
+    gates[[3L]]$open()
+    expect_identical(unique(unname(wait_for_state(ids, "Unknown"))), "Unknown")
+    expect_identical(
+      abba_get_k8s_job_status_local(ids[[1L]])$Unknown$Description,
+      paste(
+        "For some reason the state of the Pod could not be obtained. This phase typically occurs due to an error in",
+        "communicating with the node where the Pod should be running."
+      )
+    )
+    expect_abba_error(log_of(ids[[1L]]), "unavailable", "the node that ran the program does not give it", "not affected")
+  })
+
+  wanted <- c("Running", "Succeeded", "Failed")
+  expect_identical(unname(wait_for_states(ids, function(states) identical(unname(states), wanted))), wanted)
+  gates[[1L]]$open()
+  expect_identical(wait_for_end(ids[[1L]]), "Succeeded")
+  expect_identical(log_of(ids[[1L]]), "first")
+  expect_identical(log_of(ids[[3L]])[1:2], c("first", "Error: no"))
+})

@@ -1,0 +1,247 @@
+# A scripted kubectl: a small shell program, first on the PATH, that writes down
+# how it was called and plays back the answers that a test has listed.
+
+# Puts a scripted kubectl first on the PATH until the test ends.
+#
+# ...: answers, made by `says()`, `fails()`, `runs()` and their like. Each call
+#   gets the next of those whose pattern `on` matches its arguments; the last one
+#   is given again and again. Where several patterns match, the first counts.
+# folder: where the program is put.
+#
+# Gives back a list of functions that tell what was called so far:
+#   calls(): the arguments of each call, a list of character vectors;
+#   requests(): the same in short, as "get /api/v1/namespaces/n/pods";
+#   count(): their number;
+#   pids(): the processes of the calls;
+#   helpers(): what these have started (see `hangs()`);
+#   manifest_text(i), manifest(i): the file that call i was given with `-f`, as
+#     text and parsed;
+#   file(i, name): the path of a file that an answer wrote as "$call.name".
+local_scripted_kubectl <- function(..., folder = NULL, env = parent.frame()) {
+  answers <- list(...)
+  base <- withr::local_tempdir(pattern = "kubectl-", .local_envir = env)
+  for (part in c("bin", "calls", "taken", "answers")) {
+    dir.create(file.path(base, part))
+  }
+  patterns <- vapply(answers, function(answer) answer$on, "")
+  cases <- character()
+  for (queue in seq_along(unique(patterns))) {
+    pattern <- unique(patterns)[[queue]]
+    queued <- answers[patterns == pattern]
+    for (k in seq_along(queued)) {
+      write_answer(queued[[k]], file.path(base, "answers", paste0(queue, ".", k)))
+    }
+    cases <- c(cases, sprintf(
+      "%s) queue=%d last=%d ;;", gsub(" ", "\\ ", pattern, fixed = TRUE), queue, length(queued)
+    ))
+  }
+  program <- file.path(if (is.null(folder)) file.path(base, "bin") else folder, "kubectl")
+  writeLines(c(
+    "#!/bin/sh",
+    paste0("base=", shQuote(base)),
+    "n=1",
+    "while [ -e \"$base/calls/$n\" ] ||",
+    "  ! (set -C; printf '%s\\0' \"$@\" > \"$base/calls/$n\") 2>/dev/null; do",
+    "  [ -e \"$base/calls/$n\" ] || exit 97",
+    "  n=$((n + 1))",
+    "done",
+    "call=$base/calls/$n",
+    "manifest=$call.manifest",
+    "previous=",
+    "for argument in \"$@\"; do",
+    "  [ \"$previous\" != -f ] || cat \"$argument\" > \"$manifest\"",
+    "  previous=$argument",
+    "done",
+    "echo $$ > \"$call.pid\"",
+    "case \"$*\" in",
+    cases,
+    "*) echo \"error: no scripted answer for: $*\" >&2; exit 98 ;;",
+    "esac",
+    "k=1",
+    "while [ \"$k\" -lt \"$last\" ] && { [ -e \"$base/taken/$queue.$k\" ] ||",
+    "  ! (set -C; : > \"$base/taken/$queue.$k\") 2>/dev/null; }; do",
+    "  k=$((k + 1))",
+    "done",
+    "answer=$base/answers/$queue.$k",
+    ". \"$answer\""
+  ), program)
+  Sys.chmod(program, "0755")
+  if (is.null(folder)) {
+    withr::local_path(dirname(program), .local_envir = env)
+  }
+
+  numbers <- function() {
+    names <- list.files(file.path(base, "calls"), "^[0-9]+$")
+    sort(as.integer(names))
+  }
+  of_call <- function(i, name) file.path(base, "calls", paste0(i, ".", name))
+  calls <- function() {
+    lapply(numbers(), function(i) {
+      path <- file.path(base, "calls", i)
+      bytes <- readBin(path, "raw", file.size(path))
+      strsplit(gsub("\x01$", "", rawToChar(replace(bytes, bytes == 0, as.raw(1)))), "\x01")[[1]]
+    })
+  }
+  # A kubectl that was ended at once has not written everything.
+  numbers_in <- function(name) {
+    paths <- of_call(numbers(), name)
+    as.integer(unlist(lapply(paths[file.exists(paths)], readLines)))
+  }
+  manifest_text <- function(i = 1L) {
+    path <- of_call(i, "manifest")
+    text <- rawToChar(readBin(path, "raw", file.size(path)))
+    Encoding(text) <- "UTF-8"
+    text
+  }
+  list(
+    program = program,
+    calls = calls,
+    requests = function() {
+      vapply(calls(), function(call) paste(setdiff(call, "--raw")[1:2], collapse = " "), "")
+    },
+    count = function() length(numbers()),
+    pids = function() numbers_in("pid"),
+    helpers = function() numbers_in("helper"),
+    manifest_text = manifest_text,
+    manifest = function(i = 1L) {
+      jsonlite::fromJSON(manifest_text(i), simplifyVector = FALSE)
+    },
+    file = of_call
+  )
+}
+
+write_answer <- function(answer, path) {
+  write_bytes(answer$stdout, paste0(path, ".out"))
+  write_bytes(answer$stderr, paste0(path, ".err"))
+  writeLines(answer$script, path)
+}
+
+write_bytes <- function(x, path) {
+  if (!is.raw(x)) {
+    x <- charToRaw(paste(enc2utf8(x), collapse = "\n"))
+  }
+  writeBin(x, path)
+}
+
+new_answer <- function(script, stdout = "", stderr = "", on = "*") {
+  list(script = script, stdout = stdout, stderr = stderr, on = on)
+}
+
+# kubectl succeeds and prints `stdout`: text, or raw bytes.
+says <- function(stdout, on = "*", stderr = "") {
+  new_answer(
+    c("cat \"$answer.err\" >&2", "exec cat \"$answer.out\""),
+    stdout = stdout, stderr = stderr, on = on
+  )
+}
+
+# kubectl fails and says why.
+fails <- function(stderr, status = 1L, on = "*", stdout = "") {
+  new_answer(
+    c("cat \"$answer.out\"", "cat \"$answer.err\" >&2", paste("exit", status)),
+    stdout = stdout, stderr = stderr, on = on
+  )
+}
+
+# kubectl does what the shell commands say. They may use "$manifest", the file
+# that was sent, "$call", the beginning of names for files of their own, and
+# "$base/calls/1.manifest", the file that was sent first.
+runs <- function(script, on = "*") {
+  new_answer(script, on = on)
+}
+
+# kubectl creates what it was sent and answers with it, as the API server does.
+creates <- function(on = "create *") {
+  runs("exec cat \"$manifest\"", on = on)
+}
+
+# kubectl never ends, and neither does a login helper that it has started.
+hangs <- function(on = "*") {
+  runs(
+    c(
+      "sleep 1000 &",
+      "echo $! > \"$call.helper\"",
+      "echo ready > \"$call.hangs\"",
+      "exec sleep 1000"
+    ),
+    on = on
+  )
+}
+
+# kubectl is ended by a signal.
+dies <- function(on = "*") {
+  runs("kill -9 $$", on = on)
+}
+
+# --- What the API server answers -------------------------------------------
+
+to_json <- function(x) {
+  as.character(jsonlite::toJSON(x, auto_unbox = TRUE, null = "null", digits = NA))
+}
+
+list_of <- function(...) {
+  to_json(list(kind = "List", apiVersion = "v1", metadata = list(), items = list(...)))
+}
+
+# The state of the container that runs the program.
+running <- function() list(running = list(startedAt = "2026-01-01T00:00:01Z"))
+ended <- function(exit_code = 0L, reason = if (exit_code == 0L) "Completed" else "Error") {
+  list(terminated = list(
+    exitCode = exit_code, reason = reason, startedAt = "2026-01-01T00:00:01Z"
+  ))
+}
+waiting <- function(reason = "ContainerCreating", message = NULL) {
+  list(waiting = drop_null(list(reason = reason, message = message)))
+}
+
+pod <- function(job_id,
+                state = ended(),
+                phase = c(running = "Running", terminated = "Succeeded", waiting = "Pending")[[names(state)]],
+                path = "/home/mike/repos/abba/test_programs/test_program.R",
+                suffix = "2dbr8",
+                created = "2026-01-01T00:00:00Z",
+                conditions = list(),
+                reason = NULL,
+                image = "registry.example.com/r-base:4.2.2") {
+  list(
+    metadata = list(
+      name = paste0(job_id, "-", suffix),
+      creationTimestamp = created,
+      labels = list("app.kubernetes.io/managed-by" = "abba", "abba/job-id" = job_id),
+      annotations = drop_null(list("abba/program-sha256" = "0", "abba/program-path" = path))
+    ),
+    spec = list(nodeName = "node-1"),
+    status = drop_null(list(
+      phase = phase,
+      reason = reason,
+      conditions = conditions,
+      containerStatuses = if (!is.null(state)) {
+        list(list(name = "program", image = image, state = state))
+      }
+    ))
+  )
+}
+
+job <- function(job_id, path = "/home/mike/repos/abba/test_programs/test_program.R",
+                conditions = list()) {
+  list(
+    metadata = list(
+      name = job_id,
+      labels = list("app.kubernetes.io/managed-by" = "abba", "abba/job-id" = job_id),
+      annotations = drop_null(list("abba/program-sha256" = "0", "abba/program-path" = path))
+    ),
+    status = list(conditions = conditions)
+  )
+}
+
+event <- function(reason, message, type = "Warning") {
+  list(reason = reason, message = message, type = type, lastTimestamp = "2026-01-01T00:00:02Z")
+}
+
+condition <- function(type, status = "True", reason = "", message = "") {
+  list(type = type, status = status, reason = reason, message = message)
+}
+
+drop_null <- function(x) x[!vapply(x, is.null, NA)]
+
+test_job <- "test-program-fbc3131d-a850-4081-8224-c06ef32821da"

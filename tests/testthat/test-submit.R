@@ -1,0 +1,671 @@
+# --- What is returned and said ----------------------------------------------
+
+test_that("a submission gives back the job's id and its batch id, and nothing else", {
+  local_program()
+  kubectl <- local_scripted_kubectl(creates())
+  submitted <- suppressMessages(submit())
+  sent <- kubectl$manifest()
+  expect_identical(submitted, list(
+    job_id = sent$metadata$name,
+    batch_id = sent$metadata$labels[["abba/batch-id"]]
+  ))
+  expect_match(submitted$job_id, paste0("^test-program-", uuid, "$"))
+  expect_match(submitted$batch_id, paste0("^test_program-", uuid, "$"))
+})
+
+test_that("a submission says in one message that the job was created", {
+  local_program()
+  local_scripted_kubectl(creates())
+  said <- list()
+  submitted <- withCallingHandlers(submit(), message = function(cnd) {
+    said[[length(said) + 1L]] <<- cnd
+    invokeRestart("muffleMessage")
+  })
+  expect_length(said, 1L)
+  expect_identical(
+    conditionMessage(said[[1]]),
+    paste0("job.batch/", submitted$job_id, " created\n")
+  )
+  expect_silent(suppressMessages(submit()))
+})
+
+test_that("the vignette's submission prints as in the vignette", {
+  local_program(name = "test_program.R")
+  local_scripted_kubectl(creates())
+  expect_words(abba_submit_k8s_job_local(
+    "test_program.R",
+    container = "registry.example.com/openval_4.2.1_focal:2023.09.0.02",
+    namespace = "n"
+  ))
+})
+
+test_that("a submission is one call of kubectl, which creates a Job", {
+  local_program()
+  kubectl <- local_scripted_kubectl(creates())
+  suppressMessages(submit(namespace = "team-1"))
+  calls <- kubectl$calls()
+  expect_length(calls, 1L)
+  expect_identical(calls[[1]][-5], c(
+    "create", "--raw", "/apis/batch/v1/namespaces/team-1/jobs?fieldValidation=Strict", "-f"
+  ))
+  expect_length(calls[[1]], 5L)
+  expect_identical(kubectl$manifest()[c("apiVersion", "kind")], list(apiVersion = "batch/v1", kind = "Job"))
+})
+
+test_that("every submission is a job of its own", {
+  local_program()
+  local_scripted_kubectl(creates())
+  one <- suppressMessages(submit())
+  two <- suppressMessages(submit())
+  expect_false(one$job_id == two$job_id)
+  expect_false(one$batch_id == two$batch_id)
+})
+
+test_that("a submission leaves R's random numbers as they are", {
+  local_program()
+  local_scripted_kubectl(creates())
+  withr::local_seed(1)
+  expected <- stats::runif(1)
+  set.seed(1)
+  suppressMessages(submit())
+  expect_identical(stats::runif(1), expected)
+})
+
+# --- What is sent -----------------------------------------------------------
+
+sent_by <- function(..., env = parent.frame()) {
+  kubectl <- local_scripted_kubectl(creates(), env = env)
+  suppressMessages(submit(...))
+  kubectl$manifest()
+}
+pod_of <- function(manifest) manifest$spec$template
+container_of <- function(manifest) {
+  containers <- pod_of(manifest)$spec$containers
+  expect_length(containers, 1L)
+  containers[[1]]
+}
+environment_of <- function(manifest) {
+  env <- container_of(manifest)$env
+  stats::setNames(lapply(env, `[[`, "value"), vapply(env, `[[`, "", "name"))
+}
+carried_text <- function(manifest) pod_of(manifest)$metadata$annotations[["abba/program-text"]]
+carried_bytes <- function(manifest) {
+  jsonlite::base64_dec(pod_of(manifest)$metadata$annotations[["abba/program-base64"]])
+}
+
+test_that("the job runs once, is kept for a week, and gets no rights in the cluster", {
+  local_program()
+  sent <- sent_by()
+  expect_identical(sent$spec$backoffLimit, 0L)
+  expect_identical(sent$spec$ttlSecondsAfterFinished, 604800L)
+  expect_null(sent$spec$activeDeadlineSeconds)
+  spec <- pod_of(sent)$spec
+  expect_identical(spec$restartPolicy, "Never")
+  expect_identical(spec$automountServiceAccountToken, FALSE)
+  expect_identical(spec$enableServiceLinks, FALSE)
+  expect_identical(spec$shareProcessNamespace, TRUE)
+  expect_identical(spec$securityContext, list(seccompProfile = list(type = "RuntimeDefault")))
+  container <- container_of(sent)
+  expect_identical(container$name, "program")
+  expect_identical(container$image, image)
+  expect_identical(container$securityContext, list(allowPrivilegeEscalation = FALSE))
+  expect_null(container$imagePullPolicy)
+})
+
+test_that("job and pod carry the labels by which they are found", {
+  local_program(name = "My Program.R")
+  sent <- sent_by("My Program.R", user_tag = "Study 1/2")
+  labels <- sent$metadata$labels
+  expect_identical(labels[["app.kubernetes.io/managed-by"]], "abba")
+  expect_identical(labels[["abba/job-id"]], sent$metadata$name)
+  expect_identical(labels[["abba/program"]], "My-Program.R")
+  expect_identical(labels[["abba/user"]], Sys.info()[["effective_user"]])
+  expect_identical(labels[["abba/user-tag"]], "Study-1-2")
+  expect_true(all(is_label_value(unlist(labels))))
+  expect_identical(pod_of(sent)$metadata$labels, labels)
+})
+
+test_that("job and pod carry the path as it was given and the program's SHA-256", {
+  local_program("abc")
+  sent <- sent_by("./test_program.R")
+  for (annotations in list(sent$metadata$annotations, pod_of(sent)$metadata$annotations)) {
+    expect_identical(annotations[["abba/program-path"]], "./test_program.R")
+    expect_identical(
+      annotations[["abba/program-sha256"]],
+      "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+  }
+})
+
+test_that("the program's text travels word for word", {
+  for (text in c(
+    "print(2 + 2)\n", "no_final_newline()", "a\r\nb\r\n", "\n\n", "",
+    "x <- \"\u65e5\u672c\u8a9e \U1F600 \\u00e9 %s $(HOME) ${HOME} `id` {{x}}\"\n", "\ufeff1\n", "\u001b[31m\t\a\n"
+  )) {
+    local_program(text)
+    sent <- sent_by()
+    expect_identical(carried_text(sent), text)
+    # The pod alone carries it: it counts against the limit of an object.
+    expect_null(sent$metadata$annotations[["abba/program-text"]])
+  }
+})
+
+test_that("bytes that are no text travel byte for byte", {
+  for (bytes in list(
+    as.raw(c(0x22, 0xe9, 0x22, 0x0a)), as.raw(c(0x31, 0x00, 0x32)), as.raw(0:255), as.raw(c(0xff, 0xfe, 0x31, 0x00))
+  )) {
+    local_program(bytes)
+    sent <- sent_by()
+    expect_identical(carried_bytes(sent), bytes)
+    expect_null(carried_text(sent))
+  }
+})
+
+test_that("a program of 200 KiB is sent", {
+  text <- strrep("# 0123456789abcdef 0123456789ab\n", 200 * 1024 / 32)
+  local_program(text)
+  expect_identical(carried_text(sent_by()), text)
+})
+
+test_that("a program of 300 KiB is refused before kubectl starts, with the way out", {
+  kubectl <- local_scripted_kubectl(creates())
+  local_program(strrep("0123456789abcde\n", 300 * 1024 / 16))
+  expect_s3_class(raised(submit()), "abba_error_input")
+  expect_words(submit(), error = TRUE)
+  local_program(rep(as.raw(0xe9), 200 * 1024))
+  expect_words(submit(), error = TRUE)
+  expect_identical(kubectl$count(), 0L)
+})
+
+test_that("a program of any size runs where it is when a mount holds it", {
+  local_program(strrep("0123456789abcde\n", 300 * 1024 / 16))
+  folder <- normalizePath(getwd())
+  sent <- sent_by(mounts = list(
+    volumes = list(list(name = "studies", nfs = list(server = "192.0.2.1", path = "/studies"))),
+    volumeMounts = list(list(name = "studies", mountPath = folder))
+  ))
+  expect_null(carried_text(sent))
+  command <- unlist(container_of(sent)$command)
+  expect_true(folder %in% command)
+  expect_true(file.path(folder, "test_program.R") %in% command)
+  # Nothing of abba's own is mounted then.
+  expect_length(pod_of(sent)$spec$volumes, 1L)
+})
+
+test_that("the limits are sent in Kubernetes' notation, and the program is told its cores", {
+  local_program()
+  for (case in list(
+    list(1L, "1", "1"), list(1, "1", "1"), list(2, "2", "2"), list(0.5, "500m", "1"),
+    list("500m", "500m", "1"), list("2500m", "2500m", "2"), list(0.1 + 0.2, "300m", "1"),
+    list(0.001, "1m", "1"), list("16", "16", "16"), list(100000, "100000", "100000")
+  )) {
+    sent <- sent_by(cpu_limit = case[[1]])
+    limits <- container_of(sent)$resources
+    expect_identical(limits, list(limits = list(cpu = case[[2]], memory = "512M")))
+    variables <- environment_of(sent)
+    for (name in c("MC_CORES", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")) {
+      expect_identical(variables[[name]], case[[3]])
+    }
+  }
+  for (case in list(
+    list("512M", "512M"), list("1Gi", "1Gi"), list("1.5G", "1.5G"), list(1e9, "1000000000"),
+    list(123456789L, "123456789"), list("128e6", "128e6")
+  )) {
+    sent <- sent_by(memory_limit = case[[1]])
+    expect_identical(container_of(sent)$resources$limits$memory, case[[2]])
+  }
+})
+
+test_that("the program finds its ids in its environment", {
+  local_program()
+  sent <- sent_by(batch_group_id = "Study_1.batch-2")
+  variables <- environment_of(sent)
+  expect_identical(variables$ABBA_JOB_ID, sent$metadata$name)
+  expect_identical(variables$ABBA_BATCH_ID, "Study_1.batch-2")
+})
+
+test_that("a batch id of the user's own is used as it is", {
+  local_program()
+  kubectl <- local_scripted_kubectl(creates())
+  submitted <- suppressMessages(submit(batch_group_id = "Study_1.batch-2"))
+  expect_identical(submitted$batch_id, "Study_1.batch-2")
+  expect_identical(kubectl$manifest()$metadata$labels[["abba/batch-id"]], "Study_1.batch-2")
+  expect_true(is_job_name(submitted$job_id))
+})
+
+test_that("a user's tag is kept word for word", {
+  local_program()
+  for (tag in c("a", "Study 1/2: \"final\" 100%", "\u00e9tude \u65e5", strrep("x", 1000), "$(HOME)")) {
+    sent <- sent_by(user_tag = tag)
+    expect_identical(sent$metadata$annotations[["abba/user-tag"]], tag)
+    expect_true(is_label_value(sent$metadata$labels[["abba/user-tag"]]))
+  }
+  sent <- sent_by(user_tag = "")
+  expect_null(sent$metadata$annotations[["abba/user-tag"]])
+  expect_null(sent$metadata$labels[["abba/user-tag"]])
+})
+
+test_that("a time limit is put on the pod, whose log is kept then", {
+  local_program()
+  sent <- sent_by(time_limit_seconds = 3600)
+  expect_identical(pod_of(sent)$spec$activeDeadlineSeconds, 3600L)
+  expect_null(sent$spec$activeDeadlineSeconds)
+  expect_null(pod_of(sent_by(time_limit_seconds = NULL))$spec$activeDeadlineSeconds)
+})
+
+# --- Mounts -----------------------------------------------------------------
+
+test_that("mounts are passed on as they were given", {
+  local_program()
+  kubectl <- local_scripted_kubectl(creates())
+  volumes <- list(
+    list(name = "studies", nfs = list(server = "192.0.2.1", path = "/studies", readOnly = TRUE)),
+    list(name = "settings", configMap = list(
+      name = "c", defaultMode = 420, optional = FALSE,
+      items = list(list(key = "k", path = "p", mode = 256L))
+    )),
+    list(name = "scratch", ephemeral = list(volumeClaimTemplate = list(spec = list(
+      accessModes = I("ReadWriteOnce"), resources = list(requests = c(storage = "1Gi"))
+    )))),
+    list(name = "secret", secret = NULL, emptyDir = list(medium = NULL, sizeLimit = "1Gi"))
+  )
+  mounts <- list(
+    list(name = "studies", mountPath = "/studies", readOnly = TRUE, subPath = NULL),
+    list(name = "secret", mountPath = "/\u00e9/a b")
+  )
+  suppressMessages(submit(mounts = list(volumes = volumes, volumeMounts = mounts)))
+  sent <- pod_of(kubectl$manifest())$spec
+  expect_identical(sent$volumes[1:4], list(
+    list(name = "studies", nfs = list(path = "/studies", readOnly = TRUE, server = "192.0.2.1")),
+    list(configMap = list(
+      defaultMode = 420L, items = list(list(key = "k", mode = 256L, path = "p")),
+      name = "c", optional = FALSE
+    ), name = "settings"),
+    list(ephemeral = list(volumeClaimTemplate = list(spec = list(
+      accessModes = list("ReadWriteOnce"), resources = list(requests = list(storage = "1Gi"))
+    ))), name = "scratch"),
+    list(emptyDir = list(sizeLimit = "1Gi"), name = "secret")
+  ))
+  expect_identical(sent$containers[[1]]$volumeMounts[1:2], list(
+    list(mountPath = "/studies", name = "studies", readOnly = TRUE),
+    list(mountPath = "/\u00e9/a b", name = "secret")
+  ))
+})
+
+test_that("an empty list in a volume is an empty object, as Kubernetes wants it", {
+  local_program()
+  kubectl <- local_scripted_kubectl(creates())
+  suppressMessages(submit(mounts = list(
+    volumes = list(list(name = "scratch", emptyDir = list())),
+    volumeMounts = list(list(name = "scratch", mountPath = "/scratch"))
+  )))
+  expect_match(kubectl$manifest_text(), "{\"emptyDir\":{},\"name\":\"scratch\"}", fixed = TRUE)
+})
+
+test_that("no mounts can be said in several ways", {
+  local_program()
+  expected <- pod_of(sent_by())$spec$volumes
+  for (none in list("", NULL, list(), list(volumes = list(), volumeMounts = list()), list(volumes = NULL))) {
+    expect_identical(pod_of(sent_by(mounts = none))$spec$volumes, expected)
+  }
+})
+
+# --- Users ------------------------------------------------------------------
+
+# What this machine says of an account.
+account <- function(name) {
+  number <- function(flag) {
+    as.integer(strsplit(system2("id", c(flag, name), stdout = TRUE), " ")[[1]])
+  }
+  list(
+    uid = number("-u"), gid = number("-g"), groups = number("-G"),
+    home = system2("sh", c("-c", shQuote(paste0("echo ~", name))), stdout = TRUE)
+  )
+}
+
+test_that("a user name is sent as the user's numbers and groups", {
+  local_program()
+  for (name in unique(c("nobody", "root", Sys.info()[["effective_user"]]))) {
+    expected <- account(name)
+    sent <- sent_by(username = name)
+    context <- pod_of(sent)$spec$securityContext
+    expect_identical(context$runAsUser, expected$uid)
+    expect_identical(context$runAsGroup, expected$gid)
+    expect_setequal(
+      as.integer(unlist(context$supplementalGroups)),
+      setdiff(expected$groups, expected$gid)
+    )
+    capabilities <- container_of(sent)$securityContext$capabilities
+    if (expected$uid == 0L) {
+      expect_null(context$runAsNonRoot)
+    } else {
+      expect_true(context$runAsNonRoot)
+      expect_identical(capabilities, list(drop = list("ALL")))
+    }
+    variables <- environment_of(sent)
+    expect_identical(variables$USER, name)
+    expect_identical(variables$LOGNAME, name)
+    expect_identical(sent$metadata$labels[["abba/user"]], name)
+  }
+})
+
+test_that("the home folder is mounted from its server under its own path", {
+  local_program()
+  for (name in list("nobody", NULL)) {
+    home <- account(if (is.null(name)) Sys.info()[["effective_user"]] else name)$home
+    sent <- sent_by(
+      auto_mount_home = TRUE, home_nfs_ip_address = "192.0.2.7", username = name,
+      mounts = list(
+        volumes = list(list(name = "data", nfs = list(server = "192.0.2.1", path = "/d"))),
+        volumeMounts = list(list(name = "data", mountPath = "/d"))
+      )
+    )
+    volumes <- pod_of(sent)$spec$volumes
+    mounts <- container_of(sent)$volumeMounts
+    is_home <- vapply(volumes, function(volume) identical(volume$nfs$server, "192.0.2.7"), NA)
+    expect_identical(sum(is_home), 1L)
+    expect_identical(volumes[is_home][[1]]$nfs$path, home)
+    at_home <- Filter(function(mount) mount$name == volumes[is_home][[1]]$name, mounts)
+    expect_identical(at_home[[1]]$mountPath, home)
+    expect_identical(environment_of(sent)$HOME, home)
+    expect_identical(volumes[[1]]$name, "data")
+  }
+})
+
+test_that("the server of the home folders can be an option", {
+  local_program()
+  withr::local_options(abba.home.nfs.ip.address = "192.0.2.8")
+  kubectl <- local_scripted_kubectl(creates())
+  suppressMessages(submit(auto_mount_home = TRUE))
+  expect_match(kubectl$manifest_text(), "192.0.2.8", fixed = TRUE)
+  suppressMessages(submit(auto_mount_home = FALSE))
+  expect_no_match(kubectl$manifest_text(2L), "192.0.2.8", fixed = TRUE)
+})
+
+test_that("the container can be an option", {
+  local_program()
+  withr::local_options(abba.default.container = "registry.example.com/r:1", abba.k8s.namespace = "n")
+  kubectl <- local_scripted_kubectl(creates())
+  suppressMessages(abba_submit_k8s_job_local("test_program.R"))
+  expect_identical(container_of(kubectl$manifest())$image, "registry.example.com/r:1")
+})
+
+# --- File names -------------------------------------------------------------
+
+file_names <- c(
+  "a b.R", "MiXeD.R", "\u65e5\u672c\u8a9e.R", "\u00e9t\u00e9 \U1F600.R", "100%.R", "%s%n.R", "q'\"`.R",
+  "$(touch x).R", "$HOME.R", "$(ABBA_JOB_ID).R", "; touch x .R", "-x.R", "--help", "_.R", "...R", ".r",
+  "a..b.Rmd", "..a.R", "report[1].R", "a*.R", "a?.R", "back\\slash.R", "no_extension", "{x}.R", "a~+~b.R",
+  "tab\there.R", "new\nline.R", "#!.R", "~.R", paste0(strrep("long_Name.", 19), "x.R"), strrep("x", 200)
+)
+
+test_that("whatever its file is called, a program is sent under legal names and its own", {
+  for (name in file_names) {
+    local_program(name = name)
+    kubectl <- local_scripted_kubectl(creates())
+    submitted <- suppressMessages(submit(name))
+    sent <- kubectl$manifest()
+    expect_true(is_job_name(submitted$job_id), info = name)
+    expect_match(submitted$job_id, paste0("-", uuid, "$"), info = name)
+    expect_true(is_label_value(submitted$batch_id), info = name)
+    expect_match(submitted$batch_id, paste0("-", uuid, "$"), info = name)
+    expect_true(all(is_label_value(unlist(sent$metadata$labels))), info = name)
+    expect_identical(sent$metadata$annotations[["abba/program-path"]], name)
+    # Nothing was run on the way: the folder holds the program alone.
+    expect_identical(list.files(all.files = TRUE, no.. = TRUE), name)
+  }
+})
+
+test_that("job ids begin with the file's name as far as it is legal", {
+  slugs <- c(
+    "test_program.R" = "test-program", "My Program (v2).R" = "my-program-v2",
+    "\u65e5\u672c\u8a9e.R" = "job", ".r" = "job", "-x.R" = "x", "a..b.Rmd" = "a-b",
+    "$(touch x).R" = "touch-x", "a_very_long_name_that_goes_on.R" = "a-very-long-name-that-goes",
+    "a_very_long_name_that_ends_x.R" = "a-very-long-name-that-ends"
+  )
+  for (name in names(slugs)) {
+    local_program(name = name)
+    local_scripted_kubectl(creates())
+    submitted <- suppressMessages(submit(name))
+    expect_match(submitted$job_id, paste0("^", slugs[[name]], "-", uuid, "$"))
+  }
+})
+
+test_that("a file's name is an argument of the container's command, never part of its shell text", {
+  for (name in file_names) {
+    local_program(name = name)
+    sent <- sent_by(name)
+    command <- unlist(container_of(sent)$command)
+    expect_identical(command[1:2], c("/bin/sh", "-c"))
+    # The same text for every program of a kind: no name is in it.
+    expect_no_match(command[[3]], name, fixed = TRUE)
+    # Kubernetes replaces $(NAME) in a command; $$ stands for a dollar sign.
+    as_argument <- paste0("/", gsub("$", "$$", name, fixed = TRUE))
+    expect_true(any(endsWith(command[-(1:3)], as_argument)), info = name)
+  }
+})
+
+test_that("the shell of the container reads the command as it is meant", {
+  # The command runs here with an R that prints its arguments: in a mount, the
+  # container sees the same path.
+  tools <- withr::local_tempdir()
+  writeLines(c("#!/bin/sh", "pwd", "printf '<%s>\\n' \"$@\"", "echo to stderr >&2"), file.path(tools, "R"))
+  Sys.chmod(file.path(tools, "R"), "0755")
+  withr::local_path(tools)
+  # R's own launcher cannot take some names: a link stands for them, in a folder
+  # that only the container has.
+  plain <- grep("[]*?[\\]|~[+]~|[[:cntrl:]]", file_names, value = TRUE, invert = TRUE)
+  for (name in plain) {
+    local_program(name = name)
+    folder <- normalizePath(getwd())
+    sent <- sent_by(name, mounts = list(
+      volumes = list(list(name = "d", hostPath = list(path = folder))),
+      volumeMounts = list(list(name = "d", mountPath = folder))
+    ))
+    # As Kubernetes does it.
+    command <- gsub("$$", "$", unlist(container_of(sent)$command), fixed = TRUE)
+    ran <- processx::run(
+      command[[1]], command[-1],
+      env = c("current", ABBA_JOB_ID = "job-1"), error_on_status = FALSE
+    )
+    expect_identical(ran$status, 0L, info = name)
+    expect_identical(ran$stderr, "", info = name)
+    lines <- strsplit(ran$stdout, "\n")[[1]]
+    expect_identical(lines, c(
+      "abba-log-of job-1", folder, "<--no-save>", "<--no-restore>", "<--no-echo>", "<-f>",
+      paste0("<", file.path(folder, name), ">"), "to stderr"
+    ))
+    expect_identical(list.files(all.files = TRUE, no.. = TRUE), name)
+  }
+})
+
+test_that("a name that only R's own launcher would change is reached by a link", {
+  for (name in c("report[1].R", "a*.R", "a?.R", "tab\there.R", "back\\slash.R")) {
+    local_program(name = name)
+    command <- unlist(container_of(sent_by(name))$command)
+    last <- command[[length(command)]]
+    expect_match(last, "^/[a-z/]+/program[.]R$")
+  }
+})
+
+test_that("a path may be given in many ways and is kept as given", {
+  local_program()
+  dir.create("sub")
+  for (path in c(
+    "test_program.R", "./test_program.R", "sub/../test_program.R", file.path(getwd(), "test_program.R"),
+    paste0(getwd(), "//test_program.R")
+  )) {
+    sent <- sent_by(path)
+    expect_identical(sent$metadata$annotations[["abba/program-path"]], path)
+    expect_match(sent$metadata$name, "^test-program-")
+  }
+})
+
+test_that("a tilde stands for the home folder, and the path is kept with it", {
+  local_program()
+  kubectl <- local_scripted_kubectl(creates())
+  ran <- run_r(
+    "abba_submit_k8s_job_local('~/test_program.R', container = 'r', namespace = 'n')",
+    HOME = getwd()
+  )
+  expect_identical(ran$exit_status, 0L, info = ran$stderr)
+  expect_identical(kubectl$manifest()$metadata$annotations[["abba/program-path"]], "~/test_program.R")
+})
+
+test_that("a path in another encoding is kept as the same text", {
+  local_program(name = "caf\u00e9.R")
+  path <- "caf\xe9.R"
+  Encoding(path) <- "latin1"
+  sent <- sent_by(path)
+  expect_identical(sent$metadata$annotations[["abba/program-path"]], "caf\u00e9.R")
+})
+
+test_that("strings with names or a class of their own are strings", {
+  local_program()
+  kubectl <- local_scripted_kubectl(creates())
+  suppressMessages(submit(
+    c(path = "test_program.R"),
+    batch_group_id = I("b"), user_tag = structure("t", class = "glue"),
+    cpu_limit = c(cpu = 2), memory_limit = c(memory = "1G"), container = c(image = "r"),
+    auto_mount_home = c(home = FALSE), namespace = I("n"), username = c(user = "root"),
+    time_limit_seconds = c(seconds = 60)
+  ))
+  sent <- kubectl$manifest()
+  expect_identical(sent$metadata$annotations[["abba/program-path"]], "test_program.R")
+  expect_identical(sent$metadata$labels[["abba/batch-id"]], "b")
+  expect_identical(container_of(sent)$resources$limits, list(cpu = "2", memory = "1G"))
+  local_scripted_kubectl(says(list_of(pod("a-1"))))
+  expect_named(status(I("a-1")), "Succeeded")
+})
+
+# --- Answers that are lost --------------------------------------------------
+
+created_texts <- function(expr) {
+  texts <- character()
+  withCallingHandlers(expr, message = function(cnd) {
+    texts <<- c(texts, conditionMessage(cnd))
+    invokeRestart("muffleMessage")
+  })
+  texts
+}
+
+already_exists <- "Error from server (AlreadyExists): jobs.batch \"x\" already exists\n"
+
+test_that("a create whose answer hangs is repeated, and the one job is found", {
+  local_program()
+  withr::local_options(abba.k8s.request.timeout = 4)
+  kubectl <- local_scripted_kubectl(
+    hangs(on = "create *"),
+    fails(already_exists, on = "create *"),
+    runs("exec cat \"$base/calls/1.manifest\"", on = "get */jobs/*")
+  )
+  texts <- created_texts(submitted <- submit())
+  expect_identical(texts, paste0("job.batch/", submitted$job_id, " created\n"))
+  expect_identical(sub(" .*", "", kubectl$requests()), c("create", "create", "get"))
+  # Under the same name and the same mark, or there might be two.
+  expect_identical(kubectl$manifest_text(1L), kubectl$manifest_text(2L))
+  expect_identical(kubectl$manifest(1L)$metadata$name, submitted$job_id)
+  expect_reaped(kubectl$pids())
+})
+
+test_that("a create whose answer is lost on the way is repeated, and the one job is found", {
+  local_program()
+  for (lost in list(
+    fails(
+      "Unable to connect to the server: net/http: request canceled (Client.Timeout exceeded while awaiting headers)\n",
+      on = "create *"
+    ),
+    fails(
+      "Error from server (Timeout): the server was unable to return a response in the time allotted\n",
+      on = "create *"
+    ),
+    fails("error: unexpected EOF\n", on = "create *"),
+    dies(on = "create *"),
+    says("", on = "create *")
+  )) {
+    kubectl <- local_scripted_kubectl(
+      lost,
+      fails(already_exists, on = "create *"),
+      runs("exec cat \"$base/calls/1.manifest\"", on = "get */jobs/*")
+    )
+    texts <- created_texts(submitted <- submit())
+    expect_identical(texts, paste0("job.batch/", submitted$job_id, " created\n"))
+    expect_identical(kubectl$count(), 3L)
+  }
+})
+
+test_that("a create that never arrived is repeated until it does", {
+  local_program()
+  kubectl <- local_scripted_kubectl(
+    fails("The connection to the server 192.0.2.1:6443 was refused - did you specify the right host or port?\n"),
+    fails("Error from server (TooManyRequests): the server has received too many requests\n"),
+    creates(on = "*")
+  )
+  texts <- created_texts(submitted <- submit())
+  expect_identical(texts, paste0("job.batch/", submitted$job_id, " created\n"))
+  expect_identical(kubectl$count(), 3L)
+})
+
+test_that("somebody else's job of the same name is no success", {
+  local_program()
+  kubectl <- local_scripted_kubectl(
+    fails(already_exists, on = "create *"),
+    runs(
+      "sed 's|\"abba/submission\":\"[^\"]*\"|\"abba/submission\":\"other\"|' \"$base/calls/1.manifest\"",
+      on = "get *"
+    )
+  )
+  error <- raised(submit())
+  expect_s3_class(error, "abba_error_kubectl")
+})
+
+test_that("a quota that our own lost create has used up is not taken for a refusal", {
+  local_program()
+  kubectl <- local_scripted_kubectl(
+    fails("Unable to connect to the server: EOF\n", on = "create *"),
+    fails("Error from server (Forbidden): jobs.batch \"x\" is forbidden: exceeded quota: q\n", on = "create *"),
+    runs("exec cat \"$base/calls/1.manifest\"", on = "get */jobs/*")
+  )
+  expect_message(submit(), "created")
+})
+
+test_that("a submission that hangs says that there may be a job, and which", {
+  local_program()
+  withr::local_options(abba.k8s.request.timeout = 1)
+  kubectl <- local_scripted_kubectl(hangs())
+  error <- NULL
+  expect_words(
+    withCallingHandlers(submit(), error = function(cnd) error <<- cnd),
+    error = TRUE
+  )
+  expect_s3_class(error, "abba_error_timeout")
+  expect_identical(error$job_id, kubectl$manifest()$metadata$name)
+  expect_match(conditionMessage(error), error$job_id, fixed = TRUE)
+  expect_reaped(kubectl$pids())
+  expect_gt(length(kubectl$helpers()), 0L)
+  expect_ended(kubectl$helpers())
+})
+
+test_that("the call that such an error advises can be copied as it stands", {
+  local_program()
+  withr::local_options(abba.k8s.request.timeout = 1)
+  kubectl <- local_scripted_kubectl(hangs(on = "create *"))
+  error <- raised(submit(namespace = "team-1"))
+  advised <- regmatches(
+    conditionMessage(error), regexpr("abba_get_k8s_job_status_local[(][^)]*[)]", conditionMessage(error))
+  )
+  local_scripted_kubectl(says(list_of(pod(error$job_id))))
+  expect_named(eval(str2lang(advised)), "Succeeded")
+})
+
+test_that("a lost create that turns out not to have arrived says that there is no job", {
+  local_program()
+  local_scripted_kubectl(
+    fails("Error from server (InternalError): etcdserver: request timed out\n", on = "create *"),
+    fails("Error from server (NotFound): jobs.batch \"x\" not found\n", on = "get *")
+  )
+  error <- raised(submit())
+  expect_s3_class(error, "abba_error_unavailable")
+  expect_identical(error$job_id, character())
+  expect_match(conditionMessage(error), "No job was created.", fixed = TRUE)
+})
