@@ -51,11 +51,20 @@ pods_of <- function(job_id) {
 
 has_pod <- function(job_id) length(pods_of(job_id)) == 1L
 
-# A quota on the namespace, as "pods=0", once it is in force.
-create_quota <- function(hard) {
+# A quota on the namespace, as "pods=0", once it is in force: `probe` are the arguments of a `kubectl create` (or `run`)
+# that it forbids.
+create_quota <- function(hard, probe = c("run", "probe", "--image", "x")) {
   kubectl_lines("create", "quota", "quota", paste0("--hard=", hard))
-  in_force <- function() length(field("quota", "quota", ".status.hard")) > 0L
-  wait_until(in_force, what = "the quota to be in force")
+  wait_until_refused(probe, "exceeded quota")
+}
+
+# Waits until the API server has taken notice of a rule, which it does a moment after it was stored.
+wait_until_refused <- function(probe, words) {
+  refused <- function() {
+    answer <- tryCatch(kubectl_lines(probe, "--dry-run=server"), error = conditionMessage)
+    if (any(grepl(words, answer, fixed = TRUE))) TRUE else answer
+  }
+  wait_until(refused, what = paste0("a refusal that says \"", words, "\""))
 }
 
 # --- Programs --------------------------------------------------------------------

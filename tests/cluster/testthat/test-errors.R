@@ -61,7 +61,9 @@ test_that("a server that refuses connections is one that cannot be reached", {
   expect_match(error$stderr, "was refused")
   expect_identical(error$exit_status, 1L)
   expect_match(error$request, paste0("^POST /apis/batch/v1/namespaces/", namespace, "/jobs"))
-  expect_abba_error(abba_get_k8s_job_status_local(ended), "unavailable", "The cluster cannot be reached.", "not affected")
+  expect_abba_error(
+    abba_get_k8s_job_status_local(ended), "unavailable", "The cluster cannot be reached.", "not affected"
+  )
 })
 
 test_that("a server that never answers is given up after the time limit", {
@@ -142,8 +144,8 @@ test_that("a job that is deleted while its log is read is not found", {
 
 test_that("a quota on jobs that is used up is told, and no job is made", {
   local_namespace()
-  create_quota("count/jobs.batch=1")
   id <- submit(program)
+  create_quota("count/jobs.batch=1", c("create", "job", "probe", "--image", "x"))
   expect_no_submission(
     abba_submit_k8s_job_local(program), "forbidden",
     paste0("The quota in the namespace \"", the_namespace(), "\" does not allow another job."),

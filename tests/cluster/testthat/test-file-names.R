@@ -68,8 +68,11 @@ run_all <- function(folder, ...) {
   expect_identical(file_names[states != "Succeeded"], character())
   jobs <- abba_get_k8s_job_status_local(ids)[[1L]]$Jobs
   expect_identical(vapply(jobs, `[[`, "", "path"), paths)
-  labels <- kubectl_lines("get", "jobs", "--output", "jsonpath={range .items[*]}{.metadata.labels.abba/program}{'\\n'}{end}")
+  labels <- vapply(kubectl_json("get", "jobs", "--namespace", the_namespace())$items, function(job) {
+    job$metadata$labels[["abba/program"]]
+  }, "")
   expect_true(all(is_label_value(labels)))
+  expect_true(all(c("two-words.R", "report-1-.R", "UPPER-Case.R") %in% labels))
   lapply(abba_get_k8s_job_log_local(ids), `[[`, "log")
 }
 

@@ -16,14 +16,14 @@ submit_through <- function(ending, batch, again = FALSE) {
   list(id = id, lost = length(readLines(file.path(base, "lost"))))
 }
 
-timeout <- c(
-  "echo 'Unable to connect to the server: net/http: request canceled (Client.Timeout exceeded while awaiting headers)' >&2;",
-  "exit 1"
+timeout <- paste0(
+  "echo 'Unable to connect to the server: net/http: request canceled ",
+  "(Client.Timeout exceeded while awaiting headers)' >&2; exit 1"
 )
-timeout <- paste(timeout, collapse = " ")
 
 jobs_of_batch <- function(batch) {
-  sub("^job.batch/", "", kubectl_lines("get", "jobs", "--selector", paste0("abba/batch-id=", batch), "--output", "name"))
+  selector <- paste0("abba/batch-id=", batch)
+  sub("^job.batch/", "", kubectl_lines("get", "jobs", "--selector", selector, "--output", "name"))
 }
 
 expect_one_job <- function(submitted, batch) {

@@ -3,17 +3,10 @@
 local_secure_namespace <- function(level, env = parent.frame()) {
   namespace <- local_namespace(env)
   kubectl("label", "namespace", namespace, paste0("pod-security.kubernetes.io/enforce=", level))
-  # The API server learns of it a moment later.
-  in_force <- function() {
-    answer <- tryCatch(
-      kubectl_lines(
-        "run", "x", "--image", "x", "--overrides", "{\"spec\": {\"hostNetwork\": true}}", "--dry-run=server"
-      ),
-      error = conditionMessage
-    )
-    if (any(grepl("violates PodSecurity", answer))) TRUE else answer
-  }
-  wait_until(in_force, what = "the Pod Security level to be in force")
+  wait_until_refused(
+    c("run", "probe", "--image", "x", "--overrides", "{\"spec\": {\"hostNetwork\": true}}"),
+    "violates PodSecurity"
+  )
 }
 
 program <- local_program(c("system('id -u')", "writeLines('1', 'x')", "cat('ran\\n')"))

@@ -147,7 +147,9 @@ test_that("on a node that does not answer a job is unknown, its log an error, an
         "communicating with the node where the Pod should be running."
       )
     )
-    expect_abba_error(log_of(ids[[1L]]), "unavailable", "the node that ran the program does not give it", "not affected")
+    expect_abba_error(
+      log_of(ids[[1L]]), "unavailable", "the node that ran the program does not give it", "not affected"
+    )
   })
 
   wanted <- c("Running", "Succeeded", "Failed")

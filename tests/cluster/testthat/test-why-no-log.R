@@ -78,12 +78,7 @@ test_that("a namespace without a service account is told", {
   )), "default")
   local_namespace()
   kubectl("label", "namespace", the_namespace(), paste0("service-account=", name))
-  # The policy is in force after a moment.
-  refused <- function() {
-    answer <- tryCatch(kubectl_lines("create", "serviceaccount", "other", "--dry-run=server"), error = conditionMessage)
-    if (any(grepl("none here", answer))) TRUE else answer
-  }
-  wait_until(refused, what = "the policy to be in force")
+  wait_until_refused(c("create", "serviceaccount", "other"), "none here")
   kubectl_lines("delete", "serviceaccount", "default")
 
   id <- submit(local_program("1"))
