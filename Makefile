@@ -52,7 +52,8 @@ test-r: $(build)/installed ## Tests of the R package with a scripted kubectl: no
 .PHONY: test-cluster
 test-cluster: $(build)/installed ## Tests on the real cluster, and of the cluster itself
 	tests/cluster/test-cluster.sh
-	$(use_library) Rscript tests/cluster/run-tests.R
+	ABBA_TEST_SESSION=true $(use_library) Rscript tests/cluster/run-tests.R
+	ABBA_TEST_SESSION=false $(use_library) Rscript tests/cluster/run-tests.R
 
 .PHONY: check
 check: $(build)/packages ## R CMD build and R CMD check, which runs the R tests
@@ -67,6 +68,10 @@ cluster: ## Start the test cluster if it is not up; the last line is its kubecon
 .PHONY: cluster-down
 cluster-down: ## End the test cluster and leave nothing of it behind
 	@$(cluster) down
+
+.PHONY: bench
+bench: $(build)/installed ## Measure the package against plain kubectl on the test cluster
+	$(use_library) bench/run
 
 # --- Working on the package --------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@
 #' | `abba.k8s.namespace` | The namespace of your jobs. | kubectl's (see argument `namespace`) |
 #' | `abba.home.nfs.ip.address` | The server that holds the home folders. | none |
 #' | `abba.k8s.request.timeout` | Seconds that a request to the cluster may take. | 30 |
+#' | `abba.k8s.session` | Whether one kubectl is kept for the R session. | `TRUE` |
 #' | `abba.kubectl` | The kubectl program: a path, or a name on the `PATH`. | `kubectl` |
 #'
 #' @section Conditions:
@@ -18,8 +19,12 @@
 #' `exit_status` (kubectl's), `stderr` (kubectl's own words) and `job_id` (the
 #' jobs that it is about); each is `NULL` or empty where there is none.
 #'
-#' Every warning has the class `abba_warning`;
-#' `abba_warning_log_incomplete` says that the beginning of a log is missing.
+#' `abba_error_wait_timeout` (the jobs have not ended in time),
+#' `abba_error_stuck` (a job cannot start) and `abba_error_batch_incomplete` (some
+#' programs could not be submitted) are raised by the functions that say so.
+#'
+#' Every warning has the class `abba_warning`: `abba_warning_log_incomplete` says
+#' that part of a log is missing, `abba_warning_stuck` that a job cannot start.
 #' @useDynLib abba, .registration = TRUE
 #' @keywords internal
 "_PACKAGE"

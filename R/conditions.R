@@ -19,7 +19,8 @@ core_value <- function(answer, call = rlang::caller_env()) {
   answer$value
 }
 
-abort_record <- function(record, call) {
+# ... : further fields of the condition.
+abort_record <- function(record, call, ...) {
   if (identical(record$class, "interrupted")) {
     return(raise_interrupt(record))
   }
@@ -38,7 +39,8 @@ abort_record <- function(record, call) {
     request = record$request,
     exit_status = record$exit_status,
     stderr = record$stderr,
-    job_id = record$job_id
+    job_id = record$job_id,
+    ...
   )
 }
 

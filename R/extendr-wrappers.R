@@ -4,11 +4,54 @@
 # Checks the arguments of a submission and submits it. A list with `job_id` and `batch_id`.
 core_submit <- function(arguments, settings) .Call(wrap__core_submit, arguments, settings)
 
-# The states of jobs, grouped: for each state a list with `Jobs` (lists of `id` and `path`) and `Description`.
-core_status <- function(job_ids, settings) .Call(wrap__core_status, job_ids, settings)
+# Checks the arguments of many submissions, all before the first is sent, and submits them. For each a list with
+# `job_id`, `batch_id`, and `error`, a record or `NULL`.
+core_submit_many <- function(arguments, settings) .Call(wrap__core_submit_many, arguments, settings)
 
-# The logs of jobs: a list of lists with `job_id` and `log`, a character vector.
-core_log <- function(job_ids, settings) .Call(wrap__core_log, job_ids, settings)
+# Checks the arguments of many submissions as `core_submit_many` does, and sends nothing.
+core_check_submissions <- function(arguments) .Call(wrap__core_check_submissions, arguments)
+
+# A new batch id, made from a program's file name.
+core_new_batch_id <- function(file_name) .Call(wrap__core_new_batch_id, file_name)
+
+# The states of jobs, grouped: for each state a list with `Jobs` (lists of `id` and `path`) and `Description`. `which` is
+# a list with `job_id`, a character vector, or `batch_id`, a string.
+core_status <- function(which, settings) .Call(wrap__core_status, which, settings)
+
+# The logs of jobs: a list of lists with `job_id`, `pod_id` and `log`, a character vector. `which` as for `core_status`.
+core_log <- function(which, settings) .Call(wrap__core_log, which, settings)
+
+# Cancels jobs. A list with `job_id` and `done`, character vectors, and `errors`, a list of records or `NULL`s. `which` as
+# for `core_status`.
+core_cancel <- function(which, settings) .Call(wrap__core_cancel, which, settings)
+
+# Lists jobs: a list of vectors of equal length, the columns of a data frame; times as RFC 3339.
+core_list <- function(arguments, settings) .Call(wrap__core_list, arguments, settings)
+
+# Explains a job: a list, see `explanation()` in `records.rs`.
+core_explain <- function(job_id, settings) .Call(wrap__core_explain, job_id, settings)
+
+# Begins to watch jobs, in the background. A pointer for `core_watch_next`. `which` as for `core_status`.
+core_watch_begin <- function(which, settings) .Call(wrap__core_watch_begin, which, settings)
+
+# Waits up to `seconds` for news of watched jobs. `NULL` where there are none; else a list with `status` (as of
+# `core_status`), `counts` (named by state), `obstacles` (for jobs that have not started lists of `job_id`, `what`,
+# `details`, `advice` and `is_stuck`), and `ended`, whether no job is Pending or Running.
+core_watch_next <- function(watching, seconds) .Call(wrap__core_watch_next, watching, seconds)
+
+# Begins to follow the log of a job, in the background; with `from_now` from here on. A pointer for `core_follow_next`.
+core_follow_begin <- function(job_id, from_now, settings) .Call(wrap__core_follow_begin, job_id, from_now, settings)
+
+# Waits up to `seconds` for lines of a followed log. A list with `lines`, a character vector, and `log`: `NULL` while the
+# program runs, then the list of `core_log`.
+core_follow_next <- function(following, seconds) .Call(wrap__core_follow_next, following, seconds)
+
+# Submits again what has failed of a batch, under a new batch id. `changes` are arguments of `core_submit` that replace
+# those of the first submission. The list of `core_submit_many`, with `program`; empty where nothing has failed.
+core_rerun <- function(batch_id, changes, include_unknown, settings) .Call(wrap__core_rerun, batch_id, changes, include_unknown, settings)
+
+# Ends the kubectl that is kept for the session. The next call starts one anew.
+core_end_session <- function() .Call(wrap__core_end_session)
 
 
 # nolint end

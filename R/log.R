@@ -36,5 +36,5 @@
 abba_get_k8s_job_log_local <- function(
     job_id,
     namespace = getOption("abba.k8s.namespace")) {
-  core_value(core_log(check_strings(job_id), settings(namespace)))
+  core_value(core_log(list(job_id = check_strings(job_id)), settings(namespace)))
 }

@@ -22,6 +22,10 @@ settings <- function(namespace, call = rlang::caller_env()) {
   list(
     kubectl = path.expand(kubectl),
     request_timeout = request_timeout,
-    namespace = namespace
+    namespace = namespace,
+    session = check_flag(
+      getOption("abba.k8s.session", TRUE),
+      argument = "abba.k8s.session", call = call
+    )
   )
 }

@@ -96,33 +96,49 @@ abba_submit_k8s_job_local <- function(
     namespace = getOption("abba.k8s.namespace"),
     username = NULL,
     time_limit_seconds = NULL) {
-  file_path <- check_string(file_path)
+  arguments <- submit_arguments(
+    file_path, batch_group_id, user_tag, cpu_limit, memory_limit, container,
+    mounts, auto_mount_home, home_nfs_ip_address, username, time_limit_seconds
+  )
+  submitted <- core_value(core_submit(arguments, settings(namespace)))
+  message("job.batch/", submitted$job_id, " created")
+  submitted
+}
+
+# The arguments of one submission as the core wants them, their R types checked.
+submit_arguments <- function(
+    file_path, batch_group_id, user_tag, cpu_limit, memory_limit, container,
+    mounts, auto_mount_home, home_nfs_ip_address, username, time_limit_seconds,
+    job_id = NULL, call = rlang::caller_env()) {
   if (is.null(container)) {
     rlang::abort(
       c(
         "`container` is missing.",
         i = "Give the container image, or set options(abba.default.container = ...)."
       ),
-      class = error_classes("input")
+      class = error_classes("input"),
+      call = call
     )
   }
-  arguments <- list(
+  string <- function(x, null = FALSE, empty = FALSE, argument = rlang::caller_arg(x)) {
+    check_string(x, null, empty, argument = argument, call = call)
+  }
+  file_path <- string(file_path)
+  list(
     given_path = file_path,
     expanded_path = path.expand(file_path),
-    batch_group_id = check_string(batch_group_id, empty = TRUE),
-    user_tag = check_string(user_tag, empty = TRUE),
-    cpu_limit = check_number_or_string(cpu_limit),
-    memory_limit = check_memory_limit(memory_limit),
-    container = check_string(container, empty = TRUE),
-    mounts = check_mounts(mounts),
-    auto_mount_home = check_flag(auto_mount_home),
-    home_nfs_ip_address = check_string(home_nfs_ip_address, null = TRUE),
-    username = check_string(username, null = TRUE),
-    time_limit_seconds = check_number(time_limit_seconds, null = TRUE)
+    batch_group_id = string(batch_group_id, empty = TRUE),
+    user_tag = string(user_tag, empty = TRUE),
+    cpu_limit = check_number_or_string(cpu_limit, call = call),
+    memory_limit = check_memory_limit(memory_limit, call = call),
+    container = string(container, empty = TRUE),
+    mounts = check_mounts(mounts, call = call),
+    auto_mount_home = check_flag(auto_mount_home, call = call),
+    home_nfs_ip_address = string(home_nfs_ip_address, null = TRUE),
+    username = string(username, null = TRUE),
+    time_limit_seconds = check_number(time_limit_seconds, null = TRUE, call = call),
+    job_id = job_id
   )
-  submitted <- core_value(core_submit(arguments, settings(namespace)))
-  message("job.batch/", submitted$job_id, " created")
-  submitted
 }
 
 # A number of bytes is allowed, as Kubernetes allows it.

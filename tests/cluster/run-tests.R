@@ -4,7 +4,8 @@
 #   FILTER  a regular expression; only the files test-<name>.R whose name it matches are run
 # It starts the cluster if it is not up, and leaves it up. Each file is named with its time. The last line is
 # "N passed, N failed", counted in tests; a test that is skipped or that raises a warning has failed.
-# The package is the installed `abba`; set R_LIBS to choose the library.
+# The package is the installed `abba`; set R_LIBS to choose the library. ABBA_TEST_SESSION says on which transport:
+# "true" (one kubectl kept for the session) or "false" (one kubectl a call).
 library(abba)
 
 # The folder of this script.
@@ -63,6 +64,7 @@ tell_time <- function(what, since) {
 
 run <- function(here, filter) {
   cat("abba", format(utils::packageVersion("abba")), "in", find.package("abba"), "\n")
+  cat(if (getOption("abba.k8s.session")) "one kubectl for the session" else "one kubectl a call", "\n")
   since <- Sys.time()
   results <- testthat::test_dir(
     file.path(here, "testthat"),
@@ -82,6 +84,9 @@ run <- function(here, filter) {
   all(!bad) && nrow(results) > 0L
 }
 
+session <- Sys.getenv("ABBA_TEST_SESSION", "true")
+stopifnot(session %in% c("true", "false"))
+options(abba.k8s.session = session == "true")
 here <- find_here()
 start_cluster(file.path(here, "cluster"))
 passed <- run(here, if (length(commandArgs(TRUE)) > 0L) commandArgs(TRUE)[[1L]])

@@ -101,7 +101,7 @@ read_pid <- function(path) as.integer(readLines(path))
 # Starts another R that runs `code`, with abba and this PATH.
 start_r <- function(code, ..., env = parent.frame()) {
   script <- withr::local_tempfile(fileext = ".R", .local_envir = env)
-  writeLines(c("library(abba)", code), script, useBytes = TRUE)
+  writeLines(c("library(abba)", "options(abba.k8s.session = FALSE)", code), script, useBytes = TRUE)
   process <- processx::process$new(
     file.path(R.home("bin"), "Rscript"), c("--vanilla", script),
     stdout = "|", stderr = "|",

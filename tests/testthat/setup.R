@@ -26,6 +26,8 @@ local({
     abba.home.nfs.ip.address = NULL,
     abba.k8s.namespace = NULL,
     abba.k8s.request.timeout = NULL,
+    # The scripted kubectl plays single calls; the kept one is tested on the real cluster.
+    abba.k8s.session = FALSE,
     abba.kubectl = NULL,
     .local_envir = everywhere
   )

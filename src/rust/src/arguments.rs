@@ -2,11 +2,12 @@
 //!
 //! `R/check.R` has checked their R types; an argument of another type here is a mistake of the package itself.
 
-use abba_core::operations::{CpuArgument, SubmitArguments};
+use abba_core::operations::{CpuArgument, ListArguments, SubmitArguments, Which};
 use abba_core::{Error, ErrorClass};
 use serde_json::Value as Json;
 
 /// The options and arguments that every call has.
+#[derive(Clone)]
 pub struct Settings {
     /// kubectl's path, or its name on PATH.
     pub kubectl: String,
@@ -14,6 +15,8 @@ pub struct Settings {
     pub request_timeout: f64,
     /// The namespace, if any was given.
     pub namespace: Option<String>,
+    /// Whether one kubectl is kept for the R session.
+    pub session: bool,
 }
 
 impl Settings {
@@ -25,6 +28,7 @@ impl Settings {
                 .filter(|seconds| *seconds > 0.0 && *seconds < 1e9)
                 .ok_or_else(|| mistake("request_timeout"))?,
             namespace: optional_text(&json, "namespace")?,
+            session: json["session"].as_bool().ok_or_else(|| mistake("session"))?,
         })
     }
 }
@@ -43,24 +47,58 @@ pub fn submit_arguments(json: Json) -> Result<SubmitArguments, Error> {
         },
         memory_limit: text(&json, "memory_limit")?,
         container: text(&json, "container")?,
-        mounts: json.get("mounts").cloned(),
+        mounts: json.get("mounts").filter(|mounts| !mounts.is_null()).cloned(),
         auto_mount_home: json["auto_mount_home"]
             .as_bool()
             .ok_or_else(|| mistake("auto_mount_home"))?,
         home_nfs_ip_address: optional_text(&json, "home_nfs_ip_address")?,
         username: optional_text(&json, "username")?,
         time_limit_seconds: number(&json, "time_limit_seconds")?,
+        job_id: optional_text(&json, "job_id")?,
     })
 }
 
-/// Reads a character vector of job ids.
-pub fn job_ids(json: &Json) -> Result<Vec<String>, Error> {
+/// The arguments of an earlier submission, with some of them replaced by those that R hands over now.
+pub fn with_changes(before: SubmitArguments, changes: &Json) -> Result<SubmitArguments, Error> {
+    let mut arguments =
+        serde_json::to_value(before).map_err(|error| Error::new(ErrorClass::Internal, format!("JSON: {error}.")))?;
+    if let (Some(arguments), Some(changes)) = (arguments.as_object_mut(), changes.as_object()) {
+        for (name, value) in changes {
+            arguments.insert(name.clone(), value.clone());
+        }
+    }
+    submit_arguments(arguments)
+}
+
+/// Reads the list with either `job_id`, a character vector, or `batch_id`, a string.
+pub fn which(json: &Json) -> Result<Which, Error> {
+    match optional_text(json, "batch_id")? {
+        Some(batch_id) => Ok(Which::Batch(batch_id)),
+        None => json
+            .get("job_id")
+            .map_or_else(|| Ok(Vec::new()), texts)
+            .map(Which::Jobs),
+    }
+}
+
+/// Reads the list that `abba_list_k8s_jobs_local()` makes.
+pub fn list_arguments(json: &Json) -> Result<ListArguments, Error> {
+    Ok(ListArguments {
+        user: optional_text(json, "user")?,
+        batch_id: optional_text(json, "batch_id")?,
+        statuses: json.get("status").map_or_else(|| Ok(Vec::new()), texts)?,
+        since: optional_text(json, "since")?,
+    })
+}
+
+/// Reads a character vector.
+fn texts(json: &Json) -> Result<Vec<String>, Error> {
     let texts = match json {
         Json::String(id) => Some(vec![id.clone()]),
         Json::Array(ids) => ids.iter().map(|id| id.as_str().map(String::from)).collect(),
         _ => None,
     };
-    texts.ok_or_else(|| mistake("job_id"))
+    texts.ok_or_else(|| mistake("a character vector"))
 }
 
 fn text(json: &Json, name: &str) -> Result<String, Error> {

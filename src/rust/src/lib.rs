@@ -5,20 +5,30 @@
 //! a format string, which a `%` in kubectl's words would crash.)
 
 mod arguments;
+mod background;
 mod interrupt;
+mod records;
 mod values;
+mod watching;
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Duration;
 
-use abba_core::domain::job_status;
-use abba_core::operations::{self, Connection};
-use abba_core::transport::{Kubectl, Patience};
+use abba_core::domain::job_status::{self, JobStatus};
+use abba_core::operations::{self, Connection, LogOfJob, Logs, Which};
+#[cfg(unix)]
+use abba_core::transport::Session;
+use abba_core::transport::{Kubectl, Patience, Transport};
 use abba_core::{Error, ErrorClass, Warning};
 use extendr_api::prelude::*;
 
 use arguments::Settings;
+use background::Background;
 use values::{answer_to_r, to_json, Value};
+use watching::Watching;
+
+/// A followed log: each of its news is a line; the outcome is the log read whole, unless it was stopped.
+type Following = Background<String, Option<Logs>>;
 
 /// A value for R, with what must be said about it.
 struct Answer {
@@ -54,68 +64,308 @@ fn core_submit(arguments: Robj, settings: Robj) -> Robj {
     })
 }
 
-/// The states of jobs, grouped: for each state a list with `Jobs` (lists of `id` and `path`) and `Description`.
+/// Checks the arguments of many submissions, all before the first is sent, and submits them. For each a list with
+/// `job_id`, `batch_id`, and `error`, a record or `NULL`.
 #[extendr]
-fn core_status(job_ids: Robj, settings: Robj) -> Robj {
+fn core_submit_many(arguments: Robj, settings: Robj) -> Robj {
     respond(|| {
-        let job_ids = arguments::job_ids(&to_json(&job_ids)?)?;
         let settings = Settings::read(to_json(&settings)?)?;
-        let jobs = settings.connected_for(&job_ids, |connection| operations::status(connection, &job_ids))?;
-        let groups = job_status::by_status(jobs).into_iter().map(|(status, jobs)| {
-            let jobs = jobs
-                .into_iter()
-                .map(|job| Value::named([("id", Value::Text(job.id)), ("path", Value::OptionalText(job.path))]));
-            let group = Value::named([
-                ("Jobs", Value::Unnamed(jobs.collect())),
-                ("Description", Value::Text(status.description().to_string())),
-            ]);
-            (status.name(), group)
-        });
-        Ok(Value::named(groups).into())
+        let prepared = prepare_many(&arguments)?;
+        let outcomes = settings
+            .connected(|connection| operations::submit_many(connection, &prepared))
+            .map_err(|error| error.meaning("No job was created."))?;
+        Ok(outcome_lists(&prepared, outcomes).into())
     })
 }
 
-/// The logs of jobs: a list of lists with `job_id` and `log`, a character vector.
+fn outcome_lists(
+    prepared: &[operations::PreparedJob],
+    outcomes: Vec<std::result::Result<operations::Submitted, Error>>,
+) -> Value {
+    let lists = prepared.iter().zip(outcomes).map(|(prepared, outcome)| {
+        let submitted = prepared.submitted();
+        Value::named([
+            ("job_id", Value::Text(submitted.job_id.clone())),
+            ("batch_id", Value::Text(submitted.batch_id.clone())),
+            ("program", Value::Text(prepared.program_path().to_string())),
+            ("error", outcome.map_or_else(values::error_record, |_| Value::Null)),
+        ])
+    });
+    Value::Unnamed(lists.collect())
+}
+
+/// Submits again what has failed of a batch, under a new batch id. `changes` are arguments of `core_submit` that replace
+/// those of the first submission. The list of `core_submit_many`, with `program`; empty where nothing has failed.
 #[extendr]
-fn core_log(job_ids: Robj, settings: Robj) -> Robj {
+fn core_rerun(batch_id: &str, changes: Robj, include_unknown: bool, settings: Robj) -> Robj {
     respond(|| {
-        let job_ids = arguments::job_ids(&to_json(&job_ids)?)?;
         let settings = Settings::read(to_json(&settings)?)?;
-        let logs = settings.connected_for(&job_ids, |connection| operations::log(connection, &job_ids))?;
-        let lists = logs
-            .logs
+        let changes = to_json(&changes)?;
+        settings.check_for(&Which::Batch(batch_id.to_string()))?;
+        settings.connected(|connection| {
+            let before = operations::arguments_to_rerun(connection, batch_id, include_unknown)?;
+            let prepared = before
+                .into_iter()
+                .map(|before| operations::prepare(&arguments::with_changes(before, &changes)?))
+                .collect::<std::result::Result<Vec<_>, Error>>()?;
+            let outcomes = operations::submit_many(connection, &prepared)?;
+            Ok(outcome_lists(&prepared, outcomes).into())
+        })
+    })
+}
+
+/// Checks the arguments of many submissions as `core_submit_many` does, and sends nothing.
+#[extendr]
+fn core_check_submissions(arguments: Robj) -> Robj {
+    respond(|| {
+        prepare_many(&arguments)?;
+        Ok(Value::Null.into())
+    })
+}
+
+fn prepare_many(arguments: &Robj) -> std::result::Result<Vec<operations::PreparedJob>, Error> {
+    match to_json(arguments)? {
+        serde_json::Value::Array(arguments) => arguments
             .into_iter()
-            .map(|log| Value::named([("job_id", Value::Text(log.job_id)), ("log", Value::Texts(log.lines))]));
+            .map(|arguments| operations::prepare(&arguments::submit_arguments(arguments)?))
+            .collect(),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// A new batch id, made from a program's file name.
+#[extendr]
+fn core_new_batch_id(file_name: &str) -> Robj {
+    respond(|| Ok(Value::Text(abba_core::domain::job_name::new_batch_id(file_name)).into()))
+}
+
+/// The states of jobs, grouped: for each state a list with `Jobs` (lists of `id` and `path`) and `Description`. `which` is
+/// a list with `job_id`, a character vector, or `batch_id`, a string.
+#[extendr]
+fn core_status(which: Robj, settings: Robj) -> Robj {
+    respond(|| {
+        let which = arguments::which(&to_json(&which)?)?;
+        let settings = Settings::read(to_json(&settings)?)?;
+        let jobs = settings.connected_for(&which, |connection| operations::status(connection, &which))?;
+        Ok(status_list(jobs).into())
+    })
+}
+
+/// The logs of jobs: a list of lists with `job_id`, `pod_id` and `log`, a character vector. `which` as for `core_status`.
+#[extendr]
+fn core_log(which: Robj, settings: Robj) -> Robj {
+    respond(|| {
+        let which = arguments::which(&to_json(&which)?)?;
+        let settings = Settings::read(to_json(&settings)?)?;
+        let logs = settings.connected_for(&which, |connection| operations::log(connection, &which))?;
         Ok(Answer {
-            value: Value::Unnamed(lists.collect()),
+            value: log_list(logs.logs, matches!(which, Which::Jobs(_))),
             warnings: logs.warnings,
         })
+    })
+}
+
+/// Cancels jobs. A list with `job_id` and `done`, character vectors, and `errors`, a list of records or `NULL`s. `which` as
+/// for `core_status`.
+#[extendr]
+fn core_cancel(which: Robj, settings: Robj) -> Robj {
+    respond(|| {
+        let which = arguments::which(&to_json(&which)?)?;
+        let settings = Settings::read(to_json(&settings)?)?;
+        let outcomes = settings.connected_for(&which, |connection| operations::cancel(connection, &which))?;
+        let done =
+            |outcome: &operations::CancelOutcome| outcome.done.as_ref().ok().map(|done| done.words().to_string());
+        Ok(Value::named([
+            (
+                "job_id",
+                Value::Texts(outcomes.iter().map(|outcome| outcome.job_id.clone()).collect()),
+            ),
+            ("done", Value::OptionalTexts(outcomes.iter().map(done).collect())),
+            (
+                "errors",
+                Value::Unnamed(
+                    outcomes
+                        .into_iter()
+                        .map(|outcome| outcome.done.map_or_else(values::error_record, |_| Value::Null))
+                        .collect(),
+                ),
+            ),
+        ])
+        .into())
+    })
+}
+
+/// Lists jobs: a list of vectors of equal length, the columns of a data frame; times as RFC 3339.
+#[extendr]
+fn core_list(arguments: Robj, settings: Robj) -> Robj {
+    respond(|| {
+        let arguments = arguments::list_arguments(&to_json(&arguments)?)?;
+        let settings = Settings::read(to_json(&settings)?)?;
+        let records = settings.connected(|connection| operations::list(connection, &arguments))?;
+        Ok(records::columns(&records).into())
+    })
+}
+
+/// Explains a job: a list, see `explanation()` in `records.rs`.
+#[extendr]
+fn core_explain(job_id: &str, settings: Robj) -> Robj {
+    respond(|| {
+        let settings = Settings::read(to_json(&settings)?)?;
+        settings.check_for(&Which::Jobs(vec![job_id.to_string()]))?;
+        let explanation = settings.connected(|connection| operations::explain(connection, job_id))?;
+        Ok(records::explanation(explanation).into())
+    })
+}
+
+/// Begins to watch jobs, in the background. A pointer for `core_watch_next`. `which` as for `core_status`.
+#[extendr]
+fn core_watch_begin(which: Robj, settings: Robj) -> Robj {
+    respond(|| {
+        let which = arguments::which(&to_json(&which)?)?;
+        let settings = Settings::read(to_json(&settings)?)?;
+        settings.check_for(&which)?;
+        let watching = Watching::begin(move |stopped, tell| {
+            settings.connected_until(stopped, |connection| {
+                operations::watch(connection, &which, &mut |jobs| tell(jobs.to_vec()))
+            })
+        })?;
+        Ok(Value::Pointer(watching).into())
+    })
+}
+
+/// Waits up to `seconds` for news of watched jobs. `NULL` where there are none; else a list with `status` (as of
+/// `core_status`), `counts` (named by state), `obstacles` (for jobs that have not started lists of `job_id`, `what`,
+/// `details`, `advice` and `is_stuck`), and `ended`, whether no job is Pending or Running.
+#[extendr]
+fn core_watch_next(watching: Robj, seconds: f64) -> Robj {
+    respond(|| {
+        let answer = Watching::ask(&watching, Duration::from_secs_f64(seconds))?;
+        // Of several news the last tells all.
+        let newest = answer.news.into_iter().next_back();
+        Ok(newest.map_or(Value::Null, watching::news_list).into())
+    })
+}
+
+/// Begins to follow the log of a job, in the background; with `from_now` from here on. A pointer for `core_follow_next`.
+#[extendr]
+fn core_follow_begin(job_id: &str, from_now: bool, settings: Robj) -> Robj {
+    respond(|| {
+        let settings = Settings::read(to_json(&settings)?)?;
+        let job_id = job_id.to_string();
+        settings.check_for(&Which::Jobs(vec![job_id.clone()]))?;
+        let following = Following::begin(move |stopped, tell| {
+            settings.connected_until(stopped, |connection| {
+                operations::follow(connection, &job_id, from_now, &mut |line| tell(line))
+            })
+        })?;
+        Ok(Value::Pointer(following).into())
+    })
+}
+
+/// Waits up to `seconds` for lines of a followed log. A list with `lines`, a character vector, and `log`: `NULL` while the
+/// program runs, then the list of `core_log`.
+#[extendr]
+fn core_follow_next(following: Robj, seconds: f64) -> Robj {
+    respond(|| {
+        let answer = Following::ask(&following, Duration::from_secs_f64(seconds))?;
+        let (log, warnings) = match answer.outcome.flatten() {
+            Some(logs) => (log_list(logs.logs, true), logs.warnings),
+            None => (Value::Null, Vec::new()),
+        };
+        Ok(Answer {
+            value: Value::named([("lines", Value::Texts(answer.news)), ("log", log)]),
+            warnings,
+        })
+    })
+}
+
+/// The list of `core_log`.
+fn log_list(logs: Vec<LogOfJob>, by_job: bool) -> Value {
+    let lists = logs.into_iter().map(|log| {
+        let (name, id) = match by_job {
+            true => ("job_id", log.job_id),
+            false => ("pod_id", log.pod_id),
+        };
+        Value::named([(name, Value::Text(id)), ("log", Value::Texts(log.lines))])
+    });
+    Value::Unnamed(lists.collect())
+}
+
+/// The list of `core_status`.
+fn status_list(jobs: Vec<JobStatus>) -> Value {
+    let groups = job_status::by_status(jobs).into_iter().map(|(status, jobs)| {
+        let jobs = jobs
+            .into_iter()
+            .map(|job| Value::named([("id", Value::Text(job.id)), ("path", Value::OptionalText(job.path))]));
+        let group = Value::named([
+            ("Jobs", Value::Unnamed(jobs.collect())),
+            ("Description", Value::Text(status.description().to_string())),
+        ]);
+        (status.name(), group)
+    });
+    Value::named(groups)
+}
+
+/// Ends the kubectl that is kept for the session. The next call starts one anew.
+#[extendr]
+fn core_end_session() -> Robj {
+    respond(|| {
+        #[cfg(unix)]
+        Session::end();
+        Ok(Value::Null.into())
     })
 }
 
 impl Settings {
     /// Finds kubectl and does something with it. The namespace is checked first, as all arguments are.
     fn connected<T>(&self, operation: impl FnOnce(&Connection<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        self.connected_until(&interrupt::is_pending, operation)
+    }
+
+    /// The same with another way to know that the user wants to stop, for a thread that is not R's.
+    fn connected_until<T>(
+        &self,
+        stopped: &dyn Fn() -> bool,
+        operation: impl FnOnce(&Connection<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let namespace = self.namespace.as_deref();
         if let Some(namespace) = namespace {
             abba_core::domain::job_name::check_namespace(namespace)?;
         }
-        let patience = Patience::new(Duration::from_secs_f64(self.request_timeout), &interrupt::is_pending);
-        let transport = Kubectl::find(&self.kubectl).map_err(|failure| operations::error_of(&failure, &patience))?;
+        let patience = Patience::new(Duration::from_secs_f64(self.request_timeout), stopped);
+        let kubectl = Kubectl::find(&self.kubectl).map_err(|failure| operations::error_of(&failure, &patience))?;
         operation(&Connection {
-            transport: &transport,
+            transport: self.transport(kubectl).as_ref(),
             namespace,
             patience,
         })
     }
 
-    /// The same for an operation on jobs: their ids are checked before kubectl is looked for.
+    /// One kubectl kept for the session, or one a call where the user wants that or there are no unix sockets.
+    fn transport(&self, kubectl: Kubectl) -> Box<dyn Transport> {
+        #[cfg(unix)]
+        if self.session {
+            return Box::new(Session::new(kubectl));
+        }
+        Box::new(kubectl)
+    }
+
+    /// Checks which jobs are meant, and the namespace, before kubectl is looked for.
+    fn check_for(&self, which: &Which) -> Result<(), Error> {
+        operations::check(which)?;
+        match &self.namespace {
+            Some(namespace) => abba_core::domain::job_name::check_namespace(namespace),
+            None => Ok(()),
+        }
+    }
+
+    /// Does something with jobs.
     fn connected_for<T>(
         &self,
-        job_ids: &[String],
+        which: &Which,
         operation: impl FnOnce(&Connection<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        operations::check_job_ids(job_ids)?;
+        self.check_for(which)?;
         self.connected(operation)
     }
 }
@@ -139,6 +389,18 @@ fn respond(operation: impl FnOnce() -> Result<Answer, Error>) -> Robj {
 extendr_module! {
     mod abba;
     fn core_submit;
+    fn core_submit_many;
+    fn core_check_submissions;
+    fn core_new_batch_id;
     fn core_status;
     fn core_log;
+    fn core_cancel;
+    fn core_list;
+    fn core_explain;
+    fn core_watch_begin;
+    fn core_watch_next;
+    fn core_follow_begin;
+    fn core_follow_next;
+    fn core_rerun;
+    fn core_end_session;
 }

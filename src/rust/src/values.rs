@@ -14,8 +14,16 @@ pub enum Value {
     OptionalText(Option<String>),
     /// A character vector.
     Texts(Vec<String>),
+    /// A character vector with `NA` for `None`.
+    OptionalTexts(Vec<Option<String>>),
+    /// An integer vector with `NA` for `None`.
+    Integers(Vec<Option<i32>>),
     /// An integer vector of one element.
     Integer(i32),
+    /// A logical vector of one element.
+    Flag(bool),
+    /// An external pointer.
+    Pointer(Robj),
     /// A list with names.
     Named(Vec<(&'static str, Value)>),
     /// A list without names.
@@ -35,7 +43,19 @@ impl Value {
             Self::OptionalText(None) => Robj::from(Rstr::na()),
             Self::OptionalText(Some(text)) => text_for_r(text).into(),
             Self::Texts(texts) => texts.into_iter().map(text_for_r).collect::<Vec<_>>().into(),
+            Self::OptionalTexts(texts) => texts
+                .into_iter()
+                .map(|text| text.map_or_else(Rstr::na, |text| Rstr::from(text_for_r(text))))
+                .collect::<Strings>()
+                .into(),
+            Self::Integers(numbers) => numbers
+                .into_iter()
+                .map(|number| number.map_or_else(Rint::na, Rint::from))
+                .collect::<Integers>()
+                .into(),
             Self::Integer(number) => number.into(),
+            Self::Flag(flag) => flag.into(),
+            Self::Pointer(pointer) => pointer,
             Self::Named(elements) => {
                 let (names, values): (Vec<&str>, Vec<Robj>) = elements
                     .into_iter()
@@ -77,7 +97,8 @@ pub fn answer_to_r(outcome: Result<(Value, Vec<Warning>), Error>) -> Robj {
     .into_robj()
 }
 
-fn error_record(error: Error) -> Value {
+/// What an error says, as a list; its elements are those of `abort_record()` in `R/conditions.R`.
+pub fn error_record(error: Error) -> Value {
     let optional = |text: Option<String>| text.map_or(Value::Null, Value::Text);
     let (request, exit_status, stderr) = match error.kubectl {
         Some(report) => (
@@ -115,20 +136,22 @@ const DEEPEST: usize = 50;
 /// An R value as JSON: a vector of one element is a scalar, unless it is wrapped in `I()`; longer ones are arrays; with
 /// names either is an object; whole numbers are integers; `NULL` elements of a list are left out.
 ///
-/// Errors: `NA`, infinite numbers, and what JSON cannot hold (functions, factors...).
+/// The R code has checked all arguments but `mounts`, so that is what errors are about: `NA`, infinite numbers, and what JSON cannot hold (functions, factors...).
 pub fn to_json(value: &Robj) -> Result<Json, Error> {
     convert(value, 0)
 }
 
 fn convert(value: &Robj, depth: usize) -> Result<Json, Error> {
     if depth > DEEPEST {
-        return Err(Error::input(format!("A list is nested deeper than {DEEPEST} levels.")));
+        return Err(Error::input(format!(
+            "`mounts` is nested deeper than {DEEPEST} levels."
+        )));
     }
     if value.is_null() {
         return Ok(Json::Null);
     }
     if value.inherits("factor") {
-        return Err(Error::input("A factor was given where text is expected.").advise("Use as.character()."));
+        return Err(Error::input("`mounts` holds a factor where text is expected.").advise("Use as.character()."));
     }
     let elements: Vec<Json> = match value.rtype() {
         Rtype::Logicals => value
@@ -195,6 +218,8 @@ fn list_to_json(list: &List, depth: usize) -> Result<Json, Error> {
     let values = list.values().map(|value| convert(&value, depth + 1));
     match list.as_robj().names() {
         Some(names) => object(names.map(String::from), values),
+        // Kubernetes has empty objects (`emptyDir = list()`) where empty arrays mean nothing.
+        None if list.is_empty() => Ok(Json::Object(Map::new())),
         None => values.collect::<Result<Vec<_>, _>>().map(Json::Array),
     }
 }
@@ -207,7 +232,9 @@ fn object(
     for (name, value) in names.zip(values) {
         let value = value?;
         if name.is_empty() {
-            return Err(Error::input("A list has names for some of its elements only."));
+            return Err(Error::input(
+                "`mounts` holds a list with names for some of its elements only.",
+            ));
         }
         if !value.is_null() {
             object.insert(name, value);
@@ -231,9 +258,9 @@ fn json_number(number: f64) -> Result<Json, Error> {
 }
 
 fn not_available() -> Error {
-    Error::input("An argument holds NA, which means nothing to Kubernetes.")
+    Error::input("`mounts` holds NA, which means nothing to Kubernetes.")
 }
 
 fn unsupported(what: &str) -> Error {
-    Error::input(format!("An argument holds {what}, which Kubernetes cannot take."))
+    Error::input(format!("`mounts` holds {what}, which Kubernetes cannot take."))
 }

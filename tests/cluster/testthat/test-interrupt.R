@@ -5,7 +5,8 @@ start_call <- function(call, env = parent.frame()) {
   kubeconfig <- hanging_kubeconfig("n", env)
   script <- withr::local_tempfile(lines = c(
     "library(abba)",
-    "options(abba.default.container = 'r-base', abba.k8s.namespace = 'n')",
+    # The kept kubectl has such tests of its own.
+    "options(abba.default.container = 'r-base', abba.k8s.namespace = 'n', abba.k8s.session = FALSE)",
     "tryCatch(",
     paste0("  ", call, ","),
     "  interrupt = function(cnd) cat('interrupted\\n'),",

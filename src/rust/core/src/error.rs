@@ -117,6 +117,11 @@ impl Error {
         self
     }
 
+    /// Whether the same call may succeed later.
+    pub fn may_heal(&self) -> bool {
+        matches!(self.class, ErrorClass::Unavailable | ErrorClass::Timeout)
+    }
+
     /// Adds the jobs it is about.
     #[must_use]
     pub fn about(mut self, job_ids: impl IntoIterator<Item = impl Into<String>>) -> Self {

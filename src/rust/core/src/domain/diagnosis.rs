@@ -1,5 +1,7 @@
 //! Why a program has not run, in words for a statistician.
 
+use crate::domain::job_status::{self, Status};
+use crate::domain::labels;
 use crate::kubernetes::objects::{Condition, Event, Job, Pod};
 
 /// What stands in the way of a program, or stood.
@@ -11,6 +13,8 @@ pub struct Diagnosis {
     pub advice: String,
     /// Kubernetes' own words.
     pub details: String,
+    /// Whether it does not heal by itself: somebody has to do something.
+    pub is_stuck: bool,
 }
 
 impl Diagnosis {
@@ -19,7 +23,14 @@ impl Diagnosis {
             what: what.into(),
             advice: advice.into(),
             details: details.into(),
+            is_stuck: false,
         }
+    }
+
+    /// The same, if `is_stuck`, as something that does not heal by itself.
+    fn stuck(mut self, is_stuck: bool) -> Self {
+        self.is_stuck = is_stuck;
+        self
     }
 
     /// As lines that stand where the program's log would stand. Each begins with `abba: `, so that nobody takes it for
@@ -43,6 +54,9 @@ impl Diagnosis {
 pub fn of_unstarted_pod(pod: &Pod, events: &[Event]) -> Diagnosis {
     let container = pod.program_container();
     let image = container.map_or("the container image", |container| container.image.as_str());
+    if pod.status.phase == "Failed" && pod.terminated().is_none() {
+        return of_failed_pod(&pod.status.reason, &pod.status.message);
+    }
     if let Some(waiting) = container.and_then(|container| container.state.waiting.as_ref()) {
         if let Some(diagnosis) = of_waiting(&waiting.reason, &waiting.message, image, events) {
             return diagnosis;
@@ -54,9 +68,6 @@ pub fn of_unstarted_pod(pod: &Pod, events: &[Event]) -> Diagnosis {
             "Check that the container image is one that runs R programs: it needs /bin/sh and R.",
             join(&terminated.reason, &terminated.message),
         );
-    }
-    if pod.status.phase == "Failed" {
-        return of_failed_pod(&pod.status.reason, &pod.status.message);
     }
     if let Some(scheduled) = pod
         .condition("PodScheduled")
@@ -74,9 +85,89 @@ pub fn of_unstarted_pod(pod: &Pod, events: &[Event]) -> Diagnosis {
     )
 }
 
+/// Why a program has failed; `None` where it has not.
+pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
+    if job_status::of_pod(pod).status != Status::Failed {
+        return None;
+    }
+    if pod.metadata.annotations.contains_key(labels::CANCELLED) {
+        return Some(Diagnosis::new("The program was cancelled.", "", ""));
+    }
+    let limit = |resource: &str| {
+        pod.program_spec()
+            .and_then(|container| container.resources.limits.get(resource))
+            .map_or("its limit", String::as_str)
+    };
+    let terminated = pod.terminated();
+    let details = terminated.map_or_else(
+        || join(&pod.status.reason, &pod.status.message),
+        |terminated| join(&terminated.reason, &terminated.message),
+    );
+    let (what, advice) = match (pod.status.reason.as_str(), terminated) {
+        ("DeadlineExceeded", _) => (
+            format!(
+                "The program was ended because its time limit of {} seconds was over.",
+                pod.spec.active_deadline_seconds.unwrap_or_default()
+            ),
+            "Submit it again with a longer `time_limit_seconds`.".to_string(),
+        ),
+        ("Evicted", _) => (
+            "The node ran short of memory or disk and removed the program.".into(),
+            "Submit it again; if it happens often, ask for larger limits or show this to the cluster's administrator."
+                .into(),
+        ),
+        (_, None) => (
+            "The program has failed, and nothing is known of how it ended.".into(),
+            "Show this to the cluster's administrator.".into(),
+        ),
+        (_, Some(terminated)) => match (terminated.reason.as_str(), terminated.exit_code) {
+            ("OOMKilled", _) => (
+                format!("The program needed more memory than its limit of {}.", limit("memory")),
+                "Submit it again with a larger `memory_limit`.".into(),
+            ),
+            ("StartError" | "ContainerCannotRun", _) => (
+                "The program has not run: its container could not be started.".into(),
+                "Check that the container image is one that runs R programs: it needs /bin/sh and R.".into(),
+            ),
+            ("ContainerStatusUnknown", _) => (
+                "The node lost the program: it may or may not have ended.".into(),
+                "Look for its results before you submit it again.".into(),
+            ),
+            (_, 127) => (
+                "The container image has no R, or the program ended with exit status 127.".into(),
+                "Check `container`: the image must hold R.".into(),
+            ),
+            (_, code @ 129..=192) => (
+                format!("The program was ended by signal {} (exit status {code}).", code - 128),
+                "Read its log; a crash in compiled code ends a program like this.".into(),
+            ),
+            (_, code) => (
+                format!("The program ended with exit status {code}."),
+                "Read its log: an R error ends a program with exit status 1.".into(),
+            ),
+        },
+    };
+    Some(Diagnosis::new(what, advice, details))
+}
+
+/// What a lost node means for a program.
+pub fn of_lost_node(pod: &Pod) -> Diagnosis {
+    Diagnosis::new(
+        format!(
+            "The node \"{}\" that runs the program does not answer.",
+            pod.spec.node_name
+        ),
+        "Wait: its state is known again when the node returns. It may still be running, so do not submit it again yet.",
+        join(&pod.status.reason, &pod.status.message),
+    )
+}
+
 /// Why a Job has no pod. `events` are the Job's, oldest first.
 pub fn of_job_without_pod(job: &Job, events: &[Event]) -> Diagnosis {
     if let Some(failed) = job.holds("Failed").or(job.holds("FailureTarget")) {
+        if job.metadata.annotations.contains_key(labels::CANCELLED) {
+            return Diagnosis::new("The program has not run: it was cancelled before it started.", "", "");
+        }
         return Diagnosis::new(
             "The program's log is gone: its job has failed, and its pod was removed.",
             "Submit the program again to get a log.",
@@ -97,9 +188,10 @@ pub fn of_job_without_pod(job: &Job, events: &[Event]) -> Diagnosis {
             "",
         );
     };
+    let waits_for_room = event.message.contains("exceeded quota");
     let advice = if event.message.contains("serviceaccount") {
         "The namespace lacks the service account; ask the cluster's administrator to set it up."
-    } else if event.message.contains("exceeded quota") {
+    } else if waits_for_room {
         "It starts when other jobs in the namespace have ended; or cancel some, or ask for smaller limits."
     } else if event.message.contains("must specify")
         || event.message.contains("LimitRange")
@@ -114,6 +206,7 @@ pub fn of_job_without_pod(job: &Job, events: &[Event]) -> Diagnosis {
         advice,
         join(&event.reason, &event.message),
     )
+    .stuck(!waits_for_room)
 }
 
 fn of_waiting(reason: &str, message: &str, image: &str, events: &[Event]) -> Option<Diagnosis> {
@@ -130,12 +223,15 @@ fn of_waiting(reason: &str, message: &str, image: &str, events: &[Event]) -> Opt
                 "Check the image's name and tag, and that the cluster may pull it. Kubernetes keeps trying.",
                 join(reason, cause),
             )
+            // The first failure may be an accident of the network; after the retries it is not.
+            .stuck(reason != "ErrImagePull")
         }
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "StartError" => Diagnosis::new(
             "The program has not started: its container cannot be made.",
             "Check `mounts`, `username` and the container image.",
             join(reason, message),
-        ),
+        )
+        .stuck(true),
         _ => return None,
     })
 }
@@ -221,6 +317,8 @@ mod tests {
             message: message.into(),
             event_type: "Warning".into(),
             last_timestamp: None,
+            event_time: None,
+            count: None,
         }
     }
 

@@ -43,7 +43,8 @@ pub fn lines(bytes: &[u8]) -> Vec<String> {
     body.split(|&byte| byte == b'\n').map(line).collect()
 }
 
-fn line(bytes: &[u8]) -> String {
+/// One line's text, as [`read`] has it.
+pub fn line(bytes: &[u8]) -> String {
     let end = bytes.iter().rposition(|&byte| byte != b'\r').map_or(0, |last| last + 1);
     let text = String::from_utf8_lossy(&bytes[..end]);
     if text.contains('\0') {

@@ -44,6 +44,11 @@ pub fn batch_id(file_name: &str, uuid: Uuid) -> String {
     format!("{name}-{uuid}")
 }
 
+/// A new batch id with a random uuid.
+pub fn new_batch_id(file_name: &str) -> String {
+    batch_id(file_name, Uuid::new_v4())
+}
+
 /// The file name without its last extension. A name that is all extension (`.r`) has no stem.
 fn stem(file_name: &str) -> &str {
     file_name.rsplit_once('.').map_or(file_name, |(stem, _)| stem)

@@ -25,9 +25,13 @@ pub const PROGRAM_PATH: &str = "abba/program-path";
 pub const PROGRAM_SHA256: &str = "abba/program-sha256";
 /// Annotation with the user's tag, word for word.
 pub const USER_TAG_VERBATIM: &str = "abba/user-tag";
-/// Annotation with a random number of the submission: tells our own Job from another of the same name when the
-/// answer to a create was lost.
+/// Annotation with a fingerprint of the submission: tells our own Job from another of the same name when the answer to a
+/// create was lost.
 pub const SUBMISSION: &str = "abba/submission";
+/// Annotation of a Job or pod that was cancelled: by whom.
+pub const CANCELLED: &str = "abba/cancelled-by";
+/// Annotation of a Job with the user's arguments as JSON, so that it can be submitted again.
+pub const ARGUMENTS: &str = "abba/arguments";
 /// Annotation of the pod that carries the program's text.
 pub const PROGRAM_TEXT: &str = "abba/program-text";
 /// Annotation of the pod that carries the program's bytes as base64.

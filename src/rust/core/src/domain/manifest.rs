@@ -36,7 +36,9 @@ pub struct JobRequest {
     pub job_id: String,
     /// The batch that the job belongs to.
     pub batch_id: String,
-    /// A random number of this submission.
+    /// The user's arguments as JSON, kept with the Job.
+    pub arguments: String,
+    /// The fingerprint of this submission.
     pub submission: String,
     /// The program.
     pub program: Program,
@@ -79,6 +81,7 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
 
     let job_labels = job_labels(request);
     let mut pod_annotations = annotations.clone();
+    annotations.insert(labels::ARGUMENTS.into(), request.arguments.clone());
     match delivery {
         Delivery::InPlace => {}
         Delivery::Text(text) => {
@@ -317,6 +320,7 @@ mod tests {
         JobRequest {
             job_id: "test-program-1".into(),
             batch_id: "test_program-1".into(),
+            arguments: "{}".into(),
             submission: "1".into(),
             program: Program {
                 given_path: path.into(),

@@ -2,9 +2,11 @@
 
 pub mod container;
 pub mod diagnosis;
+pub mod followed_log;
 pub mod identity;
 pub mod job_log;
 pub mod job_name;
+pub mod job_record;
 pub mod job_status;
 pub mod labels;
 pub mod manifest;

@@ -49,10 +49,14 @@ impl Program {
 
     /// The SHA-256 of the program's bytes: 64 hexadecimal digits.
     pub fn sha256(&self) -> String {
-        Sha256::digest(&self.bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hexadecimal(&Sha256::digest(&self.bytes))
+    }
+
+    /// What tells a submission of this program from any other: the same for the same program under the same ids, so that
+    /// a submission can be repeated until its outcome is known.
+    pub fn submission(&self, job_id: &str, batch_id: &str) -> String {
+        let parts = [job_id, batch_id, &self.given_path, &self.sha256()].join("\n");
+        hexadecimal(&Sha256::digest(parts))
     }
 
     /// How it gets into the container. An error where it is too large to be carried; `other_annotations` is what the
@@ -92,6 +96,10 @@ impl Program {
         }
         Ok(delivery)
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn kibibytes(bytes: usize) -> String {

@@ -3,13 +3,16 @@
 //! Reads are tried again while the failure may heal; a create is tried again under the same name, so that however often
 //! its answer is lost there is one Job.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::objects::{Event, Job, List, Pod, PROGRAM_CONTAINER};
+use super::objects::{Event, Job, List, Pod, WatchEvent, PROGRAM_CONTAINER};
 use crate::domain::labels;
+use crate::error::KubectlReport;
 use crate::transport::{Call, Failure, FailureKind, Patience, Transport};
 
 /// The pauses between attempts. Together they outlast a short restart of the API server's front, and do not keep a user
@@ -21,8 +24,39 @@ const PAUSES: [Duration; 4] = [
     Duration::from_millis(2000),
 ];
 
+/// The pauses of one call.
+#[derive(Default)]
+struct Pauses {
+    taken: usize,
+}
+
+impl Pauses {
+    /// The pause after a failure; `None`: give up. A server that asks to come back later is asked more often.
+    fn after(&mut self, failure: FailureKind, patience: &Patience<'_>) -> Option<Duration> {
+        let pause = match PAUSES.get(self.taken) {
+            None if failure == FailureKind::TooManyRequests && self.taken < ATTEMPTS_WHEN_BUSY => PAUSES.last(),
+            pause => pause,
+        };
+        self.taken += 1;
+        // An attempt without time would hide this failure behind a time-out.
+        pause
+            .copied()
+            .filter(|pause| *pause + TIME_FOR_AN_ATTEMPT < patience.rest())
+    }
+}
+
+/// How often a server that says that it is busy (429) is asked.
+const ATTEMPTS_WHEN_BUSY: usize = 8;
+
+/// What an attempt needs at least: kubectl alone takes a tenth of a second to start, and more on a busy machine.
+const TIME_FOR_AN_ATTEMPT: Duration = Duration::from_millis(500);
+
 /// Proxies before an API server may refuse longer request lines (8 KiB is a common bound).
 const LONGEST_QUERY: usize = 7000;
+
+/// After how many seconds the server ends a watch, so that what it cannot show (a Job that fails without a pod) is looked
+/// for from time to time.
+const WATCH_SECONDS: u32 = 240;
 
 /// What stays as it is in a query's value (RFC 3986, unreserved).
 const QUERY_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -58,6 +92,20 @@ impl<'a> Api<'a> {
         })
     }
 
+    /// How it is reached, for [`Self::in_namespace`] in another thread.
+    pub fn transport(&self) -> &'a dyn Transport {
+        self.transport
+    }
+
+    /// The API in a namespace that is known.
+    pub fn in_namespace(transport: &'a dyn Transport, namespace: &str, patience: Patience<'a>) -> Self {
+        Self {
+            transport,
+            namespace: namespace.to_string(),
+            patience,
+        }
+    }
+
     /// The namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
@@ -81,7 +129,7 @@ impl<'a> Api<'a> {
         );
         let call = Call::create(path, body);
         let patience = self.patience.renewed();
-        let mut pauses = PAUSES.iter();
+        let mut pauses = Pauses::default();
         let mut may_exist = false;
         let mut may_still_arrive = false;
         loop {
@@ -92,15 +140,24 @@ impl<'a> Api<'a> {
                 patience.share_of_rest(0.5)
             };
             let failure = match self.transport.send(&call, &attempt) {
-                Ok(answer) => match parse::<Job>(&answer) {
+                Ok(answer) => match parse::<Job>(&call, &answer) {
                     Ok(created) if created.metadata.name == *name => return Ok(()),
-                    Ok(_) => Failure::new(FailureKind::Garbage, "kubectl's answer is not the job that was sent."),
+                    Ok(_) => garbage(&call, "The answer is not the job that was sent.".into()),
                     Err(failure) => failure,
                 },
                 Err(failure) => failure,
             };
-            if failure.kind == FailureKind::AlreadyExists && self.is_ours(name, submission) {
-                return Ok(());
+            if failure.kind == FailureKind::AlreadyExists {
+                match self.read::<Job>(&self.job_call(name)) {
+                    Ok(job) if is_submission(&job, submission) => return Ok(()),
+                    Err(look) if look.kind == FailureKind::Interrupted => {
+                        return Err(CreateFailure {
+                            failure: look,
+                            may_exist: true,
+                        });
+                    }
+                    _ => {}
+                }
             }
             if failure.kind == FailureKind::Interrupted {
                 return Err(CreateFailure {
@@ -112,8 +169,8 @@ impl<'a> Api<'a> {
             may_still_arrive |= failure.kind == FailureKind::Timeout;
             let try_again = failure.kind.may_heal() || failure.kind.leaves_outcome_open();
             if try_again && !patience.is_over() {
-                if let Some(pause) = pauses.next() {
-                    if patience.sleep(*pause) {
+                if let Some(pause) = pauses.after(failure.kind, &patience) {
+                    if patience.sleep(pause) {
                         continue;
                     }
                     let failure = Failure {
@@ -145,8 +202,13 @@ impl<'a> Api<'a> {
                 may_exist: true,
             });
         }
-        match self.transport.send(&self.job_call(name), patience) {
-            Ok(answer) if parse::<Job>(&answer).is_ok_and(|job| is_submission(&job, submission)) => Ok(()),
+        let call = self.job_call(name);
+        match self.transport.send(&call, patience) {
+            Ok(answer) if parse::<Job>(&call, &answer).is_ok_and(|job| is_submission(&job, submission)) => Ok(()),
+            Err(look) if look.kind == FailureKind::Interrupted => Err(CreateFailure {
+                failure: look,
+                may_exist: true,
+            }),
             Err(look) if look.kind == FailureKind::NotFound => Err(CreateFailure {
                 failure,
                 may_exist: may_still_arrive,
@@ -158,41 +220,79 @@ impl<'a> Api<'a> {
         }
     }
 
-    fn is_ours(&self, name: &str, submission: &str) -> bool {
-        self.read::<Job>(&self.job_call(name))
-            .is_ok_and(|job| is_submission(&job, submission))
-    }
-
     fn job_call(&self, name: &str) -> Call {
         Call::get(format!("/apis/batch/v1/namespaces/{}/jobs/{name}", self.namespace))
     }
 
-    /// The pods of some of abba's jobs, in one LIST as long as the ids fit into one request.
-    pub fn list_pods(&self, job_ids: &[&str]) -> Result<Vec<Pod>, Failure> {
+    /// The pods of a selection: in one LIST, as long as its ids fit into one request.
+    pub fn list_pods(&self, selection: &Selection<'_>) -> Result<Listed<Pod>, Failure> {
         let resource = format!("/api/v1/namespaces/{}/pods", self.namespace);
-        self.list_by_job_id(&resource, job_ids)
+        self.list(&resource, selection, "")
     }
 
-    /// Some of abba's Jobs themselves.
-    pub fn list_jobs(&self, job_ids: &[&str]) -> Result<Vec<Job>, Failure> {
+    /// The Jobs of a selection, all or those that have not succeeded.
+    pub fn list_jobs(&self, selection: &Selection<'_>, not_succeeded_only: bool) -> Result<Listed<Job>, Failure> {
         let resource = format!("/apis/batch/v1/namespaces/{}/jobs", self.namespace);
-        self.list_by_job_id(&resource, job_ids)
+        // The one field of its status that a Job can be selected by.
+        let fields = match not_succeeded_only {
+            true => "&fieldSelector=status.successful%3D0",
+            false => "",
+        };
+        self.list(&resource, selection, fields)
     }
 
-    fn list_by_job_id<T: DeserializeOwned>(&self, resource: &str, job_ids: &[&str]) -> Result<Vec<T>, Failure> {
-        let mut found = Vec::new();
-        for ids in chunks_that_fit(job_ids) {
-            let selector = format!(
-                "{}={},{} in ({})",
-                labels::MANAGED_BY,
-                labels::MANAGED_BY_ABBA,
-                labels::JOB_ID,
-                ids.join(",")
-            );
-            let path = format!("{resource}?labelSelector={}", encode(&selector));
-            found.extend(self.read::<List<T>>(&Call::get(path))?.items);
+    fn list<T: DeserializeOwned>(
+        &self,
+        resource: &str,
+        selection: &Selection<'_>,
+        fields: &str,
+    ) -> Result<Listed<T>, Failure> {
+        let mut listed = Listed {
+            items: Vec::new(),
+            resource_version: String::new(),
+        };
+        for selector in selection.selectors() {
+            let path = format!("{resource}?labelSelector={}{fields}", encode(&selector));
+            let list: List<T> = self.read(&Call::get(path))?;
+            listed.items.extend(list.items);
+            // Of several lists the first: a watch from there sees too much rather than too little.
+            if listed.resource_version.is_empty() {
+                listed.resource_version = list.metadata.resource_version;
+            }
         }
-        Ok(found)
+        Ok(listed)
+    }
+
+    /// Follows what happens to the pods of a selection from `resource_version` on, until `event` breaks off, the server
+    /// closes the stream (it does so after some minutes), or it breaks.
+    ///
+    /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>
+    pub fn watch_pods(
+        &self,
+        selection: &Selection<'_>,
+        resource_version: &str,
+        patience: &Patience<'_>,
+        event: &mut dyn FnMut(WatchEvent) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let path = format!(
+            "/api/v1/namespaces/{}/pods?watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={}&labelSelector={}",
+            self.namespace,
+            encode(resource_version),
+            encode(&selection.one_selector())
+        );
+        let mut lines = LineBuffer::default();
+        let mut no_event = None;
+        let call = Call::get(path);
+        self.transport.stream(&call, patience, &mut |part| {
+            lines.push(part, &mut |line| match parse::<WatchEvent>(&call, line) {
+                Ok(parsed) => event(parsed),
+                Err(failure) => {
+                    no_event = Some(failure);
+                    ControlFlow::Break(())
+                }
+            })
+        })?;
+        no_event.map_or(Ok(()), Err)
     }
 
     /// The events about an object, oldest first. `kind` is `Job` or `Pod`.
@@ -204,8 +304,17 @@ impl<'a> Api<'a> {
             encode(&selector)
         );
         let mut events = self.read::<List<Event>>(&Call::get(path))?.items;
-        events.sort_by(|a, b| a.last_timestamp.cmp(&b.last_timestamp));
+        events.sort_by_key(Event::time);
         Ok(events)
+    }
+
+    /// The same; nothing where they cannot be had, since they only make a reason clearer.
+    pub fn list_events_if_allowed(&self, kind: &str, name: &str) -> Result<Vec<Event>, Stopped> {
+        match self.list_events(kind, name) {
+            Ok(events) => Ok(events),
+            Err(failure) if failure.kind == FailureKind::Interrupted => Err(Stopped),
+            Err(_) => Ok(Vec::new()),
+        }
     }
 
     /// The log of the program's container in a pod: bytes, as the node gives them.
@@ -217,25 +326,93 @@ impl<'a> Api<'a> {
         self.read_bytes(&Call::get(path))
     }
 
+    /// Reads the log of a pod with the time before each line, as `2026-01-01T00:00:00.123456789Z text`, and hands over each
+    /// line without its end. `since`, RFC 3339 with whole seconds, leaves out what is older; `newest_line_only` all but
+    /// one; `follow` goes on until the program ends, `line` breaks off or the stream breaks. A line without an end is
+    /// handed over only where the log is not followed.
+    pub fn log_lines(
+        &self,
+        pod_name: &str,
+        question: LogQuestion<'_>,
+        patience: &Patience<'_>,
+        line: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let mut path = format!(
+            "/api/v1/namespaces/{}/pods/{pod_name}/log?container={PROGRAM_CONTAINER}&timestamps=true",
+            self.namespace
+        );
+        if let Some(since) = question.since {
+            path.push_str("&sinceTime=");
+            path.push_str(&encode(since));
+        }
+        if question.newest_line_only {
+            path.push_str("&tailLines=1");
+        }
+        if question.follow {
+            path.push_str("&follow=true");
+        }
+        let mut lines = LineBuffer::default();
+        self.transport
+            .stream(&Call::get(path), patience, &mut |part| lines.push(part, line))?;
+        if !question.follow && !lines.pending.is_empty() {
+            let _ = line(&lines.pending);
+        }
+        Ok(())
+    }
+
+    /// Changes a Job or a pod: reads it, has `change` change it, and writes it back; again where somebody else was faster.
+    /// `resource` is `Job` or `Pod`.
+    pub fn update(&self, resource: Resource, name: &str, change: &dyn Fn(&mut Value)) -> Result<(), Failure> {
+        let namespace = &self.namespace;
+        let path = match resource {
+            Resource::Job => format!("/apis/batch/v1/namespaces/{namespace}/jobs/{name}"),
+            Resource::Pod => format!("/api/v1/namespaces/{namespace}/pods/{name}"),
+        };
+        let patience = self.patience.renewed();
+        let mut pauses = Pauses::default();
+        loop {
+            let mut object: Value = self.read(&Call::get(&path))?;
+            change(&mut object);
+            let body = serde_json::to_vec(&object)
+                .map_err(|error| Failure::new(FailureKind::Other, format!("JSON: {error}")))?;
+            let failure = match self.transport.send(&Call::replace(&path, body), &patience) {
+                Ok(_) => return Ok(()),
+                Err(failure) => failure,
+            };
+            // The change may have been made all the same; making it again does no harm.
+            let again = failure.kind == FailureKind::Conflict || failure.kind.may_heal();
+            match pauses.after(failure.kind, &patience).filter(|_| again) {
+                Some(pause) if patience.sleep(pause.min(Duration::from_millis(500))) => {}
+                Some(_) => {
+                    return Err(Failure {
+                        kind: FailureKind::Interrupted,
+                        ..failure
+                    })
+                }
+                None => return Err(failure),
+            }
+        }
+    }
+
     fn read<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Failure> {
-        parse(&self.read_bytes(call)?)
+        parse(call, &self.read_bytes(call)?)
     }
 
     fn read_bytes(&self, call: &Call) -> Result<Vec<u8>, Failure> {
         let patience = self.patience.renewed();
-        let mut pauses = PAUSES.iter();
+        let mut pauses = Pauses::default();
         loop {
             let failure = match self.transport.send(call, &patience) {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            if !failure.kind.may_heal() || patience.is_over() {
+            if !failure.kind.may_heal() {
                 return Err(failure);
             }
-            let Some(pause) = pauses.next() else {
+            let Some(pause) = pauses.after(failure.kind, &patience) else {
                 return Err(failure);
             };
-            if !patience.sleep(*pause) {
+            if !patience.sleep(pause) {
                 return Err(Failure {
                     kind: FailureKind::Interrupted,
                     ..failure
@@ -245,18 +422,126 @@ impl<'a> Api<'a> {
     }
 }
 
+/// What [`Api::log_lines`] reads.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogQuestion<'a> {
+    /// Leaves out what is older: RFC 3339 with whole seconds, as the API server cuts it to those.
+    pub since: Option<&'a str>,
+    /// The newest line alone.
+    pub newest_line_only: bool,
+    /// Goes on until the program ends.
+    pub follow: bool,
+}
+
+/// What [`Api::update`] changes.
+#[derive(Clone, Copy, Debug)]
+pub enum Resource {
+    /// A Job.
+    Job,
+    /// A pod.
+    Pod,
+}
+
+/// The user wants to stop.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopped;
+
+/// What a LIST found.
+#[derive(Debug)]
+pub struct Listed<T> {
+    /// The objects.
+    pub items: Vec<T>,
+    /// The moment of the LIST.
+    pub resource_version: String,
+}
+
+/// Which of abba's jobs.
+#[derive(Clone, Copy, Debug)]
+pub enum Selection<'a> {
+    /// Those with these ids.
+    Jobs(&'a [&'a str]),
+    /// Those of a batch.
+    Batch(&'a str),
+    /// All, or those of one user (as [`labels::USER`] has it).
+    User(Option<&'a str>),
+}
+
+impl Selection<'_> {
+    /// Label selectors that together select exactly these jobs.
+    fn selectors(&self) -> Vec<String> {
+        match self {
+            Self::Jobs(ids) => chunks_that_fit(ids)
+                .into_iter()
+                .map(|ids| format!("{},{} in ({})", ours(), labels::JOB_ID, ids.join(",")))
+                .collect(),
+            Self::User(None) => vec![ours()],
+            Self::User(Some(user)) => vec![format!("{},{}={user}", ours(), labels::USER)],
+            Self::Batch(batch_id) => vec![format!("{},{}={batch_id}", ours(), labels::BATCH_ID)],
+        }
+    }
+
+    /// One label selector that selects these jobs, and all of abba's where the ids do not fit into one request.
+    fn one_selector(&self) -> String {
+        match <[String; 1]>::try_from(self.selectors()) {
+            Ok([selector]) => selector,
+            Err(_) => ours(),
+        }
+    }
+}
+
+fn ours() -> String {
+    format!("{}={}", labels::MANAGED_BY, labels::MANAGED_BY_ABBA)
+}
+
+/// Puts lines together out of the parts of a stream.
+#[derive(Default)]
+struct LineBuffer {
+    pending: Vec<u8>,
+}
+
+impl LineBuffer {
+    /// Adds a part, and hands over each line that it completes, without its end.
+    fn push(&mut self, part: &[u8], line: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> ControlFlow<()> {
+        let mut rest = part;
+        while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
+            let (head, tail) = rest.split_at(end);
+            rest = &tail[1..];
+            if self.pending.is_empty() {
+                line(head)?;
+            } else {
+                self.pending.extend_from_slice(head);
+                line(&std::mem::take(&mut self.pending))?;
+            }
+        }
+        self.pending.extend_from_slice(rest);
+        ControlFlow::Continue(())
+    }
+}
+
 fn is_submission(job: &Job, submission: &str) -> bool {
     job.metadata.annotations.get(labels::SUBMISSION).map(String::as_str) == Some(submission)
 }
 
-fn parse<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Failure> {
+/// Reads the answer to a call.
+fn parse<T: DeserializeOwned>(call: &Call, answer: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(answer).map_err(|error| {
         let beginning: String = String::from_utf8_lossy(answer).chars().take(200).collect();
-        Failure::new(
-            FailureKind::Garbage,
-            format!("kubectl's answer cannot be read ({error}); it begins: {beginning:?}"),
+        garbage(
+            call,
+            format!("The answer cannot be read ({error}); it begins: {beginning:?}"),
         )
     })
+}
+
+/// The failure for an answer that is none to this call.
+fn garbage(call: &Call, details: String) -> Failure {
+    Failure {
+        report: Some(KubectlReport {
+            request: call.request_line(),
+            ..Default::default()
+        }),
+        ..Failure::new(FailureKind::Garbage, details)
+    }
 }
 
 fn encode(value: &str) -> String {
@@ -287,32 +572,42 @@ mod tests {
     use super::*;
     use crate::transport::Verb;
     use serde_json::json;
-    use std::cell::RefCell;
     use std::collections::VecDeque;
+    use std::sync::Mutex;
 
     /// A transport that plays back answers and remembers the calls.
     struct Script {
-        answers: RefCell<VecDeque<Result<Vec<u8>, Failure>>>,
-        calls: RefCell<Vec<Call>>,
+        answers: Mutex<VecDeque<Result<Vec<u8>, Failure>>>,
+        calls: Mutex<Vec<Call>>,
     }
 
     impl Script {
         fn new(answers: impl IntoIterator<Item = Result<Vec<u8>, Failure>>) -> Self {
             Self {
-                answers: RefCell::new(answers.into_iter().collect()),
-                calls: RefCell::default(),
+                answers: Mutex::new(answers.into_iter().collect()),
+                calls: Mutex::default(),
             }
         }
 
         fn verbs(&self) -> Vec<Verb> {
-            self.calls.borrow().iter().map(|call| call.verb).collect()
+            self.calls.lock().unwrap().iter().map(|call| call.verb).collect()
         }
     }
 
     impl Transport for Script {
         fn send(&self, call: &Call, _: &Patience<'_>) -> Result<Vec<u8>, Failure> {
-            self.calls.borrow_mut().push(call.clone());
-            self.answers.borrow_mut().pop_front().expect("one call too many")
+            self.calls.lock().unwrap().push(call.clone());
+            self.answers.lock().unwrap().pop_front().expect("one call too many")
+        }
+
+        fn stream(
+            &self,
+            call: &Call,
+            patience: &Patience<'_>,
+            part: &mut dyn FnMut(&[u8]) -> std::ops::ControlFlow<()>,
+        ) -> Result<(), Failure> {
+            let _ = part(&self.send(call, patience)?);
+            Ok(())
         }
 
         fn namespace(&self, _: &Patience<'_>) -> Result<String, Failure> {
@@ -438,9 +733,9 @@ mod tests {
             list(),
         ]);
         let api = Api::new(&script, None, Patience::new(Duration::from_secs(60), &never)).unwrap();
-        assert!(api.list_pods(&["a-1"]).unwrap().is_empty());
+        assert!(api.list_pods(&Selection::Jobs(&["a-1"])).unwrap().items.is_empty());
         assert_eq!(
-            script.calls.borrow()[0].path,
+            script.calls.lock().unwrap()[0].path,
             "/api/v1/namespaces/from-configuration/pods?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dabba%2Cabba%2Fjob-id%20in%20%28a-1%29"
         );
     }
@@ -451,11 +746,24 @@ mod tests {
             let script = Script::new([Ok(answer.as_bytes().to_vec())]);
             let api = Api::new(&script, None, Patience::new(Duration::from_secs(60), &never)).unwrap();
             assert_eq!(
-                api.list_pods(&["a-1"]).unwrap_err().kind,
+                api.list_pods(&Selection::Jobs(&["a-1"])).unwrap_err().kind,
                 FailureKind::Garbage,
                 "{answer}"
             );
         }
+    }
+
+    #[test]
+    fn a_stream_is_cut_into_lines_wherever_its_parts_end() {
+        let mut lines = LineBuffer::default();
+        let mut seen = Vec::new();
+        for part in ["a", "b\nc", "\n", "\nd\ne\n", "unfinished"] {
+            let _ = lines.push(part.as_bytes(), &mut |line| {
+                seen.push(String::from_utf8(line.to_vec()).unwrap());
+                ControlFlow::Continue(())
+            });
+        }
+        assert_eq!(seen, ["ab", "c", "", "d", "e"]);
     }
 
     #[test]

@@ -3,4 +3,4 @@
 pub mod api;
 pub mod objects;
 
-pub use api::Api;
+pub use api::{Api, LogQuestion, Resource, Selection};

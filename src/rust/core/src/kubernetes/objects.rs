@@ -147,6 +147,16 @@ pub struct Pod {
 #[serde(rename_all = "camelCase", default)]
 pub struct ObservedPodSpec {
     pub node_name: String,
+    pub active_deadline_seconds: Option<u64>,
+    pub containers: Vec<ObservedContainer>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ObservedContainer {
+    pub name: String,
+    pub image: String,
+    pub resources: ResourceRequirements,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -174,6 +184,9 @@ pub struct Condition {
 pub struct ContainerStatus {
     pub name: String,
     pub image: String,
+    /// The image with its digest, once it was pulled.
+    #[serde(rename = "imageID")]
+    pub image_id: String,
     pub state: ContainerState,
 }
 
@@ -206,6 +219,7 @@ pub struct ContainerStateTerminated {
     pub message: String,
     /// `null` where the container never started.
     pub started_at: Option<String>,
+    pub finished_at: Option<String>,
 }
 
 /// An event as `kubectl describe` shows it.
@@ -218,13 +232,49 @@ pub struct Event {
     pub event_type: String,
     /// `null` in events of the newer API.
     pub last_timestamp: Option<String>,
+    /// What events of the newer API have in its place, with fractions of a second.
+    pub event_time: Option<String>,
+    pub count: Option<u32>,
+}
+
+impl Event {
+    /// When it was seen last: RFC 3339 with whole seconds, or empty.
+    pub fn time(&self) -> String {
+        let time = self
+            .last_timestamp
+            .as_deref()
+            .or(self.event_time.as_deref())
+            .unwrap_or_default();
+        match time.split_once('.') {
+            Some((seconds, _)) => format!("{seconds}Z"),
+            None => time.to_string(),
+        }
+    }
 }
 
 /// The answer to a LIST.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct List<T> {
+    #[serde(default)]
+    pub metadata: ListMeta,
     /// Required, so that what is no list at all is not taken for an empty one.
     pub items: Vec<T>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ListMeta {
+    pub resource_version: String,
+}
+
+/// One line of a watch.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct WatchEvent {
+    /// `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK` or `ERROR`.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// The pod; of a bookmark its resource version alone; of an error a Status.
+    pub object: serde_json::Value,
 }
 
 /// The name of the one container of a Job's pod.
@@ -265,6 +315,24 @@ impl Pod {
     /// The value of a condition (`"True"`, `"False"`, `"Unknown"`), if the pod has it.
     pub fn condition(&self, condition_type: &str) -> Option<&Condition> {
         find_condition(&self.status.conditions, condition_type)
+    }
+
+    /// The container that runs the program, as it was asked for.
+    pub fn program_spec(&self) -> Option<&ObservedContainer> {
+        self.spec
+            .containers
+            .iter()
+            .find(|container| container.name == PROGRAM_CONTAINER)
+    }
+
+    /// When the program began to run, RFC 3339.
+    pub fn started_at(&self) -> Option<&str> {
+        let state = &self.program_container()?.state;
+        match (&state.running, &state.terminated) {
+            (Some(running), _) => Some(running.started_at.as_str()),
+            (None, Some(terminated)) if self.has_started() => terminated.started_at.as_deref(),
+            _ => None,
+        }
     }
 
     /// The id of the job that the pod belongs to.

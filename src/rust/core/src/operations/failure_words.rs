@@ -34,7 +34,15 @@ pub fn error(failure: &Failure, doing: &str, namespace: &str, patience: &Patienc
         FailureKind::Invalid | FailureKind::AlreadyExists => (
             ErrorClass::Invalid,
             format!("The cluster refuses to {doing}{place}: the request is not valid."),
-            "kubectl's words name the field; `mounts` is passed on as you gave it.".into(),
+            match doing {
+                "create jobs" => "kubectl's words name the field; `mounts` is passed on as you gave it.".into(),
+                _ => "kubectl's words say why.".into(),
+            },
+        ),
+        FailureKind::Conflict => (
+            ErrorClass::Unavailable,
+            format!("The cluster could not {doing}{place}: somebody else changed it at the same time."),
+            "Repeat the call.".into(),
         ),
         FailureKind::TooManyRequests => (
             ErrorClass::Unavailable,
@@ -53,7 +61,7 @@ pub fn error(failure: &Failure, doing: &str, namespace: &str, patience: &Patienc
         ),
         FailureKind::Timeout => (
             ErrorClass::Timeout,
-            format!("The cluster did not answer within {} seconds.", seconds(patience)),
+            format!("The cluster did not answer within {}.", seconds(patience)),
             "Repeat the call later, or allow more time with the option `abba.k8s.request.timeout`.".into(),
         ),
         FailureKind::KubectlMissing => (
@@ -69,7 +77,7 @@ pub fn error(failure: &Failure, doing: &str, namespace: &str, patience: &Patienc
         FailureKind::ConfigurationBroken => (
             ErrorClass::NotConfigured,
             "kubectl cannot use its configuration.".into(),
-            "Mend the file that kubectl names below (~/.kube/config, or the one in the environment variable KUBECONFIG).".into(),
+            "Mend it: it is ~/.kube/config, or the file in the environment variable KUBECONFIG.".into(),
         ),
         FailureKind::KubectlDied => (
             ErrorClass::Kubectl,
@@ -85,25 +93,23 @@ pub fn error(failure: &Failure, doing: &str, namespace: &str, patience: &Patienc
         FailureKind::Other => (
             ErrorClass::Kubectl,
             format!("kubectl could not {doing}{place}."),
-            "kubectl's own words follow.".into(),
+            "Try `kubectl version` in a terminal to see whether kubectl itself works.".into(),
         ),
     };
     let mut error = Error::new(class, message);
     if !advice.is_empty() {
         error = error.advise(advice);
     }
-    match &failure.report {
-        Some(report) => {
-            error.kubectl = Some(KubectlReport {
-                stderr: failure.words.clone(),
-                ..report.clone()
-            });
-        }
-        None => error.details = Some(failure.words.clone()).filter(|words| !words.is_empty()),
-    }
+    error.details.clone_from(&failure.details);
+    error.kubectl = failure.report.clone().map(|report| KubectlReport {
+        stderr: failure.words.clone(),
+        ..report
+    });
     error
 }
 
-fn seconds(patience: &Patience<'_>) -> f64 {
-    (patience.limit().as_secs_f64() * 10.0).round() / 10.0
+fn seconds(patience: &Patience<'_>) -> String {
+    let seconds = (patience.limit().as_secs_f64() * 10.0).round() / 10.0;
+    let unit = if seconds == 1.0 { "second" } else { "seconds" };
+    format!("{seconds} {unit}")
 }

@@ -1,13 +1,15 @@
 //! The logs of jobs.
 
-use super::status::{not_found, observe, Observed};
-use super::{check_job_ids, Connection};
+use super::observation::{not_found, Observed};
+use super::side_by_side::side_by_side;
+use super::{failure_words, stopped, Connection, Which};
 use crate::domain::job_log;
 use crate::domain::{diagnosis, job_status};
 use crate::error::{Error, ErrorClass, Warning};
+use crate::kubernetes::api::Stopped;
 use crate::kubernetes::objects::{Job, Pod};
 use crate::kubernetes::Api;
-use crate::transport::FailureKind;
+use crate::transport::{Failure, FailureKind, Patience};
 
 const UNTOUCHED: &str = "The job itself is not affected.";
 
@@ -16,6 +18,8 @@ const UNTOUCHED: &str = "The job itself is not affected.";
 pub struct LogOfJob {
     /// The job.
     pub job_id: String,
+    /// Its pod; without one the job's own id.
+    pub pod_id: String,
     /// Its lines; where the program never started, the reason in words.
     pub lines: Vec<String>,
 }
@@ -33,42 +37,62 @@ pub struct Logs {
 ///
 /// Errors: as those of [`super::status`]; and [`ErrorClass::Unavailable`] where the node that holds a log does not
 /// answer or has lost it.
-pub fn log(connection: &Connection<'_>, job_ids: &[String]) -> Result<Logs, Error> {
-    check_job_ids(job_ids)?;
-    let api = connection.api()?;
-    let observed = observe(connection, &api, job_ids)?;
+pub fn log(connection: &Connection<'_>, which: &Which) -> Result<Logs, Error> {
+    let (api, observation) = connection.observe(which)?;
+    let (transport, namespace) = (api.transport(), api.namespace());
+    let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
+    let outcomes = side_by_side(&jobs, &connection.patience, |(job_id, observed), patience| {
+        log_of_job(
+            &Api::in_namespace(transport, namespace, *patience),
+            patience,
+            job_id,
+            observed,
+        )
+    });
     let mut logs = Logs::default();
-    for (job_id, observed) in job_ids.iter().zip(&observed) {
-        let lines = match observed {
-            Observed::Job(job) => why_there_is_no_pod(&api, job),
-            Observed::Pod(pod) if pod.has_started() => read(connection, &api, job_id, pod, &mut logs.warnings)?,
-            Observed::Pod(pod) => why_it_has_not_started(&api, pod),
-        };
-        logs.logs.push(LogOfJob {
-            job_id: job_id.clone(),
-            lines,
-        });
+    for outcome in outcomes {
+        let (log, warning) = outcome.unwrap_or_else(|| Err(stopped(Stopped)))?;
+        logs.logs.push(log);
+        logs.warnings.extend(warning);
     }
     Ok(logs)
 }
 
-fn read(
-    connection: &Connection<'_>,
+fn log_of_job(
     api: &Api<'_>,
+    patience: &Patience<'_>,
+    job_id: &str,
+    observed: &Observed<'_>,
+) -> Result<(LogOfJob, Option<Warning>), Error> {
+    let (pod_id, (lines, warning)) = match observed {
+        Observed::Job(job) => (job_id, (why_there_is_no_pod(api, job)?, None)),
+        Observed::Pod(pod) if pod.has_started() => (pod.metadata.name.as_str(), read(api, patience, job_id, pod)?),
+        Observed::Pod(pod) => (pod.metadata.name.as_str(), (why_it_has_not_started(api, pod)?, None)),
+    };
+    let log = LogOfJob {
+        job_id: job_id.to_string(),
+        pod_id: pod_id.to_string(),
+        lines,
+    };
+    Ok((log, warning))
+}
+
+fn read(
+    api: &Api<'_>,
+    patience: &Patience<'_>,
     job_id: &str,
     pod: &Pod,
-    warnings: &mut Vec<Warning>,
-) -> Result<Vec<String>, Error> {
+) -> Result<(Vec<String>, Option<Warning>), Error> {
+    let words = |failure: &Failure, doing: &str| failure_words::error(failure, doing, api.namespace(), patience);
     let bytes = api.log(&pod.metadata.name).map_err(|failure| match failure.kind {
         // The pod was there a moment ago.
         FailureKind::NotFound => not_found(&[job_id], api.namespace()),
         FailureKind::Server => {
-            let mut error = connection.error(api, &failure, "read the log");
+            let mut error = words(&failure, "read the log");
             error.message = "The log cannot be read: the node that ran the program does not give it.".into();
             error.meaning(UNTOUCHED).about([job_id])
         }
-        _ => connection
-            .error(api, &failure, "read the logs of pods")
+        _ => words(&failure, "read the logs of pods")
             .meaning(UNTOUCHED)
             .about([job_id]),
     })?;
@@ -88,10 +112,8 @@ fn read(
     let log = job_log::read(&bytes, job_id);
     // While the program runs, an empty log may only mean that its first line is on its way.
     let too_early = bytes.is_empty() && pod.terminated().is_none();
-    if !log.has_head && !too_early {
-        warnings.push(head_is_missing(job_id));
-    }
-    Ok(log.lines)
+    let warning = (!log.has_head && !too_early).then(|| head_is_missing(job_id));
+    Ok((log.lines, warning))
 }
 
 fn head_is_missing(job_id: &str) -> Warning {
@@ -103,17 +125,16 @@ fn head_is_missing(job_id: &str) -> Warning {
     }
 }
 
-/// Events make the reason clearer; without the right to read them it is still told as far as it is known.
-fn why_there_is_no_pod(api: &Api<'_>, job: &Job) -> Vec<String> {
-    let events = api.list_events("Job", &job.metadata.name).unwrap_or_default();
-    diagnosis::of_job_without_pod(job, &events).lines()
+fn why_there_is_no_pod(api: &Api<'_>, job: &Job) -> Result<Vec<String>, Error> {
+    let events = api.list_events_if_allowed("Job", &job.metadata.name).map_err(stopped)?;
+    Ok(diagnosis::of_job_without_pod(job, &events).lines())
 }
 
-fn why_it_has_not_started(api: &Api<'_>, pod: &Pod) -> Vec<String> {
-    let events = api.list_events("Pod", &pod.metadata.name).unwrap_or_default();
+fn why_it_has_not_started(api: &Api<'_>, pod: &Pod) -> Result<Vec<String>, Error> {
+    let events = api.list_events_if_allowed("Pod", &pod.metadata.name).map_err(stopped)?;
     let mut lines = diagnosis::of_unstarted_pod(pod, &events).lines();
     if job_status::node_is_lost(pod) {
         lines.insert(0, "abba: The node that holds the program does not answer.".into());
     }
-    lines
+    Ok(lines)
 }

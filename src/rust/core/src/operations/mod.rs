@@ -1,17 +1,45 @@
 //! What a user asks for, each in a file of its own.
 
+mod cancel;
+mod explain;
 mod failure_words;
+mod follow;
+mod list;
 mod log;
+mod observation;
+mod rerun;
+mod side_by_side;
 mod status;
 mod submit;
+mod watch;
 
+pub use cancel::{cancel, CancelOutcome, Cancelled};
+pub use explain::explain;
+pub use follow::follow;
+pub use list::{list, ListArguments};
 pub use log::{log, LogOfJob, Logs};
+pub use rerun::arguments_to_rerun;
 pub use status::status;
-pub use submit::{prepare, submit, CpuArgument, SubmitArguments, Submitted};
+pub use submit::{prepare, submit, submit_many, CpuArgument, PreparedJob, SubmitArguments, Submitted};
+pub use watch::{watch, WatchedJob};
 
 use crate::kubernetes::Api;
 use crate::transport::{Patience, Transport};
 use crate::Error;
+
+/// The error for a user who wants to stop.
+fn stopped(_: crate::kubernetes::api::Stopped) -> Error {
+    Error::new(crate::ErrorClass::Interrupted, "Stopped.")
+}
+
+/// Which jobs an operation is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Those with these ids, in this order.
+    Jobs(Vec<String>),
+    /// All of a batch, in the order of their creation.
+    Batch(String),
+}
 
 /// How the cluster is reached: what every operation needs.
 #[derive(Clone, Copy)]
@@ -41,14 +69,15 @@ pub fn error_of(failure: &crate::transport::Failure, patience: &Patience<'_>) ->
     failure_words::error(failure, "be started", "", patience)
 }
 
-/// Checks job ids before anything is sent: at least one, each a legal name.
-pub fn check_job_ids(job_ids: &[String]) -> Result<(), Error> {
-    if job_ids.is_empty() {
-        return Err(Error::input(
+/// Checks which jobs are meant, before anything is sent: at least one id and each a legal name, or a legal batch id.
+pub fn check(which: &Which) -> Result<(), Error> {
+    match which {
+        Which::Jobs(job_ids) if job_ids.is_empty() => Err(Error::input(
             "`job_id` must hold at least one job's id, and it is empty.",
-        ));
+        )),
+        Which::Jobs(job_ids) => job_ids
+            .iter()
+            .try_for_each(|id| crate::domain::job_name::check_job_id(id)),
+        Which::Batch(batch_id) => crate::domain::labels::check_label_value("batch_id", batch_id),
     }
-    job_ids
-        .iter()
-        .try_for_each(|id| crate::domain::job_name::check_job_id(id))
 }

@@ -1,9 +1,11 @@
 //! Submitting a program as a Job.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Connection;
+use super::side_by_side::side_by_side;
+use super::{failure_words, Connection};
 use crate::domain::container::check_container;
 use crate::domain::job_name::{self, quote_shortened};
 use crate::domain::labels::check_label_value;
@@ -11,11 +13,14 @@ use crate::domain::manifest::{self, JobRequest};
 use crate::domain::mounts::Mounts;
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
 use crate::kubernetes::objects::Job;
+use crate::kubernetes::Api;
 use crate::local::{accounts, program_file};
-use crate::Error;
+use crate::transport::Patience;
+use crate::{Error, ErrorClass};
 
 /// A limit of processor cores as the user gave it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum CpuArgument {
     /// A number of cores.
     Number(f64),
@@ -23,8 +28,8 @@ pub enum CpuArgument {
     Text(String),
 }
 
-/// What the user gave, unchecked.
-#[derive(Clone, Debug)]
+/// What the user gave, unchecked. Kept with the job, so that it can be submitted again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SubmitArguments {
     /// The program's path as it was written.
     pub given_path: String,
@@ -50,6 +55,8 @@ pub struct SubmitArguments {
     pub username: Option<String>,
     /// After how many seconds the program is ended; `None`: never.
     pub time_limit_seconds: Option<f64>,
+    /// The id of an earlier submission of this very program whose outcome is not known; `None`: a new one.
+    pub job_id: Option<String>,
 }
 
 /// A Job that is ready to be sent.
@@ -58,6 +65,19 @@ pub struct PreparedJob {
     job: Job,
     submitted: Submitted,
     submission: String,
+    program_path: String,
+}
+
+impl PreparedJob {
+    /// The program's path as it was given.
+    pub fn program_path(&self) -> &str {
+        &self.program_path
+    }
+
+    /// Its ids.
+    pub fn submitted(&self) -> &Submitted {
+        &self.submitted
+    }
 }
 
 /// What a user needs to find the job again.
@@ -103,12 +123,33 @@ pub fn prepare(arguments: &SubmitArguments) -> Result<PreparedJob, Error> {
         check_label_value("batch_group_id", &arguments.batch_group_id)?;
         arguments.batch_group_id.clone()
     };
-    let job_id = job_name::job_id(&file_name, Uuid::new_v4());
-    let submission = Uuid::new_v4().to_string();
+    let job_id = match &arguments.job_id {
+        Some(job_id) => {
+            job_name::check_job_id(job_id)?;
+            job_id.clone()
+        }
+        None => job_name::job_id(&file_name, Uuid::new_v4()),
+    };
+    let submission = program.submission(&job_id, &batch_id);
     let user = run_as
         .as_ref()
         .map_or_else(accounts::current_name, |user| user.name.clone());
+    let kept = SubmitArguments {
+        expanded_path: program.absolute_path.clone(),
+        batch_group_id: batch_id.clone(),
+        job_id: None,
+        // An option of the session that this job does not use.
+        home_nfs_ip_address: arguments
+            .home_nfs_ip_address
+            .clone()
+            .filter(|_| arguments.auto_mount_home),
+        ..arguments.clone()
+    };
+    let kept = serde_json::to_string(&kept)
+        .map_err(|error| Error::input(format!("The arguments cannot be written as JSON: {error}.")))?;
+    let program_path = program.given_path.clone();
     let job = manifest::job(&JobRequest {
+        arguments: kept,
         job_id: job_id.clone(),
         batch_id: batch_id.clone(),
         submission: submission.clone(),
@@ -127,6 +168,7 @@ pub fn prepare(arguments: &SubmitArguments) -> Result<PreparedJob, Error> {
         job,
         submitted: Submitted { job_id, batch_id },
         submission,
+        program_path,
     })
 }
 
@@ -135,25 +177,47 @@ pub fn prepare(arguments: &SubmitArguments) -> Result<PreparedJob, Error> {
 /// `Ok` means that exactly one such Job exists. An error says that there is none, or, where that cannot be known, that
 /// there may be one, and its `job_ids` names it.
 pub fn submit(connection: &Connection<'_>, prepared: &PreparedJob) -> Result<Submitted, Error> {
-    const NO_JOB: &str = "No job was created.";
-    let job_id = &prepared.submitted.job_id;
     let api = connection.api().map_err(|error| error.meaning(NO_JOB))?;
-    match api.create_job(&prepared.job, &prepared.submission) {
-        Ok(()) => Ok(prepared.submitted.clone()),
-        Err(created) => {
-            let error = connection.error(&api, &created.failure, "create jobs");
-            Err(if created.may_exist {
-                let namespace = api.namespace();
-                error
-                    .meaning(format!(
-                        "Whether the job was created is not known. Before you submit the program again, ask for it: abba_get_k8s_job_status_local(\"{job_id}\", namespace = \"{namespace}\")."
-                    ))
-                    .about([job_id])
-            } else {
-                error.meaning(NO_JOB)
-            })
-        }
+    send(&api, &connection.patience, prepared)
+}
+
+/// Sends many prepared Jobs, several at once. Each has its own outcome, in order; [`crate::ErrorClass::Interrupted`] for
+/// those that were not begun because the user wants to stop.
+///
+/// Errors: the namespace cannot be found out; then nothing was sent.
+pub fn submit_many(
+    connection: &Connection<'_>,
+    prepared: &[PreparedJob],
+) -> Result<Vec<Result<Submitted, Error>>, Error> {
+    let api = connection.api().map_err(|error| error.meaning(NO_JOB))?;
+    let (transport, namespace) = (api.transport(), api.namespace());
+    let outcomes = side_by_side(prepared, &connection.patience, |prepared, patience| {
+        send(&Api::in_namespace(transport, namespace, *patience), patience, prepared)
+    });
+    let not_begun = || Err(Error::new(ErrorClass::Interrupted, "Stopped before it was submitted.").meaning(NO_JOB));
+    Ok(outcomes
+        .into_iter()
+        .map(|outcome| outcome.unwrap_or_else(not_begun))
+        .collect())
+}
+
+const NO_JOB: &str = "No job was created.";
+
+fn send(api: &Api<'_>, patience: &Patience<'_>, prepared: &PreparedJob) -> Result<Submitted, Error> {
+    let job_id = &prepared.submitted.job_id;
+    let Err(created) = api.create_job(&prepared.job, &prepared.submission) else {
+        return Ok(prepared.submitted.clone());
+    };
+    let namespace = api.namespace();
+    let error = failure_words::error(&created.failure, "create jobs", namespace, patience);
+    if !created.may_exist {
+        return Err(error.meaning(NO_JOB));
     }
+    Err(error
+        .meaning(format!(
+            "Whether the job was created is not known. Before you submit the program again, ask for it: abba_get_k8s_job_status_local(\"{job_id}\", namespace = \"{namespace}\")."
+        ))
+        .about([job_id]))
 }
 
 fn check_user_tag(tag: &str) -> Result<(), Error> {
@@ -215,6 +279,7 @@ mod tests {
             home_nfs_ip_address: None,
             username: None,
             time_limit_seconds: None,
+            job_id: None,
         }
     }
 

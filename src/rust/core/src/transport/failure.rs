@@ -9,6 +9,8 @@ pub enum FailureKind {
     NotFound,
     /// There is an object of this name already.
     AlreadyExists,
+    /// The object has changed since it was read (409).
+    Conflict,
     /// The user may not do this, or a quota forbids it.
     Forbidden,
     /// The server does not accept the login, or none could be obtained.
@@ -70,18 +72,21 @@ impl FailureKind {
 pub struct Failure {
     /// What went wrong.
     pub kind: FailureKind,
-    /// What is known of it in words: kubectl's own, without its debugging lines, or ours where it had none.
+    /// kubectl's own words, without its debugging lines; empty where it had none.
     pub words: String,
+    /// What is known beside those words.
+    pub details: Option<String>,
     /// What kubectl did; `None` where it never ran.
     pub report: Option<KubectlReport>,
 }
 
 impl Failure {
-    /// A failure without a report.
-    pub fn new(kind: FailureKind, words: impl Into<String>) -> Self {
+    /// A failure without any words of kubectl's, told in ours.
+    pub fn new(kind: FailureKind, details: impl Into<String>) -> Self {
         Self {
             kind,
-            words: words.into(),
+            words: String::new(),
+            details: Some(details.into()).filter(|details: &String| !details.is_empty()),
             report: None,
         }
     }

@@ -4,10 +4,11 @@
 //! FILE` is a POST, `kubectl get --raw PATH` a GET.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::manifest_file::ManifestFile;
-use super::process::{self, End, Output};
+use super::process::{self, End};
 use super::{kubectl_words, Call, Failure, FailureKind, Patience, Transport, Verb};
 use crate::error::KubectlReport;
 
@@ -39,36 +40,50 @@ impl Kubectl {
 
     /// Runs kubectl with arguments; the stdout of a success.
     fn run(&self, arguments: &[&str], request: &str, patience: &Patience<'_>) -> Result<Vec<u8>, Failure> {
-        let output = process::run(&self.program, arguments, patience).map_err(|error| self.not_started(&error))?;
-        let failure = |kind, words: String, exit_status| Failure {
+        let mut stdout = Vec::new();
+        self.run_streaming(arguments, request, patience, &mut |part| {
+            stdout.extend_from_slice(part);
+            ControlFlow::Continue(())
+        })?;
+        Ok(stdout)
+    }
+
+    /// The same, but stdout is handed over in parts as it comes, until `part` breaks off.
+    fn run_streaming(
+        &self,
+        arguments: &[&str],
+        request: &str,
+        patience: &Patience<'_>,
+        part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let (end, stderr) =
+            process::run(&self.program, arguments, patience, part).map_err(|error| self.not_started(&error))?;
+        let stderr = String::from_utf8_lossy(&stderr).into_owned();
+        let words = kubectl_words::without_debugging_lines(&stderr);
+        let mut details = None;
+        let (kind, words, exit_status) = match end {
+            End::BrokenOff => return Ok(()),
+            End::Exited(status) if status.success() => return Ok(()),
+            End::Exited(status) => match status.code() {
+                Some(code) => (kubectl_words::classify(&stderr), words, Some(code)),
+                None => {
+                    details = Some(format!("It was ended by somebody else: {status}."));
+                    (FailureKind::KubectlDied, words, None)
+                }
+            },
+            End::TimedOut => (FailureKind::Timeout, words, None),
+            End::Interrupted => (FailureKind::Interrupted, String::new(), None),
+        };
+        Err(Failure {
             kind,
             words,
-            report: Some(report(request, exit_status, &output)),
-        };
-        match &output.end {
-            End::Exited(status) if status.success() => Ok(output.stdout),
-            End::Exited(status) => {
-                let stderr = String::from_utf8_lossy(&output.stderr);
-                Err(match status.code() {
-                    Some(code) => failure(
-                        kubectl_words::classify(&stderr),
-                        kubectl_words::without_debugging_lines(&stderr),
-                        Some(code),
-                    ),
-                    None => failure(
-                        FailureKind::KubectlDied,
-                        format!("kubectl ended by itself: {status}."),
-                        None,
-                    ),
-                })
-            }
-            End::TimedOut => Err(failure(
-                FailureKind::Timeout,
-                kubectl_words::without_debugging_lines(&String::from_utf8_lossy(&output.stderr)),
-                None,
-            )),
-            End::Interrupted => Err(failure(FailureKind::Interrupted, String::new(), None)),
-        }
+            details,
+            report: Some(KubectlReport {
+                request: request.to_string(),
+                exit_status,
+                stderr,
+            }),
+        })
     }
 
     fn not_started(&self, error: &io::Error) -> Failure {
@@ -80,30 +95,31 @@ impl Kubectl {
     }
 }
 
-fn report(request: &str, exit_status: Option<i32>, output: &Output) -> KubectlReport {
-    KubectlReport {
-        request: request.to_string(),
-        exit_status,
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
 impl Transport for Kubectl {
-    fn send(&self, call: &Call, patience: &Patience<'_>) -> Result<Vec<u8>, Failure> {
+    fn stream(
+        &self,
+        call: &Call,
+        patience: &Patience<'_>,
+        part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let verb = match call.verb {
+            Verb::Get => "get",
+            Verb::Create => "create",
+            Verb::Replace => "replace",
+            Verb::Delete => "delete",
+        };
         let request = call.request_line();
-        match call.verb {
-            Verb::Get => self.run(&["get", "--raw", &call.path], &request, patience),
-            Verb::Create => {
-                let body = call.body.as_deref().unwrap_or_default();
-                let file = ManifestFile::new(body).map_err(|error| {
-                    Failure::new(
-                        FailureKind::Other,
-                        format!("The job's description cannot be written: {error}"),
-                    )
-                })?;
-                self.run(&["create", "--raw", &call.path, "-f", file.path()], &request, patience)
-            }
-        }
+        let Some(body) = &call.body else {
+            return self.run_streaming(&[verb, "--raw", &call.path], &request, patience, part);
+        };
+        let file = ManifestFile::new(body).map_err(|error| {
+            Failure::new(
+                FailureKind::Other,
+                format!("The job's description cannot be written: {error}"),
+            )
+        })?;
+        let arguments = [verb, "--raw", &call.path, "-f", file.path()];
+        self.run_streaming(&arguments, &request, patience, part)
     }
 
     fn namespace(&self, patience: &Patience<'_>) -> Result<String, Failure> {

@@ -39,6 +39,10 @@ pub fn classify(stderr: &str) -> FailureKind {
     {
         return FailureKind::Invalid;
     }
+    // kubectl asks on its standard input for a user name where the configuration has none.
+    if words == "error: EOF" {
+        return FailureKind::Unauthorized;
+    }
     if says("You must be logged in to the server")
         || says("getting credentials:")
         || says("the server has asked for the client to provide credentials")
@@ -83,6 +87,7 @@ fn of_reason(reason: &str) -> FailureKind {
     match reason {
         "NotFound" => FailureKind::NotFound,
         "AlreadyExists" => FailureKind::AlreadyExists,
+        "Conflict" => FailureKind::Conflict,
         "Forbidden" => FailureKind::Forbidden,
         "Unauthorized" => FailureKind::Unauthorized,
         "Invalid"
@@ -117,6 +122,7 @@ mod tests {
             ("Unable to connect to the server: net/http: TLS handshake timeout\n", FailureKind::Unreachable),
             ("Unable to connect to the server: getting credentials: exec: executable x not found\n", FailureKind::Unauthorized),
             ("Error from server (TooManyRequests): the server has received too many requests\n", FailureKind::TooManyRequests),
+            ("error: EOF\n", FailureKind::Unauthorized),
             ("Segmentation fault\n", FailureKind::Other),
             ("", FailureKind::Other),
         ] {

@@ -1,7 +1,7 @@
 //! How a call reaches the API server.
 //!
 //! A [`Transport`] carries a [`Call`] and gives back the body of the answer or a [`Failure`]. Nothing above knows how;
-//! nothing here knows what a Job is. [`Kubectl`] starts one `kubectl` a call.
+//! nothing here knows what a Job is. [`Kubectl`] starts one `kubectl` a call; `Session` keeps one `kubectl proxy`.
 
 mod failure;
 mod kubectl;
@@ -9,10 +9,17 @@ mod kubectl_words;
 mod manifest_file;
 mod patience;
 mod process;
+#[cfg(unix)]
+mod session;
 
 pub use failure::{Failure, FailureKind};
 pub use kubectl::Kubectl;
 pub use patience::Patience;
+pub use process::leave_signals_to_main_thread;
+#[cfg(unix)]
+pub use session::Session;
+
+use std::ops::ControlFlow;
 
 /// What is done to the resource at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +28,10 @@ pub enum Verb {
     Get,
     /// HTTP POST: create the object in the body.
     Create,
+    /// HTTP PUT: replace the object by the one in the body.
+    Replace,
+    /// HTTP DELETE: delete the object.
+    Delete,
 }
 
 impl Verb {
@@ -29,6 +40,8 @@ impl Verb {
         match self {
             Self::Get => "GET",
             Self::Create => "POST",
+            Self::Replace => "PUT",
+            Self::Delete => "DELETE",
         }
     }
 }
@@ -63,6 +76,24 @@ impl Call {
         }
     }
 
+    /// A call that replaces an object.
+    pub fn replace(path: impl Into<String>, body: Vec<u8>) -> Self {
+        Self {
+            verb: Verb::Replace,
+            path: path.into(),
+            body: Some(body),
+        }
+    }
+
+    /// A call that deletes an object.
+    pub fn delete(path: impl Into<String>) -> Self {
+        Self {
+            verb: Verb::Delete,
+            path: path.into(),
+            body: None,
+        }
+    }
+
     /// The request line, for messages.
     pub fn request_line(&self) -> String {
         format!("{} {}", self.verb.method(), self.path)
@@ -70,9 +101,25 @@ impl Call {
 }
 
 /// Carries calls to the API server.
-pub trait Transport {
+pub trait Transport: Sync {
     /// Sends a call and gives back the body of the answer. Tries once.
-    fn send(&self, call: &Call, patience: &Patience<'_>) -> Result<Vec<u8>, Failure>;
+    fn send(&self, call: &Call, patience: &Patience<'_>) -> Result<Vec<u8>, Failure> {
+        let mut answer = Vec::new();
+        self.stream(call, patience, &mut |part| {
+            answer.extend_from_slice(part);
+            ControlFlow::Continue(())
+        })?;
+        Ok(answer)
+    }
+
+    /// Sends a call and hands over the body of the answer in parts as they come, until it ends or `part` breaks off. The
+    /// time limit of `patience` is on the whole.
+    fn stream(
+        &self,
+        call: &Call,
+        patience: &Patience<'_>,
+        part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Failure>;
 
     /// The namespace that the user's configuration names: of kubectl's current context, in a pod that of its service
     /// account, else `default`.

@@ -61,7 +61,12 @@ impl<'a> Patience<'a> {
         (self.interrupted)()
     }
 
-    /// How long to wait before looking for an interrupt again.
+    /// How long to wait before looking for an interrupt again, where there is no time limit.
+    pub fn look_interval(&self) -> Duration {
+        INTERRUPT_CHECK_INTERVAL
+    }
+
+    /// How long to wait before looking for an interrupt again, within the time limit.
     pub fn next_look(&self) -> Duration {
         self.rest().min(INTERRUPT_CHECK_INTERVAL)
     }

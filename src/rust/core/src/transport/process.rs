@@ -1,11 +1,12 @@
-//! Runs one program to its end, within limits. The only place that starts a process.
+//! Runs one program to its end, within limits. With [`super::session`], which keeps one, the only place that starts a
+//! process.
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,30 +21,33 @@ pub enum End {
     TimedOut,
     /// Ended by us: the user wants to stop.
     Interrupted,
+    /// Ended by us: nobody wants more of its output.
+    BrokenOff,
 }
 
-/// What a program left.
-#[derive(Debug)]
-pub struct Output {
-    /// How it ended.
-    pub end: End,
-    /// What it wrote to stdout, until then.
-    pub stdout: Vec<u8>,
-    /// What it wrote to stderr, until then.
-    pub stderr: Vec<u8>,
-}
-
-/// How long to wait for the ends of the streams once the program is gone. Something that it started (a login helper)
-/// may hold them open for ever.
+/// How long to wait for more from the streams once the program is gone. Something that it started (a login helper) may
+/// hold them open for ever.
 const STREAMS_AFTER_EXIT: Duration = Duration::from_millis(500);
 
-/// Starts a program with arguments (no shell), waits for its end, and gives back what it wrote.
+/// How much of a stream is read at once.
+const PART_BYTES: usize = 64 * 1024;
+
+/// How many parts may wait for us before the program has to.
+const PARTS_WAITING: usize = 64;
+
+/// Starts a program with arguments (no shell), hands over what it writes to stdout in parts as it comes, and waits for its
+/// end. If `part` breaks off, the program is ended. Gives back how it ended and what it wrote to stderr.
 ///
 /// It gets no stdin and a process group of its own: Ctrl-C at the console reaches R alone, and when we end the program
 /// we end whatever it started with it. It is reaped in every case.
 ///
 /// Errors: it cannot be started or waited for.
-pub fn run<A: AsRef<OsStr>>(program: &Path, arguments: &[A], patience: &Patience<'_>) -> io::Result<Output> {
+pub fn run<A: AsRef<OsStr>>(
+    program: &Path,
+    arguments: &[A],
+    patience: &Patience<'_>,
+    part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) -> io::Result<(End, Vec<u8>)> {
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -54,15 +58,20 @@ pub fn run<A: AsRef<OsStr>>(program: &Path, arguments: &[A], patience: &Patience
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut running = Running(command.spawn()?);
 
-    let (done, streams) = mpsc::channel();
-    let stdout = read_in_background(running.0.stdout.take(), done.clone())?;
-    let stderr = read_in_background(running.0.stderr.take(), done)?;
-    let end = wait(&mut running, &streams, patience)?;
-    Ok(Output {
-        end,
-        stdout: take(&stdout),
-        stderr: take(&stderr),
-    })
+    let (sender, receiver) = mpsc::sync_channel(PARTS_WAITING);
+    read_in_background(running.0.stdout.take(), sender.clone(), Heard::Stdout)?;
+    read_in_background(running.0.stderr.take(), sender, Heard::Stderr)?;
+    let mut stderr = Vec::new();
+    let end = wait(&mut running, &receiver, patience, part, &mut stderr)?;
+    Ok((end, stderr))
+}
+
+/// What comes from the threads that read the streams.
+enum Heard {
+    Stdout(Vec<u8>),
+    Stderr(Vec<u8>),
+    /// One stream has ended.
+    Closed,
 }
 
 /// A child that is ended and reaped when this is dropped, whatever happens in between.
@@ -94,22 +103,33 @@ impl Drop for Running {
     }
 }
 
-fn wait(running: &mut Running, streams: &mpsc::Receiver<()>, patience: &Patience<'_>) -> io::Result<End> {
+fn wait(
+    running: &mut Running,
+    streams: &Receiver<Heard>,
+    patience: &Patience<'_>,
+    part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    stderr: &mut Vec<u8>,
+) -> io::Result<End> {
     let mut open_streams = 2;
-    let mut exited: Option<(ExitStatus, Instant)> = None;
+    let mut exited: Option<ExitStatus> = None;
+    let mut last_heard = Instant::now();
     loop {
         if exited.is_none() {
-            exited = running.0.try_wait()?.map(|status| (status, Instant::now()));
+            exited = running.0.try_wait()?;
+            if exited.is_some() {
+                last_heard = Instant::now();
+            }
         }
-        if let Some((status, since)) = exited {
+        if let Some(status) = exited {
             if open_streams == 0 {
                 return Ok(End::Exited(status));
             }
-            if since.elapsed() >= STREAMS_AFTER_EXIT {
+            if last_heard.elapsed() >= STREAMS_AFTER_EXIT {
                 running.end_group();
                 return Ok(End::Exited(status));
             }
-        } else if patience.is_over() {
+        }
+        if patience.is_over() {
             running.end_group();
             return Ok(End::TimedOut);
         }
@@ -117,14 +137,25 @@ fn wait(running: &mut Running, streams: &mpsc::Receiver<()>, patience: &Patience
             running.end_group();
             return Ok(End::Interrupted);
         }
-        // The end of a stream wakes us at once; after the last one the program itself ends within a moment.
+        // The streams wake us at once; after the end of the last one the program itself ends within a moment.
         let look = if open_streams == 0 || exited.is_some() {
             Duration::from_millis(1)
         } else {
             patience.next_look()
         };
         match streams.recv_timeout(look) {
-            Ok(()) => open_streams -= 1,
+            Ok(Heard::Stdout(bytes)) => {
+                last_heard = Instant::now();
+                if part(&bytes).is_break() {
+                    running.end_group();
+                    return Ok(End::BrokenOff);
+                }
+            }
+            Ok(Heard::Stderr(bytes)) => {
+                last_heard = Instant::now();
+                stderr.extend_from_slice(&bytes);
+            }
+            Ok(Heard::Closed) => open_streams -= 1,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 open_streams = 0;
@@ -134,37 +165,40 @@ fn wait(running: &mut Running, streams: &mpsc::Receiver<()>, patience: &Patience
     }
 }
 
-/// Reads a stream to its end in a thread of its own, so that neither stream can block the other, and says so on `done`.
+/// Reads a stream to its end in a thread of its own, so that neither stream can block the other.
 fn read_in_background(
     stream: Option<impl Read + Send + 'static>,
-    done: mpsc::Sender<()>,
-) -> io::Result<Arc<Mutex<Vec<u8>>>> {
-    let collected = Arc::new(Mutex::new(Vec::new()));
-    let Some(mut stream) = stream else {
-        // Gone already: nothing to read, and the receiver must not wait for it.
-        let _ = done.send(());
-        return Ok(collected);
-    };
-    let target = Arc::clone(&collected);
-    thread::Builder::new().name("abba-reader".into()).spawn(move || {
+    sender: SyncSender<Heard>,
+    heard: fn(Vec<u8>) -> Heard,
+) -> io::Result<()> {
+    let read = move |mut stream: Box<dyn Read + Send>| {
         leave_signals_to_main_thread();
-        let mut buffer = vec![0; 64 * 1024];
+        let mut buffer = vec![0; PART_BYTES];
         loop {
             match stream.read(&mut buffer) {
                 Ok(0) => break,
-                Ok(read) => lock(&target).extend_from_slice(&buffer[..read]),
+                // Nobody listens any more: it was broken off.
+                Ok(count) => match sender.send(heard(buffer[..count].to_vec())) {
+                    Ok(()) => {}
+                    Err(_) => return,
+                },
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
             }
         }
-        // The other side is gone when it did not want to wait any longer.
-        let _ = done.send(());
-    })?;
-    Ok(collected)
+        let _ = sender.send(Heard::Closed);
+    };
+    if let Some(stream) = stream {
+        let stream: Box<dyn Read + Send> = Box::new(stream);
+        thread::Builder::new()
+            .name("abba-reader".into())
+            .spawn(move || read(stream))?;
+    }
+    Ok(())
 }
 
-/// R's signal handlers expect to run in R's own thread.
-fn leave_signals_to_main_thread() {
+/// Called at the beginning of each thread of ours: R's signal handlers expect to run in R's own.
+pub fn leave_signals_to_main_thread() {
     #[cfg(unix)]
     {
         // Fails only for an invalid request, which this is not.
@@ -172,21 +206,25 @@ fn leave_signals_to_main_thread() {
     }
 }
 
-fn lock(bytes: &Mutex<Vec<u8>>) -> std::sync::MutexGuard<'_, Vec<u8>> {
-    bytes.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn take(bytes: &Mutex<Vec<u8>>) -> Vec<u8> {
-    std::mem::take(&mut lock(bytes))
-}
-
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
     use std::cell::Cell;
 
+    struct Output {
+        end: End,
+        stdout: Vec<u8>,
+        stderr: Vec<u8>,
+    }
+
     fn shell(script: &str, patience: &Patience<'_>) -> Output {
-        run(Path::new("/bin/sh"), &["-c", script], patience).unwrap()
+        let mut stdout = Vec::new();
+        let (end, stderr) = run(Path::new("/bin/sh"), &["-c", script], patience, &mut |part| {
+            stdout.extend_from_slice(part);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        Output { end, stdout, stderr }
     }
 
     fn never() -> bool {
@@ -246,6 +284,24 @@ mod tests {
         let patience = Patience::new(Duration::from_secs(60), &never);
         let output = shell("exec >&- 2>&-; sleep 0.2; exit 7", &patience);
         assert!(matches!(output.end, End::Exited(status) if status.code() == Some(7)));
+    }
+
+    #[test]
+    fn a_stream_can_be_left() {
+        let patience = Patience::new(Duration::from_secs(600), &never);
+        let mut seen = Vec::new();
+        let (end, _) = run(
+            Path::new("/bin/sh"),
+            &["-c", "echo $$; while :; do echo x; done"],
+            &patience,
+            &mut |part| {
+                seen.extend_from_slice(part);
+                ControlFlow::Break(())
+            },
+        )
+        .unwrap();
+        assert!(matches!(end, End::BrokenOff));
+        wait_until_gone(String::from_utf8(seen).unwrap().lines().next().unwrap());
     }
 
     fn wait_until_gone(id: &str) {

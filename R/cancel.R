@@ -1,0 +1,52 @@
+#' Cancel jobs
+#'
+#' Ends programs that run, and keeps those that have not started from starting. What
+#' a program has printed stays, and so does the record of the job: its status is
+#' `"Failed"`, and [abba_explain_k8s_job_local()] and [abba_list_k8s_jobs_local()]
+#' say that it was cancelled.
+#'
+#' A program that runs is told to end (SIGTERM), and made to after 30 seconds. To
+#' cancel what has ended, or was cancelled before, is no error.
+#'
+#' @inheritParams abba_get_k8s_job_status_local
+#'
+#' @return A data frame with one row for each job, in the order of the ids, and the
+#'   columns `job_id` and `done`: `"stopped"`, `"kept from starting"`,
+#'   `"was cancelled before"` or `"had ended"`.
+#'
+#' @section Errors:
+#' If some jobs could not be cancelled, the error for the first of them is raised;
+#' its field `done` is the data frame of all, with `NA` for those. The classes of
+#' errors are listed in [abba-package].
+#'
+#' @export
+#' @examples
+#' # Needs kubectl and a cluster that it is logged in to.
+#' \dontrun{
+#' job <- abba_submit_k8s_job_local("test_programs/test_program.R")
+#' abba_cancel_k8s_job_local(job$job_id)
+#' }
+abba_cancel_k8s_job_local <- function(
+    job_id,
+    namespace = getOption("abba.k8s.namespace")) {
+  cancel_jobs(list(job_id = check_strings(job_id)), settings(namespace))
+}
+
+#' @rdname abba_cancel_k8s_job_local
+#' @inheritParams abba_get_k8s_batch_status_local
+#' @export
+abba_cancel_k8s_batch_local <- function(
+    batch_id,
+    namespace = getOption("abba.k8s.namespace")) {
+  cancel_jobs(list(batch_id = check_string(batch_id)), settings(namespace))
+}
+
+cancel_jobs <- function(which, settings, call = rlang::caller_env()) {
+  outcome <- core_value(core_cancel(which, settings), call)
+  done <- data.frame(job_id = outcome$job_id, done = outcome$done)
+  failed <- Filter(Negate(is.null), outcome$errors)
+  if (length(failed) > 0L) {
+    abort_record(failed[[1L]], call, done = done)
+  }
+  done
+}

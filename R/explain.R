@@ -1,0 +1,95 @@
+#' Explain what happened to a job
+#'
+#' Says in plain words how a job stands, why it failed or does not start, and what to
+#' do about it.
+#'
+#' @param job_id The id of one job.
+#' @inheritParams abba_submit_k8s_job_local
+#'
+#' @return A list of class `abba_explanation`, which prints as text, with the
+#'   elements
+#'   * `job_id`, `batch_id`, `program`, `user`, `status`, `submitted`, `started`,
+#'     `finished`, `exit_code`: as of [abba_list_k8s_jobs_local()].
+#'   * `reason`, `advice`, `details`: why it failed or waits, what to do, and
+#'     Kubernetes' own words; strings, `NA` where there is nothing to say.
+#'   * `pod_id`, `node`, `image`, `image_digest`, `cpu_limit`, `memory_limit`:
+#'     strings, `NA` where not known.
+#'   * `attempts`: how many pods there were, an integer.
+#'   * `events`: what Kubernetes noted (for about an hour), the oldest first: a data
+#'     frame with the columns `time` (POSIXct), `type`, `reason` and `message`.
+#'
+#' @inheritSection abba_get_k8s_job_status_local Errors
+#' @export
+#' @examples
+#' # Needs kubectl and a cluster that it is logged in to.
+#' \dontrun{
+#' job <- abba_submit_k8s_job_local("test_programs/test_program.R", memory_limit = "16M")
+#' abba_watch_k8s_job_local(job$job_id)
+#' abba_explain_k8s_job_local(job$job_id)
+#' }
+abba_explain_k8s_job_local <- function(
+    job_id,
+    namespace = getOption("abba.k8s.namespace")) {
+  explanation <- core_value(core_explain(check_string(job_id), settings(namespace)))
+  for (time in c("submitted", "started", "finished")) {
+    explanation[[time]] <- from_kubernetes_time(explanation[[time]])
+  }
+  explanation$events$time <- from_kubernetes_time(explanation$events$time)
+  explanation$events <- as.data.frame(explanation$events)
+  structure(explanation, class = "abba_explanation")
+}
+
+#' @rdname abba_explain_k8s_job_local
+#' @param x An explanation.
+#' @param ... Not used.
+#' @export
+print.abba_explanation <- function(x, ...) {
+  sentence <- if (!is.na(x$reason)) {
+    x$reason
+  } else {
+    switch(x$status,
+      Succeeded = "The program ran to its end.",
+      Running = "The program is running.",
+      "There is nothing to say about the program yet."
+    )
+  }
+  time <- function(time) if (is.na(time)) NA else format(time, "%Y-%m-%d %H:%M:%S UTC")
+  facts <- c(
+    Job = x$job_id, Batch = x$batch_id, Program = x$program, User = x$user,
+    Submitted = time(x$submitted), Started = time(x$started), Finished = time(x$finished),
+    "Exit status" = x$exit_code,
+    Limits = if (!is.na(x$cpu_limit)) paste0(x$cpu_limit, " cores, ", x$memory_limit, " memory"),
+    Image = x$image, Digest = x$image_digest, Node = x$node
+  )
+  facts <- facts[!is.na(facts)]
+  cat(x$status, ": ", sentence, "\n", sep = "")
+  if (!is.na(x$advice)) cat("What to do: ", x$advice, "\n", sep = "")
+  again <- larger_memory_call(x)
+  if (!is.null(again)) cat("For example: ", again, "\n", sep = "")
+  if (!is.na(x$details)) cat("Kubernetes says: ", x$details, "\n", sep = "")
+  cat("\n")
+  cat(paste0("  ", format(paste0(names(facts), ":")), " ", facts), sep = "\n")
+  if (nrow(x$events) > 0L) {
+    cat("\nEvents:\n")
+    cat(
+      paste0("  ", format(x$events$time, "%H:%M:%S"), " ", x$events$reason, ": ", x$events$message),
+      sep = "\n"
+    )
+  }
+  invisible(x)
+}
+
+# The very call with more memory, for a program that ran out of it.
+larger_memory_call <- function(x) {
+  if (!grepl("needed more memory", x$reason, fixed = TRUE) || is.na(x$memory_limit)) {
+    return(NULL)
+  }
+  number <- as.numeric(sub("[A-Za-z]+$", "", x$memory_limit))
+  unit <- sub("^[0-9.]+", "", x$memory_limit)
+  paste0(
+    "abba_submit_k8s_job_local(", deparse(x$program),
+    ", cpu_limit = ", deparse(x$cpu_limit),
+    ", memory_limit = \"", format(2 * number), unit, "\"",
+    ", container = ", deparse(x$image), ")"
+  )
+}

@@ -1,0 +1,77 @@
+#' Draw a batch as a timeline
+#'
+#' A bar for each program: light while it waits, dark while it runs, coloured by its
+#' status.
+#'
+#' @param x A data frame as of [abba_submit_k8s_batch_local()] (the times are asked of
+#'   the cluster) or of [abba_list_k8s_jobs_local()].
+#' @param ... Passed on to [graphics::plot.window()], such as `xlim`.
+#' @param namespace As of [abba_submit_k8s_job_local()].
+#'
+#' @return The data frame that was drawn, as of [abba_list_k8s_jobs_local()],
+#'   invisibly.
+#' @export
+#' @examples
+#' jobs <- structure(
+#'   data.frame(
+#'     program = c("t_1.R", "t_2.R"), status = c("Succeeded", "Failed"),
+#'     submitted = as.POSIXct(c(0, 0), origin = "1970-01-01", tz = "UTC"),
+#'     started = as.POSIXct(c(1, 4), origin = "1970-01-01", tz = "UTC"),
+#'     finished = as.POSIXct(c(5, 9), origin = "1970-01-01", tz = "UTC")
+#'   ),
+#'   class = c("abba_jobs", "data.frame")
+#' )
+#' plot(jobs)
+plot.abba_batch <- function(x, ..., namespace = getOption("abba.k8s.namespace")) {
+  jobs <- abba_list_k8s_jobs_local(batch_id = x$batch_id[[1L]], namespace = namespace)
+  plot(jobs[match(x$job_id, jobs$job_id), ], ...)
+}
+
+#' @rdname plot.abba_batch
+#' @export
+plot.abba_jobs <- function(x, ...) {
+  if (nrow(x) == 0L) {
+    rlang::inform("There are no jobs to draw.")
+    return(invisible(x))
+  }
+  bars <- timeline(x, Sys.time())
+  colours <- c(
+    Pending = "grey60", Running = "#0072B2", Succeeded = "#009E73",
+    Failed = "#D55E00", Unknown = "#CC79A7"
+  )
+  old <- graphics::par(mar = c(4, 1 + 0.55 * min(30, max(nchar(bars$label))), 2, 1))
+  on.exit(graphics::par(old))
+  rows <- rev(seq_len(nrow(bars)))
+  graphics::plot.new()
+  window <- utils::modifyList(
+    list(xlim = c(0, max(bars$end, 1)), ylim = c(0.5, nrow(bars) + 0.5)), list(...)
+  )
+  do.call(graphics::plot.window, window)
+  colour <- colours[bars$status]
+  graphics::rect(0, rows - 0.35, bars$run, rows + 0.35, col = grDevices::adjustcolor(colour, 0.25), border = NA)
+  graphics::rect(bars$run, rows - 0.35, bars$end, rows + 0.35, col = colour, border = NA)
+  graphics::axis(1)
+  graphics::axis(2, at = rows, labels = bars$label, las = 1, tick = FALSE)
+  graphics::title(xlab = "seconds since the first was submitted (light: waiting)")
+  shown <- names(colours)[names(colours) %in% bars$status]
+  graphics::legend(
+    "top",
+    legend = shown, fill = colours[shown], horiz = TRUE, bty = "n",
+    inset = c(0, -0.08), xpd = NA
+  )
+  invisible(x)
+}
+
+# For each job the seconds, since the first was submitted, at which it began to run
+# and at which it ended; what has not come yet is `now`.
+timeline <- function(jobs, now) {
+  zero <- min(jobs$submitted)
+  seconds <- function(time) as.numeric(difftime(time, zero, units = "secs"))
+  ended <- jobs$status %in% c("Succeeded", "Failed")
+  # A job that never ran has no times of its own: its bar is all waiting.
+  end <- ifelse(is.na(jobs$finished), ifelse(ended, seconds(jobs$submitted), seconds(now)), seconds(jobs$finished))
+  run <- ifelse(is.na(jobs$started), end, seconds(jobs$started))
+  label <- basename(jobs$program)
+  label <- ifelse(nchar(label) > 30L, paste0(substr(label, 1L, 27L), "..."), label)
+  data.frame(label = label, status = jobs$status, run = run, end = pmax(run, end))
+}

@@ -1,0 +1,213 @@
+//! A job in one line, and a job explained.
+
+use crate::domain::diagnosis::{self, Diagnosis};
+use crate::domain::job_status::{self, Status};
+use crate::domain::labels;
+use crate::kubernetes::objects::{Event, Job, Pod};
+
+/// A job in one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRecord {
+    /// The job.
+    pub job_id: String,
+    /// Its batch.
+    pub batch_id: String,
+    /// The program's path as it was given.
+    pub program: String,
+    /// Who submitted it, as a label's value.
+    pub user: String,
+    /// Its state.
+    pub status: Status,
+    /// When it was submitted, RFC 3339.
+    pub submitted: String,
+    /// When the program began to run.
+    pub started: Option<String>,
+    /// When it ended.
+    pub finished: Option<String>,
+    /// R's exit status.
+    pub exit_code: Option<i32>,
+    /// Why it failed or waits; empty where neither is so.
+    pub reason: String,
+}
+
+/// A job explained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// The job in one line.
+    pub record: JobRecord,
+    /// What happened or keeps it, and what to do; `None` where all is well.
+    pub diagnosis: Option<Diagnosis>,
+    /// The pod's name.
+    pub pod_id: Option<String>,
+    /// The node that it ran on.
+    pub node: Option<String>,
+    /// The container image as it was asked for.
+    pub image: Option<String>,
+    /// The image that ran, with its digest.
+    pub image_digest: Option<String>,
+    /// Limits of processor cores and memory.
+    pub cpu_limit: Option<String>,
+    /// Limit of memory.
+    pub memory_limit: Option<String>,
+    /// How many pods there were.
+    pub attempts: usize,
+    /// What Kubernetes noted, oldest first.
+    pub events: Vec<Event>,
+}
+
+/// The record of a job.
+pub fn of(job: &Job, pod: Option<&Pod>) -> JobRecord {
+    record(job, pod, &diagnose(job, pod, &[]))
+}
+
+/// Explains a job. `events` are the Job's and the pod's, oldest first.
+pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, events: Vec<Event>) -> Explanation {
+    let diagnosis = diagnose(job, pod, &events);
+    let container = pod.and_then(Pod::program_container);
+    let spec = pod.and_then(Pod::program_spec);
+    let limit = |name: &str| spec.and_then(|spec| spec.resources.limits.get(name).cloned());
+    Explanation {
+        record: record(job, pod, &diagnosis),
+        diagnosis,
+        pod_id: pod.map(|pod| pod.metadata.name.clone()),
+        node: pod
+            .map(|pod| pod.spec.node_name.clone())
+            .filter(|node| !node.is_empty()),
+        image: job
+            .spec
+            .template
+            .spec
+            .containers
+            .first()
+            .map(|container| container.image.clone()),
+        image_digest: container
+            .map(|container| container.image_id.clone())
+            .filter(|digest| !digest.is_empty()),
+        cpu_limit: limit("cpu"),
+        memory_limit: limit("memory"),
+        attempts,
+        events,
+    }
+}
+
+fn status(job: &Job, pod: Option<&Pod>) -> Status {
+    pod.map_or_else(|| job_status::of_job(job), job_status::of_pod).status
+}
+
+fn record(job: &Job, pod: Option<&Pod>, diagnosis: &Option<Diagnosis>) -> JobRecord {
+    let label = |name: &str| job.metadata.labels.get(name).cloned().unwrap_or_default();
+    let terminated = pod.filter(|pod| pod.has_started()).and_then(Pod::terminated);
+    JobRecord {
+        job_id: job.metadata.name.clone(),
+        batch_id: label(labels::BATCH_ID),
+        program: job
+            .metadata
+            .annotations
+            .get(labels::PROGRAM_PATH)
+            .cloned()
+            .unwrap_or_default(),
+        user: label(labels::USER),
+        status: status(job, pod),
+        submitted: job.metadata.creation_timestamp.clone(),
+        started: pod.and_then(Pod::started_at).map(String::from),
+        finished: terminated.and_then(|terminated| terminated.finished_at.clone()),
+        exit_code: terminated.map(|terminated| terminated.exit_code),
+        reason: diagnosis
+            .as_ref()
+            .map(|diagnosis| diagnosis.what.clone())
+            .unwrap_or_default(),
+    }
+}
+
+fn diagnose(job: &Job, pod: Option<&Pod>, events: &[Event]) -> Option<Diagnosis> {
+    let Some(pod) = pod else {
+        return (job_status::of_job(job).status != Status::Succeeded)
+            .then(|| diagnosis::of_job_without_pod(job, events));
+    };
+    match job_status::of_pod(pod).status {
+        Status::Succeeded | Status::Running => None,
+        Status::Failed => diagnosis::of_failed(pod),
+        Status::Unknown => Some(diagnosis::of_lost_node(pod)),
+        Status::Pending => Some(diagnosis::of_unstarted_pod(pod, events)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{json, Value};
+
+    fn job() -> Job {
+        serde_json::from_value(json!({"metadata": {
+            "name": "a-1",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": {"abba/batch-id": "b", "abba/user": "mike"},
+            "annotations": {"abba/program-path": "/a.R"},
+        }}))
+        .unwrap()
+    }
+
+    fn ended(terminated: Value, annotations: Value, reason: &str) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "a-1-x", "annotations": annotations},
+            "spec": {"nodeName": "n", "activeDeadlineSeconds": 5, "containers": [
+                {"name": "program", "image": "i", "resources": {"limits": {"cpu": "1", "memory": "512M"}}}]},
+            "status": {"phase": "Failed", "reason": reason, "containerStatuses": [
+                {"name": "program", "state": {"terminated": terminated}}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn reasons_in_a_users_words() {
+        let none = json!({});
+        for (pod, words) in [
+            (
+                ended(json!({"exitCode": 137, "reason": "OOMKilled"}), none.clone(), ""),
+                "limit of 512M",
+            ),
+            (
+                ended(
+                    json!({"exitCode": 143, "reason": "Error"}),
+                    none.clone(),
+                    "DeadlineExceeded",
+                ),
+                "time limit of 5 seconds",
+            ),
+            (
+                ended(
+                    json!({"exitCode": 143}),
+                    json!({"abba/cancelled-by": "mike"}),
+                    "DeadlineExceeded",
+                ),
+                "was cancelled",
+            ),
+            (
+                ended(json!({"exitCode": 3, "reason": "Error"}), none.clone(), ""),
+                "exit status 3",
+            ),
+            (
+                ended(json!({"exitCode": 139, "reason": "Error"}), none.clone(), ""),
+                "signal 11",
+            ),
+            (
+                ended(json!({"exitCode": 127, "reason": "Error"}), none.clone(), ""),
+                "no R",
+            ),
+        ] {
+            let record = of(&job(), Some(&pod));
+            assert!(record.reason.contains(words), "{}", record.reason);
+            assert_eq!(record.status, Status::Failed);
+        }
+    }
+
+    #[test]
+    fn a_job_without_a_pod_has_a_record() {
+        let record = of(&job(), None);
+        assert_eq!(
+            (record.job_id.as_str(), record.user.as_str(), record.status),
+            ("a-1", "mike", Status::Pending)
+        );
+        assert_eq!((record.started, record.exit_code), (None, None));
+    }
+}

@@ -1,0 +1,93 @@
+//! Several calls to the cluster at once.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use crate::transport::{leave_signals_to_main_thread, Patience};
+
+/// How many calls are under way at once. More bring nothing: with 8 an API server on two cores is busy, and its own
+/// fairness rules begin to hold back a single user.
+const AT_ONCE: usize = 8;
+
+/// Does `work` for each item, several at once, and gives back the results in the items' order; `None` for an item that was
+/// not begun because the user wants to stop. What is under way then is told so by its own patience.
+pub(super) fn side_by_side<Item: Sync, Outcome: Send>(
+    items: &[Item],
+    patience: &Patience<'_>,
+    work: impl Fn(&Item, &Patience<'_>) -> Outcome + Sync,
+) -> Vec<Option<Outcome>> {
+    let mut outcomes: Vec<Option<Outcome>> = items.iter().map(|_| None).collect();
+    if let [item] = items {
+        // Not worth a thread.
+        outcomes[0] = Some(work(item, patience));
+        return outcomes;
+    }
+    let next = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let limit = patience.limit();
+    thread::scope(|scope| {
+        let (sender, receiver) = mpsc::channel();
+        for _ in 0..AT_ONCE.min(items.len()) {
+            let sender = sender.clone();
+            let (next, stop, work) = (&next, &stop, &work);
+            scope.spawn(move || {
+                leave_signals_to_main_thread();
+                let stopped = || stop.load(Ordering::Relaxed);
+                while !stopped() {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(index) else {
+                        return;
+                    };
+                    let outcome = work(item, &Patience::new(limit, &stopped));
+                    if sender.send((index, outcome)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        loop {
+            match receiver.recv_timeout(patience.look_interval()) {
+                Ok((index, outcome)) => outcomes[index] = Some(outcome),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            // Asked in this thread alone: it may be R's.
+            if !stop.load(Ordering::Relaxed) && patience.is_interrupted() {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+    });
+    outcomes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn every_item_is_done_once_and_in_order() {
+        let items: Vec<usize> = (0..100).collect();
+        let outcomes = side_by_side(&items, &Patience::new(Duration::from_secs(60), &|| false), |item, _| {
+            item * 2
+        });
+        let outcomes: Vec<usize> = outcomes.into_iter().map(Option::unwrap).collect();
+        assert_eq!(outcomes, (0..100).map(|item| item * 2).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_interrupt_ends_what_is_under_way_and_begins_nothing_new() {
+        let items = [(); 100];
+        let outcomes = side_by_side(
+            &items,
+            &Patience::new(Duration::from_secs(60), &|| true),
+            |(), patience| patience.sleep(Duration::from_secs(600)),
+        );
+        let begun = outcomes.iter().flatten().count();
+        assert!(begun < items.len());
+        // `false`: their own patience told them.
+        assert!(outcomes.into_iter().flatten().all(|slept_on| !slept_on));
+    }
+}

@@ -1,0 +1,255 @@
+//! Following jobs until they have ended, with one watch stream for any number of them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use super::observation::{Observation, Observed};
+use super::{Connection, Which};
+use crate::domain::diagnosis::{self, Diagnosis};
+use crate::domain::job_status::{JobStatus, Status};
+use crate::error::Error;
+use crate::kubernetes::objects::Pod;
+use crate::kubernetes::{Api, Selection};
+use crate::transport::{FailureKind, Patience};
+
+/// One job, as it was seen last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchedJob {
+    /// The job's id.
+    pub job_id: String,
+    /// Its state.
+    pub status: JobStatus,
+    /// While it has not started: why.
+    pub obstacle: Option<Diagnosis>,
+}
+
+/// The server sends something at least once a minute (bookmarks). After this much silence the connection is taken for
+/// dead: a laptop may have slept.
+const LONGEST_SILENCE: Duration = Duration::from_secs(150);
+
+/// How often changes are told at most.
+const TELL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The longest pause before a broken watch is taken up again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// For how many jobs without a pod the reason is asked for, at most; each costs a call.
+const REASONS_ASKED: usize = 3;
+
+/// Follows jobs until none is Pending or Running, or `tell` breaks off. `tell` gets all jobs, in order, at the beginning
+/// and after each change.
+///
+/// A stream that the server closes or that breaks is taken up again where the jobs stand then, so that no end is missed;
+/// while the cluster cannot be reached it is tried again for ever: `connection.patience` is the limit of a single call,
+/// its interrupt ends the whole.
+///
+/// Errors: a job or the batch does not exist, or not any more; the cluster refuses.
+pub fn watch(
+    connection: &Connection<'_>,
+    which: &Which,
+    tell: &mut dyn FnMut(&[WatchedJob]) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    let (api, mut observation) = connection.observe(which)?;
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let jobs = watched(&observation, &api);
+        let all_ended = jobs.iter().all(|job| job.status.status.is_final());
+        if tell(&jobs).is_break() || all_ended {
+            return Ok(());
+        }
+        let healthy = follow(connection, which, &api, &mut observation, tell)?;
+        match healthy {
+            Follow::Ended => return Ok(()),
+            Follow::LookAgain => pause = Duration::from_millis(100),
+            Follow::Broken => {
+                if !connection.patience.renewed().sleep(pause) {
+                    return Ok(());
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+        observation = loop {
+            match connection.observe(which) {
+                Ok((_, observation)) => break observation,
+                Err(error) if error.may_heal() => {
+                    if !connection.patience.renewed().sleep(pause) {
+                        return Ok(());
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
+        };
+    }
+}
+
+enum Follow {
+    /// All jobs have ended, or `tell` broke off, or the user wants to stop.
+    Ended,
+    /// The stream ended as streams do, or showed something that needs a new look.
+    LookAgain,
+    /// The stream broke at once.
+    Broken,
+}
+
+/// Follows the stream. `tell` is called at once when all jobs have ended, and otherwise at most ten times a second, since
+/// it looks at all jobs and a thousand of them may change within one.
+fn follow(
+    connection: &Connection<'_>,
+    which: &Which,
+    api: &Api<'_>,
+    observation: &mut Observation,
+    tell: &mut dyn FnMut(&[WatchedJob]) -> ControlFlow<()>,
+) -> Result<Follow, Error> {
+    let job_ids = observation.job_ids.clone();
+    let ids: Vec<&str> = job_ids.iter().map(String::as_str).collect();
+    let selection = match which {
+        Which::Jobs(_) => Selection::Jobs(&ids),
+        Which::Batch(batch_id) => Selection::Batch(batch_id),
+    };
+    let resource_version = observation.resource_version.clone();
+    let stream = RefCell::new(Stream {
+        unfinished: unfinished(observation),
+        observation,
+        tell,
+        untold: false,
+        last_told: Instant::now(),
+        ended: false,
+    });
+    let begin = Instant::now();
+    let last_heard = Cell::new(begin);
+    let stopped = Cell::new(false);
+    // Asked twenty times a second, from the same thread that hands over the events.
+    let interrupted = || {
+        let mut stream = stream.borrow_mut();
+        stopped.set(stopped.get() || connection.patience.is_interrupted() || stream.tell_what_is_untold().is_break());
+        stopped.get() || last_heard.get().elapsed() > LONGEST_SILENCE
+    };
+    let a_day = Duration::from_secs(24 * 60 * 60);
+    let patience = Patience::new(a_day, &interrupted);
+    let result = api.watch_pods(&selection, &resource_version, &patience, &mut |event| {
+        last_heard.set(Instant::now());
+        match event.event_type.as_str() {
+            "ADDED" | "MODIFIED" => {}
+            "BOOKMARK" => return ControlFlow::Continue(()),
+            // A pod is gone: only its Job can say what that means. Or 410 Gone: the moment is too long ago.
+            _ => return ControlFlow::Break(()),
+        }
+        match serde_json::from_value::<Pod>(event.object) {
+            Ok(pod) => stream.borrow_mut().take(pod, matches!(which, Which::Batch(_))),
+            Err(_) => ControlFlow::Break(()),
+        }
+    });
+    let ended = stream.borrow().ended || stopped.get();
+    match result {
+        _ if ended => Ok(Follow::Ended),
+        Ok(()) => Ok(Follow::LookAgain),
+        Err(failure) => match failure.kind {
+            // The silence was too long.
+            FailureKind::Interrupted => Ok(Follow::LookAgain),
+            FailureKind::Forbidden | FailureKind::Unauthorized | FailureKind::KubectlMissing => {
+                Err(connection.error(api, &failure, "watch pods"))
+            }
+            _ if begin.elapsed() > LONGEST_PAUSE => Ok(Follow::LookAgain),
+            _ => Ok(Follow::Broken),
+        },
+    }
+}
+
+/// What the stream has shown so far.
+struct Stream<'a> {
+    observation: &'a mut Observation,
+    /// The jobs that have not ended.
+    unfinished: HashSet<String>,
+    tell: &'a mut dyn FnMut(&[WatchedJob]) -> ControlFlow<()>,
+    untold: bool,
+    last_told: Instant,
+    ended: bool,
+}
+
+impl Stream<'_> {
+    /// Notes a pod as it is now; breaks off once all jobs have ended.
+    fn take(&mut self, pod: Pod, take_up_new_jobs: bool) -> ControlFlow<()> {
+        let Some(id) = pod.job_id().map(String::from) else {
+            return ControlFlow::Continue(());
+        };
+        if take_up_new_jobs {
+            self.observation.add_job_of(&pod);
+        }
+        self.observation.put_pod(pod);
+        match self.observation.of(&id) {
+            Some(observed) if !observed.status().status.is_final() => {
+                if take_up_new_jobs {
+                    self.unfinished.insert(id);
+                }
+            }
+            _ => {
+                self.unfinished.remove(&id);
+            }
+        }
+        self.untold = true;
+        if self.unfinished.is_empty() {
+            // One of them may have begun again to answer since it was counted.
+            self.unfinished = unfinished(self.observation);
+        }
+        if self.unfinished.is_empty() {
+            self.ended = true;
+            let _ = (self.tell)(&watched_without_asking(self.observation));
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn tell_what_is_untold(&mut self) -> ControlFlow<()> {
+        if !self.untold || self.last_told.elapsed() < TELL_INTERVAL {
+            return ControlFlow::Continue(());
+        }
+        self.untold = false;
+        self.last_told = Instant::now();
+        (self.tell)(&watched_without_asking(self.observation))
+    }
+}
+
+fn unfinished(observation: &Observation) -> HashSet<String> {
+    observation
+        .each()
+        .filter(|(_, observed)| !observed.status().status.is_final())
+        .map(|(id, _)| id.to_string())
+        .collect()
+}
+
+/// All jobs as they were seen, with the reasons of those that have not started as far as the pods tell them.
+fn watched_without_asking(observation: &Observation) -> Vec<WatchedJob> {
+    let watched = |(job_id, observed): (&str, Observed<'_>)| {
+        let status = observed.status();
+        let obstacle = match observed {
+            Observed::Pod(pod) if status.status == Status::Pending => Some(diagnosis::of_unstarted_pod(pod, &[])),
+            _ => None,
+        };
+        WatchedJob {
+            job_id: job_id.to_string(),
+            status,
+            obstacle,
+        }
+    };
+    observation.each().map(watched).collect()
+}
+
+/// The same, and for some jobs without a pod the events are asked for the reason.
+fn watched(observation: &Observation, api: &Api<'_>) -> Vec<WatchedJob> {
+    let mut jobs = watched_without_asking(observation);
+    let mut asked = 0;
+    for watched in &mut jobs {
+        if watched.status.status != Status::Pending || asked == REASONS_ASKED {
+            continue;
+        }
+        if let Some(Observed::Job(job)) = observation.of(&watched.job_id) {
+            asked += 1;
+            let events = api.list_events_if_allowed("Job", &watched.job_id).unwrap_or_default();
+            watched.obstacle = Some(diagnosis::of_job_without_pod(job, &events));
+        }
+    }
+    jobs
+}

@@ -1,0 +1,215 @@
+//! The transport that keeps one `kubectl proxy` for the R session.
+//!
+//! Nearly all of the time of a kubectl call is kubectl starting. A proxy on a unix socket is started on the first need;
+//! from then on a call is an HTTP request over that socket, while kubectl still owns the login. Nothing is kept but the
+//! supervising process and the socket's path: runtime and connection are made anew for each call, so a forked child of R
+//! can use the same proxy.
+
+mod configuration;
+mod http;
+mod proxy;
+
+use std::ops::ControlFlow;
+
+use serde::Deserialize;
+
+use self::http::{Exchange, HttpFailure};
+use self::proxy::Socket;
+use super::{kubectl_words, Call, Failure, FailureKind, Kubectl, Patience, Transport};
+use crate::error::KubectlReport;
+
+/// Speaks to the API server through the `kubectl proxy` of this process.
+#[derive(Clone, Debug)]
+pub struct Session {
+    kubectl: Kubectl,
+}
+
+impl Session {
+    /// A transport that starts the proxy with `kubectl` when it needs one.
+    pub fn new(kubectl: Kubectl) -> Self {
+        Self { kubectl }
+    }
+
+    /// Ends the proxy of this process, if it has one. It ends by itself with the process, however that ends.
+    pub fn end() {
+        proxy::end();
+    }
+
+    /// Sends a call and hands over the answer's body in parts as they come, until `part` breaks off.
+    fn exchange(
+        &self,
+        call: &Call,
+        patience: &Patience<'_>,
+        part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let mut renewed = false;
+        loop {
+            let socket = proxy::socket(&self.kubectl, patience)?;
+            let failure = match http::exchange(socket.path(), call, patience, part) {
+                Ok(Exchange::Done) => return Ok(()),
+                Ok(Exchange::Refused { status, body }) => refusal(call, status, &body),
+                Err(HttpFailure::NoProxy(words)) => {
+                    // It died, or another program removed its socket. Nothing was delivered: a new one, once.
+                    proxy::forget(&socket);
+                    if !renewed {
+                        renewed = true;
+                        continue;
+                    }
+                    failure(call, FailureKind::Unreachable, words)
+                }
+                Err(HttpFailure::Broken(words)) => failure(call, FailureKind::Unreachable, words),
+                Err(HttpFailure::TimedOut) => failure(call, FailureKind::Timeout, String::new()),
+                Err(HttpFailure::Interrupted) => failure(call, FailureKind::Interrupted, String::new()),
+            };
+            // A login that was renewed behind our back is seen by a new kubectl only. It was refused, so it may be sent
+            // again.
+            if failure.kind == FailureKind::Unauthorized && !renewed && !socket.is_new() {
+                renewed = true;
+                proxy::forget(&socket);
+                continue;
+            }
+            return Err(failure);
+        }
+    }
+}
+
+impl Transport for Session {
+    fn stream(
+        &self,
+        call: &Call,
+        patience: &Patience<'_>,
+        part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        self.exchange(call, patience, part)
+    }
+
+    fn namespace(&self, patience: &Patience<'_>) -> Result<String, Failure> {
+        proxy::namespace(&self.kubectl, patience)
+    }
+}
+
+/// The error object that the API server answers with:
+/// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/>
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    reason: String,
+    message: String,
+}
+
+/// The failure for an answer with an error status, in the words that kubectl itself would use for it.
+fn refusal(call: &Call, code: u16, body: &[u8]) -> Failure {
+    let status: Status = serde_json::from_slice(body).unwrap_or_default();
+    if status.message.is_empty() {
+        // Not the API server's: the proxy could not reach it, or something stands between.
+        let text: String = String::from_utf8_lossy(body).chars().take(1000).collect();
+        let words = format!("Unable to connect to the server: HTTP status {code}: {}", text.trim());
+        return failure(call, of_unreachable(code, &text), words);
+    }
+    let words = match (status.reason.as_str(), code) {
+        (_, 401) => "error: You must be logged in to the server (Unauthorized)".to_string(),
+        ("", _) => format!("Error from server: {}", status.message),
+        (reason, _) => format!("Error from server ({reason}): {}", status.message),
+    };
+    let kind = match kubectl_words::classify(&words) {
+        FailureKind::Other if code == 429 => FailureKind::TooManyRequests,
+        FailureKind::Other if code >= 500 => FailureKind::Server,
+        kind => kind,
+    };
+    failure(call, kind, words)
+}
+
+/// What an error that is not the API server's own means. kubectl proxy answers 500 with what stopped it as plain text
+/// (seen with kubectl 1.34; 502 in other versions).
+fn of_unreachable(code: u16, text: &str) -> FailureKind {
+    // kubectl falls back to this address where nothing is configured.
+    let nothing_configured = ["localhost:8080", "[::1]:8080", "127.0.0.1:8080"]
+        .iter()
+        .any(|address| text.contains(address));
+    match code {
+        401 => FailureKind::Unauthorized,
+        403 => FailureKind::Forbidden,
+        404 => FailureKind::NotFound,
+        429 => FailureKind::TooManyRequests,
+        _ if text.contains("getting credentials") => FailureKind::Unauthorized,
+        _ if text.contains("connection refused") && nothing_configured => FailureKind::NotConfigured,
+        _ if text.contains("connection refused") => FailureKind::Refused,
+        502 => FailureKind::Unreachable,
+        500 if !text.trim().is_empty() => FailureKind::Unreachable,
+        _ if code >= 500 => FailureKind::Server,
+        _ => FailureKind::Other,
+    }
+}
+
+fn failure(call: &Call, kind: FailureKind, words: String) -> Failure {
+    Failure {
+        kind,
+        report: Some(KubectlReport {
+            request: call.request_line(),
+            exit_status: None,
+            stderr: words.clone(),
+        }),
+        words,
+        details: None,
+    }
+}
+
+impl Socket {
+    /// Whether the proxy was started for this very call.
+    fn is_new(&self) -> bool {
+        self.new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_errors_are_understood_as_kubectls_are() {
+        let call = Call::get("/api");
+        for (code, body, kind) in [
+            (
+                404,
+                r#"{"reason":"NotFound","message":"pods \"a\" not found"}"#,
+                FailureKind::NotFound,
+            ),
+            (403, r#"{"reason":"Forbidden","message":"no"}"#, FailureKind::Forbidden),
+            (
+                409,
+                r#"{"reason":"AlreadyExists","message":"jobs.batch \"a\" already exists"}"#,
+                FailureKind::AlreadyExists,
+            ),
+            (
+                422,
+                r#"{"reason":"Invalid","message":"Job.batch \"a\" is invalid"}"#,
+                FailureKind::Invalid,
+            ),
+            (
+                401,
+                r#"{"reason":"Unauthorized","message":"Unauthorized"}"#,
+                FailureKind::Unauthorized,
+            ),
+            (
+                500,
+                r#"{"message":"dial tcp: connection refused"}"#,
+                FailureKind::Server,
+            ),
+            (429, "slow down", FailureKind::TooManyRequests),
+            (
+                502,
+                "Error trying to reach service: 'dial tcp 127.0.0.1:1: connect: connection refused'",
+                FailureKind::Refused,
+            ),
+            (
+                502,
+                "Error trying to reach service: 'dial tcp [::1]:8080: connect: connection refused'",
+                FailureKind::NotConfigured,
+            ),
+            (502, "", FailureKind::Unreachable),
+            (504, "<html>gateway timeout</html>", FailureKind::Server),
+        ] {
+            assert_eq!(refusal(&call, code, body.as_bytes()).kind, kind, "{code} {body}");
+        }
+    }
+}

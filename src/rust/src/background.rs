@@ -1,0 +1,112 @@
+//! Work that goes on in a thread of its own, while R asks for its news.
+//!
+//! R's own thread draws its status line and prints between two questions; the work never touches R.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use abba_core::transport::leave_signals_to_main_thread;
+use abba_core::{Error, ErrorClass};
+use extendr_api::prelude::*;
+
+use crate::interrupt;
+
+/// What the thread says.
+enum Message<News, Outcome> {
+    News(News),
+    Ended(std::result::Result<Outcome, Error>),
+}
+
+/// Work under way. It ends when R no longer holds it.
+pub struct Background<News: 'static, Outcome: 'static> {
+    messages: Receiver<Message<News, Outcome>>,
+    stop: Arc<AtomicBool>,
+}
+
+/// What came of a question.
+pub struct Answer<News, Outcome> {
+    /// All that was said since the last question.
+    pub news: Vec<News>,
+    /// How the work ended, once it has.
+    pub outcome: Option<Outcome>,
+}
+
+impl<News, Outcome> Drop for Background<News, Outcome> {
+    fn drop(&mut self) {
+        // The work looks at this about twenty times a second.
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How often Ctrl-C is looked for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
+    /// Begins `work`. It is given the question whether to stop, and a way to tell news, which breaks off when nobody
+    /// listens any more. A pointer for R to hold.
+    pub fn begin(
+        work: impl FnOnce(&dyn Fn() -> bool, &mut dyn FnMut(News) -> ControlFlow<()>) -> std::result::Result<Outcome, Error>
+            + Send
+            + 'static,
+    ) -> std::result::Result<Robj, Error> {
+        let (sender, messages) = mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = move || {
+            leave_signals_to_main_thread();
+            let ended = work(
+                &|| stopped.load(Ordering::Relaxed),
+                &mut |news| match sender.send(Message::News(news)) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                },
+            );
+            // Nobody may be listening any more.
+            let _ = sender.send(Message::Ended(ended));
+        };
+        thread::Builder::new()
+            .name("abba-background".into())
+            .spawn(thread)
+            .map_err(|error| Error::new(ErrorClass::Internal, format!("A thread cannot be started: {error}.")))?;
+        Ok(ExternalPtr::new(Self { messages, stop }).into())
+    }
+
+    /// Waits up to `patience` for something to be said, and takes all of it.
+    pub fn ask(pointer: &Robj, patience: Duration) -> std::result::Result<Answer<News, Outcome>, Error> {
+        let lost = || Error::new(ErrorClass::Internal, "The work in the background is gone.");
+        let background: ExternalPtr<Self> = pointer.clone().try_into().map_err(|_| lost())?;
+        let deadline = Instant::now() + patience;
+        let mut news = Vec::new();
+        loop {
+            if interrupt::is_pending() {
+                return Err(Error::new(ErrorClass::Interrupted, "Stopped."));
+            }
+            let rest = deadline.saturating_duration_since(Instant::now());
+            // There may be more, but there is no need to wait for it.
+            let wait = if news.is_empty() {
+                rest.min(LOOK_INTERVAL)
+            } else {
+                Duration::ZERO
+            };
+            match background.messages.recv_timeout(wait) {
+                Ok(Message::News(one)) => news.push(one),
+                Ok(Message::Ended(Err(error))) => return Err(error),
+                Ok(Message::Ended(Ok(outcome))) => {
+                    return Ok(Answer {
+                        news,
+                        outcome: Some(outcome),
+                    })
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(lost()),
+                Err(RecvTimeoutError::Timeout) if !news.is_empty() || rest.is_zero() => {
+                    return Ok(Answer { news, outcome: None })
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}

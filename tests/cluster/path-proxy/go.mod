@@ -1,0 +1,3 @@
+module path-proxy
+
+go 1.24
