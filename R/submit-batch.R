@@ -17,10 +17,11 @@
 #'   error of an earlier call.
 #' @param batch_group_id The batch id of all jobs; with `''` a new one is made from
 #'   the name of the first program.
-#' @param user_tag,cpu_limit,memory_limit,container,mounts,auto_mount_home,home_nfs_ip_address,username,time_limit_seconds
+#' @param user_tag,cpu_limit,memory_limit,container,mounts,username,time_limit_seconds
 #'   As for [abba_submit_k8s_job_local()]. Each may also be a vector or a list with
 #'   one element for each program. One `mounts` (a list with `volumes` and
 #'   `volumeMounts`) is for all programs; a list of such lists has one for each.
+#' @param auto_mount_home,home_nfs_ip_address The same.
 #' @inheritParams abba_submit_k8s_job_local
 #'
 #' @return A data frame of class `abba_batch` with one row for each program, in
@@ -170,7 +171,10 @@ finish_batch <- function(batch, call) {
     c(
       paste0(sum(failed), " of ", nrow(batch), " programs could not be submitted."),
       x = paste0("The first is \"", batch$program[[first]], "\": ", batch$reason[[first]]),
-      i = "The others run. `rlang::last_error()$batch` is the data frame of all; call the function again with it in place of `file_paths` to submit the rest."
+      i = paste(
+        "The others run. `rlang::last_error()$batch` is the data frame of all; call the function again",
+        "with it in place of `file_paths` to submit the rest."
+      )
     ),
     class = c("abba_error_batch_incomplete", "abba_error_kubectl", "abba_error"),
     call = call,

@@ -18,7 +18,8 @@ cluster <- function(verb, ...) {
   if (result$status != 0) {
     # R cuts long messages at the end, where the reason is: the last lines only, and logs can have long ones.
     said <- substr(tail(c(lines_of(result$stdout), lines_of(result$stderr)), 40), 1, 200)
-    stop("`", paste(c("cluster", verb, ...), collapse = " "), "` failed:\n", paste(said, collapse = "\n"), call. = FALSE)
+    command <- paste(c("cluster", verb, ...), collapse = " ")
+    stop("`", command, "` failed:\n", paste(said, collapse = "\n"), call. = FALSE)
   }
   lines_of(result$stdout)
 }
@@ -265,7 +266,10 @@ unique_name <- function(prefix) tolower(basename(tempfile(paste0(prefix, "-"))))
 kubectl_cache_folder <- function() file.path(tempdir(), "kubectl-cache")
 
 admin_view <- function() {
-  remembered("admin", jsonlite::fromJSON(kubectl("config", "view", "--raw", "--output", "json"), simplifyVector = FALSE))
+  remembered(
+    "admin",
+    jsonlite::fromJSON(kubectl("config", "view", "--raw", "--output", "json"), simplifyVector = FALSE)
+  )
 }
 
 # Writes a kubeconfig for the cluster, or for another server; JSON is YAML, too. Returns its path.

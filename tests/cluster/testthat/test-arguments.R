@@ -226,7 +226,8 @@ test_that("with a user name the program runs as that user, with all groups, and 
 
   script <- withr::local_tempfile(lines = c(
     "library(abba)",
-    paste0("options(abba.default.container = ", deparse(r_image), ", abba.k8s.session = ", getOption("abba.k8s.session"), ")"),
+    paste0("options(abba.default.container = ", deparse(r_image), ")"),
+    paste0("options(abba.k8s.session = ", getOption("abba.k8s.session"), ")"),
     paste0("job <- abba_submit_k8s_job_local(", deparse(path), ", cpu_limit = 0.2, username = 'abba-tester',"),
     paste0("  namespace = ", deparse(the_namespace()), ", mounts = ", paste(deparse(mounts), collapse = "\n"), ")"),
     "cat(job$job_id)"
