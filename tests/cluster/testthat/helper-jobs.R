@@ -169,12 +169,13 @@ run_program <- function(text, ..., name = "program.R") {
 # --- kubectl with faults ---------------------------------------------------------
 
 # A kubectl for abba that is a shell program: "$real" is the real one, "$base" a folder for notes, which is given back.
+# It is run for each call, not kept for the session.
 local_kubectl <- function(script, env = parent.frame()) {
   base <- withr::local_tempdir(pattern = "kubectl-", .local_envir = env)
   program <- file.path(base, "kubectl")
   writeLines(c("#!/bin/sh", paste0("real=", shQuote(real_kubectl)), paste0("base=", shQuote(base)), script), program)
   Sys.chmod(program, "0755")
-  withr::local_options(abba.kubectl = program, .local_envir = env)
+  withr::local_options(abba.kubectl = program, abba.k8s.session = FALSE, .local_envir = env)
   base
 }
 

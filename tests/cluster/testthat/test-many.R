@@ -12,6 +12,8 @@ test_that("one request tells the states of 25 jobs, and results come in the orde
   order <- c(25:13, 1:12, 7L)
   expect_identical(unique(unname(wait_for_end(ids))), "Succeeded")
 
+  # One kubectl a call, so that the calls can be counted.
+  withr::local_options(abba.k8s.session = FALSE)
   calls <- local_counting_kubectl()
   status <- abba_get_k8s_job_status_local(ids[order])
   expect_length(calls(), 1L)
@@ -46,6 +48,8 @@ test_that("jobs in different states are grouped, in the order of the ids", {
   # The pod of the last one comes at its own time.
   wait_until(function() has_pod(ids[[6L]]), what = "the pod of the large job")
 
+  # One kubectl a call, so that the calls can be counted.
+  withr::local_options(abba.k8s.session = FALSE)
   calls <- local_counting_kubectl()
   status <- abba_get_k8s_job_status_local(ids)
   expect_length(calls(), 1L)
