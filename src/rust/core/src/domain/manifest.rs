@@ -77,7 +77,7 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
     }
     let annotations_size = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     let delivery = program.delivery(&request.mounts, annotations_size)?;
-    let launch = launch(program, &delivery);
+    let launch = launch(program, &delivery, home_is_working_folder(request));
 
     let job_labels = job_labels(request);
     let mut pod_annotations = annotations.clone();
@@ -187,6 +187,12 @@ fn pod_security_context(run_as: Option<&Identity>) -> PodSecurityContext {
     }
 }
 
+/// Whether the program's home is the empty folder: the image may not know the user that it runs as, and then the home
+/// would be "/", where nothing can be written.
+fn home_is_working_folder(request: &JobRequest) -> bool {
+    request.run_as.is_some() && request.mounted_home.is_none()
+}
+
 /// What the program finds in its environment. R in a container counts the cores of the node, not those of its limit, so
 /// each library that starts threads is told.
 fn environment(request: &JobRequest) -> Vec<EnvVar> {
@@ -209,7 +215,6 @@ fn environment(request: &JobRequest) -> Vec<EnvVar> {
         .map(|name| (name, cores.clone())),
     );
     if let Some(user) = &request.run_as {
-        // The image may not know this user, and then the home would be "/", where nothing can be written.
         let home = request.mounted_home.as_deref().unwrap_or(WORKING_FOLDER);
         environment.push(("USER", user.name.clone()));
         environment.push(("LOGNAME", user.name.clone()));
@@ -236,7 +241,7 @@ struct Launch {
 /// The command of the container, and the volumes it needs.
 ///
 /// The shell text is made of constants; every path is an argument. R needs `/bin/sh` itself, so every R image has it.
-fn launch(program: &Program, delivery: &Delivery) -> Launch {
+fn launch(program: &Program, delivery: &Delivery, needs_working_folder: bool) -> Launch {
     // One descriptor for both streams, or their order is lost.
     let mut script = vec!["exec 2>&1", job_log::PRINT_MARKER];
     let mut arguments: Vec<String> = Vec::new();
@@ -274,7 +279,7 @@ fn launch(program: &Program, delivery: &Delivery) -> Launch {
             (path, WORKING_FOLDER.to_string())
         }
     };
-    if *delivery != Delivery::InPlace {
+    if *delivery != Delivery::InPlace || needs_working_folder {
         add_volume("abba-work", WORKING_FOLDER, json!({"emptyDir": {}}));
     }
     let r_path = if survives_r_launcher(&path) {
@@ -441,5 +446,26 @@ mod tests {
         assert_eq!((context.run_as_user, context.run_as_group), (Some(1001), Some(1002)));
         assert_eq!(context.supplemental_groups, [1003]);
         assert_eq!(context.run_as_non_root, Some(true));
+    }
+
+    #[test]
+    fn a_user_has_a_home_that_can_be_written_wherever_the_program_runs() {
+        for request in [request("/x/a.R", b""), with_mount(request("/x/a.R", b""), "/x")] {
+            let mut request = request;
+            request.run_as = Some(Identity {
+                name: "mike".into(),
+                uid: 1001,
+                gid: 1001,
+                groups: Vec::new(),
+                home: "/home/mike".into(),
+            });
+            let job = job(&request).unwrap();
+            let container = &job.spec.template.spec.containers[0];
+            let home = container.env.iter().find(|variable| variable.name == "HOME").unwrap();
+            assert!(container
+                .volume_mounts
+                .iter()
+                .any(|mount| mount["mountPath"] == home.value.as_str()));
+        }
     }
 }

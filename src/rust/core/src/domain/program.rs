@@ -107,10 +107,11 @@ fn kibibytes(bytes: usize) -> String {
 }
 
 /// Whether R's own launcher would hand `path` on as it is. `R` is a shell script that expands the path unquoted, so
-/// that for `report[1].R` it runs `report1.R` if there is one, splits it at tabs, and writes spaces as `~+~` on the
-/// way: a path that holds any of these has to be reached under another name. (Seen with R 4.2.2.)
+/// that for `report[1].R` it runs `report1.R` if there is one, splits it at tabs, and writes spaces as `~+~` and line ends
+/// as `~n~` on the way: a path that holds any of these has to be reached under another name. (Seen with R 4.2.2.)
 pub fn survives_r_launcher(path: &str) -> bool {
-    !path.contains(['*', '?', '[', ']', '\\']) && !path.contains("~+~") && !path.chars().any(char::is_control)
+    let has_code = ["~+~", "~n~"].iter().any(|code| path.contains(code));
+    !has_code && !path.contains(['*', '?', '[', ']', '\\']) && !path.chars().any(char::is_control)
 }
 
 #[cfg(test)]
@@ -195,6 +196,7 @@ mod tests {
             "/a\tb.R",
             "/a\nb.R",
             "/a~+~b.R",
+            "/~n~.R",
             "/a\\b.R",
         ] {
             assert!(!survives_r_launcher(path), "{path}");
