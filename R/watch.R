@@ -125,7 +125,8 @@ watch_jobs <- function(
         }
         told <- tell_stuck(news$obstacles, on_stuck, told, line, news, call)
       }
-      if (proc.time()[["elapsed"]] - begin >= timeout_seconds) {
+      # The first look counts even where there is no time to wait: its status belongs into the error.
+      if (!is.null(last) && proc.time()[["elapsed"]] - begin >= timeout_seconds) {
         abort_wait_timeout(last, timeout_seconds, again, call)
       }
       line$show(last)

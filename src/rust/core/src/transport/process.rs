@@ -56,7 +56,7 @@ pub fn run<A: AsRef<OsStr>>(
         .stderr(Stdio::piped());
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let mut running = Running(command.spawn()?);
+    let mut running = Running(spawn(&mut command)?);
 
     let (sender, receiver) = mpsc::sync_channel(PARTS_WAITING);
     read_in_background(running.0.stdout.take(), sender.clone(), Heard::Stdout)?;
@@ -197,6 +197,23 @@ fn read_in_background(
     Ok(())
 }
 
+/// Starts a program with no signal blocked. A program inherits what the thread that starts it blocks, which in a thread of
+/// ours is everything: a shell would then wait for ever for children that have ended, and nothing but SIGKILL would end
+/// kubectl.
+pub fn spawn(command: &mut Command) -> io::Result<Child> {
+    #[cfg(unix)]
+    {
+        use nix::sys::signal::{SigSet, SigmaskHow};
+        let blocked = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        let child = command.spawn();
+        // Fails only for an invalid request, which this is not.
+        let _ = blocked.thread_set_mask();
+        child
+    }
+    #[cfg(not(unix))]
+    command.spawn()
+}
+
 /// Called at the beginning of each thread of ours: R's signal handlers expect to run in R's own.
 pub fn leave_signals_to_main_thread() {
     #[cfg(unix)]
@@ -302,6 +319,18 @@ mod tests {
         .unwrap();
         assert!(matches!(end, End::BrokenOff));
         wait_until_gone(String::from_utf8(seen).unwrap().lines().next().unwrap());
+    }
+
+    #[test]
+    fn what_a_thread_of_ours_starts_can_be_ended_by_a_signal() {
+        let output = std::thread::spawn(|| {
+            leave_signals_to_main_thread();
+            let patience = Patience::new(Duration::from_secs(60), &never);
+            shell("kill -TERM $$; echo it was blocked", &patience)
+        });
+        let output = output.join().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
+        assert!(matches!(output.end, End::Exited(status) if !status.success()));
     }
 
     fn wait_until_gone(id: &str) {

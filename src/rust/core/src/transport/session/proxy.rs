@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::configuration::Configuration;
 use crate::error::KubectlReport;
-use crate::transport::{kubectl_words, Failure, FailureKind, Kubectl, Patience, Transport};
+use crate::transport::{kubectl_words, process, Failure, FailureKind, Kubectl, Patience, Transport};
 
 /// Runs kubectl proxy ($1) with its socket in the folder $2 until standard input ends; then ends it and removes the
 /// folder. Standard input is a pipe from R that nobody writes to: it ends with R, however R ends, SIGKILL included.
@@ -155,7 +155,8 @@ fn start(kubectl: &Kubectl, configuration: Configuration, patience: &Patience<'_
     let cannot =
         |error: io::Error| Failure::new(FailureKind::Other, format!("kubectl proxy cannot be started: {error}"));
     let folder = make_folder().map_err(cannot)?;
-    let supervisor = Command::new("/bin/sh")
+    let mut command = Command::new("/bin/sh");
+    command
         .args(["-c", SUPERVISOR, "sh"])
         .arg(kubectl.program())
         .arg(&folder)
@@ -163,12 +164,11 @@ fn start(kubectl: &Kubectl, configuration: Configuration, patience: &Patience<'_
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         // Ctrl-C at the console is for R alone.
-        .process_group(0)
-        .spawn()
-        .map_err(|error| {
-            let _ = std::fs::remove_dir_all(&folder);
-            cannot(error)
-        })?;
+        .process_group(0);
+    let supervisor = process::spawn(&mut command).map_err(|error| {
+        let _ = std::fs::remove_dir_all(&folder);
+        cannot(error)
+    })?;
     let mut proxy = Proxy {
         supervisor,
         folder,
@@ -254,7 +254,7 @@ fn ask_namespace(kubectl: &Kubectl, patience: &Patience<'_>) -> io::Result<JoinH
     std::thread::Builder::new()
         .name("abba-namespace".into())
         .spawn(move || {
-            crate::transport::process::leave_signals_to_main_thread();
+            process::leave_signals_to_main_thread();
             kubectl.namespace(&Patience::new(rest, &|| false))
         })
 }
