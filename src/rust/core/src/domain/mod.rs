@@ -13,3 +13,4 @@ pub mod manifest;
 pub mod mounts;
 pub mod program;
 pub mod quantity;
+pub mod r_call;

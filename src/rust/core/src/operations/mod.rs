@@ -18,10 +18,10 @@ pub use explain::explain;
 pub use follow::follow;
 pub use list::{list, ListArguments};
 pub use log::{log, LogOfJob, Logs};
-pub use rerun::arguments_to_rerun;
+pub use rerun::{arguments_to_rerun, Again, RestOfRerun};
 pub use status::status;
 pub use submit::{prepare, submit, submit_many, CpuArgument, PreparedJob, SubmitArguments, Submitted};
-pub use watch::{watch, WatchedJob};
+pub use watch::{watch, WatchNews, WatchedJob};
 
 use crate::kubernetes::Api;
 use crate::transport::{Patience, Transport};
