@@ -36,7 +36,7 @@ core_watch_begin <- function(which, settings) .Call(wrap__core_watch_begin, whic
 
 # Waits up to `seconds` for news of watched jobs. `NULL` where there are none; else a list with `status` (as of
 # `core_status`), `counts` (named by state), `obstacles` (for jobs that have not started lists of `job_id`, `what`,
-# `details`, `advice` and `is_stuck`), and `ended`, whether no job is Pending or Running.
+# `details`, `advice` and `is_stuck`; what matters most first), and `ended`, whether no job is Pending or Running.
 core_watch_next <- function(watching, seconds) .Call(wrap__core_watch_next, watching, seconds)
 
 # Begins to follow the log of a job, in the background; with `from_now` from here on. A pointer for `core_follow_next`.
@@ -47,8 +47,10 @@ core_follow_begin <- function(job_id, from_now, settings) .Call(wrap__core_follo
 core_follow_next <- function(following, seconds) .Call(wrap__core_follow_next, following, seconds)
 
 # Submits again what has failed of a batch, under a new batch id. `changes` are arguments of `core_submit` that replace
-# those of the first submission. The list of `core_submit_many`, with `program`; empty where nothing has failed.
-core_rerun <- function(batch_id, changes, include_unknown, settings) .Call(wrap__core_rerun, batch_id, changes, include_unknown, settings)
+# those of the first submission; `rest` is `NULL`, or what is left of an earlier rerun: a list of `batch_id`, `rerun_of`
+# and `job_id` (the ids of these jobs' first and second submissions). The list of `core_submit_many`, with `program` and
+# `rerun_of`; empty where nothing has failed.
+core_rerun <- function(batch_id, changes, include_unknown, rest, settings) .Call(wrap__core_rerun, batch_id, changes, include_unknown, rest, settings)
 
 # Opens the server's side of the abba API. A pointer for `core_gateway_answer`. `policy` is a list, see `R/api-options.R`;
 # `key_file` a path or `NULL`.

@@ -3,9 +3,9 @@
 #' Prints the lines of a program as it writes them, until it ends.
 #'
 #' A connection that breaks is taken up again: no line is lost and none is printed
-#' twice. When the program has ended, the log is read once more as a whole; if lines
-#' were missed on the way, which happens where a cluster cuts a very long log, a
-#' warning of class `abba_warning_log_incomplete` says so.
+#' twice. When the program has ended, the log is read once more as a whole and compared
+#' with what was printed; if lines were missed on the way, which happens where a cluster
+#' cuts a very long log, a warning of class `abba_warning_log_incomplete` says so.
 #'
 #' Ctrl-C ends the printing and leaves the job alone.
 #'
@@ -45,8 +45,8 @@ abba_follow_k8s_job_log_local <- function(
     interrupt = function(condition) {
       rlang::inform(c(
         "The job goes on without you.",
-        i = paste0("To follow it again: abba_follow_k8s_job_log_local(", deparse_ids(job_id), ")"),
-        i = paste0("To cancel it: abba_cancel_k8s_job_local(", deparse_ids(job_id), ")")
+        i = paste("To follow it again:", call_text("abba_follow_k8s_job_log_local", job_id, NULL, namespace)),
+        i = paste("To cancel it:", call_text("abba_cancel_k8s_job_local", job_id, NULL, namespace))
       ), use_cli_format = FALSE)
     }
   )

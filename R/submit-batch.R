@@ -56,14 +56,11 @@ abba_submit_k8s_batch_local <- function(
   if (is.list(mounts) && !is.null(names(mounts))) {
     mounts <- list(mounts)
   }
-  each <- lapply(
-    list(
-      user_tag = user_tag, cpu_limit = cpu_limit, memory_limit = memory_limit,
-      container = container, mounts = mounts, auto_mount_home = auto_mount_home,
-      home_nfs_ip_address = home_nfs_ip_address, username = username,
-      time_limit_seconds = time_limit_seconds
-    ),
-    identity
+  each <- list(
+    user_tag = user_tag, cpu_limit = cpu_limit, memory_limit = memory_limit,
+    container = container, mounts = mounts, auto_mount_home = auto_mount_home,
+    home_nfs_ip_address = home_nfs_ip_address, username = username,
+    time_limit_seconds = time_limit_seconds
   )
   each <- Map(spread, each, names(each), MoreArgs = list(count = nrow(batch)))
   call <- rlang::current_env()
@@ -87,18 +84,25 @@ abba_submit_k8s_batch_local <- function(
     cli::cli_progress_bar("Submitting", total = length(open))
   }
   for (part in parts) {
-    outcomes <- core_value(core_submit_many(arguments[part], settings))
+    answer <- core_submit_many(arguments[part], settings)
+    if (!is.null(answer$error) && part[[1L]] == 1L) {
+      # Nothing has been sent.
+      core_value(answer, call)
+    }
+    # What stops a later part must not take away what is known of the parts before.
+    outcomes <- if (is.null(answer$error)) answer$value else rep(list(list(error = answer$error)), length(part))
     for (index in seq_along(part)) {
       batch <- note_outcome(batch, open[[part[[index]]]], outcomes[[index]])
     }
     if (!is.null(progress)) {
       cli::cli_progress_update(inc = length(part), id = progress)
     }
-    if (any(vapply(outcomes, function(outcome) identical(outcome$error$class, "interrupted"), NA))) {
+    interrupted <- vapply(outcomes, function(outcome) identical(outcome$error$class, "interrupted"), NA)
+    if (!is.null(answer$error) || any(interrupted)) {
       break
     }
   }
-  finish_batch(batch, call)
+  finish_batch(batch, "in place of `file_paths`", call)
 }
 
 # How many programs are submitted in one go, between two steps of the progress bar.
@@ -153,27 +157,32 @@ note_outcome <- function(batch, row, outcome) {
     # The id is kept only where the job may exist: then it is asked for under it.
     unknown <- length(outcome$error$job_id) > 0L
     batch$job_id[[row]] <- if (unknown) outcome$job_id else NA_character_
-    batch$reason[[row]] <- paste(c(outcome$error$message, outcome$error$stderr), collapse = " ")
+    batch$reason[[row]] <- paste(c(outcome$error$message, outcome$error$details, outcome$error$stderr), collapse = " ")
   }
   batch
 }
 
-finish_batch <- function(batch, call) {
+# The data frame of a batch once its programs were submitted, or the error for those that could not be. `place`: where the
+# data frame of the error goes in a call for the rest.
+finish_batch <- function(batch, place, call) {
   class(batch) <- c("abba_batch", "data.frame")
   failed <- is.na(batch$submitted)
   if (!any(failed)) {
-    batch$reason <- NULL
+    batch <- batch[setdiff(names(batch), c("reason", rerun_columns))]
     message(nrow(batch), " jobs created in batch ", batch$batch_id[[1L]])
     return(batch)
   }
-  first <- which(failed)[[1L]]
+  # Of those that were not begun there is nothing to tell.
+  first <- c(which(failed & !is.na(batch$reason)), which(failed))[[1L]]
+  reason <- if (is.na(batch$reason[[first]])) "It was not begun." else batch$reason[[first]]
   rlang::abort(
     c(
       paste0(sum(failed), " of ", nrow(batch), " programs could not be submitted."),
-      x = paste0("The first is \"", batch$program[[first]], "\": ", batch$reason[[first]]),
-      i = paste(
-        "The others run. `rlang::last_error()$batch` is the data frame of all; call the function again",
-        "with it in place of `file_paths` to submit the rest."
+      x = paste0("The first is \"", batch$program[[first]], "\": ", reason),
+      i = paste0(
+        if (!all(failed)) "The others run. ",
+        "`rlang::last_error()$batch` is the data frame of all; call the function again with it ", place,
+        " to submit the rest."
       )
     ),
     class = c("abba_error_batch_incomplete", "abba_error_kubectl", "abba_error"),

@@ -21,10 +21,23 @@
 #'
 #' @return The status, as of [abba_get_k8s_job_status_local()].
 #'
+#' @section What cannot heal:
+#' Something keeps a job from starting for good where its image does not exist or may
+#' not be pulled, its container cannot be made, the namespace lacks the service
+#' account or does not allow the limits, or no node of the cluster is large enough for
+#' them. The last is known from the scheduler's words, which tell it since Kubernetes
+#' 1.32. It can heal on a cluster that adds nodes by itself: once that is under way it
+#' counts no more, but it may count before; use `"warn"` there.
+#'
+#' A full cluster, a quota that is used up, or a registry that does not answer are
+#' waited for.
+#'
 #' @section Errors:
 #' When the time is over, an error of class `abba_error_wait_timeout` is raised. Its
-#' field `status` holds the last status, as would have been returned. The classes of
-#' other errors are listed in [abba-package].
+#' field `status` holds the last status, as would have been returned. If somebody
+#' removes jobs before they have ended, the others are waited for, and then an error of
+#' class `abba_error_not_found` names those jobs; it has the field `status` too. The
+#' classes of other errors are listed in [abba-package].
 #'
 #' @export
 #' @examples
@@ -40,12 +53,13 @@ abba_watch_k8s_job_local <- function(
     timeout_seconds = 600,
     on_stuck = c("warn", "fail", "wait"),
     namespace = getOption("abba.k8s.namespace")) {
+  expression <- rlang::enexpr(job_id)
   job_id <- check_strings(job_id)
   watch_jobs(
     list(job_id = job_id), poll_interval_seconds, timeout_seconds, on_stuck, namespace,
     again = c(
-      paste0("abba_watch_k8s_job_local(", deparse_ids(job_id), ")"),
-      paste0("abba_cancel_k8s_job_local(", deparse_ids(job_id), ")")
+      call_text("abba_watch_k8s_job_local", job_id, expression, namespace),
+      call_text("abba_cancel_k8s_job_local", job_id, expression, namespace)
     )
   )
 }
@@ -64,8 +78,8 @@ abba_watch_k8s_batch_local <- function(
   watch_jobs(
     list(batch_id = batch_group_id), poll_interval_seconds, timeout_seconds, on_stuck, namespace,
     again = c(
-      paste0("abba_watch_k8s_batch_local(", deparse_ids(batch_group_id), ")"),
-      paste0("abba_cancel_k8s_batch_local(", deparse_ids(batch_group_id), ")")
+      call_text("abba_watch_k8s_batch_local", batch_group_id, NULL, namespace),
+      call_text("abba_cancel_k8s_batch_local", batch_group_id, NULL, namespace)
     )
   )
 }
@@ -115,9 +129,11 @@ watch_jobs <- function(
   withCallingHandlers(
     repeat {
       elapsed <- proc.time()[["elapsed"]] - begin
-      news <- core_value(
-        core_watch_next(watching, max(0.05, min(1, timeout_seconds - elapsed))), call
-      )
+      answer <- core_watch_next(watching, max(0.05, min(1, timeout_seconds - elapsed)))
+      if (!is.null(answer$error)) {
+        abort_record(answer$error, call, status = last$status)
+      }
+      news <- core_value(answer, call)
       if (!is.null(news)) {
         last <- news
         if (news$ended) {
@@ -207,6 +223,7 @@ status_line <- function(begin) {
     show = function(news) {
       elapsed <- round(proc.time()[["elapsed"]] - begin)
       text <- paste0(elapsed, " s: ", count_words(news$counts))
+      # What matters most comes first.
       if (elapsed >= 3 && length(news$obstacles) > 0L) {
         text <- paste0(text, " - ", news$obstacles[[1L]]$what)
       }
@@ -226,9 +243,16 @@ status_line <- function(begin) {
   )
 }
 
-deparse_ids <- function(ids) {
-  if (length(ids) > 3L) {
-    return("job_ids")
+# A call of one of the package's functions with these ids, as text to be copied. Many ids stand as the expression that the
+# user gave for them.
+call_text <- function(name, ids, expression, namespace) {
+  arguments <- if (length(ids) > 3L) {
+    rlang::expr_name(if (is.null(expression)) quote(job_id) else expression)
+  } else {
+    paste(deparse(ids, width.cutoff = 500L), collapse = "")
   }
-  paste(deparse(ids, width.cutoff = 500L), collapse = "")
+  if (!identical(namespace, getOption("abba.k8s.namespace"))) {
+    arguments <- paste0(arguments, ", namespace = ", deparse(namespace))
+  }
+  paste0(name, "(", arguments, ")")
 }

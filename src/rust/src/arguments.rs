@@ -2,7 +2,7 @@
 //!
 //! `R/check.R` has checked their R types; an argument of another type here is a mistake of the package itself.
 
-use abba_core::operations::{CpuArgument, ListArguments, SubmitArguments, Which};
+use abba_core::operations::{CpuArgument, ListArguments, RestOfRerun, SubmitArguments, Which};
 use abba_core::{Error, ErrorClass};
 use serde_json::Value as Json;
 
@@ -68,6 +68,22 @@ pub fn with_changes(before: SubmitArguments, changes: &Json) -> Result<SubmitArg
         }
     }
     submit_arguments(arguments)
+}
+
+/// Reads the list that `rest_of_rerun()` makes, or `NULL`.
+pub fn rest_of_rerun(json: &Json) -> Result<Option<RestOfRerun>, Error> {
+    if json.is_null() {
+        return Ok(None);
+    }
+    let texts_of = |name: &str| json.get(name).ok_or_else(|| mistake(name)).and_then(texts);
+    let job_ids = texts_of("job_id")?;
+    let jobs = texts_of("rerun_of")?.into_iter().zip(job_ids);
+    Ok(Some(RestOfRerun {
+        batch_id: text(json, "batch_id")?,
+        jobs: jobs
+            .map(|(rerun_of, job_id)| (rerun_of, Some(job_id).filter(|id| !id.is_empty())))
+            .collect(),
+    }))
 }
 
 /// Reads the list with either `job_id`, a character vector, or `batch_id`, a string.

@@ -2,6 +2,7 @@
 //!
 //! R's own thread draws its status line and prints between two questions; the work never touches R.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -24,6 +25,8 @@ enum Message<News, Outcome> {
 /// Work under way. It ends when R no longer holds it.
 pub struct Background<News: 'static, Outcome: 'static> {
     messages: Receiver<Message<News, Outcome>>,
+    /// How the work failed, where news that came before have yet to be taken.
+    failure: RefCell<Option<Error>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -72,13 +75,20 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
             .name("abba-background".into())
             .spawn(thread)
             .map_err(|error| Error::new(ErrorClass::Internal, format!("A thread cannot be started: {error}.")))?;
-        Ok(ExternalPtr::new(Self { messages, stop }).into())
+        Ok(ExternalPtr::new(Self {
+            messages,
+            failure: RefCell::default(),
+            stop,
+        }).into())
     }
 
-    /// Waits up to `patience` for something to be said, and takes all of it.
+    /// Waits up to `patience` for something to be said, and takes all of it. How the work failed is told after all news.
     pub fn ask(pointer: &Robj, patience: Duration) -> std::result::Result<Answer<News, Outcome>, Error> {
         let lost = || Error::new(ErrorClass::Internal, "The work in the background is gone.");
         let background: ExternalPtr<Self> = pointer.clone().try_into().map_err(|_| lost())?;
+        if let Some(error) = background.failure.take() {
+            return Err(error);
+        }
         let deadline = Instant::now() + patience;
         let mut news = Vec::new();
         loop {
@@ -94,7 +104,11 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
             };
             match background.messages.recv_timeout(wait) {
                 Ok(Message::News(one)) => news.push(one),
-                Ok(Message::Ended(Err(error))) => return Err(error),
+                Ok(Message::Ended(Err(error))) if news.is_empty() => return Err(error),
+                Ok(Message::Ended(Err(error))) => {
+                    background.failure.replace(Some(error));
+                    return Ok(Answer { news, outcome: None });
+                }
                 Ok(Message::Ended(Ok(outcome))) => {
                     return Ok(Answer {
                         news,

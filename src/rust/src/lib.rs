@@ -75,42 +75,53 @@ fn core_submit_many(arguments: Robj, settings: Robj) -> Robj {
         let outcomes = settings
             .connected(|connection| operations::submit_many(connection, &prepared))
             .map_err(|error| error.meaning("No job was created."))?;
-        Ok(outcome_lists(&prepared, outcomes).into())
+        let lists = outcome_lists(&prepared, outcomes).into_iter().map(Value::Named);
+        Ok(Value::Unnamed(lists.collect()).into())
     })
 }
 
 fn outcome_lists(
     prepared: &[operations::PreparedJob],
     outcomes: Vec<std::result::Result<operations::Submitted, Error>>,
-) -> Value {
+) -> Vec<Vec<(&'static str, Value)>> {
     let lists = prepared.iter().zip(outcomes).map(|(prepared, outcome)| {
         let submitted = prepared.submitted();
-        Value::named([
+        vec![
             ("job_id", Value::Text(submitted.job_id.clone())),
             ("batch_id", Value::Text(submitted.batch_id.clone())),
             ("program", Value::Text(prepared.program_path().to_string())),
             ("error", outcome.map_or_else(values::error_record, |_| Value::Null)),
-        ])
+        ]
     });
-    Value::Unnamed(lists.collect())
+    lists.collect()
 }
 
 /// Submits again what has failed of a batch, under a new batch id. `changes` are arguments of `core_submit` that replace
-/// those of the first submission. The list of `core_submit_many`, with `program`; empty where nothing has failed.
+/// those of the first submission; `rest` is `NULL`, or what is left of an earlier rerun: a list of `batch_id`, `rerun_of`
+/// and `job_id` (the ids of these jobs' first and second submissions). The list of `core_submit_many`, with `program` and
+/// `rerun_of`; empty where nothing has failed.
 #[extendr]
-fn core_rerun(batch_id: &str, changes: Robj, include_unknown: bool, settings: Robj) -> Robj {
+fn core_rerun(batch_id: &str, changes: Robj, include_unknown: bool, rest: Robj, settings: Robj) -> Robj {
     respond(|| {
         let settings = Settings::read(to_json(&settings)?)?;
         let changes = to_json(&changes)?;
+        let rest = arguments::rest_of_rerun(&to_json(&rest)?)?;
         settings.check_for(&Which::Batch(batch_id.to_string()))?;
         settings.connected(|connection| {
-            let before = operations::arguments_to_rerun(connection, batch_id, include_unknown)?;
+            let before = operations::arguments_to_rerun(connection, batch_id, include_unknown, rest.as_ref())?;
+            let (rerun_of, before): (Vec<_>, Vec<_>) =
+                before.into_iter().map(|again| (again.rerun_of, again.arguments)).unzip();
             let prepared = before
                 .into_iter()
                 .map(|before| operations::prepare(&arguments::with_changes(before, &changes)?))
                 .collect::<std::result::Result<Vec<_>, Error>>()?;
             let outcomes = operations::submit_many(connection, &prepared)?;
-            Ok(outcome_lists(&prepared, outcomes).into())
+            let lists = outcome_lists(&prepared, outcomes).into_iter().zip(rerun_of);
+            let lists = lists.map(|(mut list, rerun_of)| {
+                list.push(("rerun_of", Value::Text(rerun_of)));
+                Value::Named(list)
+            });
+            Ok(Value::Unnamed(lists.collect()).into())
         })
     })
 }
@@ -227,7 +238,7 @@ fn core_watch_begin(which: Robj, settings: Robj) -> Robj {
         settings.check_for(&which)?;
         let watching = Watching::begin(move |stopped, tell| {
             settings.connected_until(stopped, |connection| {
-                operations::watch(connection, &which, &mut |jobs| tell(jobs.to_vec()))
+                operations::watch(connection, &which, &mut |news| tell(news))
             })
         })?;
         Ok(Value::Pointer(watching).into())
@@ -236,7 +247,7 @@ fn core_watch_begin(which: Robj, settings: Robj) -> Robj {
 
 /// Waits up to `seconds` for news of watched jobs. `NULL` where there are none; else a list with `status` (as of
 /// `core_status`), `counts` (named by state), `obstacles` (for jobs that have not started lists of `job_id`, `what`,
-/// `details`, `advice` and `is_stuck`), and `ended`, whether no job is Pending or Running.
+/// `details`, `advice` and `is_stuck`; what matters most first), and `ended`, whether no job is Pending or Running.
 #[extendr]
 fn core_watch_next(watching: Robj, seconds: f64) -> Robj {
     respond(|| {

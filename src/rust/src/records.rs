@@ -31,7 +31,7 @@ pub fn columns(records: &[JobRecord]) -> Value {
 }
 
 /// A job explained: the elements of its record (`job_id` ... `reason`), then `details`, `advice`, `pod_id`, `node`,
-/// `image`, `image_digest`, `cpu_limit`, `memory_limit` (strings or `NA`), `attempts` (an integer), and `events`, a list of
+/// `call`, `image`, `image_digest`, `cpu_limit`, `memory_limit` (strings or `NA`), `attempts` (an integer), and `events`, a list of
 /// the character vectors `time`, `type`, `reason` and `message`.
 pub fn explanation(explanation: Explanation) -> Value {
     let record = explanation.record;
@@ -55,6 +55,7 @@ pub fn explanation(explanation: Explanation) -> Value {
         ("reason", Value::OptionalText(filled(record.reason))),
         ("details", Value::OptionalText(details)),
         ("advice", Value::OptionalText(advice)),
+        ("call", Value::OptionalText(explanation.call)),
         ("pod_id", Value::OptionalText(explanation.pod_id)),
         ("node", Value::OptionalText(explanation.node)),
         ("image", Value::OptionalText(explanation.image)),

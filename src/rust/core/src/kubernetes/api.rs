@@ -242,32 +242,26 @@ impl<'a> Api<'a> {
     /// The pods of a selection: in one LIST, as long as its ids fit into one request.
     pub fn list_pods(&self, selection: &Selection<'_>) -> Result<Listed<Pod>, Failure> {
         let resource = format!("/api/v1/namespaces/{}/pods", self.namespace);
-        self.list(&resource, selection, "")
+        self.list(&resource, selection)
     }
 
-    /// The Jobs of a selection, all or those that have not succeeded.
-    pub fn list_jobs(&self, selection: &Selection<'_>, not_succeeded_only: bool) -> Result<Listed<Job>, Failure> {
+    /// The Jobs of a selection.
+    pub fn list_jobs(&self, selection: &Selection<'_>) -> Result<Listed<Job>, Failure> {
         let resource = format!("/apis/batch/v1/namespaces/{}/jobs", self.namespace);
-        // The one field of its status that a Job can be selected by.
-        let fields = match not_succeeded_only {
-            true => "&fieldSelector=status.successful%3D0",
-            false => "",
-        };
-        self.list(&resource, selection, fields)
+        self.list(&resource, selection)
     }
 
     fn list<T: DeserializeOwned>(
         &self,
         resource: &str,
         selection: &Selection<'_>,
-        fields: &str,
     ) -> Result<Listed<T>, Failure> {
         let mut listed = Listed {
             items: Vec::new(),
             resource_version: String::new(),
         };
         for selector in selection.selectors() {
-            let path = format!("{resource}?labelSelector={}{fields}", encode(&selector));
+            let path = format!("{resource}?labelSelector={}", encode(&selector));
             let list: List<T> = self.read(&Call::get(path))?;
             listed.items.extend(list.items);
             // Of several lists the first: a watch from there sees too much rather than too little.
@@ -375,9 +369,15 @@ impl<'a> Api<'a> {
         Ok(())
     }
 
+    /// One pod.
+    pub fn get_pod(&self, name: &str) -> Result<Pod, Failure> {
+        self.read(&Call::get(format!("/api/v1/namespaces/{}/pods/{name}", self.namespace)))
+    }
+
     /// Changes a Job or a pod: reads it, has `change` change it, and writes it back; again where somebody else was faster.
-    /// `resource` is `Job` or `Pod`.
-    pub fn update(&self, resource: Resource, name: &str, change: &dyn Fn(&mut Value)) -> Result<(), Failure> {
+    /// `resource` is `Job` or `Pod`. `false` where `change` says, by `false`, that there is nothing to change: then
+    /// nothing is written. What is written is what `change` saw with its changes and nothing else.
+    pub fn update(&self, resource: Resource, name: &str, change: &dyn Fn(&mut Value) -> bool) -> Result<bool, Failure> {
         let namespace = &self.namespace;
         let path = match resource {
             Resource::Job => format!("/apis/batch/v1/namespaces/{namespace}/jobs/{name}"),
@@ -387,11 +387,13 @@ impl<'a> Api<'a> {
         let mut pauses = Pauses::default();
         loop {
             let mut object: Value = self.read(&Call::get(&path))?;
-            change(&mut object);
+            if !change(&mut object) {
+                return Ok(false);
+            }
             let body = serde_json::to_vec(&object)
                 .map_err(|error| Failure::new(FailureKind::Other, format!("JSON: {error}")))?;
             let failure = match self.transport.send(&Call::replace(&path, body), &patience) {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(true),
                 Err(failure) => failure,
             };
             // The change may have been made all the same; making it again does no harm.

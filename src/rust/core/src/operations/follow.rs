@@ -6,18 +6,26 @@ use std::time::Duration;
 
 use super::log::{log, Logs};
 use super::observation::Observed;
+use super::watch::look_patiently;
 use super::{watch, Connection, Which};
 use crate::domain::followed_log::FollowedLog;
 use crate::domain::job_status::Status;
-use crate::error::{Error, Warning};
+use crate::error::{Error, ErrorClass, Warning};
 use crate::kubernetes::{Api, LogQuestion};
 use crate::transport::{FailureKind, Patience};
 
-/// The pause before a stream that broke is opened again.
-const PAUSE: Duration = Duration::from_millis(300);
+/// The first pause before a stream that ended is opened again.
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How often the rest of the log is asked for, once the program has ended, while its node does not give it.
+const ATTEMPTS_AT_THE_REST: usize = 8;
 
 /// Waits for a job to start, hands over its lines as the program writes them until it ends or `line` breaks off, and then
-/// gives back the log read whole, with a warning where lines were missed (a node drops some when it rotates a long log).
+/// gives back the log read whole, with a warning where that differs from what was handed over (a node drops lines when it
+/// rotates a long log). While the cluster cannot be reached it is tried again for ever.
 ///
 /// With `from_now` what was written before is left out. `None` where `line` broke off or the user wants to stop.
 ///
@@ -32,7 +40,7 @@ pub fn follow(
     watch(
         connection,
         &which,
-        &mut |jobs| match jobs.iter().all(|job| job.status.status == Status::Pending) {
+        &mut |news| match news.jobs.iter().all(|job| job.status.status == Status::Pending) {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         },
@@ -41,64 +49,77 @@ pub fn follow(
         return Ok(None);
     }
     let mut followed = FollowedLog::new(job_id);
-    let mut first = true;
+    let mut skip_what_is_there = from_now;
+    let mut pause = FIRST_PAUSE;
+    let mut failures = 0;
     loop {
-        let (api, observation) = connection.observe(&which)?;
-        let Some(Observed::Pod(pod)) = observation.of(job_id) else {
+        let Some((api, observation)) = look_patiently(connection, || connection.observe(&which))? else {
+            return Ok(None);
+        };
+        let Some(observed @ Observed::Pod(pod)) = observation.of(job_id) else {
             break;
         };
         if !pod.has_started() {
             break;
         }
-        let pod_name = pod.metadata.name.clone();
-        let ended = observation.statuses().iter().all(|status| status.status.is_final());
+        let status = observed.status().status;
         let stream = Stream {
             connection,
             api: &api,
-            pod_name: &pod_name,
+            pod_name: &pod.metadata.name,
+            follow: !status.is_final(),
         };
-        if first && from_now {
-            let _ = stream.read(
-                &mut followed,
-                LogQuestion {
-                    newest_line_only: true,
-                    ..Default::default()
-                },
-                &mut |_| ControlFlow::Continue(()),
-            )?;
+        let seen = followed.lines;
+        let mut read = Read::Whole;
+        if skip_what_is_there {
+            read = stream.read(&mut followed, true, &mut |_| ControlFlow::Continue(()))?;
+            skip_what_is_there = !matches!(read, Read::Whole);
             followed.lines = 0;
         }
-        first = false;
-        let question = LogQuestion {
-            follow: !ended,
-            ..Default::default()
+        if matches!(read, Read::Whole) {
+            read = stream.read(&mut followed, false, line)?;
+        }
+        match read {
+            Read::BrokeOff => return Ok(None),
+            Read::Whole if status.is_final() => break,
+            Read::Whole => {}
+            Read::Failed(error) => {
+                failures += usize::from(status.is_final());
+                // A node that does not answer may not do so for hours.
+                if failures == ATTEMPTS_AT_THE_REST || status == Status::Unknown {
+                    return Err(error);
+                }
+            }
+        }
+        pause = match followed.lines > seen {
+            true => FIRST_PAUSE,
+            false => (pause * 2).min(LONGEST_PAUSE),
         };
-        if stream.read(&mut followed, question, line)?.is_break() {
-            return Ok(None);
-        }
-        if ended {
-            break;
-        }
-        if !connection.patience.renewed().sleep(PAUSE) {
+        if !connection.patience.renewed().sleep(pause) {
             return Ok(None);
         }
     }
-    let mut logs = log(connection, &which)?;
-    let whole: usize = logs.logs.iter().map(|log| log.lines.len()).sum();
+    let Some(mut logs) = log_patiently(connection, &which)? else {
+        return Ok(None);
+    };
+    let whole: Vec<&String> = logs.logs.iter().flat_map(|log| &log.lines).collect();
     if followed.lines == 0 && !from_now {
         // It never started: the reason stands for the log.
-        for text in logs.logs.iter().flat_map(|log| &log.lines) {
+        for text in whole {
             if line(text.clone()).is_break() {
                 return Ok(None);
             }
         }
-    } else if !from_now && whole != followed.lines && logs.warnings.is_empty() {
+    } else if !from_now && !followed.is(&whole) && logs.warnings.is_empty() {
+        let missed = whole.len().abs_diff(followed.lines);
+        let message = match missed {
+            0 => format!("What was printed of the log of job \"{job_id}\" while it was followed differs from the log."),
+            1 => format!("While the log of job \"{job_id}\" was followed, one of its lines was missed."),
+            _ => format!("While the log of job \"{job_id}\" was followed, {missed} of its lines were missed."),
+        };
         logs.warnings.push(Warning {
             class: "log_incomplete",
-            message: format!(
-                "While the log of job \"{job_id}\" was followed, {} of its lines were missed.",
-                whole.abs_diff(followed.lines)
-            ),
+            message,
             advice: "The log that is returned was read whole after the end.".into(),
             job_ids: vec![job_id.to_string()],
         });
@@ -106,26 +127,63 @@ pub fn follow(
     Ok(Some(logs))
 }
 
+/// Reads the log whole, again where the cluster or the node does not answer for a moment. `None` where the user wants to
+/// stop.
+fn log_patiently(connection: &Connection<'_>, which: &Which) -> Result<Option<Logs>, Error> {
+    let mut pause = FIRST_PAUSE;
+    let mut failures = 0;
+    loop {
+        // This waits until the cluster can be reached; what fails then is the node.
+        if look_patiently(connection, || connection.observe(which))?.is_none() {
+            return Ok(None);
+        }
+        match log(connection, which) {
+            Ok(logs) => return Ok(Some(logs)),
+            Err(error) if error.class == ErrorClass::Interrupted => return Ok(None),
+            Err(error) if error.may_heal() && failures < ATTEMPTS_AT_THE_REST => failures += 1,
+            Err(error) => return Err(error),
+        }
+        if !connection.patience.renewed().sleep(pause) {
+            return Ok(None);
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// What became of a stream.
+enum Read {
+    /// It ended as streams do.
+    Whole,
+    /// It broke, or could not be opened; it may be opened again.
+    Failed(Error),
+    /// The caller broke off, or the user wants to stop.
+    BrokeOff,
+}
+
 struct Stream<'a, 'b> {
     connection: &'b Connection<'a>,
     api: &'b Api<'a>,
     pod_name: &'b str,
+    /// Whether the program still writes.
+    follow: bool,
 }
 
 impl Stream<'_, '_> {
-    /// Reads from where `followed` stands. Breaks off where the caller does or the user wants to stop; a stream that breaks
-    /// by itself is no error, since it is opened again.
+    /// Reads from where `followed` stands; or the newest line alone.
+    ///
+    /// Errors: those that another attempt does not heal.
     fn read(
         &self,
         followed: &mut FollowedLog,
-        question: LogQuestion<'_>,
+        newest_line_only: bool,
         line: &mut dyn FnMut(String) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, Error> {
+    ) -> Result<Read, Error> {
         followed.reopened();
         let since = followed.since();
         let question = LogQuestion {
             since: since.as_deref(),
-            ..question
+            newest_line_only,
+            follow: self.follow && !newest_line_only,
         };
         let stopped = Cell::new(false);
         let interrupted = || {
@@ -153,24 +211,26 @@ impl Stream<'_, '_> {
             },
         );
         if broke_off || stopped.get() {
-            return Ok(ControlFlow::Break(()));
+            return Ok(Read::BrokeOff);
         }
         match result {
-            Err(failure) if !passes(failure.kind, question.follow) => {
+            Ok(()) => Ok(Read::Whole),
+            Err(failure) => {
                 let error = self.connection.error(self.api, &failure, "read the logs of pods");
-                Err(error.meaning("The job itself is not affected."))
+                let error = error.meaning("The job itself is not affected.");
+                match may_pass(failure.kind, self.follow) {
+                    true => Ok(Read::Failed(error)),
+                    false => Err(error),
+                }
             }
-            _ => Ok(ControlFlow::Continue(())),
         }
     }
 }
 
 /// Whether a stream that failed so is worth another attempt.
-fn passes(kind: FailureKind, follows: bool) -> bool {
-    follows
-        && (kind.may_heal()
-            || matches!(
-                kind,
-                FailureKind::Timeout | FailureKind::NotFound | FailureKind::Invalid
-            ))
+fn may_pass(kind: FailureKind, follows: bool) -> bool {
+    kind.may_heal()
+        || kind == FailureKind::Timeout
+        // The container may not be there yet; where it is no more, the next look says so.
+        || (follows && matches!(kind, FailureKind::NotFound | FailureKind::Invalid))
 }

@@ -20,14 +20,14 @@ pub use explain::explain;
 pub use follow::follow;
 pub use list::{list, ListArguments};
 pub use log::{log, log_page, LogOfJob, LogPage, LogPosition, Logs};
-pub use rerun::arguments_to_rerun;
+pub use rerun::{arguments_to_rerun, Again, RestOfRerun};
 pub use status::status;
 pub use submit::{
     prepare, prepare_program, submit, submit_many, CpuArgument, Origin, PreparedJob, SubmitArguments, Submitted,
 };
 pub use survey::{survey, SurveyedJob};
 pub use version::server_version;
-pub use watch::{watch, WatchedJob};
+pub use watch::{watch, WatchNews, WatchedJob};
 
 use crate::kubernetes::Api;
 use crate::transport::{Patience, Transport};

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::Connection;
+use super::side_by_side::side_by_side;
+use super::{Connection, Which};
 use crate::domain::job_status::{self, JobStatus};
 use crate::error::{Error, ErrorClass};
+use crate::kubernetes::api::Stopped;
 use crate::kubernetes::objects::{Job, Pod};
 use crate::kubernetes::{Api, Selection};
 
@@ -45,6 +47,22 @@ impl Observation {
     ///
     /// Errors: one of them does not exist; the cluster cannot be asked.
     pub fn of_jobs(connection: &Connection<'_>, api: &Api<'_>, job_ids: &[String]) -> Result<Self, Error> {
+        let (observation, missing) = Self::of_jobs_that_exist(connection, api, job_ids)?;
+        match missing.as_slice() {
+            [] => Ok(observation),
+            missing => {
+                let missing: Vec<&str> = missing.iter().map(String::as_str).collect();
+                Err(not_found(&missing, api.namespace()))
+            }
+        }
+    }
+
+    /// The same, and the ids of those that do not exist.
+    fn of_jobs_that_exist(
+        connection: &Connection<'_>,
+        api: &Api<'_>,
+        job_ids: &[String],
+    ) -> Result<(Self, Vec<String>), Error> {
         let ids = distinct(job_ids.iter().map(String::as_str));
         let mut observation = Self::of_pods(connection, api, &Selection::Jobs(&ids))?;
         let without_pod: Vec<&str> = ids
@@ -52,60 +70,134 @@ impl Observation {
             .filter(|id| !observation.pods.contains_key(*id))
             .collect();
         if !without_pod.is_empty() {
-            observation.add_jobs(connection, api, &Selection::Jobs(&without_pod), false)?;
+            observation.add_jobs(connection, api, &Selection::Jobs(&without_pod))?;
         }
-        let missing: Vec<&str> = without_pod
+        let missing = without_pod
             .into_iter()
             .filter(|id| !observation.jobs.contains_key(*id))
+            .map(String::from)
             .collect();
-        if !missing.is_empty() {
-            return Err(not_found(&missing, api.namespace()));
-        }
         observation.job_ids = job_ids.to_vec();
+        Ok((observation, missing))
+    }
+
+    /// Looks once more at jobs that were seen `before`. A job that had ended then and is gone now keeps the end that was
+    /// seen; one that had not ended is left in `job_ids`, and [`Self::of`] knows nothing of it.
+    ///
+    /// Errors: the cluster cannot be asked.
+    pub fn again(connection: &Connection<'_>, api: &Api<'_>, which: &Which, before: &Self) -> Result<Self, Error> {
+        let mut observation = match which {
+            Which::Jobs(job_ids) => Self::of_jobs_that_exist(connection, api, job_ids)?.0,
+            Which::Batch(batch_id) => match Self::of_batch(connection, api, batch_id) {
+                Ok(observation) => observation,
+                Err(error) if error.class == ErrorClass::NotFound => Self::empty(String::new()),
+                Err(error) => return Err(error),
+            },
+        };
+        for id in &before.job_ids {
+            if observation.of(id).is_some() {
+                continue;
+            }
+            if before.of(id).is_some_and(|observed| observed.status().status.is_final()) {
+                if let Some(pods) = before.pods.get(id) {
+                    observation.pods.insert(id.clone(), pods.clone());
+                }
+                if let Some(job) = before.jobs.get(id) {
+                    observation.jobs.insert(id.clone(), job.clone());
+                }
+            }
+        }
+        let known: std::collections::HashSet<&String> = before.job_ids.iter().collect();
+        let new: Vec<String> = observation
+            .job_ids
+            .iter()
+            .filter(|id| !known.contains(id))
+            .cloned()
+            .collect();
+        observation.job_ids = before.job_ids.iter().cloned().chain(new).collect();
         Ok(observation)
     }
 
-    /// Looks at all jobs of a batch: one LIST of pods, and one of those Jobs that have not succeeded, because some of them
-    /// may have no pod.
+    /// The jobs that are not there any more, although they had not ended when they were seen last.
+    pub fn removed(&self) -> Vec<&str> {
+        distinct(self.job_ids.iter().map(String::as_str).filter(|id| self.of(id).is_none()))
+    }
+
+    /// The jobs that have no pod and have not ended.
+    pub fn waiting_without_pod(&self) -> Vec<&str> {
+        distinct(self.each().filter_map(|(id, observed)| match observed {
+            Observed::Job(_) if !observed.status().status.is_final() => Some(id),
+            _ => None,
+        }))
+    }
+
+    /// Looks at the Jobs of those that have no pod: their pods are followed elsewhere. `false` where one is gone.
+    ///
+    /// Errors: the cluster cannot be asked.
+    pub fn look_at_jobs_without_pod(&mut self, connection: &Connection<'_>, api: &Api<'_>) -> Result<bool, Error> {
+        let waiting: Vec<String> = self.waiting_without_pod().into_iter().map(String::from).collect();
+        if waiting.is_empty() {
+            return Ok(true);
+        }
+        let ids: Vec<&str> = waiting.iter().map(String::as_str).collect();
+        for id in &waiting {
+            self.jobs.remove(id);
+        }
+        self.add_jobs(connection, api, &Selection::Jobs(&ids))?;
+        Ok(waiting.iter().all(|id| self.jobs.contains_key(id)))
+    }
+
+    /// Looks at all jobs of a batch: one LIST of pods and one of Jobs, since some may have no pod: not yet, or no longer,
+    /// as when a node was taken out of the cluster.
     ///
     /// Errors: there is no such batch; the cluster cannot be asked.
     pub fn of_batch(connection: &Connection<'_>, api: &Api<'_>, batch_id: &str) -> Result<Self, Error> {
-        let selection = Selection::Batch(batch_id);
-        let mut observation = Self::of_pods(connection, api, &selection)?;
-        observation.add_jobs(connection, api, &selection, true)?;
-        let mut created: Vec<(String, String)> = Vec::new();
-        for (id, pods) in &observation.pods {
-            let first = pods.iter().map(|pod| &pod.metadata.creation_timestamp).min();
-            created.push((first.cloned().unwrap_or_default(), id.clone()));
-        }
+        let mut observation = Self::of_all(connection, api, &Selection::Batch(batch_id))?;
+        let mut created: Vec<(&str, &str)> = Vec::new();
         for (id, job) in &observation.jobs {
-            if !observation.pods.contains_key(id) {
-                created.push((job.metadata.creation_timestamp.clone(), id.clone()));
-            }
+            created.push((&job.metadata.creation_timestamp, id));
         }
-        if created.is_empty() {
-            // Succeeded jobs whose pods were removed are still a batch.
-            observation.add_jobs(connection, api, &selection, false)?;
-            created.extend(
-                observation
-                    .jobs
-                    .iter()
-                    .map(|(id, job)| (job.metadata.creation_timestamp.clone(), id.clone())),
-            );
+        // A Job that was removed, and whose pod is on its way out.
+        for (id, pods) in &observation.pods {
+            if !observation.jobs.contains_key(id) {
+                let first = pods.iter().map(|pod| pod.metadata.creation_timestamp.as_str()).min();
+                created.push((first.unwrap_or_default(), id));
+            }
         }
         if created.is_empty() {
             return Err(no_batch(batch_id, api.namespace()));
         }
-        created.sort();
-        observation.job_ids = created.into_iter().map(|(_, id)| id).collect();
+        created.sort_unstable();
+        observation.job_ids = created.into_iter().map(|(_, id)| id.to_string()).collect();
         Ok(observation)
     }
 
-    /// Looks at all jobs of a selection: one LIST of pods and one of Jobs. That there are none is no error.
+    /// Looks at all jobs of a selection: one LIST of pods and one of Jobs, both at once. That there are none is no error.
     pub fn of_all(connection: &Connection<'_>, api: &Api<'_>, selection: &Selection<'_>) -> Result<Self, Error> {
-        let mut observation = Self::of_pods(connection, api, selection)?;
-        observation.add_jobs(connection, api, selection, false)?;
-        Ok(observation)
+        let (transport, namespace) = (api.transport(), api.namespace());
+        let mut parts = side_by_side(&[Part::Pods, Part::Jobs], &connection.patience, |part, patience| {
+            let api = Api::in_namespace(transport, namespace, *patience);
+            let connection = Connection {
+                transport,
+                namespace: Some(namespace),
+                patience: *patience,
+            };
+            match part {
+                Part::Pods => Self::of_pods(&connection, &api, selection),
+                Part::Jobs => {
+                    let mut observation = Self::empty(String::new());
+                    observation.add_jobs(&connection, &api, selection)?;
+                    Ok(observation)
+                }
+            }
+        })
+        .into_iter();
+        let mut next = || parts.next().flatten().unwrap_or_else(|| Err(super::stopped(Stopped)));
+        let (pods, jobs) = (next()?, next()?);
+        Ok(Self {
+            jobs: jobs.jobs,
+            ..pods
+        })
     }
 
     /// Each Job with its newest pod.
@@ -121,16 +213,20 @@ impl Observation {
         self.pods.get(job_id).map_or(0, Vec::len)
     }
 
+    fn empty(resource_version: String) -> Self {
+        Self {
+            job_ids: Vec::new(),
+            pods: HashMap::new(),
+            jobs: HashMap::new(),
+            resource_version,
+        }
+    }
+
     fn of_pods(connection: &Connection<'_>, api: &Api<'_>, selection: &Selection<'_>) -> Result<Self, Error> {
         let listed = api
             .list_pods(selection)
             .map_err(|failure| connection.error(api, &failure, "list pods").meaning(UNTOUCHED))?;
-        let mut observation = Self {
-            job_ids: Vec::new(),
-            pods: HashMap::new(),
-            jobs: HashMap::new(),
-            resource_version: listed.resource_version,
-        };
+        let mut observation = Self::empty(listed.resource_version);
         for pod in listed.items {
             observation.put_pod(pod);
         }
@@ -142,10 +238,9 @@ impl Observation {
         connection: &Connection<'_>,
         api: &Api<'_>,
         selection: &Selection<'_>,
-        not_succeeded_only: bool,
     ) -> Result<(), Error> {
         let listed = api
-            .list_jobs(selection, not_succeeded_only)
+            .list_jobs(selection)
             .map_err(|failure| connection.error(api, &failure, "list jobs").meaning(UNTOUCHED))?;
         self.jobs
             .extend(listed.items.into_iter().map(|job| (job.metadata.name.clone(), job)));
@@ -192,6 +287,12 @@ impl Observation {
     pub fn statuses(&self) -> Vec<JobStatus> {
         self.each().map(|(_, observed)| observed.status()).collect()
     }
+}
+
+/// What is listed at the same time.
+enum Part {
+    Pods,
+    Jobs,
 }
 
 fn distinct<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<&'a str> {

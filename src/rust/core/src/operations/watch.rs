@@ -1,16 +1,16 @@
 //! Following jobs until they have ended, with one watch stream for any number of them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::observation::{Observation, Observed};
+use super::observation::{not_found, Observation, Observed};
 use super::{Connection, Which};
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_status::{JobStatus, Status};
-use crate::error::Error;
-use crate::kubernetes::objects::Pod;
+use crate::error::{Error, ErrorClass};
+use crate::kubernetes::objects::{Event, Pod};
 use crate::kubernetes::{Api, Selection};
 use crate::transport::{FailureKind, Patience};
 
@@ -25,6 +25,15 @@ pub struct WatchedJob {
     pub obstacle: Option<Diagnosis>,
 }
 
+/// All jobs that are watched, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchNews {
+    /// The jobs as they were seen last.
+    pub jobs: Vec<WatchedJob>,
+    /// Whether the watch is over: none of them is Pending or Running, or will ever be.
+    pub ended: bool,
+}
+
 /// The server sends something at least once a minute (bookmarks). After this much silence the connection is taken for
 /// dead: a laptop may have slept.
 const LONGEST_SILENCE: Duration = Duration::from_secs(150);
@@ -32,11 +41,21 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(150);
 /// How often changes are told at most.
 const TELL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The longest pause before a broken watch is taken up again.
+/// The first pause before a stream that ended is taken up again.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// For how many jobs without a pod the reason is asked for, at most; each costs a call.
+/// For how many jobs that wait the events are asked for, at most; each costs a call.
 const REASONS_ASKED: usize = 3;
+
+/// When jobs that wait are looked at for what the stream of their pods does not show: why a Job has no pod, that it has
+/// failed without one, what the events say of a pod. The first time soon, since a user has just submitted them.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+
+/// The longest pause between two such looks.
+const LONGEST_LOOK_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Follows jobs until none is Pending or Running, or `tell` breaks off. `tell` gets all jobs, in order, at the beginning
 /// and after each change.
@@ -45,53 +64,107 @@ const REASONS_ASKED: usize = 3;
 /// while the cluster cannot be reached it is tried again for ever: `connection.patience` is the limit of a single call,
 /// its interrupt ends the whole.
 ///
-/// Errors: a job or the batch does not exist, or not any more; the cluster refuses.
+/// Errors: a job or the batch does not exist; the cluster refuses. Jobs that are removed before they ended are an error
+/// once all others have ended.
 pub fn watch(
     connection: &Connection<'_>,
     which: &Which,
-    tell: &mut dyn FnMut(&[WatchedJob]) -> ControlFlow<()>,
+    tell: &mut dyn FnMut(WatchNews) -> ControlFlow<()>,
 ) -> Result<(), Error> {
     let (api, mut observation) = connection.observe(which)?;
-    let mut pause = Duration::from_millis(100);
+    let mut events = EventsOfJobs::new();
+    let mut looks = Looks::default();
+    let mut pause = FIRST_PAUSE;
     loop {
-        let jobs = watched(&observation, &api);
-        let all_ended = jobs.iter().all(|job| job.status.status.is_final());
-        if tell(&jobs).is_break() || all_ended {
+        let news = news(&observation, &events);
+        let removed = observation.removed();
+        let ended = news.ended;
+        let none_is_open = news.jobs.iter().all(|job| job.status.status.is_final());
+        if tell(news).is_break() || ended {
             return Ok(());
         }
-        let healthy = follow(connection, which, &api, &mut observation, tell)?;
-        match healthy {
+        if none_is_open {
+            return Err(not_found(&removed, api.namespace())
+                .meaning("It was removed while it was watched, before its end was seen."));
+        }
+        let begin = Instant::now();
+        match follow(connection, which, &api, &mut observation, &events, looks.next(), tell)? {
             Follow::Ended => return Ok(()),
-            Follow::LookAgain => pause = Duration::from_millis(100),
-            Follow::Broken => {
+            Follow::LookAtWaiting => {
+                looks.taken();
+                // A failure may heal; the stream, which is opened next, will show whether it does.
+                if let Ok(true) = observation.look_at_jobs_without_pod(connection, &api) {
+                    events = events_of_waiting(&observation, &api);
+                    continue;
+                }
+            }
+            Follow::LookAgain => {}
+        }
+        // Whatever ends a stream at once again and again must not make a storm of requests.
+        if begin.elapsed() > LONGEST_PAUSE {
+            pause = FIRST_PAUSE;
+        }
+        if !unfinished(&observation).is_empty() {
+            if !connection.patience.renewed().sleep(pause) {
+                return Ok(());
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        match look_patiently(connection, || Observation::again(connection, &api, which, &observation))? {
+            Some(seen) => observation = seen,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Looks until the cluster can be reached: for ever, or until the user wants to stop (`None`).
+///
+/// Errors: those that do not heal.
+pub(super) fn look_patiently<T>(
+    connection: &Connection<'_>,
+    mut look: impl FnMut() -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match look() {
+            Ok(seen) => return Ok(Some(seen)),
+            Err(error) if error.class == ErrorClass::Interrupted => return Ok(None),
+            Err(error) if error.may_heal() => {
                 if !connection.patience.renewed().sleep(pause) {
-                    return Ok(());
+                    return Ok(None);
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
+            Err(error) => return Err(error),
         }
-        observation = loop {
-            match connection.observe(which) {
-                Ok((_, observation)) => break observation,
-                Err(error) if error.may_heal() => {
-                    if !connection.patience.renewed().sleep(pause) {
-                        return Ok(());
-                    }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                Err(error) => return Err(error),
-            }
-        };
+    }
+}
+
+/// When to look at jobs that wait.
+#[derive(Default)]
+struct Looks {
+    interval: Option<Duration>,
+    last: Option<Instant>,
+}
+
+impl Looks {
+    fn next(&mut self) -> Instant {
+        *self.last.get_or_insert_with(Instant::now) + self.interval.unwrap_or(FIRST_LOOK)
+    }
+
+    fn taken(&mut self) {
+        self.last = Some(Instant::now());
+        self.interval = Some((self.interval.unwrap_or(FIRST_LOOK) * 2).min(LONGEST_LOOK_INTERVAL));
     }
 }
 
 enum Follow {
     /// All jobs have ended, or `tell` broke off, or the user wants to stop.
     Ended,
-    /// The stream ended as streams do, or showed something that needs a new look.
+    /// It is time to look at what waits. The stream can go on where it was.
+    LookAtWaiting,
+    /// The stream ended or broke, or showed something that needs a new look.
     LookAgain,
-    /// The stream broke at once.
-    Broken,
 }
 
 /// Follows the stream. `tell` is called at once when all jobs have ended, and otherwise at most ten times a second, since
@@ -101,7 +174,9 @@ fn follow(
     which: &Which,
     api: &Api<'_>,
     observation: &mut Observation,
-    tell: &mut dyn FnMut(&[WatchedJob]) -> ControlFlow<()>,
+    events: &EventsOfJobs,
+    next_look: Instant,
+    tell: &mut dyn FnMut(WatchNews) -> ControlFlow<()>,
 ) -> Result<Follow, Error> {
     let job_ids = observation.job_ids.clone();
     let ids: Vec<&str> = job_ids.iter().map(String::as_str).collect();
@@ -110,36 +185,52 @@ fn follow(
         Which::Batch(batch_id) => Selection::Batch(batch_id),
     };
     let resource_version = observation.resource_version.clone();
+    let is_batch = matches!(which, Which::Batch(_));
     let stream = RefCell::new(Stream {
+        watched: job_ids.iter().cloned().collect(),
         unfinished: unfinished(observation),
         observation,
+        events,
+        is_batch,
+        something_waits: None,
         tell,
         untold: false,
         last_told: Instant::now(),
         ended: false,
     });
-    let begin = Instant::now();
-    let last_heard = Cell::new(begin);
+    let last_heard = Cell::new(Instant::now());
     let stopped = Cell::new(false);
+    let look = Cell::new(false);
     // Asked twenty times a second, from the same thread that hands over the events.
     let interrupted = || {
         let mut stream = stream.borrow_mut();
         stopped.set(stopped.get() || connection.patience.is_interrupted() || stream.tell_what_is_untold().is_break());
-        stopped.get() || last_heard.get().elapsed() > LONGEST_SILENCE
+        look.set(look.get() || (Instant::now() >= next_look && stream.something_waits()));
+        stopped.get() || look.get() || last_heard.get().elapsed() > LONGEST_SILENCE
     };
     let a_day = Duration::from_secs(24 * 60 * 60);
     let patience = Patience::new(a_day, &interrupted);
     let result = api.watch_pods(&selection, &resource_version, &patience, &mut |event| {
         last_heard.set(Instant::now());
+        let mut stream = stream.borrow_mut();
         match event.event_type.as_str() {
-            "ADDED" | "MODIFIED" => {}
-            "BOOKMARK" => return ControlFlow::Continue(()),
-            // A pod is gone: only its Job can say what that means. Or 410 Gone: the moment is too long ago.
+            "ADDED" | "MODIFIED" | "DELETED" => {}
+            "BOOKMARK" => {
+                stream.stands_at(&event.object);
+                return ControlFlow::Continue(());
+            }
+            // 410 Gone: the moment is too long ago.
             _ => return ControlFlow::Break(()),
         }
-        match serde_json::from_value::<Pod>(event.object) {
-            Ok(pod) => stream.borrow_mut().take(pod, matches!(which, Which::Batch(_))),
-            Err(_) => ControlFlow::Break(()),
+        stream.stands_at(&event.object);
+        let Ok(pod) = serde_json::from_value::<Pod>(event.object) else {
+            return ControlFlow::Break(());
+        };
+        let flow = stream.take(pod);
+        match event.event_type.as_str() {
+            // Only its Job can say what that means.
+            "DELETED" => ControlFlow::Break(()),
+            _ => flow,
         }
     });
     let ended = stream.borrow().ended || stopped.get();
@@ -147,13 +238,12 @@ fn follow(
         _ if ended => Ok(Follow::Ended),
         Ok(()) => Ok(Follow::LookAgain),
         Err(failure) => match failure.kind {
-            // The silence was too long.
-            FailureKind::Interrupted => Ok(Follow::LookAgain),
+            FailureKind::Interrupted if look.get() => Ok(Follow::LookAtWaiting),
             FailureKind::Forbidden | FailureKind::Unauthorized | FailureKind::KubectlMissing => {
                 Err(connection.error(api, &failure, "watch pods"))
             }
-            _ if begin.elapsed() > LONGEST_PAUSE => Ok(Follow::LookAgain),
-            _ => Ok(Follow::Broken),
+            // Also where the silence was too long.
+            _ => Ok(Follow::LookAgain),
         },
     }
 }
@@ -161,45 +251,72 @@ fn follow(
 /// What the stream has shown so far.
 struct Stream<'a> {
     observation: &'a mut Observation,
+    events: &'a EventsOfJobs,
+    /// The jobs that were asked for; the stream may show others.
+    watched: HashSet<String>,
     /// The jobs that have not ended.
     unfinished: HashSet<String>,
-    tell: &'a mut dyn FnMut(&[WatchedJob]) -> ControlFlow<()>,
+    is_batch: bool,
+    /// Whether some job is Pending, once that was looked at.
+    something_waits: Option<bool>,
+    tell: &'a mut dyn FnMut(WatchNews) -> ControlFlow<()>,
     untold: bool,
     last_told: Instant,
     ended: bool,
 }
 
 impl Stream<'_> {
+    /// Notes how far the stream has come, so that it can be taken up there.
+    fn stands_at(&mut self, object: &serde_json::Value) {
+        if let Some(version) = object["metadata"]["resourceVersion"].as_str() {
+            self.observation.resource_version = version.to_string();
+        }
+    }
+
     /// Notes a pod as it is now; breaks off once all jobs have ended.
-    fn take(&mut self, pod: Pod, take_up_new_jobs: bool) -> ControlFlow<()> {
+    fn take(&mut self, pod: Pod) -> ControlFlow<()> {
         let Some(id) = pod.job_id().map(String::from) else {
             return ControlFlow::Continue(());
         };
-        if take_up_new_jobs {
+        if !self.watched.contains(&id) {
+            if !self.is_batch {
+                return ControlFlow::Continue(());
+            }
+            // It was submitted in the meantime.
             self.observation.add_job_of(&pod);
+            self.watched.insert(id.clone());
         }
         self.observation.put_pod(pod);
         match self.observation.of(&id) {
             Some(observed) if !observed.status().status.is_final() => {
-                if take_up_new_jobs {
-                    self.unfinished.insert(id);
-                }
+                self.unfinished.insert(id);
             }
             _ => {
                 self.unfinished.remove(&id);
             }
         }
         self.untold = true;
-        if self.unfinished.is_empty() {
-            // One of them may have begun again to answer since it was counted.
-            self.unfinished = unfinished(self.observation);
+        self.something_waits = None;
+        if !self.unfinished.is_empty() {
+            return ControlFlow::Continue(());
         }
-        if self.unfinished.is_empty() {
+        // Of a batch there may be a new job without a pod, which only another look shows; and of jobs that were removed
+        // the caller tells.
+        if !self.is_batch && self.observation.removed().is_empty() {
             self.ended = true;
-            let _ = (self.tell)(&watched_without_asking(self.observation));
-            return ControlFlow::Break(());
+            let _ = (self.tell)(news(self.observation, self.events));
         }
-        ControlFlow::Continue(())
+        ControlFlow::Break(())
+    }
+
+    /// Whether some job waits, so that it is worth to look at what the stream does not show.
+    fn something_waits(&mut self) -> bool {
+        let observation = &self.observation;
+        *self.something_waits.get_or_insert_with(|| {
+            observation
+                .each()
+                .any(|(_, observed)| observed.status().status == Status::Pending)
+        })
     }
 
     fn tell_what_is_untold(&mut self) -> ControlFlow<()> {
@@ -208,7 +325,7 @@ impl Stream<'_> {
         }
         self.untold = false;
         self.last_told = Instant::now();
-        (self.tell)(&watched_without_asking(self.observation))
+        (self.tell)(news(self.observation, self.events))
     }
 }
 
@@ -220,13 +337,18 @@ fn unfinished(observation: &Observation) -> HashSet<String> {
         .collect()
 }
 
-/// All jobs as they were seen, with the reasons of those that have not started as far as the pods tell them.
-fn watched_without_asking(observation: &Observation) -> Vec<WatchedJob> {
+/// The events of some jobs that wait, by job: of the pod, or of the Job that has none.
+type EventsOfJobs = HashMap<String, Vec<Event>>;
+
+/// All jobs as they were seen, with the reasons of those that have not started.
+fn news(observation: &Observation, events: &EventsOfJobs) -> WatchNews {
     let watched = |(job_id, observed): (&str, Observed<'_>)| {
         let status = observed.status();
+        let events = events.get(job_id).map(Vec::as_slice);
         let obstacle = match observed {
-            Observed::Pod(pod) if status.status == Status::Pending => Some(diagnosis::of_unstarted_pod(pod, &[])),
-            _ => None,
+            _ if status.status != Status::Pending => None,
+            Observed::Pod(pod) => Some(diagnosis::of_unstarted_pod(pod, events.unwrap_or_default())),
+            Observed::Job(job) => events.map(|events| diagnosis::of_job_without_pod(job, events)),
         };
         WatchedJob {
             job_id: job_id.to_string(),
@@ -234,22 +356,30 @@ fn watched_without_asking(observation: &Observation) -> Vec<WatchedJob> {
             obstacle,
         }
     };
-    observation.each().map(watched).collect()
+    let jobs: Vec<WatchedJob> = observation.each().map(watched).collect();
+    WatchNews {
+        ended: jobs.iter().all(|job| job.status.status.is_final()) && observation.removed().is_empty(),
+        jobs,
+    }
 }
 
-/// The same, and for some jobs without a pod the events are asked for the reason.
-fn watched(observation: &Observation, api: &Api<'_>) -> Vec<WatchedJob> {
-    let mut jobs = watched_without_asking(observation);
-    let mut asked = 0;
-    for watched in &mut jobs {
-        if watched.status.status != Status::Pending || asked == REASONS_ASKED {
-            continue;
+/// Asks for the events of some jobs that wait. Those without a pod come first: their events alone say why.
+fn events_of_waiting(observation: &Observation, api: &Api<'_>) -> EventsOfJobs {
+    let pods = observation.each().filter_map(|(id, observed)| match observed {
+        Observed::Pod(pod) if observed.status().status == Status::Pending => {
+            Some((id, "Pod", pod.metadata.name.as_str()))
         }
-        if let Some(Observed::Job(job)) = observation.of(&watched.job_id) {
-            asked += 1;
-            let events = api.list_events_if_allowed("Job", &watched.job_id).unwrap_or_default();
-            watched.obstacle = Some(diagnosis::of_job_without_pod(job, &events));
-        }
-    }
-    jobs
+        _ => None,
+    });
+    observation
+        .waiting_without_pod()
+        .into_iter()
+        .map(|id| (id, "Job", id))
+        .take(REASONS_ASKED)
+        .chain(pods.take(REASONS_ASKED))
+        .map(|(id, kind, name)| {
+            let events = api.list_events_if_allowed(kind, name).unwrap_or_default();
+            (id.to_string(), events)
+        })
+        .collect()
 }
