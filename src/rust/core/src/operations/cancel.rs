@@ -79,7 +79,7 @@ pub fn cancel_as(connection: &Connection<'_>, which: &Which, user: &str) -> Resu
             connection: &connection,
             api: Api::in_namespace(transport, namespace, *patience),
             job_id,
-            user: user,
+            user,
         }
         .cancel(observed)
     });
