@@ -84,3 +84,21 @@ runs_here <- function(text) {
   })
   any(grepl(text, unlist(commands), fixed = TRUE))
 }
+
+# A quota on the number of jobs in the namespace, once it is in force.
+create_quota_of_jobs <- function(count) {
+  kubectl_lines("create", "quota", "quota", paste0("--hard=count/jobs.batch=", count))
+  # From then on the API server counts.
+  is_counted <- function() nzchar(paste(field("quota", "quota", ".status.used"), collapse = ""))
+  wait_until(is_counted, what = "the quota to be counted")
+}
+
+# Takes the quota away, and waits until that has its effect.
+delete_quota_of_jobs <- function() {
+  kubectl_lines("delete", "quota", "quota")
+  is_free <- function() {
+    probe <- c("create", "job", "probe", "--image", "x", "--dry-run=server")
+    tryCatch(is.character(kubectl_lines(probe)), error = conditionMessage)
+  }
+  wait_until(is_free, what = "the quota to be gone")
+}

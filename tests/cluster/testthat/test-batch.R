@@ -24,7 +24,7 @@ test_that("a batch has one id and a row for each program, and each may have argu
   of_job <- function(path) vapply(batch$job_id, function(id) paste(field("job", id, path), collapse = " "), "", USE.NAMES = FALSE)
   container <- ".spec.template.spec.containers[0]"
   expect_identical(of_job(paste0(container, ".resources.limits.cpu")), c("100m", "100m", "200m"))
-  expect_identical(of_job(paste0(container, ".resources.limits.memory")), c("256M", "128M", "0.25G"))
+  expect_identical(of_job(paste0(container, ".resources.limits.memory")), c("256M", "128M", "250M"))
   expect_identical(of_job(".metadata.annotations.abba/user-tag"), c("one", "two", "three"))
   expect_identical(of_job(".spec.template.spec.activeDeadlineSeconds"), rep("600", 3L))
   expect_identical(grepl("/data", of_job(paste0(container, ".volumeMounts[*].mountPath"))), c(FALSE, TRUE, FALSE))
@@ -77,7 +77,7 @@ test_that("the state of a batch is grouped, with the jobs that have no pod", {
   expect_setequal(vapply(logs, `[[`, "", "pod_id"), c(pods, late$job_id))
   of <- function(pod) Filter(function(log) log$pod_id == pod, logs)[[1L]]$log
   expect_match(of(pods[[3L]]), "Error: no", all = FALSE)
-  expect_match(of(late$job_id), "^abba: The program has not started")
+  expect_match(of(late$job_id)[[1L]], "^abba: The program has not started")
   gate$open()
   expect_abba_error(abba_get_k8s_batch_status_local("No_such_batch"), "not_found", "There is no batch \"No_such_batch\"")
   expect_abba_error(abba_get_k8s_batch_log_local("No_such_batch"), "not_found", "There is no batch \"No_such_batch\"")
@@ -100,8 +100,7 @@ test_that("a batch still has the jobs that have succeeded and whose pods were re
 test_that("where a quota stops a batch midway the rest can be submitted later, and nothing twice", {
   local_namespace()
   programs <- local_programs(paste0("p_", 1:5, ".R"), "cat('ran\\n')")
-  create_quota("count/jobs.batch=2", c("create", "job", "probe", "--image", "x"))
-  # The probe was a dry run: two more jobs have room. Until the quota counts them exactly, wait for its first count.
+  create_quota_of_jobs(2)
   error <- expect_abba_error(submit_batch(programs), "batch_incomplete", "exceeded quota", "The others run.", "`file_paths`")
   expect_s3_class(error, "abba_error_kubectl")
   batch <- error$batch
@@ -114,11 +113,7 @@ test_that("where a quota stops a batch midway the rest can be submitted later, a
   expect_identical(is.na(batch$reason), done)
   expect_match(batch$reason[!done], "exceeded quota")
 
-  kubectl_lines("delete", "quota", "quota")
-  is_free <- function() {
-    tryCatch(is.character(kubectl_lines("create", "job", "probe", "--image", "x", "--dry-run=server")), error = conditionMessage)
-  }
-  wait_until(is_free, what = "the quota to be gone")
+  delete_quota_of_jobs()
   again <- submit_batch(batch)
   expect_identical(names(again), c("job_id", "batch_id", "program", "submitted"))
   expect_identical(again$job_id[done], batch$job_id[done])
