@@ -39,14 +39,15 @@ test_that("what has not started is kept from starting", {
   mounts <- host_path(folder, "/data")
   large <- submit(program, mounts = mounts, cpu_limit = 64)
   image <- submit(program, mounts = mounts, container = cluster_image("nope:1"))
-  wait_until(function() grepl("Insufficient cpu", abba_explain_k8s_job_local(large)$details), what = "the scheduler's word")
-  wait_until(function() grepl("ImagePull", abba_explain_k8s_job_local(image)$details), what = "the pull to fail")
+  wait_for_details(large, "Insufficient cpu")
+  wait_for_details(image, "ImagePull")
   ids <- c(large, image)
   expect_identical(cancel(ids)$done, rep("kept from starting", 2L))
   expect_identical(unname(wait_for_end(ids)), rep("Failed", 2L))
+  why <- "The program has not run: it was cancelled before it started."
   for (id in ids) {
-    expect_identical(reason_of(id), "The program has not run: it was cancelled before it started.")
-    wait_until(function() identical(log_of(id), "abba: The program has not run: it was cancelled before it started."), what = "the log")
+    expect_identical(reason_of(id), why)
+    wait_until(function() identical(log_of(id), paste("abba:", why)), what = "the log")
   }
   expect_identical(cancel(ids)$done, rep("was cancelled before", 2L))
   expect_identical(abba_list_k8s_jobs_local(status = "Failed")$reason[1:2], rep(reason_of(large), 2L))
@@ -57,7 +58,7 @@ test_that("a job without a pod never gets one", {
   local_namespace()
   create_quota("pods=0")
   id <- submit(local_program("1"))
-  wait_until(function() grepl("exceeded quota", abba_explain_k8s_job_local(id)$details), what = "the refusal")
+  wait_for_details(id, "exceeded quota")
   expect_identical(cancel(id)$done, "kept from starting")
   expect_identical(wait_for_end(id), "Failed")
   kubectl_lines("delete", "quota", "quota")
@@ -111,7 +112,8 @@ test_that("jobs that are cancelled the moment they are submitted end, and what t
 test_that("a batch is cancelled, whatever its jobs are at", {
   local_namespace()
   gate <- local_gate()
-  programs <- local_programs(c("runs.R", "ended.R"), c("if (startsWith(Sys.getenv('ABBA_JOB_ID'), 'runs')) {", gate$wait, "}"))
+  text <- c("if (startsWith(Sys.getenv('ABBA_JOB_ID'), 'runs')) {", gate$wait, "}")
+  programs <- local_programs(c("runs.R", "ended.R"), text)
   batch <- submit_batch(programs, batch_group_id = "b", mounts = gate$mounts)
   large <- submit_batch(local_program("1", "large.R"), batch_group_id = "b", cpu_limit = 64)
   wait_for_states(batch$job_id, function(states) identical(unname(states), c("Running", "Succeeded")))

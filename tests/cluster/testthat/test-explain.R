@@ -8,7 +8,7 @@ explained <- function(id, words, element = "details") {
   found <- NULL
   has_words <- function() {
     found <<- explain(id)
-    grepl(words, found[[element]], fixed = TRUE) || found[[element]]
+    if (isTRUE(grepl(words, found[[element]], fixed = TRUE))) TRUE else found[[element]]
   }
   wait_until(has_words, 120, what = paste0("\"", words, "\""))
   found
@@ -23,7 +23,8 @@ test_that("a program that ran to its end has a record", {
     names(x),
     c(
       "job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished", "exit_code", "reason",
-      "details", "advice", "call", "pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit", "attempts", "events"
+      "details", "advice", "call", "pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit", "attempts",
+      "events"
     )
   )
   expect_identical(x$status, "Succeeded")
@@ -70,7 +71,9 @@ test_that("a program that ran out of memory has the very call with a larger limi
   expect_identical(wait_for_end(again$job_id), "Succeeded")
   expect_identical(log_of(again$job_id), "3e+07 there ")
   # It differs from the first in its memory alone.
-  kept <- function(id) jsonlite::fromJSON(field("job", id, ".metadata.annotations.abba/arguments"), simplifyVector = FALSE)
+  kept <- function(id) {
+    jsonlite::fromJSON(field("job", id, ".metadata.annotations.abba/arguments"), simplifyVector = FALSE)
+  }
   expect_identical(kept(again$job_id), utils::modifyList(kept(id), list(memory_limit = "400M")))
 })
 
@@ -97,7 +100,8 @@ test_that("every way to fail is told apart", {
   expect_identical(reasons[["stop"]], "The program ended with exit status 1.")
   expect_identical(reasons[["quit"]], "The program ended with exit status 3.")
   expect_match(reasons[["signal"]], "signal 11")
-  wait_until(function() reason_of(ids[["time"]]) == "The program was ended because its time limit of 3 seconds was over.", what = "the limit")
+  over <- "The program was ended because its time limit of 3 seconds was over."
+  wait_until(function() reason_of(ids[["time"]]) == over, what = "the limit")
   expect_match(reasons[["no_r"]], "The container image has no R")
   expect_identical(reasons[["no_shell"]], "The program has not run: its container could not be started.")
   expect_identical(reasons[["disk"]], "The program wrote more to its node's disk than its limit.")
@@ -131,7 +135,8 @@ test_that("a node that ran short of memory or disk is told", {
 
 test_that("a pod that is evicted or deleted is told, with what is known of it", {
   gate <- local_gate()
-  ids <- c(submit(local_program(gate$wait), mounts = gate$mounts), submit(local_program(gate$wait), mounts = gate$mounts))
+  program <- local_program(gate$wait)
+  ids <- c(submit(program, mounts = gate$mounts), submit(program, mounts = gate$mounts))
   wait_for_state(ids, "Running")
   pods <- vapply(ids, pods_of, "", USE.NAMES = FALSE)
   # As `kubectl drain` does.

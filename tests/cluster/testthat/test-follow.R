@@ -32,10 +32,6 @@ let_count <- function(gate, to) {
 
 numbered <- function(numbers) paste("line", numbers, "")
 
-has_printed <- function(process, lines) {
-  function() identical(output_of(process), lines) || output_of(process)
-}
-
 test_that("lines are printed while the program runs, from the start, and the whole log is given back invisibly", {
   gate <- local_gate()
   id <- submit(counting_program(4), mounts = gate$mounts)
@@ -103,7 +99,8 @@ test_that("a program that never starts has its reason printed", {
   following <- follow_in_background(large)
   wait_until(function() has_pod(large), what = "its pod")
   abba_cancel_k8s_job_local(large)
-  expect_identical(outcome_of(following)$value[[1L]]$log, "abba: The program has not run: it was cancelled before it started.")
+  log <- outcome_of(following)$value[[1L]]$log
+  expect_identical(log, "abba: The program has not run: it was cancelled before it started.")
   expect_abba_error(abba_follow_k8s_job_log_local("no-such-job"), "not_found", "no-such-job")
 })
 

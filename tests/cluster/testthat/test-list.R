@@ -14,7 +14,7 @@ ids <- c(
 wait_for_states(ids, function(states) {
   identical(unname(states), c("Succeeded", "Failed", "Running", "Pending", "Succeeded"))
 })
-wait_until(function() grepl("Insufficient", abba_explain_k8s_job_local(ids[["waits"]])$details), what = "the scheduler's word")
+wait_for_details(ids[["waits"]], "Insufficient")
 
 # The names of the jobs that a call lists.
 listed <- function(...) {

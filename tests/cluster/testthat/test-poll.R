@@ -5,7 +5,9 @@ poll <- function(...) suppressMessages(abba_submit_k8s_job_and_poll_local(..., c
 
 test_that("a program is submitted once and waited for", {
   path <- local_program("cat('ran\\n')")
-  said <- capture_messages(status <- abba_submit_k8s_job_and_poll_local(path, cpu_limit = 0.2, poll_interval_seconds = 1))
+  said <- capture_messages(
+    status <- abba_submit_k8s_job_and_poll_local(path, cpu_limit = 0.2, poll_interval_seconds = 1)
+  )
   id <- jobs_in()
   expect_identical(said, paste0("job.batch/", id, " created\n"))
   expect_identical(status, abba_get_k8s_job_status_local(id))

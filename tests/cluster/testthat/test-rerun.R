@@ -3,7 +3,9 @@ local_namespace()
 
 rerun <- function(...) suppressMessages(abba_rerun_k8s_batch_local(...))
 
-kept <- function(id) jsonlite::fromJSON(field("job", id, ".metadata.annotations.abba/arguments"), simplifyVector = FALSE)
+kept <- function(id) {
+  jsonlite::fromJSON(field("job", id, ".metadata.annotations.abba/arguments"), simplifyVector = FALSE)
+}
 
 test_that("what failed or was cancelled runs again, with the same arguments and the program as it is now", {
   local_namespace()

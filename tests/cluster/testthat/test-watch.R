@@ -108,7 +108,8 @@ test_that("an image that does not exist is told once it is certain, with the cau
   )
   outcome <- outcome_of(watch_in_background(ids, on_stuck = "fail", timeout_seconds = 110))
   expect_s3_class(outcome$value, "abba_error_stuck")
-  expect_match(conditionMessage(outcome$value), paste0("\"", cluster_image("nope:1"), "\" cannot be pulled"), fixed = TRUE)
+  words <- paste0("\"", cluster_image("nope:1"), "\" cannot be pulled")
+  expect_match(conditionMessage(outcome$value), words, fixed = TRUE)
   expect_match(conditionMessage(outcome$value), "not found", fixed = TRUE)
   expect_true(outcome$value$job_id[[1L]] %in% ids)
   abba_cancel_k8s_job_local(ids)
@@ -117,7 +118,7 @@ test_that("an image that does not exist is told once it is certain, with the cau
 test_that("a registry that does not answer is waited for", {
   # Port 1 is nobody's.
   id <- submit(local_program("1"), container = "127.0.0.1:1/r-base:4.2.2")
-  wait_until(function() grepl("ImagePullBackOff", abba_explain_k8s_job_local(id)$details), what = "the pull to fail")
+  wait_for_details(id, "ImagePullBackOff")
   expect_abba_error(abba_watch_k8s_job_local(id, on_stuck = "fail", timeout_seconds = 3), "wait_timeout")
   abba_cancel_k8s_job_local(id)
 })
@@ -139,8 +140,10 @@ test_that("limits that no node has are told at once, and a full node is waited f
   first <- submit(path, mounts = gate$mounts, memory_limit = most)
   wait_for_state(first, "Running")
   second <- submit(path, mounts = gate$mounts, memory_limit = most)
-  wait_until(function() grepl("Insufficient memory", abba_explain_k8s_job_local(second)$details), what = "the scheduler's word")
-  expect_abba_error(abba_watch_k8s_job_local(second, on_stuck = "fail", timeout_seconds = 3), "wait_timeout", "1 Pending")
+  wait_for_details(second, "Insufficient memory")
+  expect_abba_error(
+    abba_watch_k8s_job_local(second, on_stuck = "fail", timeout_seconds = 3), "wait_timeout", "1 Pending"
+  )
   gate$open()
   expect_identical(names(abba_watch_k8s_job_local(c(first, second), on_stuck = "fail")), "Succeeded")
 })
@@ -150,7 +153,7 @@ test_that("a mount that is not there is told", {
     volumes = list(list(name = "s", secret = list(secretName = "no-such-secret"))),
     volumeMounts = list(list(name = "s", mountPath = "/s"))
   ))
-  wait_until(function() grepl("no-such-secret", abba_explain_k8s_job_local(id)$details), what = "the mount to fail")
+  wait_for_details(id, "no-such-secret")
   expect_match(reason_of(id), "its container cannot be made ready")
   abba_cancel_k8s_job_local(id)
 })
@@ -219,7 +222,8 @@ test_that("a job that somebody removes keeps no other from being waited for", {
 test_that("a job that ended and is removed while others run has ended", {
   gate <- local_gate()
   gate_too <- local_gate()
-  ids <- c(submit(local_program(gate$wait), mounts = gate$mounts), submit(local_program(gate_too$wait), mounts = gate_too$mounts))
+  program <- local_program(gate$wait)
+  ids <- c(submit(program, mounts = gate$mounts), submit(program, mounts = gate_too$mounts))
   wait_for_state(ids, "Running")
   base <- local_noted_kubectl()
   watching <- watch_in_background(ids)
@@ -254,12 +258,19 @@ test_that("ids that are none, and jobs that do not exist, are refused", {
 
 test_that("a program that ends while the API server is down is not missed", {
   gate <- local_gate()
-  id <- submit(local_program(gate$wait), mounts = gate$mounts)
+  id <- submit(local_program(c("cat('begun\\n')", gate$wait)), mounts = gate$mounts)
   wait_for_state(id, "Running")
-  watching <- watch_in_background(id)
   following <- local_background(function(id) abba_follow_k8s_job_log_local(id), id)
-  calls_under_way <- function() runs_here("watch=1") || getOption("abba.k8s.session")
-  wait_until(calls_under_way, what = "the watch")
+  wait_until(has_printed(following, "begun"), what = "the following")
+  # It has begun when it tells what it sees: that the time is not over.
+  watching <- local_background(function(id) {
+    try(abba_watch_k8s_job_local(id, timeout_seconds = 0), silent = TRUE)
+    cat("begun\n")
+    abba_watch_k8s_job_local(id)
+  }, id)
+  wait_until(has_printed(watching, "begun"), what = "the watch")
+  # Its second watch has the first look behind it after a moment: three calls at most.
+  Sys.sleep(2)
   with_component_stopped("apiserver", {
     gate$open()
     wait_until(function() !runs_here("/gate/open"), what = "the program to end")
@@ -267,7 +278,7 @@ test_that("a program that ends while the API server is down is not missed", {
   outcome <- outcome_of(watching)
   expect_identical(names(outcome$value), "Succeeded")
   expect_identical(outcome$warnings, list())
-  expect_identical(outcome_of(following)$value[[1L]]$log, character())
+  expect_identical(outcome_of(following)$value[[1L]]$log, "begun")
 })
 
 test_that("a node that does not answer ends the wait, is explained, and its program can be cancelled", {
