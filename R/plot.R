@@ -1,7 +1,7 @@
 #' Draw a batch as a timeline
 #'
 #' A bar for each program: light while it waits, dark while it runs, coloured by its
-#' status.
+#' status. A cross stands for a program that has failed or was cancelled before it ran.
 #'
 #' @param x A data frame as of [abba_submit_k8s_batch_local()] (the times are asked of
 #'   the cluster) or of [abba_list_k8s_jobs_local()].
@@ -57,11 +57,16 @@ plot.abba_jobs <- function(x, ...) {
   )
   do.call(graphics::plot.window, window)
   colour <- colours[bars$status]
-  graphics::rect(bars$begin, rows - 0.35, bars$run, rows + 0.35, col = grDevices::adjustcolor(colour, 0.25), border = NA)
+  light <- grDevices::adjustcolor(colour, 0.25)
+  graphics::rect(bars$begin, rows - 0.35, bars$run, rows + 0.35, col = light, border = NA)
   graphics::rect(bars$run, rows - 0.35, bars$end, rows + 0.35, col = colour, border = NA)
+  # What never ran has no bar.
+  graphics::points(bars$end[bars$never_ran], rows[bars$never_ran], pch = 4, lwd = 2, col = colour[bars$never_ran])
   graphics::axis(1)
   graphics::axis(2, at = rows, labels = bars$label, las = 1, tick = FALSE)
-  graphics::title(xlab = paste(unit$name, "since the first was submitted (light: waiting)"))
+  graphics::title(xlab = paste0(
+    unit$name, " since the first was submitted (light: waiting", if (any(bars$never_ran)) ", cross: never ran", ")"
+  ))
   shown <- names(colours)[names(colours) %in% bars$status]
   graphics::legend(
     "top",
@@ -71,8 +76,8 @@ plot.abba_jobs <- function(x, ...) {
   invisible(x)
 }
 
-# For each job the seconds, since the first was submitted, at which it was submitted, began to run, and ended; what has not
-# come yet is `now`.
+# For each job the seconds, since the first was submitted, at which it was submitted, began to run, and ended; what has
+# not come yet is `now`.
 timeline <- function(jobs, now) {
   zero <- min(jobs$submitted)
   seconds <- function(time) as.numeric(difftime(time, zero, units = "secs"))
@@ -85,7 +90,10 @@ timeline <- function(jobs, now) {
   label <- ifelse(nchar(label) > 30L, paste0(substr(label, 1L, 27L), "..."), label)
   # Two machines' clocks may differ by a little.
   run <- pmax(begin, run)
-  data.frame(label = label, status = jobs$status, begin = begin, run = run, end = pmax(run, end))
+  data.frame(
+    label = label, status = jobs$status, begin = begin, run = run, end = pmax(run, end),
+    never_ran = ended & is.na(jobs$started) & is.na(jobs$finished)
+  )
 }
 
 # The unit in which a span of so many seconds reads well.

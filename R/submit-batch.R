@@ -162,8 +162,8 @@ note_outcome <- function(batch, row, outcome) {
   batch
 }
 
-# The data frame of a batch once its programs were submitted, or the error for those that could not be. `place`: where the
-# data frame of the error goes in a call for the rest.
+# The data frame of a batch once its programs were submitted, or the error for those that could not be. `place`: where
+# the data frame of the error goes in a call for the rest.
 finish_batch <- function(batch, place, call) {
   class(batch) <- c("abba_batch", "data.frame")
   failed <- is.na(batch$submitted)

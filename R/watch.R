@@ -243,8 +243,8 @@ status_line <- function(begin) {
   )
 }
 
-# A call of one of the package's functions with these ids, as text to be copied. Many ids stand as the expression that the
-# user gave for them.
+# A call of one of the package's functions with these ids, as text to be copied. Many ids stand as the expression that
+# the user gave for them.
 call_text <- function(name, ids, expression, namespace) {
   arguments <- if (length(ids) > 3L) {
     rlang::expr_name(if (is.null(expression)) quote(job_id) else expression)

@@ -79,7 +79,8 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
             messages,
             failure: RefCell::default(),
             stop,
-        }).into())
+        })
+        .into())
     }
 
     /// Waits up to `patience` for something to be said, and takes all of it. How the work failed is told after all news.

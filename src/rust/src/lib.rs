@@ -109,8 +109,10 @@ fn core_rerun(batch_id: &str, changes: Robj, include_unknown: bool, rest: Robj, 
         settings.check_for(&Which::Batch(batch_id.to_string()))?;
         settings.connected(|connection| {
             let before = operations::arguments_to_rerun(connection, batch_id, include_unknown, rest.as_ref())?;
-            let (rerun_of, before): (Vec<_>, Vec<_>) =
-                before.into_iter().map(|again| (again.rerun_of, again.arguments)).unzip();
+            let (rerun_of, before): (Vec<_>, Vec<_>) = before
+                .into_iter()
+                .map(|again| (again.rerun_of, again.arguments))
+                .unzip();
             let prepared = before
                 .into_iter()
                 .map(|before| operations::prepare(&arguments::with_changes(before, &changes)?))

@@ -2,7 +2,8 @@
 local_namespace()
 
 test_that("a batch has one id and a row for each program, and each may have arguments of its own", {
-  programs <- local_programs(c("t_1.R", "t_2.R", "t_3.R"), "cat(basename(getwd()), nchar(Sys.getenv('ABBA_BATCH_ID')), '\\n')")
+  text <- "cat(basename(getwd()), nchar(Sys.getenv('ABBA_BATCH_ID')), '\\n')"
+  programs <- local_programs(c("t_1.R", "t_2.R", "t_3.R"), text)
   folder <- withr::local_tempdir()
   Sys.chmod(folder, "0777", use_umask = FALSE)
   before <- Sys.time()
@@ -21,10 +22,12 @@ test_that("a batch has one id and a row for each program, and each may have argu
   expect_true(all(batch$submitted >= before & batch$submitted <= Sys.time()))
   expect_identical(said, paste0("3 jobs created in batch ", batch$batch_id[[1L]], "\n"))
 
-  of_job <- function(path) vapply(batch$job_id, function(id) paste(field("job", id, path), collapse = " "), "", USE.NAMES = FALSE)
+  of_job <- function(path) {
+    vapply(batch$job_id, function(id) paste(field("job", id, path), collapse = " "), "", USE.NAMES = FALSE)
+  }
   container <- ".spec.template.spec.containers[0]"
   expect_identical(of_job(paste0(container, ".resources.limits.cpu")), c("100m", "100m", "200m"))
-  expect_identical(of_job(paste0(container, ".resources.limits.memory")), c("256M", "128M", "0.25G"))
+  expect_identical(of_job(paste0(container, ".resources.limits.memory")), c("256M", "128M", "250M"))
   expect_identical(of_job(".metadata.annotations.abba/user-tag"), c("one", "two", "three"))
   expect_identical(of_job(".spec.template.spec.activeDeadlineSeconds"), rep("600", 3L))
   expect_identical(grepl("/data", of_job(paste0(container, ".volumeMounts[*].mountPath"))), c(FALSE, TRUE, FALSE))
@@ -44,7 +47,9 @@ test_that("a mistake in one of the programs or arguments submits nothing", {
   before <- jobs_in()
   expect_abba_error(submit_batch(c(programs, "/no/such/program.R")), "input", "/no/such/program.R")
   expect_abba_error(submit_batch(programs, memory_limit = c("256M", "256M", "256m")), "input", "`memory_limit`")
-  expect_abba_error(submit_batch(programs, cpu_limit = c(0.1, 0.2)), "input", "`cpu_limit` must have one element, or one for each")
+  expect_abba_error(
+    submit_batch(programs, cpu_limit = c(0.1, 0.2)), "input", "`cpu_limit` must have one element, or one for each"
+  )
   expect_abba_error(submit_batch(character()), "input", "`file_paths` must name at least one program")
   expect_identical(jobs_in(), before)
 })
@@ -77,16 +82,19 @@ test_that("the state of a batch is grouped, with the jobs that have no pod", {
   expect_setequal(vapply(logs, `[[`, "", "pod_id"), c(pods, late$job_id))
   of <- function(pod) Filter(function(log) log$pod_id == pod, logs)[[1L]]$log
   expect_match(of(pods[[3L]]), "Error: no", all = FALSE)
-  expect_match(of(late$job_id), "^abba: The program has not started")
+  expect_match(of(late$job_id)[[1L]], "^abba: The program has not started")
   gate$open()
-  expect_abba_error(abba_get_k8s_batch_status_local("No_such_batch"), "not_found", "There is no batch \"No_such_batch\"")
-  expect_abba_error(abba_get_k8s_batch_log_local("No_such_batch"), "not_found", "There is no batch \"No_such_batch\"")
+  for (verb in list(abba_get_k8s_batch_status_local, abba_get_k8s_batch_log_local)) {
+    expect_abba_error(verb("No_such_batch"), "not_found", "There is no batch \"No_such_batch\"")
+  }
 })
 
 test_that("a batch still has the jobs that have succeeded and whose pods were removed", {
   batch <- submit_batch(local_programs(c("a.R", "b.R"), "1"))
   wait_for_state(batch$job_id, "Succeeded")
-  job_is_complete <- function() grepl("Complete", paste(field("job", batch$job_id[[1L]], ".status.conditions[*].type"), collapse = " "))
+  job_is_complete <- function() {
+    any(grepl("Complete", field("job", batch$job_id[[1L]], ".status.conditions[*].type")))
+  }
   wait_until(job_is_complete, what = "the job to be complete")
   # As when the node that it ran on is taken out of the cluster.
   kubectl_lines("delete", "pod", pods_of(batch$job_id[[1L]]))
@@ -100,9 +108,10 @@ test_that("a batch still has the jobs that have succeeded and whose pods were re
 test_that("where a quota stops a batch midway the rest can be submitted later, and nothing twice", {
   local_namespace()
   programs <- local_programs(paste0("p_", 1:5, ".R"), "cat('ran\\n')")
-  create_quota("count/jobs.batch=2", c("create", "job", "probe", "--image", "x"))
-  # The probe was a dry run: two more jobs have room. Until the quota counts them exactly, wait for its first count.
-  error <- expect_abba_error(submit_batch(programs), "batch_incomplete", "exceeded quota", "The others run.", "`file_paths`")
+  create_quota_of_jobs(2)
+  error <- expect_abba_error(
+    submit_batch(programs), "batch_incomplete", "exceeded quota", "The others run.", "in place of `file_paths`"
+  )
   expect_s3_class(error, "abba_error_kubectl")
   batch <- error$batch
   expect_s3_class(batch, "abba_batch")
@@ -114,11 +123,7 @@ test_that("where a quota stops a batch midway the rest can be submitted later, a
   expect_identical(is.na(batch$reason), done)
   expect_match(batch$reason[!done], "exceeded quota")
 
-  kubectl_lines("delete", "quota", "quota")
-  is_free <- function() {
-    tryCatch(is.character(kubectl_lines("create", "job", "probe", "--image", "x", "--dry-run=server")), error = conditionMessage)
-  }
-  wait_until(is_free, what = "the quota to be gone")
+  delete_quota_of_jobs()
   again <- submit_batch(batch)
   expect_identical(names(again), c("job_id", "batch_id", "program", "submitted"))
   expect_identical(again$job_id[done], batch$job_id[done])
@@ -134,7 +139,9 @@ test_that("where a quota stops a batch midway the rest can be submitted later, a
 
 test_that("a program that the server refuses keeps no other from running", {
   programs <- local_programs(c("good.R", "bad.R", "good_too.R"), "1")
-  bad <- list(volumes = list(list(name = "x", emptyDirectory = list())), volumeMounts = list(list(name = "x", mountPath = "/x")))
+  bad <- list(
+    volumes = list(list(name = "x", emptyDirectory = list())), volumeMounts = list(list(name = "x", mountPath = "/x"))
+  )
   error <- expect_abba_error(
     submit_batch(programs, mounts = list("", bad, "")), "batch_incomplete",
     "1 of 3 programs could not be submitted", "bad.R", "emptyDirectory"

@@ -186,7 +186,9 @@ fn cancelled_before_start() -> Diagnosis {
 /// Whether a program has failed because it needed more memory than its limit.
 pub fn ran_out_of_memory(pod: &Pod) -> bool {
     job_status::of_pod(pod).status == Status::Failed
-        && pod.terminated().is_some_and(|terminated| terminated.reason == "OOMKilled")
+        && pod
+            .terminated()
+            .is_some_and(|terminated| terminated.reason == "OOMKilled")
 }
 
 /// What a lost node means for a program.
@@ -341,7 +343,9 @@ fn of_unscheduled(condition: &Condition, events: &[Event]) -> Diagnosis {
         .stuck(true);
     }
     let advice = match (lacks("cpu"), lacks("memory")) {
-        (true, false) => "It starts when enough cores are free; if no node is that large, submit it with a smaller `cpu_limit`.",
+        (true, false) => {
+            "It starts when enough cores are free; if no node is that large, submit it with a smaller `cpu_limit`."
+        }
         (false, true) => {
             "It starts when enough memory is free; if no node is that large, submit it with a smaller `memory_limit`."
         }
@@ -373,12 +377,19 @@ fn no_node_is_large_enough(message: &str) -> bool {
         let Some((_, reasons)) = text.split_once("nodes are available:") else {
             return Vec::new();
         };
-        // "1 Insufficient cpu, 2 node(s) had untolerated taint {a: }." Each begins with a count of nodes.
+        // "1 Insufficient cpu, 2 node(s) had untolerated taint {a: }. no new claims to deallocate, ". Each begins with a
+        // count of nodes.
+        let reasons = reasons.split_once(". ").map_or(reasons, |(reasons, _)| reasons);
         reasons
             .trim()
             .trim_end_matches('.')
             .split(", ")
-            .map(|reason| reason.trim_start_matches(|c: char| c.is_ascii_digit()).trim().to_string())
+            .map(|reason| {
+                reason
+                    .trim_start_matches(|c: char| c.is_ascii_digit())
+                    .trim()
+                    .to_string()
+            })
             .collect()
     };
     let (of_nodes, of_room) = (reasons(of_nodes), reasons(of_room));
@@ -485,6 +496,96 @@ mod tests {
         let diagnosis = of_unstarted_pod(&waiting, &[]);
         assert!(diagnosis.advice.contains("cpu_limit"));
         assert!(diagnosis.details.contains("1 Insufficient cpu"));
+    }
+
+    #[test]
+    fn limits_beyond_every_node_are_told_from_a_full_cluster() {
+        let of = |message: &str, events: &[Event]| {
+            let condition =
+                json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
+            of_unstarted_pod(&pod(json!({"phase": "Pending", "conditions": [condition]})), events)
+        };
+        let too_large = [
+            "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+            "0/3 nodes are available: 1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }, 2 Insufficient memory. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.",
+        ];
+        for message in too_large {
+            let diagnosis = of(message, &[]);
+            assert!(diagnosis.is_stuck, "{message}");
+            assert!(diagnosis.advice.contains("_limit"));
+        }
+        for message in [
+            // Full; or a scheduler that does not tell.
+            "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.",
+            "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.",
+            // A node that may come back.
+            "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.",
+            "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.",
+            "0/2 nodes are available: 2 Insufficient cpu.",
+            "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+            "no nodes available to schedule pods",
+        ] {
+            assert!(!of(message, &[]).is_stuck, "{message}");
+        }
+        let coming = [Event {
+            reason: "TriggeredScaleUp".into(),
+            message: "pod triggered scale-up: [{group 1->2 (max: 5)}]".into(),
+            ..Default::default()
+        }];
+        assert!(!of(too_large[0], &coming).is_stuck);
+    }
+
+    #[test]
+    fn what_may_pass_is_no_reason_to_give_up() {
+        let waiting = |reason: &str, message: &str| {
+            let state = json!({"waiting": {"reason": reason, "message": message}});
+            let status =
+                json!({"phase": "Pending", "containerStatuses": [{"name": "program", "image": "i", "state": state}]});
+            of_unstarted_pod(&pod(status), &[]).is_stuck
+        };
+        assert!(waiting(
+            "ImagePullBackOff",
+            "Back-off pulling image \"i\": ErrImagePull: i: not found"
+        ));
+        assert!(waiting("InvalidImageName", "couldn't parse image name"));
+        assert!(!waiting("ErrImagePull", "i: not found"));
+        assert!(!waiting(
+            "ImagePullBackOff",
+            "dial tcp 127.0.0.1:1: connect: connection refused"
+        ));
+        let stuck = |message: &str| of_job_without_pod(&Job::default(), &[warning("FailedCreate", message)]).is_stuck;
+        assert!(stuck("serviceaccount \"nope\" not found"));
+        assert!(!stuck("exceeded quota: small"));
+        assert!(!stuck("failed calling webhook \"x\": context deadline exceeded"));
+    }
+
+    #[test]
+    fn a_cancelled_program_is_told_from_one_that_failed_by_itself() {
+        let ended = |phase: &str, reason: &str, exit_code: i32| {
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": {"annotations": {"abba/cancelled-by": "mike"}},
+                "status": {"phase": phase, "reason": reason, "containerStatuses": [
+                    {"name": "program", "state": {"terminated": {"exitCode": exit_code, "reason": "Error"}}}]},
+            }))
+            .unwrap();
+            of_failed(&pod).unwrap().what
+        };
+        assert!(ended("Failed", "DeadlineExceeded", 143).contains("was cancelled"));
+        assert!(ended("Running", "", 143).contains("was cancelled"));
+        // It had ended in the very moment in which it was cancelled.
+        assert!(ended("Failed", "", 1).contains("exit status 1"));
+        let unstarted: Pod = serde_json::from_value(json!({
+            "metadata": {"annotations": {"abba/cancelled-by": "mike"}},
+            "status": {"phase": "Failed", "reason": "DeadlineExceeded"},
+        }))
+        .unwrap();
+        assert!(of_failed(&unstarted)
+            .unwrap()
+            .what
+            .contains("cancelled before it started"));
+        assert!(of_unstarted_pod(&unstarted, &[])
+            .what
+            .contains("cancelled before it started"));
     }
 
     #[test]

@@ -53,8 +53,7 @@ pub fn new_batch_id(file_name: &str) -> String {
 pub fn is_own_batch_id(id: &str, file_name: &str) -> bool {
     const UUID_LENGTH: usize = 36;
     id.len().checked_sub(UUID_LENGTH).is_some_and(|begin| {
-        id.is_char_boundary(begin)
-            && Uuid::parse_str(&id[begin..]).is_ok_and(|uuid| id == batch_id(file_name, uuid))
+        id.is_char_boundary(begin) && Uuid::parse_str(&id[begin..]).is_ok_and(|uuid| id == batch_id(file_name, uuid))
     })
 }
 

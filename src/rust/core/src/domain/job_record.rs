@@ -89,8 +89,7 @@ pub fn explain(
         node: pod
             .map(|pod| pod.spec.node_name.clone())
             .filter(|node| !node.is_empty()),
-        image: of_job
-            .map(|container| container.image.clone()),
+        image: of_job.map(|container| container.image.clone()),
         image_digest: container
             .map(|container| container.image_id.clone())
             .filter(|digest| !digest.is_empty()),
@@ -140,7 +139,9 @@ fn diagnose(job: &Job, pod: Option<&Pod>, events: &[Event]) -> Option<Diagnosis>
             .then(|| diagnosis::of_job_without_pod(job, events));
     };
     match job_status::of_pod(pod).status {
-        Status::Running if pod.metadata.annotations.contains_key(labels::CANCELLED) => Some(diagnosis::of_being_cancelled()),
+        Status::Running if pod.metadata.annotations.contains_key(labels::CANCELLED) => {
+            Some(diagnosis::of_being_cancelled())
+        }
         Status::Succeeded | Status::Running => None,
         Status::Failed => diagnosis::of_failed(pod),
         Status::Unknown => Some(diagnosis::of_lost_node(pod)),

@@ -82,7 +82,9 @@ fn quoted(text: &str, quote: char) -> String {
                 quoted.push(c);
             }
             // Control characters, and those that change the direction of what is shown.
-            c if c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}') => {
+            c if c.is_control()
+                || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}') =>
+            {
                 quoted.push_str(&format!("\\u{{{:x}}}", u32::from(c)));
             }
             c => quoted.push(c),

@@ -251,11 +251,7 @@ impl<'a> Api<'a> {
         self.list(&resource, selection)
     }
 
-    fn list<T: DeserializeOwned>(
-        &self,
-        resource: &str,
-        selection: &Selection<'_>,
-    ) -> Result<Listed<T>, Failure> {
+    fn list<T: DeserializeOwned>(&self, resource: &str, selection: &Selection<'_>) -> Result<Listed<T>, Failure> {
         let mut listed = Listed {
             items: Vec::new(),
             resource_version: String::new(),

@@ -48,8 +48,6 @@ pub struct JobSpec {
 #[serde(rename_all = "camelCase", default)]
 pub struct JobStatus {
     pub conditions: Vec<Condition>,
-    /// When the Job controller first saw to it.
-    pub start_time: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -95,11 +95,7 @@ pub fn cancel_as(connection: &Connection<'_>, which: &Which, user: &str) -> Resu
 }
 
 /// How often a job is looked at that changes while it is cancelled.
-const LOOKS: usize = 20;
-
-/// How long a Job that the Job controller has not yet seen is given to get its pod. Cancelled by its pod it cannot lose a
-/// log.
-const TIME_FOR_A_POD: Duration = Duration::from_secs(1);
+const LOOKS: usize = 10;
 
 /// How long is waited to see whether a program that was about to start was kept from it.
 const TIME_TO_END: Duration = Duration::from_secs(3);
@@ -124,7 +120,6 @@ enum Attempt {
 
 impl Cancelling<'_> {
     fn cancel(&self, observed: &Observed<'_>) -> Result<Cancelled, Error> {
-        let begin = Instant::now();
         // What runs was seen a moment ago and cannot un-start; what does not is looked at anew, since with many jobs their
         // turn may come late.
         if let Observed::Pod(pod) = observed {
@@ -144,21 +139,23 @@ impl Cancelling<'_> {
             let attempt = match observation.of(self.job_id) {
                 Some(Observed::Pod(pod)) if !pod.spec.node_name.is_empty() => self.attempt_on_node(pod)?,
                 Some(Observed::Pod(pod)) => self.attempt_without_node(pod)?,
-                Some(Observed::Job(job)) if job.status.start_time.is_none() && begin.elapsed() < TIME_FOR_A_POD => {
-                    Attempt::LookAgain
-                }
                 Some(Observed::Job(job)) => self.attempt_on_job(job)?,
                 None => Attempt::Done(Cancelled::AlreadyEnded),
             };
             match attempt {
                 Attempt::Done(done) => return Ok(done),
                 Attempt::LookAgain if self.connection.patience.renewed().sleep(PAUSE) => {}
-                Attempt::LookAgain => return Err(Error::new(ErrorClass::Interrupted, "Stopped before it was cancelled.")),
+                Attempt::LookAgain => {
+                    return Err(Error::new(ErrorClass::Interrupted, "Stopped before it was cancelled."))
+                }
             }
         }
         Err(Error::new(
             ErrorClass::Unavailable,
-            format!("Job \"{}\" changes all the time, so it could not be cancelled.", self.job_id),
+            format!(
+                "Job \"{}\" changes all the time, so it could not be cancelled.",
+                self.job_id
+            ),
         )
         .meaning(UNTOUCHED)
         .advise("Repeat the call.")
@@ -224,7 +221,8 @@ impl Cancelling<'_> {
         }
     }
 
-    /// Cancels what has no pod.
+    /// Cancels what has no pod. Should the Job controller make one in this very moment, it removes it again before a node
+    /// can start it: that takes a node some tenths of a second at least, and what has not started has no log to lose.
     fn attempt_on_job(&self, job: &Job) -> Result<Attempt, Error> {
         if is_cancelled(&job.metadata) {
             return Ok(Attempt::Done(Cancelled::AlreadyCancelled));

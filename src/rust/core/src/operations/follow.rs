@@ -84,7 +84,11 @@ pub fn follow(
             Read::Whole if status.is_final() => break,
             Read::Whole => {}
             Read::Failed(error) => {
-                failures += usize::from(status.is_final());
+                // While the cluster heals it is tried for ever; what is not known to heal is tried some times.
+                failures = match followed.lines > seen {
+                    true => 0,
+                    false => failures + usize::from(status.is_final() || !error.may_heal()),
+                };
                 // A node that does not answer may not do so for hours.
                 if failures == ATTEMPTS_AT_THE_REST || status == Status::Unknown {
                     return Err(error);
@@ -227,10 +231,13 @@ impl Stream<'_, '_> {
     }
 }
 
-/// Whether a stream that failed so is worth another attempt.
+/// Whether a stream that failed so is worth another attempt. The container may not be there yet, and where it is no more
+/// the next look says so; kubectl may die in the midst.
 fn may_pass(kind: FailureKind, follows: bool) -> bool {
     kind.may_heal()
-        || kind == FailureKind::Timeout
-        // The container may not be there yet; where it is no more, the next look says so.
+        || matches!(
+            kind,
+            FailureKind::Timeout | FailureKind::KubectlDied | FailureKind::Other
+        )
         || (follows && matches!(kind, FailureKind::NotFound | FailureKind::Invalid))
 }

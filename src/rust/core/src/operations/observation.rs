@@ -98,7 +98,10 @@ impl Observation {
             if observation.of(id).is_some() {
                 continue;
             }
-            if before.of(id).is_some_and(|observed| observed.status().status.is_final()) {
+            if before
+                .of(id)
+                .is_some_and(|observed| observed.status().status.is_final())
+            {
                 if let Some(pods) = before.pods.get(id) {
                     observation.pods.insert(id.clone(), pods.clone());
                 }
@@ -120,7 +123,12 @@ impl Observation {
 
     /// The jobs that are not there any more, although they had not ended when they were seen last.
     pub fn removed(&self) -> Vec<&str> {
-        distinct(self.job_ids.iter().map(String::as_str).filter(|id| self.of(id).is_none()))
+        distinct(
+            self.job_ids
+                .iter()
+                .map(String::as_str)
+                .filter(|id| self.of(id).is_none()),
+        )
     }
 
     /// The jobs that have no pod and have not ended.
@@ -233,12 +241,7 @@ impl Observation {
         Ok(observation)
     }
 
-    fn add_jobs(
-        &mut self,
-        connection: &Connection<'_>,
-        api: &Api<'_>,
-        selection: &Selection<'_>,
-    ) -> Result<(), Error> {
+    fn add_jobs(&mut self, connection: &Connection<'_>, api: &Api<'_>, selection: &Selection<'_>) -> Result<(), Error> {
         let listed = api
             .list_jobs(selection)
             .map_err(|failure| connection.error(api, &failure, "list jobs").meaning(UNTOUCHED))?;

@@ -47,6 +47,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// How often something is tried again, on the way back from an outage, that the cluster refuses: a server that has just
+/// started may refuse for a moment what it allows, until it has read its rules.
+const ATTEMPTS_AT_REFUSAL: usize = 7;
+
 /// For how many jobs that wait the events are asked for, at most; each costs a call.
 const REASONS_ASKED: usize = 3;
 
@@ -75,6 +79,8 @@ pub fn watch(
     let mut events = EventsOfJobs::new();
     let mut looks = Looks::default();
     let mut pause = FIRST_PAUSE;
+    let mut refusals = 0;
+    let mut has_streamed = false;
     loop {
         let news = news(&observation, &events);
         let removed = observation.removed();
@@ -84,21 +90,35 @@ pub fn watch(
             return Ok(());
         }
         if none_is_open {
-            return Err(not_found(&removed, api.namespace())
-                .meaning("It was removed while it was watched, before its end was seen."));
+            let mut error = not_found(&removed, api.namespace());
+            error.consequence = Some(match removed.len() {
+                1 => "It was removed while it was watched, before its end was seen.".into(),
+                _ => "They were removed while they were watched, before their ends were seen.".into(),
+            });
+            return Err(error);
         }
         let begin = Instant::now();
-        match follow(connection, which, &api, &mut observation, &events, looks.next(), tell)? {
+        match follow(connection, which, &api, &mut observation, &events, looks.next(), tell) {
             Follow::Ended => return Ok(()),
             Follow::LookAtWaiting => {
                 looks.taken();
+                has_streamed = true;
                 // A failure may heal; the stream, which is opened next, will show whether it does.
                 if let Ok(true) = observation.look_at_jobs_without_pod(connection, &api) {
                     events = events_of_waiting(&observation, &api);
                     continue;
                 }
             }
-            Follow::LookAgain => {}
+            Follow::LookAgain => {
+                has_streamed = true;
+                refusals = 0;
+            }
+            Follow::Refused(error) => {
+                refusals += 1;
+                if !has_streamed || refusals == ATTEMPTS_AT_REFUSAL {
+                    return Err(error);
+                }
+            }
         }
         // Whatever ends a stream at once again and again must not make a storm of requests.
         if begin.elapsed() > LONGEST_PAUSE {
@@ -117,7 +137,8 @@ pub fn watch(
     }
 }
 
-/// Looks until the cluster can be reached: for ever, or until the user wants to stop (`None`).
+/// Looks until the cluster can be reached: for ever, or until the user wants to stop (`None`). For looks after the first,
+/// which has shown that the user may look.
 ///
 /// Errors: those that do not heal.
 pub(super) fn look_patiently<T>(
@@ -125,17 +146,28 @@ pub(super) fn look_patiently<T>(
     mut look: impl FnMut() -> Result<T, Error>,
 ) -> Result<Option<T>, Error> {
     let mut pause = FIRST_PAUSE;
+    let mut refusals = 0;
     loop {
         match look() {
             Ok(seen) => return Ok(Some(seen)),
             Err(error) if error.class == ErrorClass::Interrupted => return Ok(None),
-            Err(error) if error.may_heal() => {
+            Err(error) => {
+                if !error.may_heal() {
+                    refusals += 1;
+                    if refusals == ATTEMPTS_AT_REFUSAL
+                        || !matches!(
+                            error.class,
+                            ErrorClass::Forbidden | ErrorClass::Unauthorized | ErrorClass::Kubectl
+                        )
+                    {
+                        return Err(error);
+                    }
+                }
                 if !connection.patience.renewed().sleep(pause) {
                     return Ok(None);
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
-            Err(error) => return Err(error),
         }
     }
 }
@@ -165,6 +197,8 @@ enum Follow {
     LookAtWaiting,
     /// The stream ended or broke, or showed something that needs a new look.
     LookAgain,
+    /// The cluster does not allow the stream.
+    Refused(Error),
 }
 
 /// Follows the stream. `tell` is called at once when all jobs have ended, and otherwise at most ten times a second, since
@@ -177,7 +211,7 @@ fn follow(
     events: &EventsOfJobs,
     next_look: Instant,
     tell: &mut dyn FnMut(WatchNews) -> ControlFlow<()>,
-) -> Result<Follow, Error> {
+) -> Follow {
     let job_ids = observation.job_ids.clone();
     let ids: Vec<&str> = job_ids.iter().map(String::as_str).collect();
     let selection = match which {
@@ -235,15 +269,15 @@ fn follow(
     });
     let ended = stream.borrow().ended || stopped.get();
     match result {
-        _ if ended => Ok(Follow::Ended),
-        Ok(()) => Ok(Follow::LookAgain),
+        _ if ended => Follow::Ended,
+        Ok(()) => Follow::LookAgain,
         Err(failure) => match failure.kind {
-            FailureKind::Interrupted if look.get() => Ok(Follow::LookAtWaiting),
+            FailureKind::Interrupted if look.get() => Follow::LookAtWaiting,
             FailureKind::Forbidden | FailureKind::Unauthorized | FailureKind::KubectlMissing => {
-                Err(connection.error(api, &failure, "watch pods"))
+                Follow::Refused(connection.error(api, &failure, "watch pods"))
             }
             // Also where the silence was too long.
-            _ => Ok(Follow::LookAgain),
+            _ => Follow::LookAgain,
         },
     }
 }

@@ -68,6 +68,9 @@ pub fn classify(stderr: &str) -> FailureKind {
         || says("error: unable to upgrade connection")
         || says("connection reset by peer")
         || says("EOF")
+        // The end of a server, of a connection or of a stream in the midst of a stream.
+        || says("http2: ")
+        || says("stream error: ")
     {
         return FailureKind::Unreachable;
     }
@@ -122,6 +125,7 @@ mod tests {
             ("Unable to connect to the server: net/http: TLS handshake timeout\n", FailureKind::Unreachable),
             ("Unable to connect to the server: getting credentials: exec: executable x not found\n", FailureKind::Unauthorized),
             ("Error from server (TooManyRequests): the server has received too many requests\n", FailureKind::TooManyRequests),
+            ("error: http2: server sent GOAWAY and closed the connection; LastStreamID=1, ErrCode=NO_ERROR, debug=\"\"\n", FailureKind::Unreachable),
             ("error: EOF\n", FailureKind::Unauthorized),
             ("Segmentation fault\n", FailureKind::Other),
             ("", FailureKind::Other),
