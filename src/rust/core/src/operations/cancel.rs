@@ -2,7 +2,7 @@
 
 use serde_json::{json, Value};
 
-use super::observation::{Observed, UNTOUCHED};
+use super::observation::Observed;
 use super::side_by_side::side_by_side;
 use super::{failure_words, Connection, Which};
 use crate::domain::labels;
@@ -114,8 +114,14 @@ fn cancel_job(
                 Resource::Pod => "change pods",
                 Resource::Job => "change jobs",
             };
+            let consequence = match failure.kind.leaves_outcome_open() {
+                true => {
+                    format!("Whether job \"{job_id}\" was cancelled is not known; to cancel it once more does no harm.")
+                }
+                false => format!("Job \"{job_id}\" was not cancelled."),
+            };
             Err(failure_words::error(&failure, doing, api.namespace(), patience)
-                .meaning(UNTOUCHED)
+                .meaning(consequence)
                 .about([job_id]))
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::log::{log, Logs};
 use super::observation::Observed;
+use super::watch::observe_patiently;
 use super::{watch, Connection, Which};
 use crate::domain::followed_log::FollowedLog;
 use crate::domain::job_status::Status;
@@ -15,6 +16,10 @@ use crate::transport::{FailureKind, Patience};
 
 /// The pause before a stream that broke is opened again.
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// How often the rest of a log is asked for after the program has ended. Together with the pauses as long as other reads
+/// are tried.
+const ATTEMPTS_FOR_REST: usize = 10;
 
 /// Waits for a job to start, hands over its lines as the program writes them until it ends or `line` breaks off, and then
 /// gives back the log read whole, with a warning where lines were missed (a node drops some when it rotates a long log).
@@ -42,8 +47,11 @@ pub fn follow(
     }
     let mut followed = FollowedLog::new(job_id);
     let mut first = true;
+    let mut rest_failed = 0;
     loop {
-        let (api, observation) = connection.observe(&which)?;
+        let Some((api, observation)) = observe_patiently(connection, &which, PAUSE)? else {
+            return Ok(None);
+        };
         let Some(Observed::Pod(pod)) = observation.of(job_id) else {
             break;
         };
@@ -73,11 +81,13 @@ pub fn follow(
             follow: !ended,
             ..Default::default()
         };
-        if stream.read(&mut followed, question, line)?.is_break() {
-            return Ok(None);
-        }
-        if ended {
-            break;
+        match stream.read(&mut followed, question, line) {
+            Ok(ControlFlow::Break(())) => return Ok(None),
+            Ok(ControlFlow::Continue(())) if ended => break,
+            Ok(ControlFlow::Continue(())) => {}
+            // The server may be restarted just when the rest is read.
+            Err(error) if ended && error.may_heal() && rest_failed < ATTEMPTS_FOR_REST => rest_failed += 1,
+            Err(error) => return Err(error),
         }
         if !connection.patience.renewed().sleep(PAUSE) {
             return Ok(None);
@@ -171,6 +181,6 @@ fn passes(kind: FailureKind, follows: bool) -> bool {
         && (kind.may_heal()
             || matches!(
                 kind,
-                FailureKind::Timeout | FailureKind::NotFound | FailureKind::Invalid
+                FailureKind::Timeout | FailureKind::NotFound | FailureKind::Invalid | FailureKind::KubectlDied
             ))
 }

@@ -32,7 +32,8 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(150);
 /// How often changes are told at most.
 const TELL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The longest pause before a broken watch is taken up again.
+/// The first and the longest pause before a broken watch is taken up again.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// For how many jobs without a pod the reason is asked for, at most; each costs a call.
@@ -52,7 +53,7 @@ pub fn watch(
     tell: &mut dyn FnMut(&[WatchedJob]) -> ControlFlow<()>,
 ) -> Result<(), Error> {
     let (api, mut observation) = connection.observe(which)?;
-    let mut pause = Duration::from_millis(100);
+    let mut pause = SHORTEST_PAUSE;
     loop {
         let jobs = watched(&observation, &api);
         let all_ended = jobs.iter().all(|job| job.status.status.is_final());
@@ -62,26 +63,40 @@ pub fn watch(
         let healthy = follow(connection, which, &api, &mut observation, tell)?;
         match healthy {
             Follow::Ended => return Ok(()),
-            Follow::LookAgain => pause = Duration::from_millis(100),
-            Follow::Broken => {
+            Follow::LookAgain => pause = SHORTEST_PAUSE,
+            Follow::Broken => {}
+        }
+        if !connection.patience.renewed().sleep(pause) {
+            return Ok(());
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        observation = match observe_patiently(connection, which, pause)? {
+            Some((_, observation)) => observation,
+            None => return Ok(()),
+        };
+    }
+}
+
+/// Looks at jobs, and while the cluster cannot be reached again and again, first after `pause`. `None` where the user
+/// wants to stop.
+///
+/// Errors: those of [`Connection::observe`] that do not pass.
+pub(super) fn observe_patiently<'a>(
+    connection: &Connection<'a>,
+    which: &Which,
+    mut pause: Duration,
+) -> Result<Option<(Api<'a>, Observation)>, Error> {
+    loop {
+        match connection.observe(which) {
+            Ok(seen) => return Ok(Some(seen)),
+            Err(error) if error.may_heal() => {
                 if !connection.patience.renewed().sleep(pause) {
-                    return Ok(());
+                    return Ok(None);
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
+            Err(error) => return Err(error),
         }
-        observation = loop {
-            match connection.observe(which) {
-                Ok((_, observation)) => break observation,
-                Err(error) if error.may_heal() => {
-                    if !connection.patience.renewed().sleep(pause) {
-                        return Ok(());
-                    }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                Err(error) => return Err(error),
-            }
-        };
     }
 }
 
@@ -90,7 +105,7 @@ enum Follow {
     Ended,
     /// The stream ended as streams do, or showed something that needs a new look.
     LookAgain,
-    /// The stream broke at once.
+    /// The stream broke or ended at once, and showed nothing.
     Broken,
 }
 
@@ -120,6 +135,7 @@ fn follow(
     });
     let begin = Instant::now();
     let last_heard = Cell::new(begin);
+    let changed = Cell::new(false);
     let stopped = Cell::new(false);
     // Asked twenty times a second, from the same thread that hands over the events.
     let interrupted = || {
@@ -132,9 +148,14 @@ fn follow(
     let result = api.watch_pods(&selection, &resource_version, &patience, &mut |event| {
         last_heard.set(Instant::now());
         match event.event_type.as_str() {
-            "ADDED" | "MODIFIED" => {}
+            "ADDED" | "MODIFIED" => changed.set(true),
             "BOOKMARK" => return ControlFlow::Continue(()),
-            // A pod is gone: only its Job can say what that means. Or 410 Gone: the moment is too long ago.
+            // A pod is gone: only its Job can say what that means.
+            "DELETED" => {
+                changed.set(true);
+                return ControlFlow::Break(());
+            }
+            // 410 Gone: the moment is too long ago. Or something that we do not know.
             _ => return ControlFlow::Break(()),
         }
         match serde_json::from_value::<Pod>(event.object) {
@@ -145,7 +166,9 @@ fn follow(
     let ended = stream.borrow().ended || stopped.get();
     match result {
         _ if ended => Ok(Follow::Ended),
-        Ok(()) => Ok(Follow::LookAgain),
+        // A server (or a proxy before it) that ends each stream at once is not to be asked ten times a second.
+        Ok(()) if changed.get() || begin.elapsed() > LONGEST_PAUSE => Ok(Follow::LookAgain),
+        Ok(()) => Ok(Follow::Broken),
         Err(failure) => match failure.kind {
             // The silence was too long.
             FailureKind::Interrupted => Ok(Follow::LookAgain),
