@@ -39,6 +39,9 @@ core_watch_begin <- function(which, settings) .Call(wrap__core_watch_begin, whic
 # `details`, `advice` and `is_stuck`), and `ended`, whether no job is Pending or Running.
 core_watch_next <- function(watching, seconds) .Call(wrap__core_watch_next, watching, seconds)
 
+# Ends the watching of jobs, and waits a moment for it to be over.
+core_watch_end <- function(watching) .Call(wrap__core_watch_end, watching)
+
 # Begins to follow the log of a job, in the background; with `from_now` from here on. A pointer for `core_follow_next`.
 core_follow_begin <- function(job_id, from_now, settings) .Call(wrap__core_follow_begin, job_id, from_now, settings)
 
@@ -46,8 +49,11 @@ core_follow_begin <- function(job_id, from_now, settings) .Call(wrap__core_follo
 # program runs, then the list of `core_log`.
 core_follow_next <- function(following, seconds) .Call(wrap__core_follow_next, following, seconds)
 
-# Submits again what has failed of a batch, under a new batch id. `changes` are arguments of `core_submit` that replace
-# those of the first submission. The list of `core_submit_many`, with `program`; empty where nothing has failed.
+# Ends the following of a log, and waits a moment for it to be over.
+core_follow_end <- function(following) .Call(wrap__core_follow_end, following)
+
+# Submits again what has failed of a batch, under a new batch id. `changes` is a list with `values`, arguments of
+# `core_submit` that replace those of the first submission, and `none`, the names of those that are to be none. The list of `core_submit_many`, with `program`; empty where nothing has failed.
 core_rerun <- function(batch_id, changes, include_unknown, settings) .Call(wrap__core_rerun, batch_id, changes, include_unknown, settings)
 
 # Ends the kubectl that is kept for the session. The next call starts one anew.

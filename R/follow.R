@@ -28,8 +28,9 @@ abba_follow_k8s_job_log_local <- function(
     from = c("start", "now"),
     namespace = getOption("abba.k8s.namespace")) {
   job_id <- check_string(job_id)
-  from <- rlang::arg_match(from)
+  from <- check_choice(from, c("start", "now"))
   following <- core_value(core_follow_begin(job_id, from == "now", settings(namespace)))
+  on.exit(core_follow_end(following))
   call <- rlang::current_env()
   withCallingHandlers(
     repeat {
@@ -45,8 +46,8 @@ abba_follow_k8s_job_log_local <- function(
     interrupt = function(condition) {
       rlang::inform(c(
         "The job goes on without you.",
-        i = paste0("To follow it again: abba_follow_k8s_job_log_local(", deparse_ids(job_id), ")"),
-        i = paste0("To cancel it: abba_cancel_k8s_job_local(", deparse_ids(job_id), ")")
+        i = paste("To follow it again:", call_text("abba_follow_k8s_job_log_local", job_id, namespace)),
+        i = paste("To cancel it:", call_text("abba_cancel_k8s_job_local", job_id, namespace))
       ), use_cli_format = FALSE)
     }
   )

@@ -40,12 +40,12 @@ abba_rerun_k8s_batch_local <- function(
   )
   text <- function(name) vapply(outcomes, `[[`, "", name)
   batch <- data.frame(
-    job_id = NA_character_,
+    job_id = rep(NA_character_, length(outcomes)),
     batch_id = text("batch_id"),
     program = text("program"),
     submitted = as.POSIXct(rep(NA_real_, length(outcomes)), origin = "1970-01-01", tz = "UTC"),
-    reason = NA_character_
-  )[seq_along(outcomes), ]
+    reason = rep(NA_character_, length(outcomes))
+  )
   if (length(outcomes) == 0L) {
     rlang::inform("Nothing of the batch has failed, so nothing is submitted again.")
     return(structure(batch[names(batch) != "reason"], class = c("abba_batch", "data.frame")))
@@ -53,10 +53,17 @@ abba_rerun_k8s_batch_local <- function(
   for (row in seq_along(outcomes)) {
     batch <- note_outcome(batch, row, outcomes[[row]])
   }
-  finish_batch(batch, call)
+  finish_batch(
+    batch, nrow(batch), call,
+    again = paste(
+      "call abba_submit_k8s_batch_local() with it in place of `file_paths`, and with the arguments of those",
+      "programs, to submit the rest."
+    )
+  )
 }
 
-# The arguments that replace those of the first submission, their R types checked.
+# The arguments that replace those of the first submission, their R types checked:
+# their values by name, and the names of those that are to be none.
 check_changes <- function(changes, call) {
   checks <- list(
     batch_group_id = function(x) check_string(x, argument = "batch_group_id", call = call),
@@ -66,9 +73,9 @@ check_changes <- function(changes, call) {
     container = function(x) check_string(x, argument = "container", call = call),
     mounts = function(x) check_mounts(x, call = call),
     auto_mount_home = function(x) check_flag(x, argument = "auto_mount_home", call = call),
-    home_nfs_ip_address = function(x) check_string(x, argument = "home_nfs_ip_address", call = call),
-    username = function(x) check_string(x, argument = "username", call = call),
-    time_limit_seconds = function(x) check_number(x, argument = "time_limit_seconds", call = call)
+    home_nfs_ip_address = function(x) check_string(x, null = TRUE, argument = "home_nfs_ip_address", call = call),
+    username = function(x) check_string(x, null = TRUE, argument = "username", call = call),
+    time_limit_seconds = function(x) check_number(x, null = TRUE, argument = "time_limit_seconds", call = call)
   )
   unknown <- setdiff(rlang::names2(changes), names(checks))
   if (length(unknown) > 0L) {
@@ -80,5 +87,12 @@ check_changes <- function(changes, call) {
       NULL, call
     )
   }
-  Map(function(check, x) check(x), checks[names(changes)], changes)
+  twice <- names(changes)[duplicated(names(changes))]
+  if (length(twice) > 0L) {
+    abort_input("...", paste0("must not give `", twice[[1L]], "` twice"), NULL, call)
+  }
+  checked <- Map(function(check, x) check(x), checks[names(changes)], changes)
+  # NULL is an argument too: none instead of the first one.
+  none <- vapply(checked, is.null, NA)
+  list(values = checked[!none], none = I(names(checked)[none]))
 }

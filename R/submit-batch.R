@@ -56,17 +56,14 @@ abba_submit_k8s_batch_local <- function(
   if (is.list(mounts) && !is.null(names(mounts))) {
     mounts <- list(mounts)
   }
-  each <- lapply(
-    list(
-      user_tag = user_tag, cpu_limit = cpu_limit, memory_limit = memory_limit,
-      container = container, mounts = mounts, auto_mount_home = auto_mount_home,
-      home_nfs_ip_address = home_nfs_ip_address, username = username,
-      time_limit_seconds = time_limit_seconds
-    ),
-    identity
+  each <- list(
+    user_tag = user_tag, cpu_limit = cpu_limit, memory_limit = memory_limit,
+    container = container, mounts = mounts, auto_mount_home = auto_mount_home,
+    home_nfs_ip_address = home_nfs_ip_address, username = username,
+    time_limit_seconds = time_limit_seconds
   )
-  each <- Map(spread, each, names(each), MoreArgs = list(count = nrow(batch)))
   call <- rlang::current_env()
+  each <- Map(spread, each, names(each), MoreArgs = list(count = nrow(batch), call = call))
   open <- which(is.na(batch$submitted))
   arguments <- lapply(open, function(row) {
     of_row <- lapply(each, function(values) values[[row]])
@@ -86,19 +83,40 @@ abba_submit_k8s_batch_local <- function(
   progress <- if (length(parts) > 1L) {
     cli::cli_progress_bar("Submitting", total = length(open))
   }
-  for (part in parts) {
-    outcomes <- core_value(core_submit_many(arguments[part], settings))
-    for (index in seq_along(part)) {
-      batch <- note_outcome(batch, open[[part[[index]]]], outcomes[[index]])
-    }
-    if (!is.null(progress)) {
-      cli::cli_progress_update(inc = length(part), id = progress)
-    }
-    if (any(vapply(outcomes, function(outcome) identical(outcome$error$class, "interrupted"), NA))) {
-      break
-    }
+  stopped <- FALSE
+  tryCatch(
+    for (part in parts) {
+      answer <- core_submit_many(arguments[part], settings)
+      outcomes <- if (is.null(answer$error)) {
+        answer$value
+      } else if (all(is.na(batch$job_id))) {
+        # Nothing was sent at all, so there is no data frame to keep.
+        core_value(answer, call)
+      } else {
+        rep(list(list(error = answer$error)), length(part))
+      }
+      for (index in seq_along(part)) {
+        batch <- note_outcome(batch, open[[part[[index]]]], outcomes[[index]])
+      }
+      if (!is.null(progress)) {
+        cli::cli_progress_update(inc = length(part), id = progress)
+      }
+      stopped <- any(vapply(outcomes, function(outcome) identical(outcome$error$class, "interrupted"), NA))
+      if (stopped || !is.null(answer$error)) {
+        break
+      }
+    },
+    interrupt = function(condition) stopped <<- TRUE
+  )
+  if (stopped && all(is.na(batch$job_id))) {
+    rlang::interrupt()
   }
-  finish_batch(batch, call)
+  not_begun <- is.na(batch$submitted) & is.na(batch$reason)
+  batch$reason[not_begun] <- "It was not begun."
+  finish_batch(
+    batch, length(open), call,
+    again = "call the function again with it in place of `file_paths` to submit the rest."
+  )
 }
 
 # How many programs are submitted in one go, between two steps of the progress bar.
@@ -107,11 +125,10 @@ batch_part <- 100L
 # The data frame of a batch before anything of it, or the rest of it, is submitted.
 batch_to_submit <- function(file_paths, batch_group_id, call = rlang::caller_env()) {
   if (is.data.frame(file_paths)) {
-    needed <- c("job_id", "batch_id", "program", "submitted")
-    if (!all(needed %in% names(file_paths))) {
+    if (!is_batch(file_paths)) {
       abort_input("file_paths", "must be a character vector or the data frame of a batch", NULL, call)
     }
-    file_paths$reason <- NA_character_
+    file_paths$reason <- rep(NA_character_, nrow(file_paths))
     return(file_paths)
   }
   file_paths <- check_strings(file_paths, argument = "file_paths", call = call)
@@ -130,8 +147,15 @@ batch_to_submit <- function(file_paths, batch_group_id, call = rlang::caller_env
   )
 }
 
+# Whether a data frame is one that tells which programs of a batch were submitted.
+is_batch <- function(x) {
+  needed <- c("job_id", "batch_id", "program", "submitted")
+  all(needed %in% names(x)) && is.character(x$job_id) && is.character(x$batch_id) && is.character(x$program) &&
+    inherits(x$submitted, "POSIXct") && !anyNA(x$batch_id) && !anyNA(x$program)
+}
+
 # One value for each program out of an argument that may be one value for all.
-spread <- function(values, argument, count, call = rlang::caller_env(2)) {
+spread <- function(values, argument, count, call) {
   if (length(values) <= 1L) {
     value <- if (is.list(values) && length(values) == 1L) values[[1L]] else values
     return(rep(list(value), count))
@@ -158,12 +182,19 @@ note_outcome <- function(batch, row, outcome) {
   batch
 }
 
-finish_batch <- function(batch, call) {
+# Gives the batch back, or raises what is to be said of it.
+#
+# tried: how many programs were to be submitted this time.
+# again: how to submit the rest, as the end of a sentence about the data frame.
+finish_batch <- function(batch, tried, call, again) {
   class(batch) <- c("abba_batch", "data.frame")
   failed <- is.na(batch$submitted)
   if (!any(failed)) {
     batch$reason <- NULL
-    message(nrow(batch), " jobs created in batch ", batch$batch_id[[1L]])
+    message(
+      tried, if (tried == 1L) " job" else " jobs", " created",
+      if (nrow(batch) > 0L) paste(" in batch", batch$batch_id[[1L]])
+    )
     return(batch)
   }
   first <- which(failed)[[1L]]
@@ -172,8 +203,8 @@ finish_batch <- function(batch, call) {
       paste0(sum(failed), " of ", nrow(batch), " programs could not be submitted."),
       x = paste0("The first is \"", batch$program[[first]], "\": ", batch$reason[[first]]),
       i = paste(
-        "The others run. `rlang::last_error()$batch` is the data frame of all; call the function again",
-        "with it in place of `file_paths` to submit the rest."
+        if (!all(failed)) "The others run.",
+        "`rlang::last_error()$batch` is the data frame of all;", again
       )
     ),
     class = c("abba_error_batch_incomplete", "abba_error_kubectl", "abba_error"),

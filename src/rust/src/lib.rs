@@ -94,14 +94,15 @@ fn outcome_lists(
     Value::Unnamed(lists.collect())
 }
 
-/// Submits again what has failed of a batch, under a new batch id. `changes` are arguments of `core_submit` that replace
-/// those of the first submission. The list of `core_submit_many`, with `program`; empty where nothing has failed.
+/// Submits again what has failed of a batch, under a new batch id. `changes` is a list with `values`, arguments of
+/// `core_submit` that replace those of the first submission, and `none`, the names of those that are to be none. The list of `core_submit_many`, with `program`; empty where nothing has failed.
 #[extendr]
 fn core_rerun(batch_id: &str, changes: Robj, include_unknown: bool, settings: Robj) -> Robj {
     respond(|| {
         let settings = Settings::read(to_json(&settings)?)?;
         let changes = to_json(&changes)?;
         settings.check_for(&Which::Batch(batch_id.to_string()))?;
+        arguments::check_changes(&changes)?;
         settings.connected(|connection| {
             let before = operations::arguments_to_rerun(connection, batch_id, include_unknown)?;
             let prepared = before
@@ -246,6 +247,15 @@ fn core_watch_next(watching: Robj, seconds: f64) -> Robj {
     })
 }
 
+/// Ends the watching of jobs, and waits a moment for it to be over.
+#[extendr]
+fn core_watch_end(watching: Robj) -> Robj {
+    respond(|| {
+        Watching::end(&watching);
+        Ok(Value::Null.into())
+    })
+}
+
 /// Begins to follow the log of a job, in the background; with `from_now` from here on. A pointer for `core_follow_next`.
 #[extendr]
 fn core_follow_begin(job_id: &str, from_now: bool, settings: Robj) -> Robj {
@@ -276,6 +286,15 @@ fn core_follow_next(following: Robj, seconds: f64) -> Robj {
             value: Value::named([("lines", Value::Texts(answer.news)), ("log", log)]),
             warnings,
         })
+    })
+}
+
+/// Ends the following of a log, and waits a moment for it to be over.
+#[extendr]
+fn core_follow_end(following: Robj) -> Robj {
+    respond(|| {
+        Following::end(&following);
+        Ok(Value::Null.into())
     })
 }
 
@@ -399,8 +418,10 @@ extendr_module! {
     fn core_explain;
     fn core_watch_begin;
     fn core_watch_next;
+    fn core_watch_end;
     fn core_follow_begin;
     fn core_follow_next;
+    fn core_follow_end;
     fn core_rerun;
     fn core_end_session;
 }

@@ -20,7 +20,7 @@ pub use list::{list, ListArguments};
 pub use log::{log, LogOfJob, Logs};
 pub use rerun::arguments_to_rerun;
 pub use status::status;
-pub use submit::{prepare, submit, submit_many, CpuArgument, PreparedJob, SubmitArguments, Submitted};
+pub use submit::{check_values, prepare, submit, submit_many, CpuArgument, PreparedJob, SubmitArguments, Submitted};
 pub use watch::{watch, WatchedJob};
 
 use crate::kubernetes::Api;
