@@ -8,6 +8,8 @@ mod list;
 mod log;
 mod observation;
 mod rerun;
+#[cfg(test)]
+mod scripted;
 mod side_by_side;
 mod status;
 mod submit;
