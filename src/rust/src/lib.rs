@@ -126,10 +126,20 @@ fn core_check_submissions(arguments: Robj) -> Robj {
 
 fn prepare_many(arguments: &Robj) -> std::result::Result<Vec<operations::PreparedJob>, Error> {
     match to_json(arguments)? {
-        serde_json::Value::Array(arguments) => arguments
-            .into_iter()
-            .map(|arguments| operations::prepare(&arguments::submit_arguments(arguments)?))
-            .collect(),
+        serde_json::Value::Array(all) => {
+            let many = all.len() > 1;
+            let prepare = |one: serde_json::Value| {
+                let arguments = arguments::submit_arguments(one)?;
+                operations::prepare(&arguments).map_err(|error| match many {
+                    true => Error {
+                        details: Some(format!("This is about the program \"{}\".", arguments.given_path)),
+                        ..error
+                    },
+                    false => error,
+                })
+            };
+            all.into_iter().map(prepare).collect()
+        }
         _ => Ok(Vec::new()),
     }
 }
@@ -224,6 +234,10 @@ fn core_watch_begin(which: Robj, settings: Robj) -> Robj {
     respond(|| {
         let which = arguments::which(&to_json(&which)?)?;
         let settings = Settings::read(to_json(&settings)?)?;
+        if let Which::Batch(batch_id) = &which {
+            // The verb's own name of it.
+            abba_core::domain::labels::check_label_value("batch_group_id", batch_id)?;
+        }
         settings.check_for(&which)?;
         let watching = Watching::begin(move |stopped, tell| {
             settings.connected_until(stopped, |connection| {

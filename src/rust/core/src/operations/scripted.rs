@@ -28,8 +28,10 @@ pub enum Answer {
 pub enum StreamEnd {
     /// The server closes it.
     Closes,
-    /// It stays open until somebody has enough.
+    /// It stays open, silent, until somebody has enough.
     Stays,
+    /// The same, with bookmarks all the time.
+    Lives,
     /// It breaks.
     Breaks(FailureKind),
 }
@@ -122,7 +124,11 @@ impl Transport for Scripted {
                 match end {
                     StreamEnd::Closes => Ok(()),
                     StreamEnd::Breaks(kind) => failure(kind),
-                    StreamEnd::Stays => loop {
+                    StreamEnd::Stays | StreamEnd::Lives => loop {
+                        if matches!(end, StreamEnd::Lives) && part(event("BOOKMARK", &json!({})).as_bytes()).is_break()
+                        {
+                            return Ok(());
+                        }
                         if patience.is_interrupted() {
                             return failure(FailureKind::Interrupted);
                         }

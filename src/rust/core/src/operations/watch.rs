@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::observation::{Observation, Observed};
+use super::observation::{Observation, Observed, UNTOUCHED};
 use super::{Connection, Which};
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_status::{JobStatus, Status};
@@ -31,6 +31,14 @@ const LONGEST_SILENCE: Duration = if cfg!(test) {
     Duration::from_millis(500)
 } else {
     Duration::from_secs(150)
+};
+
+/// While a job has no pod, its end shows in the Job alone, which is not watched: somebody has deleted the pod, or the job
+/// was cancelled before it had one. So it is looked at anew this often.
+const LOOK_AT_JOBS_INTERVAL: Duration = if cfg!(test) {
+    Duration::from_millis(50)
+} else {
+    Duration::from_secs(10)
 };
 
 /// How often changes are told at most.
@@ -137,6 +145,11 @@ fn follow(
         last_told: Instant::now(),
         ended: false,
     });
+    let some_without_pod = stream
+        .borrow()
+        .observation
+        .each()
+        .any(|(_, observed)| matches!(observed, Observed::Job(_)) && !observed.status().status.is_final());
     let begin = Instant::now();
     let last_heard = Cell::new(begin);
     let changed = Cell::new(false);
@@ -145,7 +158,9 @@ fn follow(
     let interrupted = || {
         let mut stream = stream.borrow_mut();
         stopped.set(stopped.get() || connection.patience.is_interrupted() || stream.tell_what_is_untold().is_break());
-        stopped.get() || last_heard.get().elapsed() > LONGEST_SILENCE
+        stopped.get()
+            || last_heard.get().elapsed() > LONGEST_SILENCE
+            || (some_without_pod && begin.elapsed() > LOOK_AT_JOBS_INTERVAL)
     };
     let a_day = Duration::from_secs(24 * 60 * 60);
     let patience = Patience::new(a_day, &interrupted);
@@ -174,10 +189,10 @@ fn follow(
         Ok(()) if changed.get() || begin.elapsed() > LONGEST_PAUSE => Ok(Follow::LookAgain),
         Ok(()) => Ok(Follow::Broken),
         Err(failure) => match failure.kind {
-            // The silence was too long.
+            // The silence was too long, or a job has no pod.
             FailureKind::Interrupted => Ok(Follow::LookAgain),
             FailureKind::Forbidden | FailureKind::Unauthorized | FailureKind::KubectlMissing => {
-                Err(connection.error(api, &failure, "watch pods"))
+                Err(connection.error(api, &failure, "watch pods").meaning(UNTOUCHED))
             }
             _ if begin.elapsed() > LONGEST_PAUSE => Ok(Follow::LookAgain),
             _ => Ok(Follow::Broken),
@@ -553,6 +568,35 @@ mod tests {
         assert_eq!(told.iter().filter(|job| job.obstacle.is_some()).count(), REASONS_ASKED);
         assert!(told[0].obstacle.as_ref().unwrap().details.contains("exceeded quota"));
         assert_eq!(cluster.paths("/events").len(), REASONS_ASKED);
+    }
+
+    #[test]
+    fn the_end_of_a_job_without_a_pod_is_seen_although_no_pod_shows_it() {
+        let mut failed = job("a", 1);
+        failed["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
+        // The stream lives, and there is nothing to see in it.
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&[], StreamEnd::Lives)])
+            .get("/events", [list(1, [])])
+            .get("/pods", [list(1, [])])
+            .get("/jobs", [list(1, [job("a", 1)]), list(2, [failed])]);
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news, [["a Pending"], ["a Failed"]]);
+    }
+
+    #[test]
+    fn a_stream_that_lives_is_not_left_while_there_are_pods() {
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&[], StreamEnd::Lives)])
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let end = Instant::now() + LONGEST_SILENCE * 2;
+        let interrupted = || Instant::now() > end;
+        let connection = Connection {
+            patience: Patience::new(Duration::from_secs(60), &interrupted),
+            ..patient(&cluster)
+        };
+        watch_all(&connection, &jobs(&["a"])).unwrap();
+        assert_eq!(cluster.paths(WATCH).len(), 1);
     }
 
     #[test]
