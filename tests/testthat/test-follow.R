@@ -41,7 +41,10 @@ test_that("the log of a program that has ended is printed at once", {
 test_that("lines are printed as they come, not at the end", {
   text <- streamed("first line", "second line")
   kubectl <- local_scripted_kubectl(
-    runs(c(paste("printf '%s'", shQuote(text)), "echo ready > \"$call.hangs\"", "exec sleep 1000"), on = "*follow=true*"),
+    runs(
+      c(paste("printf '%s'", shQuote(text)), "echo ready > \"$call.hangs\"", "exec sleep 1000"),
+      on = "*follow=true*"
+    ),
     started()
   )
   process <- start_r(paste0("abba_follow_k8s_job_log_local('", test_job, "', namespace = 'n')"))
@@ -92,7 +95,8 @@ test_that("a stream that fails is opened again", {
     streams("", on = "*follow=true*")
   )) {
     local_scripted_kubectl(
-      failure, streams(streamed("a", "b")), rest(streamed("a", "b")), whole("a", "b"), started(), started(), started(), started(ended())
+      failure, streams(streamed("a", "b")), rest(streamed("a", "b")), whole("a", "b"),
+      started(), started(), started(), started(ended())
     )
     expect_identical(followed()$printed, c("a", "b"))
   }
@@ -126,7 +130,8 @@ test_that("a node that does not give the rest of a log is an error, after some a
 test_that("a kubectl that dies while it streams is started again", {
   local_scripted_kubectl(
     runs(c(paste("printf '%s'", shQuote(streamed("a"))), "kill -9 $$"), on = "*follow=true*"),
-    streams(streamed("a", "b")), rest(streamed("a", "b")), whole("a", "b"), started(), started(), started(), started(ended())
+    streams(streamed("a", "b")), rest(streamed("a", "b")), whole("a", "b"),
+    started(), started(), started(), started(ended())
   )
   expect_identical(followed()$printed, c("a", "b"))
 })
