@@ -39,6 +39,25 @@ check_flag <- function(x, argument = rlang::caller_arg(x),
   as.vector(unname(x))
 }
 
+# One of `choices`, or the vector of all of them, which means the first: so a verb can
+# have them as its default. With `multiple` some of them.
+check_choice <- function(x, choices, multiple = FALSE, argument = rlang::caller_arg(x),
+                         call = rlang::caller_env()) {
+  if (!multiple && identical(x, choices)) {
+    return(choices[[1L]])
+  }
+  legal <- is.character(x) && length(x) >= 1L && (multiple || length(x) == 1L) && all(x %in% choices)
+  if (!legal) {
+    wrong <- if (multiple && is.character(x)) x[!x %in% choices] else x
+    rule <- paste0(
+      "must be ", if (multiple) "out of " else "one of ",
+      paste0("\"", choices, "\"", collapse = ", ")
+    )
+    abort_input(argument, rule, if (length(wrong) > 1L && multiple) wrong[[1L]] else wrong, call)
+  }
+  as.vector(unname(x))
+}
+
 # One number, as a double.
 check_number <- function(x, null = FALSE, argument = rlang::caller_arg(x),
                          call = rlang::caller_env()) {

@@ -39,6 +39,9 @@ core_watch_begin <- function(which, settings) .Call(wrap__core_watch_begin, whic
 # `details`, `advice` and `is_stuck`; what matters most first), and `ended`, whether no job is Pending or Running.
 core_watch_next <- function(watching, seconds) .Call(wrap__core_watch_next, watching, seconds)
 
+# Ends the watching of jobs, and waits a moment for it to be over.
+core_watch_end <- function(watching) .Call(wrap__core_watch_end, watching)
+
 # Begins to follow the log of a job, in the background; with `from_now` from here on. A pointer for `core_follow_next`.
 core_follow_begin <- function(job_id, from_now, settings) .Call(wrap__core_follow_begin, job_id, from_now, settings)
 

@@ -28,8 +28,9 @@ abba_follow_k8s_job_log_local <- function(
     from = c("start", "now"),
     namespace = getOption("abba.k8s.namespace")) {
   job_id <- check_string(job_id)
-  from <- rlang::arg_match(from)
+  from <- check_choice(from, c("start", "now"))
   following <- core_value(core_follow_begin(job_id, from == "now", settings(namespace)))
+  on.exit(core_follow_end(following))
   call <- rlang::current_env()
   withCallingHandlers(
     repeat {

@@ -31,8 +31,7 @@ abba_list_k8s_jobs_local <- function(
     namespace = getOption("abba.k8s.namespace")) {
   states <- c("Pending", "Running", "Succeeded", "Failed", "Unknown")
   if (!is.null(status)) {
-    status <- check_strings(status)
-    status <- rlang::arg_match(status, states, multiple = TRUE)
+    status <- check_choice(status, states, multiple = TRUE)
   }
   arguments <- list(
     user = check_string(user, null = TRUE),
@@ -54,6 +53,9 @@ check_since <- function(since, call = rlang::caller_env()) {
   }
   if (!inherits(since, c("Date", "POSIXct")) || length(since) != 1L || is.na(since)) {
     abort_input("since", "must be a Date or a POSIXct", since, call)
+  }
+  if (is.infinite(since)) {
+    abort_input("since", "must be finite", NULL, call)
   }
   if (inherits(since, "Date")) {
     # Midnight here, not in Greenwich.

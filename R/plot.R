@@ -24,21 +24,20 @@
 #' plot(jobs)
 plot.abba_batch <- function(x, ..., namespace = getOption("abba.k8s.namespace")) {
   if (nrow(x) == 0L) {
-    rlang::inform("There are no jobs to draw.")
-    return(invisible(x))
+    return(say_nothing_to_draw(x))
   }
-  jobs <- abba_list_k8s_jobs_local(batch_id = x$batch_id[[1L]], namespace = namespace)
-  # Those that were never created, or are removed by now, have no times.
-  there <- match(x$job_id, jobs$job_id)
-  plot(jobs[there[!is.na(there)], ], ...)
+  of_batch <- function(batch_id) abba_list_k8s_jobs_local(batch_id = batch_id, namespace = namespace)
+  jobs <- do.call(rbind, lapply(unique(x$batch_id), of_batch))
+  # Some may not have been submitted, or be removed by now.
+  rows <- match(x$job_id, jobs$job_id)
+  plot(jobs[rows[!is.na(rows)], ], ...)
 }
 
 #' @rdname plot.abba_batch
 #' @export
 plot.abba_jobs <- function(x, ...) {
   if (nrow(x) == 0L) {
-    rlang::inform("There are no jobs to draw.")
-    return(invisible(x))
+    return(say_nothing_to_draw(x))
   }
   bars <- timeline(x, Sys.time())
   unit <- time_unit(max(bars$end))
@@ -73,6 +72,11 @@ plot.abba_jobs <- function(x, ...) {
     legend = shown, fill = colours[shown], horiz = TRUE, bty = "n",
     inset = c(0, -0.08), xpd = NA
   )
+  invisible(x)
+}
+
+say_nothing_to_draw <- function(x) {
+  rlang::inform("There are no jobs to draw.")
   invisible(x)
 }
 

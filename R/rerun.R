@@ -50,7 +50,7 @@ abba_rerun_k8s_batch_local <- function(
   for (outcome in outcomes) {
     batch <- note_outcome(batch, which(batch$rerun_of == outcome$rerun_of), outcome)
   }
-  finish_batch(batch, "in place of `batch_id`", call)
+  finish_batch(batch, nrow(batch), "in place of `batch_id`", call)
 }
 
 # The columns that the data frame of an error has besides those of a batch: the job that is run again, and its batch.
@@ -90,7 +90,8 @@ rest_of_rerun <- function(batch) {
   )
 }
 
-# The arguments that replace those of the first submission, their R types checked.
+# The arguments that replace those of the first submission, their R types checked:
+# their values by name, and the names of those that are to be none.
 check_changes <- function(changes, call) {
   checks <- list(
     batch_group_id = function(x) check_string(x, argument = "batch_group_id", call = call),
@@ -100,9 +101,9 @@ check_changes <- function(changes, call) {
     container = function(x) check_string(x, argument = "container", call = call),
     mounts = function(x) check_mounts(x, call = call),
     auto_mount_home = function(x) check_flag(x, argument = "auto_mount_home", call = call),
-    home_nfs_ip_address = function(x) check_string(x, argument = "home_nfs_ip_address", call = call),
-    username = function(x) check_string(x, argument = "username", call = call),
-    time_limit_seconds = function(x) check_number(x, argument = "time_limit_seconds", call = call)
+    home_nfs_ip_address = function(x) check_string(x, null = TRUE, argument = "home_nfs_ip_address", call = call),
+    username = function(x) check_string(x, null = TRUE, argument = "username", call = call),
+    time_limit_seconds = function(x) check_number(x, null = TRUE, argument = "time_limit_seconds", call = call)
   )
   unknown <- setdiff(rlang::names2(changes), names(checks))
   if (length(unknown) > 0L) {
@@ -114,5 +115,12 @@ check_changes <- function(changes, call) {
       NULL, call
     )
   }
-  Map(function(check, x) check(x), checks[names(changes)], changes)
+  twice <- names(changes)[duplicated(names(changes))]
+  if (length(twice) > 0L) {
+    abort_input("...", paste0("must not give `", twice[[1L]], "` twice"), NULL, call)
+  }
+  checked <- Map(function(check, x) check(x), checks[names(changes)], changes)
+  # NULL is an argument too: none instead of the first one.
+  none <- vapply(checked, is.null, NA)
+  list(values = checked[!none], none = I(names(checked)[none]))
 }

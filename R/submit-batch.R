@@ -62,8 +62,8 @@ abba_submit_k8s_batch_local <- function(
     home_nfs_ip_address = home_nfs_ip_address, username = username,
     time_limit_seconds = time_limit_seconds
   )
-  each <- Map(spread, each, names(each), MoreArgs = list(count = nrow(batch)))
   call <- rlang::current_env()
+  each <- Map(spread, each, names(each), MoreArgs = list(count = nrow(batch), call = call))
   open <- which(is.na(batch$submitted))
   arguments <- lapply(open, function(row) {
     of_row <- lapply(each, function(values) values[[row]])
@@ -83,26 +83,37 @@ abba_submit_k8s_batch_local <- function(
   progress <- if (length(parts) > 1L) {
     cli::cli_progress_bar("Submitting", total = length(open))
   }
-  for (part in parts) {
-    answer <- core_submit_many(arguments[part], settings)
-    if (!is.null(answer$error) && part[[1L]] == 1L) {
-      # Nothing has been sent.
-      core_value(answer, call)
-    }
-    # What stops a later part must not take away what is known of the parts before.
-    outcomes <- if (is.null(answer$error)) answer$value else rep(list(list(error = answer$error)), length(part))
-    for (index in seq_along(part)) {
-      batch <- note_outcome(batch, open[[part[[index]]]], outcomes[[index]])
-    }
-    if (!is.null(progress)) {
-      cli::cli_progress_update(inc = length(part), id = progress)
-    }
-    interrupted <- vapply(outcomes, function(outcome) identical(outcome$error$class, "interrupted"), NA)
-    if (!is.null(answer$error) || any(interrupted)) {
-      break
-    }
+  stopped <- FALSE
+  tryCatch(
+    for (part in parts) {
+      answer <- core_submit_many(arguments[part], settings)
+      outcomes <- if (is.null(answer$error)) {
+        answer$value
+      } else if (all(is.na(batch$job_id))) {
+        # Nothing was sent at all, so there is no data frame to keep.
+        core_value(answer, call)
+      } else {
+        rep(list(list(error = answer$error)), length(part))
+      }
+      for (index in seq_along(part)) {
+        batch <- note_outcome(batch, open[[part[[index]]]], outcomes[[index]])
+      }
+      if (!is.null(progress)) {
+        cli::cli_progress_update(inc = length(part), id = progress)
+      }
+      stopped <- any(vapply(outcomes, function(outcome) identical(outcome$error$class, "interrupted"), NA))
+      if (stopped || !is.null(answer$error)) {
+        break
+      }
+    },
+    interrupt = function(condition) stopped <<- TRUE
+  )
+  if (stopped && all(is.na(batch$job_id))) {
+    rlang::interrupt()
   }
-  finish_batch(batch, "in place of `file_paths`", call)
+  not_begun <- is.na(batch$submitted) & is.na(batch$reason)
+  batch$reason[not_begun] <- "It was not begun."
+  finish_batch(batch, length(open), "in place of `file_paths`", call)
 }
 
 # How many programs are submitted in one go, between two steps of the progress bar.
@@ -111,11 +122,10 @@ batch_part <- 100L
 # The data frame of a batch before anything of it, or the rest of it, is submitted.
 batch_to_submit <- function(file_paths, batch_group_id, call = rlang::caller_env()) {
   if (is.data.frame(file_paths)) {
-    needed <- c("job_id", "batch_id", "program", "submitted")
-    if (!all(needed %in% names(file_paths))) {
+    if (!is_batch(file_paths)) {
       abort_input("file_paths", "must be a character vector or the data frame of a batch", NULL, call)
     }
-    file_paths$reason <- NA_character_
+    file_paths$reason <- rep(NA_character_, nrow(file_paths))
     return(file_paths)
   }
   file_paths <- check_strings(file_paths, argument = "file_paths", call = call)
@@ -134,8 +144,15 @@ batch_to_submit <- function(file_paths, batch_group_id, call = rlang::caller_env
   )
 }
 
+# Whether a data frame is one that tells which programs of a batch were submitted.
+is_batch <- function(x) {
+  needed <- c("job_id", "batch_id", "program", "submitted")
+  all(needed %in% names(x)) && is.character(x$job_id) && is.character(x$batch_id) && is.character(x$program) &&
+    inherits(x$submitted, "POSIXct") && !anyNA(x$batch_id) && !anyNA(x$program)
+}
+
 # One value for each program out of an argument that may be one value for all.
-spread <- function(values, argument, count, call = rlang::caller_env(2)) {
+spread <- function(values, argument, count, call) {
   if (length(values) <= 1L) {
     value <- if (is.list(values) && length(values) == 1L) values[[1L]] else values
     return(rep(list(value), count))
@@ -162,14 +179,19 @@ note_outcome <- function(batch, row, outcome) {
   batch
 }
 
-# The data frame of a batch once its programs were submitted, or the error for those that could not be. `place`: where
-# the data frame of the error goes in a call for the rest.
-finish_batch <- function(batch, place, call) {
+# The data frame of a batch once its programs were submitted, or the error for those that could not be.
+#
+# tried: how many programs were to be submitted this time.
+# place: where the data frame of the error goes in a call for the rest.
+finish_batch <- function(batch, tried, place, call) {
   class(batch) <- c("abba_batch", "data.frame")
   failed <- is.na(batch$submitted)
   if (!any(failed)) {
     batch <- batch[setdiff(names(batch), c("reason", rerun_columns))]
-    message(nrow(batch), " jobs created in batch ", batch$batch_id[[1L]])
+    message(
+      tried, if (tried == 1L) " job" else " jobs", " created",
+      if (nrow(batch) > 0L) paste(" in batch", batch$batch_id[[1L]])
+    )
     return(batch)
   }
   # Of those that were not begun there is nothing to tell.

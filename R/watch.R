@@ -104,7 +104,7 @@ abba_submit_k8s_job_and_poll_local <- function(
     timeout_seconds = 600,
     on_stuck = c("warn", "fail", "wait"),
     namespace = getOption("abba.k8s.namespace")) {
-  on_stuck <- rlang::arg_match(on_stuck)
+  on_stuck <- check_choice(on_stuck, stuck_choices)
   check_wait(poll_interval_seconds, timeout_seconds, rlang::current_env())
   job <- abba_submit_k8s_job_local(..., namespace = namespace)
   abba_watch_k8s_job_local(
@@ -112,18 +112,22 @@ abba_submit_k8s_job_and_poll_local <- function(
   )
 }
 
+# What can be done about a job that cannot start; the first is the default.
+stuck_choices <- c("warn", "fail", "wait")
+
 # Waits for the jobs of `which`. `again`: the calls that come back to them and that
 # cancel them, as text.
 watch_jobs <- function(
     which, poll_interval_seconds, timeout_seconds, on_stuck, namespace, again,
     call = rlang::caller_env()) {
-  on_stuck <- rlang::arg_match(on_stuck, c("warn", "fail", "wait"), error_call = call)
+  on_stuck <- check_choice(on_stuck, stuck_choices, call = call)
   check_wait(poll_interval_seconds, timeout_seconds, call)
   settings <- settings(namespace, call)
   begin <- proc.time()[["elapsed"]]
   watching <- core_value(core_watch_begin(which, settings), call)
+  on.exit(core_watch_end(watching))
   line <- status_line(begin)
-  on.exit(line$clear())
+  on.exit(line$clear(), add = TRUE)
   told <- character()
   last <- NULL
   withCallingHandlers(
@@ -206,27 +210,34 @@ tell_stuck <- function(obstacles, on_stuck, told, line, news, call) {
 }
 
 count_words <- function(counts) {
-  if (length(counts) == 0L) {
-    return("nothing is known of them")
-  }
   paste(unlist(counts), names(counts), collapse = ", ")
+}
+
+# What the status line says: the seconds since the wait began, how many jobs are in
+# each status, and, where one has waited longer than a moment, why it does not start.
+# `news` is NULL before the first answer of the cluster.
+status_text <- function(elapsed, news) {
+  elapsed <- round(elapsed)
+  if (is.null(news)) {
+    return(paste0(elapsed, " s: asking the cluster"))
+  }
+  text <- paste0(elapsed, " s: ", count_words(news$counts))
+  if (elapsed >= 3 && length(news$obstacles) > 0L) {
+    text <- paste0(text, " - ", news$obstacles[[1L]]$what)
+  }
+  text
 }
 
 # One line at an interactive console that is written anew each second; elsewhere
 # nothing at all.
 status_line <- function(begin) {
-  if (!interactive() || !cli::is_dynamic_tty()) {
+  if (!rlang::is_interactive() || !cli::is_dynamic_tty()) {
     return(list(show = function(news) NULL, clear = function() NULL))
   }
   bar <- NULL
   list(
     show = function(news) {
-      elapsed <- round(proc.time()[["elapsed"]] - begin)
-      text <- paste0(elapsed, " s: ", count_words(news$counts))
-      # What matters most comes first.
-      if (elapsed >= 3 && length(news$obstacles) > 0L) {
-        text <- paste0(text, " - ", news$obstacles[[1L]]$what)
-      }
+      text <- status_text(proc.time()[["elapsed"]] - begin, news)
       if (is.null(bar)) {
         bar <<- cli::cli_progress_bar(
           format = "{cli::pb_spin} {cli::pb_status}", clear = TRUE, .auto_close = FALSE

@@ -2,7 +2,7 @@
 //!
 //! `R/check.R` has checked their R types; an argument of another type here is a mistake of the package itself.
 
-use abba_core::operations::{CpuArgument, ListArguments, RestOfRerun, SubmitArguments, Which};
+use abba_core::operations::{self, CpuArgument, ListArguments, RestOfRerun, SubmitArguments, Which};
 use abba_core::{Error, ErrorClass};
 use serde_json::Value as Json;
 
@@ -58,13 +58,17 @@ pub fn submit_arguments(json: Json) -> Result<SubmitArguments, Error> {
     })
 }
 
-/// The arguments of an earlier submission, with some of them replaced by those that R hands over now.
+/// The arguments of an earlier submission, with some of them replaced by those that R hands over now: a list with
+/// `values`, by name, and `none`, the names of those that are to be none.
 pub fn with_changes(before: SubmitArguments, changes: &Json) -> Result<SubmitArguments, Error> {
     let mut arguments =
         serde_json::to_value(before).map_err(|error| Error::new(ErrorClass::Internal, format!("JSON: {error}.")))?;
-    if let (Some(arguments), Some(changes)) = (arguments.as_object_mut(), changes.as_object()) {
-        for (name, value) in changes {
+    if let (Some(arguments), Some(values)) = (arguments.as_object_mut(), changes["values"].as_object()) {
+        for (name, value) in values {
             arguments.insert(name.clone(), value.clone());
+        }
+        for name in texts(&changes["none"])? {
+            arguments.insert(name, Json::Null);
         }
     }
     submit_arguments(arguments)
@@ -84,6 +88,26 @@ pub fn rest_of_rerun(json: &Json) -> Result<Option<RestOfRerun>, Error> {
             .map(|(rerun_of, job_id)| (rerun_of, Some(job_id).filter(|id| !id.is_empty())))
             .collect(),
     }))
+}
+
+/// Checks such changes by themselves, before the earlier submissions are known.
+pub fn check_changes(changes: &Json) -> Result<(), Error> {
+    let harmless = SubmitArguments {
+        given_path: String::new(),
+        expanded_path: String::new(),
+        batch_group_id: String::new(),
+        user_tag: String::new(),
+        cpu_limit: CpuArgument::Number(1.0),
+        memory_limit: "1G".into(),
+        container: "r".into(),
+        mounts: None,
+        auto_mount_home: false,
+        home_nfs_ip_address: None,
+        username: None,
+        time_limit_seconds: None,
+        job_id: None,
+    };
+    operations::check_values(&with_changes(harmless, changes)?)
 }
 
 /// Reads the list with either `job_id`, a character vector, or `batch_id`, a string.

@@ -25,9 +25,9 @@ enum Message<News, Outcome> {
 /// Work under way. It ends when R no longer holds it.
 pub struct Background<News: 'static, Outcome: 'static> {
     messages: Receiver<Message<News, Outcome>>,
-    /// How the work failed, where news that came before have yet to be taken.
-    failure: RefCell<Option<Error>>,
     stop: Arc<AtomicBool>,
+    /// How it ended, until the news before that have been taken.
+    failed: RefCell<Option<Error>>,
 }
 
 /// What came of a question.
@@ -44,6 +44,9 @@ impl<News, Outcome> Drop for Background<News, Outcome> {
         self.stop.store(true, Ordering::Relaxed);
     }
 }
+
+/// How long an end is waited for. The work looks for it every 50 ms, and then ends kubectl.
+const LONGEST_END: Duration = Duration::from_secs(2);
 
 /// How often Ctrl-C is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -77,17 +80,35 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
             .map_err(|error| Error::new(ErrorClass::Internal, format!("A thread cannot be started: {error}.")))?;
         Ok(ExternalPtr::new(Self {
             messages,
-            failure: RefCell::default(),
             stop,
+            failed: RefCell::new(None),
         })
         .into())
+    }
+
+    /// Ends the work and waits until it is over, so that no kubectl of it is left when R goes on (or ends). R would only
+    /// let go of it when it tidies up its memory.
+    pub fn end(pointer: &Robj) {
+        let background: std::result::Result<ExternalPtr<Self>, _> = pointer.clone().try_into();
+        let Ok(background) = background else {
+            return;
+        };
+        background.stop.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + LONGEST_END;
+        loop {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            match background.messages.recv_timeout(rest) {
+                Ok(Message::News(_)) => {}
+                Ok(Message::Ended(_)) | Err(_) => return,
+            }
+        }
     }
 
     /// Waits up to `patience` for something to be said, and takes all of it. How the work failed is told after all news.
     pub fn ask(pointer: &Robj, patience: Duration) -> std::result::Result<Answer<News, Outcome>, Error> {
         let lost = || Error::new(ErrorClass::Internal, "The work in the background is gone.");
         let background: ExternalPtr<Self> = pointer.clone().try_into().map_err(|_| lost())?;
-        if let Some(error) = background.failure.take() {
+        if let Some(error) = background.failed.take() {
             return Err(error);
         }
         let deadline = Instant::now() + patience;
@@ -107,7 +128,8 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
                 Ok(Message::News(one)) => news.push(one),
                 Ok(Message::Ended(Err(error))) if news.is_empty() => return Err(error),
                 Ok(Message::Ended(Err(error))) => {
-                    background.failure.replace(Some(error));
+                    // What came before it must not be lost: it is the next answer.
+                    background.failed.replace(Some(error));
                     return Ok(Answer { news, outcome: None });
                 }
                 Ok(Message::Ended(Ok(outcome))) => {

@@ -96,8 +96,8 @@ fn outcome_lists(
     lists.collect()
 }
 
-/// Submits again what has failed of a batch, under a new batch id. `changes` are arguments of `core_submit` that replace
-/// those of the first submission; `rest` is `NULL`, or what is left of an earlier rerun: a list of `batch_id`, `rerun_of`
+/// Submits again what has failed of a batch, under a new batch id. `changes` is a list with `values`, arguments of
+/// `core_submit` that replace those of the first submission, and `none`, the names of those that are to be none; `rest` is `NULL`, or what is left of an earlier rerun: a list of `batch_id`, `rerun_of`
 /// and `job_id` (the ids of these jobs' first and second submissions). The list of `core_submit_many`, with `program` and
 /// `rerun_of`; empty where nothing has failed.
 #[extendr]
@@ -107,6 +107,7 @@ fn core_rerun(batch_id: &str, changes: Robj, include_unknown: bool, rest: Robj, 
         let changes = to_json(&changes)?;
         let rest = arguments::rest_of_rerun(&to_json(&rest)?)?;
         settings.check_for(&Which::Batch(batch_id.to_string()))?;
+        arguments::check_changes(&changes)?;
         settings.connected(|connection| {
             let before = operations::arguments_to_rerun(connection, batch_id, include_unknown, rest.as_ref())?;
             let (rerun_of, before): (Vec<_>, Vec<_>) = before
@@ -139,10 +140,20 @@ fn core_check_submissions(arguments: Robj) -> Robj {
 
 fn prepare_many(arguments: &Robj) -> std::result::Result<Vec<operations::PreparedJob>, Error> {
     match to_json(arguments)? {
-        serde_json::Value::Array(arguments) => arguments
-            .into_iter()
-            .map(|arguments| operations::prepare(&arguments::submit_arguments(arguments)?))
-            .collect(),
+        serde_json::Value::Array(all) => {
+            let many = all.len() > 1;
+            let prepare = |one: serde_json::Value| {
+                let arguments = arguments::submit_arguments(one)?;
+                operations::prepare(&arguments).map_err(|error| match many {
+                    true => Error {
+                        details: Some(format!("This is about the program \"{}\".", arguments.given_path)),
+                        ..error
+                    },
+                    false => error,
+                })
+            };
+            all.into_iter().map(prepare).collect()
+        }
         _ => Ok(Vec::new()),
     }
 }
@@ -237,6 +248,10 @@ fn core_watch_begin(which: Robj, settings: Robj) -> Robj {
     respond(|| {
         let which = arguments::which(&to_json(&which)?)?;
         let settings = Settings::read(to_json(&settings)?)?;
+        if let Which::Batch(batch_id) = &which {
+            // The verb's own name of it.
+            abba_core::domain::labels::check_label_value("batch_group_id", batch_id)?;
+        }
         settings.check_for(&which)?;
         let watching = Watching::begin(move |stopped, tell| {
             settings.connected_until(stopped, |connection| {
@@ -257,6 +272,15 @@ fn core_watch_next(watching: Robj, seconds: f64) -> Robj {
         // Of several news the last tells all.
         let newest = answer.news.into_iter().next_back();
         Ok(newest.map_or(Value::Null, watching::news_list).into())
+    })
+}
+
+/// Ends the watching of jobs, and waits a moment for it to be over.
+#[extendr]
+fn core_watch_end(watching: Robj) -> Robj {
+    respond(|| {
+        Watching::end(&watching);
+        Ok(Value::Null.into())
     })
 }
 
@@ -290,6 +314,15 @@ fn core_follow_next(following: Robj, seconds: f64) -> Robj {
             value: Value::named([("lines", Value::Texts(answer.news)), ("log", log)]),
             warnings,
         })
+    })
+}
+
+/// Ends the following of a log, and waits a moment for it to be over.
+#[extendr]
+fn core_follow_end(following: Robj) -> Robj {
+    respond(|| {
+        Following::end(&following);
+        Ok(Value::Null.into())
     })
 }
 
@@ -440,8 +473,10 @@ extendr_module! {
     fn core_explain;
     fn core_watch_begin;
     fn core_watch_next;
+    fn core_watch_end;
     fn core_follow_begin;
     fn core_follow_next;
+    fn core_follow_end;
     fn core_rerun;
     fn core_gateway_open;
     fn core_gateway_answer;

@@ -789,4 +789,179 @@ mod tests {
         assert_eq!(chunks_that_fit(&ids[..25]).len(), 1);
         assert!(chunks_that_fit(&[]).is_empty());
     }
+
+    fn api(script: &Script) -> Api<'_> {
+        Api::new(script, Some("n"), Patience::new(Duration::from_secs(60), &never)).unwrap()
+    }
+
+    fn paths(script: &Script) -> Vec<String> {
+        script
+            .calls
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|call| call.path.clone())
+            .collect()
+    }
+
+    fn watched(answer: &str, stop_at: Option<&str>) -> (Vec<String>, Result<(), Failure>) {
+        let script = Script::new([Ok(answer.as_bytes().to_vec())]);
+        let mut seen = Vec::new();
+        let patience = Patience::new(Duration::from_secs(60), &never);
+        let result = api(&script).watch_pods(&Selection::Batch("b"), "7", &patience, &mut |event| {
+            let stop = stop_at == Some(event.event_type.as_str());
+            seen.push(event.event_type);
+            match stop {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        (seen, result)
+    }
+
+    #[test]
+    fn a_watch_names_its_moment_and_its_jobs() {
+        let script = Script::new([Ok(Vec::new())]);
+        let patience = Patience::new(Duration::from_secs(60), &never);
+        let go_on = &mut |_| ControlFlow::Continue(());
+        api(&script)
+            .watch_pods(&Selection::Batch("b"), "7", &patience, go_on)
+            .unwrap();
+        assert_eq!(
+            paths(&script),
+            ["/api/v1/namespaces/n/pods?watch=1&allowWatchBookmarks=true&timeoutSeconds=240&resourceVersion=7&labelSelector=app.kubernetes.io%2Fmanaged-by%3Dabba%2Cabba%2Fbatch-id%3Db"]
+        );
+        // More ids than fit into one request: all of abba's pods are watched.
+        let id = "x".repeat(63);
+        let ids = vec![id.as_str(); 1000];
+        let script = Script::new([Ok(Vec::new())]);
+        let go_on = &mut |_| ControlFlow::Continue(());
+        api(&script)
+            .watch_pods(&Selection::Jobs(&ids), "7", &patience, go_on)
+            .unwrap();
+        assert!(paths(&script)[0].ends_with("labelSelector=app.kubernetes.io%2Fmanaged-by%3Dabba"));
+    }
+
+    #[test]
+    fn the_events_of_a_watch_are_handed_over_until_somebody_has_enough() {
+        let line = |kind: &str| json!({"type": kind, "object": {}}).to_string();
+        let three = format!("{}\n{}\n{}\n", line("ADDED"), line("BOOKMARK"), line("DELETED"));
+        let (seen, result) = watched(&three, None);
+        assert_eq!(seen, ["ADDED", "BOOKMARK", "DELETED"]);
+        result.unwrap();
+        let (seen, result) = watched(&three, Some("BOOKMARK"));
+        assert_eq!(seen, ["ADDED", "BOOKMARK"]);
+        result.unwrap();
+        // The end of a stream that broke in the middle of a line is no event.
+        assert_eq!(watched(&three[..three.len() - 5], None).0, ["ADDED", "BOOKMARK"]);
+    }
+
+    #[test]
+    fn a_line_of_a_watch_that_is_no_event_is_a_failure() {
+        for line in ["<html>\n", "{}\n", "\n", "{\"type\": \"ADDED\"}\n"] {
+            let (seen, result) = watched(line, None);
+            assert!(seen.is_empty());
+            assert_eq!(result.unwrap_err().kind, FailureKind::Garbage, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_list_in_parts_is_one_list_of_the_first_moment() {
+        let part = |version: &str, name: &str| {
+            let list = json!({"metadata": {"resourceVersion": version}, "items": [{"metadata": {"name": name}}]});
+            Ok(serde_json::to_vec(&list).unwrap())
+        };
+        let id = "x".repeat(63);
+        let ids = vec![id.as_str(); 150];
+        let script = Script::new([part("7", "a"), part("9", "b")]);
+        let listed = api(&script).list_pods(&Selection::Jobs(&ids)).unwrap();
+        assert_eq!(listed.resource_version, "7");
+        let names: Vec<&str> = listed.items.iter().map(|pod| pod.metadata.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        // Where one part fails there is no list at all.
+        let script = Script::new([part("7", "a"), failure(FailureKind::Forbidden)]);
+        let failed = api(&script).list_pods(&Selection::Jobs(&ids)).unwrap_err();
+        assert_eq!(failed.kind, FailureKind::Forbidden);
+    }
+
+    #[test]
+    fn events_come_in_the_order_of_time_whichever_api_they_are_of() {
+        let events = json!({"items": [
+            {"reason": "c", "lastTimestamp": "2026-01-01T00:00:03Z"},
+            {"reason": "b", "lastTimestamp": null, "eventTime": "2026-01-01T00:00:02.5Z"},
+            {"reason": "a", "lastTimestamp": "2026-01-01T00:00:01Z", "eventTime": null},
+        ]});
+        let script = Script::new([Ok(serde_json::to_vec(&events).unwrap())]);
+        let events = api(&script).list_events("Pod", "a-p").unwrap();
+        let reasons: Vec<&str> = events.iter().map(|event| event.reason.as_str()).collect();
+        assert_eq!(reasons, ["a", "b", "c"]);
+        assert_eq!(
+            paths(&script),
+            ["/api/v1/namespaces/n/events?fieldSelector=involvedObject.kind%3DPod%2CinvolvedObject.name%3Da-p"]
+        );
+    }
+
+    #[test]
+    fn a_line_without_an_end_counts_where_the_log_is_not_followed() {
+        for (follow, expected) in [(true, vec!["a"]), (false, vec!["a", "b"])] {
+            let script = Script::new([Ok(b"a\nb".to_vec())]);
+            let question = LogQuestion {
+                since: Some("2026-01-01T00:00:01Z"),
+                follow,
+                ..Default::default()
+            };
+            let mut seen = Vec::new();
+            let patience = Patience::new(Duration::from_secs(60), &never);
+            api(&script)
+                .log_lines("a-p", question, &patience, &mut |line| {
+                    seen.push(String::from_utf8(line.to_vec()).unwrap());
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+            assert_eq!(seen, expected);
+            let path = &paths(&script)[0];
+            assert!(path.contains("/pods/a-p/log?container=program&timestamps=true&sinceTime=2026-01-01T00%3A00%3A01Z"));
+            assert_eq!(path.ends_with("&follow=true"), follow);
+        }
+    }
+
+    #[test]
+    fn a_change_is_made_on_what_is_there_now_and_given_up_where_it_is_refused() {
+        let object = || Ok(br#"{"spec": {}}"#.to_vec());
+        let change = |value: &mut Value| value["spec"]["x"] = json!(1);
+        let script = Script::new([
+            object(),
+            failure(FailureKind::Conflict),
+            object(),
+            failure(FailureKind::Unreachable),
+            object(),
+            object(),
+        ]);
+        api(&script).update(Resource::Pod, "a-p", &change).unwrap();
+        let verbs = script.verbs();
+        assert_eq!(verbs.iter().filter(|verb| **verb == Verb::Replace).count(), 3);
+        let script = Script::new([object(), failure(FailureKind::Forbidden)]);
+        let failed = api(&script).update(Resource::Job, "a", &change).unwrap_err();
+        assert_eq!(failed.kind, FailureKind::Forbidden);
+    }
+
+    #[test]
+    fn a_busy_server_is_asked_more_often_than_one_that_is_down() {
+        let mut asked = Vec::new();
+        for kind in [
+            FailureKind::TooManyRequests,
+            FailureKind::Refused,
+            FailureKind::Forbidden,
+        ] {
+            let patience = Patience::new(Duration::from_secs(3600), &never);
+            let mut pauses = Pauses::default();
+            let mut count = 0;
+            while pauses.after(kind, &patience).is_some() {
+                count += 1;
+            }
+            asked.push(count);
+        }
+        assert_eq!(asked[0], ATTEMPTS_WHEN_BUSY);
+        assert_eq!(asked[1], PAUSES.len());
+    }
 }

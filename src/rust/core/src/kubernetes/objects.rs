@@ -21,7 +21,7 @@ pub struct ObjectMeta {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// RFC 3339, whole seconds, UTC: so their order as text is their order in time.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "text_or_null")]
     pub creation_timestamp: String,
 }
 
@@ -208,6 +208,7 @@ pub struct ContainerStateWaiting {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerStateRunning {
+    #[serde(deserialize_with = "text_or_null")]
     pub started_at: String,
 }
 
@@ -275,6 +276,12 @@ pub struct WatchEvent {
     pub event_type: String,
     /// The pod; of a bookmark its resource version alone; of an error a Status.
     pub object: serde_json::Value,
+}
+
+/// Reads a time that is not set: servers before Kubernetes 1.34 write `"creationTimestamp": null` into the template of
+/// every Job (Go's `omitempty` does not leave out a zero `metav1.Time`).
+fn text_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// The name of the one container of a Job's pod.
@@ -355,4 +362,23 @@ fn find_condition<'a>(conditions: &'a [Condition], condition_type: &str) -> Opti
     conditions
         .iter()
         .find(|condition| condition.condition_type == condition_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_time_that_is_not_set_may_be_null() {
+        let job: Job = serde_json::from_value(json!({
+            "metadata": {"name": "a-1", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"template": {"metadata": {"creationTimestamp": null}, "spec": {"containers": []}}},
+        }))
+        .unwrap();
+        assert_eq!(job.metadata.creation_timestamp, "2026-01-01T00:00:00Z");
+        assert_eq!(job.spec.template.metadata.creation_timestamp, "");
+        let state: ContainerState = serde_json::from_value(json!({"running": {"startedAt": null}})).unwrap();
+        assert_eq!(state.running.unwrap().started_at, "");
+    }
 }

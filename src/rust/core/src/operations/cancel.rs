@@ -258,7 +258,14 @@ impl Cancelling<'_> {
                     Resource::Job => "change jobs",
                 };
                 let error = failure_words::error(&failure, doing, self.api.namespace(), &self.connection.patience);
-                Err(error.meaning(UNTOUCHED).about([self.job_id]))
+                let job_id = self.job_id;
+                let consequence = match failure.kind.leaves_outcome_open() {
+                    true => format!(
+                        "Whether job \"{job_id}\" was cancelled is not known; to cancel it once more does no harm."
+                    ),
+                    false => format!("Job \"{job_id}\" was not cancelled."),
+                };
+                Err(error.meaning(consequence).about([job_id]))
             }
         }
     }
@@ -283,7 +290,31 @@ fn end_now(object: &mut Value, seconds: u32, user: &str) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scripted::{
+        ended, impatient, job, list, object, patient, pod, running, waiting, Answer, Scripted,
+    };
     use super::*;
+    use crate::transport::Verb;
+
+    const POD: &str = "/pods/a-p";
+    const JOB: &str = "/jobs/a";
+
+    fn jobs(ids: &[&str]) -> Which {
+        Which::Jobs(ids.iter().map(|id| (*id).to_string()).collect())
+    }
+
+    fn cancel_a(cluster: &Scripted) -> Result<Cancelled, Error> {
+        let mut outcomes = cancel(&impatient(cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(outcomes.len(), 1);
+        outcomes.remove(0).done
+    }
+
+    fn cluster_with(pod: &Value, answers: impl IntoIterator<Item = Answer>) -> Scripted {
+        Scripted::new()
+            .get(POD, [object(pod)])
+            .get("/pods?", [list(1, [pod.clone()])])
+            .on(Verb::Replace, POD, answers)
+    }
 
     #[test]
     fn a_cancelled_object_says_by_whom_and_keeps_the_rest() {
@@ -296,5 +327,97 @@ mod tests {
                 "spec": {"nodeName": "n", "activeDeadlineSeconds": 1},
             })
         );
+    }
+
+    #[test]
+    fn what_has_a_node_is_ended_there_and_what_has_none_by_its_job() {
+        let cluster = cluster_with(&pod("a", 1, running()), [Answer::Echo]);
+        assert_eq!(cancel_a(&cluster), Ok(Cancelled::Stopped));
+        let cluster = cluster_with(&pod("a", 1, waiting()), [Answer::Echo]);
+        assert_eq!(cancel_a(&cluster), Ok(Cancelled::KeptFromStarting));
+        let sent = cluster.sent();
+        assert_eq!(sent.len(), 1);
+        assert!(sent[0].0.ends_with("/api/v1/namespaces/n/pods/a-p"));
+        assert_eq!(sent[0].1["spec"]["activeDeadlineSeconds"], 1);
+
+        let mut without_node = pod("a", 1, waiting());
+        without_node["spec"]["nodeName"] = json!("");
+        for pods in [vec![without_node], vec![]] {
+            let cluster = Scripted::new()
+                .get(JOB, [object(&job("a", 1))])
+                .get("/pods?", [list(1, pods)])
+                .get("/jobs?", [list(1, [job("a", 1)])])
+                .on(Verb::Replace, JOB, [Answer::Echo]);
+            assert_eq!(cancel_a(&cluster), Ok(Cancelled::KeptFromStarting));
+            assert!(cluster.sent()[0].0.ends_with("/apis/batch/v1/namespaces/n/jobs/a"));
+        }
+    }
+
+    #[test]
+    fn what_has_ended_or_was_cancelled_is_left_alone() {
+        let mut cancelled = pod("a", 1, running());
+        cancelled["metadata"]["annotations"][labels::CANCELLED] = json!("mike");
+        for (pod, done) in [
+            (pod("a", 1, ended(0)), Cancelled::AlreadyEnded),
+            (pod("a", 1, ended(1)), Cancelled::AlreadyEnded),
+            (cancelled, Cancelled::AlreadyCancelled),
+        ] {
+            let cluster = cluster_with(&pod, [Answer::Echo]);
+            assert_eq!(cancel_a(&cluster), Ok(done));
+            assert!(cluster.sent().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_change_that_somebody_else_was_faster_with_is_made_again_on_what_is_there_now() {
+        let newer = {
+            let mut newer = pod("a", 1, running());
+            newer["metadata"]["resourceVersion"] = json!("2");
+            newer
+        };
+        let cluster = Scripted::new()
+            .get(POD, [object(&pod("a", 1, running())), object(&newer)])
+            .get("/pods?", [list(1, [pod("a", 1, running())])])
+            .on(Verb::Replace, POD, [Answer::Fails(FailureKind::Conflict), Answer::Echo]);
+        let outcomes = cancel(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(outcomes[0].done, Ok(Cancelled::Stopped));
+        assert_eq!(cluster.sent()[1].1["metadata"]["resourceVersion"], "2");
+    }
+
+    #[test]
+    fn a_pod_that_went_away_meanwhile_had_ended() {
+        let cluster = cluster_with(&pod("a", 1, running()), [Answer::Fails(FailureKind::NotFound)]);
+        assert_eq!(cancel_a(&cluster), Ok(Cancelled::AlreadyEnded));
+    }
+
+    #[test]
+    fn an_error_says_what_became_of_this_job() {
+        for (kind, words) in [
+            (FailureKind::Forbidden, "\"a\" was not cancelled"),
+            (FailureKind::Timeout, "is not known"),
+            (FailureKind::KubectlDied, "is not known"),
+        ] {
+            let cluster = cluster_with(&pod("a", 1, running()), [Answer::Fails(kind)]);
+            let error = cancel_a(&cluster).unwrap_err();
+            assert!(error.consequence.unwrap().contains(words), "{kind:?}");
+            assert_eq!(error.job_ids, ["a"]);
+        }
+    }
+
+    #[test]
+    fn each_of_many_jobs_has_its_own_outcome_in_the_order_asked_for() {
+        let ids: Vec<String> = (0..50).map(|n| format!("j{n:02}")).collect();
+        let cluster = Scripted::new()
+            .get("/pods/j07-p", [Answer::Fails(FailureKind::Forbidden)])
+            .get("/pods/", [object(&pod("x", 1, running()))])
+            .get("/pods?", [list(1, ids.iter().rev().map(|id| pod(id, 1, running())))])
+            .on(Verb::Replace, "/pods/", [Answer::Echo]);
+        let outcomes = cancel(&impatient(&cluster), &Which::Jobs(ids.clone())).unwrap();
+        let order: Vec<&String> = outcomes.iter().map(|outcome| &outcome.job_id).collect();
+        assert_eq!(order, ids.iter().collect::<Vec<_>>());
+        for outcome in &outcomes {
+            assert_eq!(outcome.done.is_err(), outcome.job_id == "j07", "{}", outcome.job_id);
+        }
+        assert_eq!(cluster.sent().len(), 49);
     }
 }

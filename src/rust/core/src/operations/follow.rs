@@ -241,3 +241,220 @@ fn may_pass(kind: FailureKind, follows: bool) -> bool {
         )
         || (follows && matches!(kind, FailureKind::NotFound | FailureKind::Invalid))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{
+        ended, event, impatient, list, patient, pod, running, waiting, Answer, Scripted, StreamEnd,
+    };
+    use super::*;
+    use crate::error::ErrorClass;
+    use serde_json::json;
+
+    const FOLLOW: &str = "follow=true";
+    const REST: &str = "timestamps=true";
+    const WHOLE: &str = "/log?container=program";
+    const PODS: &str = "/pods?";
+
+    /// Lines with their times, one a second, from `first` on; the marker is line 0.
+    fn lines(first: usize, texts: &[&str]) -> String {
+        texts
+            .iter()
+            .enumerate()
+            .map(|(index, text)| format!("2026-01-01T00:00:{:02}Z {text}\n", first + index))
+            .collect()
+    }
+
+    const MARKER: &str = "abba-log-of a";
+
+    fn whole(texts: &[&str]) -> Answer {
+        Answer::Body(format!("{MARKER}\n{}\n", texts.join("\n")).into_bytes())
+    }
+
+    fn closes(text: &str) -> Answer {
+        Answer::Stream(vec![text.to_string()], StreamEnd::Closes)
+    }
+
+    fn pods<const N: usize>(states: [serde_json::Value; N]) -> [Answer; N] {
+        states.map(|state| list(1, [pod("a", 1, state)]))
+    }
+
+    /// What was handed over, and what came back.
+    fn follow_all(connection: &Connection<'_>, from_now: bool) -> Result<(Vec<String>, Option<Logs>), Error> {
+        let mut seen = Vec::new();
+        let logs = follow(connection, "a", from_now, &mut |line| {
+            seen.push(line);
+            ControlFlow::Continue(())
+        })?;
+        Ok((seen, logs))
+    }
+
+    #[test]
+    fn a_stream_that_is_cut_anywhere_loses_no_line_and_repeats_none() {
+        let texts = ["one", "two", "two", "", "four"];
+        let text = lines(0, &[&[MARKER], &texts[..]].concat());
+        for cut in 0..=text.len() {
+            let cluster = Scripted::new()
+                .get(FOLLOW, [closes(&text[..cut]), closes(&text)])
+                .get(REST, [closes("")])
+                .get(WHOLE, [whole(&texts)])
+                .get(PODS, pods([running(), running(), running(), ended(0)]));
+            let (seen, logs) = follow_all(&patient(&cluster), false).unwrap();
+            assert_eq!(seen, texts, "{cut}");
+            let logs = logs.unwrap();
+            assert_eq!(logs.logs[0].lines, texts);
+            assert!(logs.warnings.is_empty(), "{cut}");
+            assert_eq!(cluster.paths(FOLLOW).len(), 2, "{cut}");
+        }
+    }
+
+    #[test]
+    fn what_a_stream_can_die_of_does_not_end_a_follow() {
+        for kind in [
+            FailureKind::Unreachable,
+            FailureKind::Refused,
+            FailureKind::Server,
+            FailureKind::TooManyRequests,
+            FailureKind::Timeout,
+            FailureKind::KubectlDied,
+            FailureKind::Invalid,
+        ] {
+            let cluster = Scripted::new()
+                .get(
+                    FOLLOW,
+                    [
+                        Answer::Stream(vec![lines(0, &[MARKER, "x"])], StreamEnd::Breaks(kind)),
+                        closes(&lines(1, &["x", "y"])),
+                    ],
+                )
+                .get(REST, [closes("")])
+                .get(WHOLE, [whole(&["x", "y"])])
+                .get(PODS, pods([running(), running(), running(), ended(0)]));
+            assert_eq!(follow_all(&patient(&cluster), false).unwrap().0, ["x", "y"], "{kind:?}");
+            assert!(cluster.paths(FOLLOW)[1].contains("sinceTime=2026-01-01T00%3A00%3A01Z"));
+        }
+    }
+
+    #[test]
+    fn a_cluster_that_is_away_meanwhile_is_asked_again() {
+        let cluster = Scripted::new()
+            .get(FOLLOW, [closes(&lines(0, &[MARKER, "x"]))])
+            .get(
+                REST,
+                [Answer::Fails(FailureKind::Refused), closes(&lines(1, &["x", "y"]))],
+            )
+            .get(WHOLE, [whole(&["x", "y"])])
+            .get(
+                PODS,
+                [
+                    list(1, [pod("a", 1, running())]),
+                    list(1, [pod("a", 1, running())]),
+                    Answer::Fails(FailureKind::Refused),
+                    Answer::Fails(FailureKind::Timeout),
+                    list(1, [pod("a", 1, ended(0))]),
+                ],
+            );
+        assert_eq!(follow_all(&impatient(&cluster), false).unwrap().0, ["x", "y"]);
+    }
+
+    #[test]
+    fn what_does_not_pass_is_an_error() {
+        let cluster = Scripted::new()
+            .get(FOLLOW, [Answer::Fails(FailureKind::Forbidden)])
+            .get(PODS, pods([running()]));
+        assert_eq!(
+            follow_all(&patient(&cluster), false).unwrap_err().class,
+            ErrorClass::Forbidden
+        );
+        // A node that does not give the rest, after some attempts.
+        let cluster = Scripted::new()
+            .get(REST, [Answer::Fails(FailureKind::Server)])
+            .get(PODS, pods([ended(0)]));
+        assert_eq!(
+            follow_all(&patient(&cluster), false).unwrap_err().class,
+            ErrorClass::Unavailable
+        );
+        assert_eq!(cluster.paths(REST).len(), ATTEMPTS_FOR_REST + 1);
+    }
+
+    #[test]
+    fn lines_that_were_missed_are_counted() {
+        let cluster = Scripted::new()
+            .get(REST, [closes(&lines(0, &[MARKER, "1", "4"]))])
+            .get(WHOLE, [whole(&["1", "2", "3", "4"])])
+            .get(PODS, pods([ended(0)]));
+        let (seen, logs) = follow_all(&patient(&cluster), false).unwrap();
+        assert_eq!(seen, ["1", "4"]);
+        let logs = logs.unwrap();
+        assert_eq!(logs.logs[0].lines.len(), 4);
+        assert_eq!(logs.warnings.len(), 1);
+        assert_eq!(logs.warnings[0].class, "log_incomplete");
+        assert!(logs.warnings[0].message.contains("2 of its lines were missed"));
+    }
+
+    #[test]
+    fn from_now_leaves_out_what_was_there_before() {
+        let cluster = Scripted::new()
+            .get("tailLines=1", [closes(&lines(2, &["old"]))])
+            .get(FOLLOW, [closes(&lines(2, &["old", "new"]))])
+            .get(REST, [closes(&lines(3, &["new", "end"]))])
+            .get(WHOLE, [whole(&["older", "old", "new", "end"])])
+            .get(PODS, pods([running(), running(), ended(0)]));
+        let (seen, logs) = follow_all(&patient(&cluster), true).unwrap();
+        assert_eq!(seen, ["new", "end"]);
+        assert_eq!(logs.unwrap().warnings, []);
+    }
+
+    #[test]
+    fn a_program_that_has_not_started_is_waited_for_and_one_that_never_does_is_explained() {
+        let cluster = Scripted::new()
+            .get(
+                "watch=1",
+                [Answer::Stream(
+                    vec![event("MODIFIED", &pod("a", 1, running()))],
+                    StreamEnd::Stays,
+                )],
+            )
+            .get(FOLLOW, [closes(&lines(0, &[MARKER, "x"]))])
+            .get(REST, [closes("")])
+            .get(WHOLE, [whole(&["x"])])
+            .get(PODS, pods([waiting(), running(), ended(0)]));
+        assert_eq!(follow_all(&patient(&cluster), false).unwrap().0, ["x"]);
+
+        let never = json!({"terminated": {"exitCode": 128, "reason": "StartError"}});
+        let cluster = Scripted::new().get("/events", [list(1, [])]).get(PODS, pods([never]));
+        let (seen, logs) = follow_all(&patient(&cluster), false).unwrap();
+        assert!(seen[0].starts_with("abba: The program has not run"), "{seen:?}");
+        assert_eq!(logs.unwrap().logs[0].lines, seen);
+    }
+
+    #[test]
+    fn who_has_enough_gets_no_log() {
+        let cluster = Scripted::new()
+            .get(
+                FOLLOW,
+                [Answer::Stream(vec![lines(0, &[MARKER, "x", "y"])], StreamEnd::Stays)],
+            )
+            .get(PODS, pods([running()]));
+        let mut seen = 0;
+        let logs = follow(&patient(&cluster), "a", false, &mut |_| {
+            seen += 1;
+            ControlFlow::Break(())
+        });
+        assert_eq!((logs.unwrap(), seen), (None, 1));
+
+        let asked = Cell::new(0);
+        let interrupted = || {
+            asked.set(asked.get() + 1);
+            asked.get() > 3
+        };
+        let connection = Connection {
+            patience: Patience::new(Duration::from_secs(60), &interrupted),
+            ..patient(&cluster)
+        };
+        assert_eq!(
+            follow_all(&connection, false).unwrap(),
+            (vec!["x".into(), "y".into()], None)
+        );
+    }
+}

@@ -8,6 +8,8 @@ mod list;
 mod log;
 mod observation;
 mod rerun;
+#[cfg(test)]
+mod scripted;
 mod side_by_side;
 mod status;
 mod submit;
@@ -23,7 +25,7 @@ pub use log::{log, log_page, LogOfJob, LogPage, LogPosition, Logs};
 pub use rerun::{arguments_to_rerun, Again, RestOfRerun};
 pub use status::status;
 pub use submit::{
-    prepare, prepare_program, submit, submit_many, CpuArgument, Origin, PreparedJob, SubmitArguments, Submitted,
+    check_values, prepare, prepare_program, submit, submit_many, CpuArgument, Origin, PreparedJob, SubmitArguments, Submitted,
 };
 pub use survey::{survey, SurveyedJob};
 pub use version::server_version;

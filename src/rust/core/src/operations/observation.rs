@@ -343,6 +343,8 @@ fn no_batch(batch_id: &str, namespace: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scripted::{ended, job, list, patient, pod, running, Scripted};
+    use super::super::Which;
     use super::*;
 
     #[test]
@@ -354,5 +356,87 @@ mod tests {
         let error = not_found(&ids, "n");
         assert!(error.message.contains("and 3 more"));
         assert_eq!(error.job_ids.len(), 8);
+    }
+
+    fn observe(cluster: &Scripted, which: &Which) -> Result<Observation, Error> {
+        patient(cluster).observe(which).map(|(_, observation)| observation)
+    }
+
+    fn ids(observation: &Observation) -> Vec<&str> {
+        observation.each().map(|(id, _)| id).collect()
+    }
+
+    #[test]
+    fn jobs_stand_in_the_order_asked_for_also_twice() {
+        let cluster = Scripted::new()
+            .get("/pods", [list(7, [pod("a", 1, running()), pod("c", 1, ended(0))])])
+            .get("/jobs", [list(1, [job("b", 1)])]);
+        let which = Which::Jobs(["c", "b", "a", "c"].map(String::from).to_vec());
+        let observation = observe(&cluster, &which).unwrap();
+        assert_eq!(ids(&observation), ["c", "b", "a", "c"]);
+        assert_eq!(observation.resource_version, "7");
+        // Jobs are asked for only where a pod is lacking.
+        assert!(cluster.paths("/jobs")[0].ends_with("%28b%29"));
+    }
+
+    #[test]
+    fn jobs_that_are_not_there_are_all_named() {
+        let cluster = Scripted::new()
+            .get("/pods", [list(1, [pod("a", 1, running())])])
+            .get("/jobs", [list(1, [job("b", 1)])]);
+        let which = Which::Jobs(["x", "a", "b", "y", "x"].map(String::from).to_vec());
+        let error = observe(&cluster, &which).err().unwrap();
+        assert_eq!(error.job_ids, ["x", "y"]);
+    }
+
+    #[test]
+    fn a_batch_stands_in_the_order_of_its_creation_with_or_without_pods() {
+        // a's pod was made anew: its first one counts.
+        let mut again = pod("a", 9, running());
+        again["metadata"]["name"] = serde_json::json!("a-p2");
+        let cluster = Scripted::new()
+            .get(
+                "/pods",
+                [list(1, [again, pod("c", 3, ended(0)), pod("a", 1, ended(1))])],
+            )
+            .get("/jobs", [list(1, [job("a", 1), job("d", 4), job("b", 2)])]);
+        let observation = observe(&cluster, &Which::Batch("x".into())).unwrap();
+        assert_eq!(ids(&observation), ["a", "b", "c", "d"]);
+        assert_eq!(observation.attempts("a"), 2);
+        assert_eq!(observation.statuses()[0].id, "a-p2");
+        assert_eq!(cluster.paths("").len(), 2);
+    }
+
+    #[test]
+    fn a_batch_of_which_only_succeeded_jobs_are_left_is_still_one() {
+        let cluster = Scripted::new()
+            .get("/pods", [list(1, [])])
+            .get("fieldSelector", [list(1, [])])
+            .get("/jobs", [list(1, [job("b", 2), job("a", 1)])]);
+        assert_eq!(ids(&observe(&cluster, &Which::Batch("x".into())).unwrap()), ["a", "b"]);
+        let none = Scripted::new().get("/pods", [list(1, [])]).get("/jobs", [list(1, [])]);
+        let error = observe(&none, &Which::Batch("x".into())).err().unwrap();
+        assert_eq!(error.class, ErrorClass::NotFound);
+    }
+
+    #[test]
+    fn a_pod_is_noted_as_it_is_now_and_a_new_job_once() {
+        let cluster = Scripted::new().get("/pods", [list(1, [pod("a", 1, running())])]);
+        let mut observation = observe(&cluster, &Which::Jobs(vec!["a".into()])).unwrap();
+        let seen = |value| serde_json::from_value::<Pod>(value).unwrap();
+        observation.put_pod(seen(pod("a", 1, ended(0))));
+        assert_eq!(observation.attempts("a"), 1);
+        assert!(observation.statuses()[0].status.is_final());
+        for _ in 0..2 {
+            let new = seen(pod("b", 2, running()));
+            observation.add_job_of(&new);
+            observation.put_pod(new);
+        }
+        assert_eq!(ids(&observation), ["a", "b"]);
+        // A pod without a job of abba's.
+        let foreign = seen(serde_json::json!({"metadata": {"name": "x"}}));
+        observation.add_job_of(&foreign);
+        observation.put_pod(foreign);
+        assert_eq!(ids(&observation), ["a", "b"]);
     }
 }

@@ -80,3 +80,122 @@ pub fn arguments_to_rerun(
     }
     Ok(again)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{ended, job, list, patient, pod, running, Scripted};
+    use super::*;
+    use serde_json::{json, Value};
+
+    /// A Job that says what it was submitted with.
+    fn submitted(id: &str, second: u32) -> Value {
+        let mut job = job(id, second);
+        let arguments = json!({
+            "given_path": format!("{id}.R"), "expanded_path": format!("/programs/{id}.R"), "batch_group_id": "b",
+            "user_tag": "t", "cpu_limit": "500m", "memory_limit": "1G", "container": "r", "mounts": null,
+            "auto_mount_home": false, "home_nfs_ip_address": null, "username": null, "time_limit_seconds": 9.0,
+            "job_id": null,
+        });
+        job["metadata"]["annotations"][labels::ARGUMENTS] = json!(arguments.to_string());
+        job
+    }
+
+    fn lost(id: &str, second: u32) -> Value {
+        let mut pod = pod(id, second, running());
+        pod["status"]["conditions"] =
+            json!([{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}]);
+        pod
+    }
+
+    /// e and c failed, d was ended before it had a pod, b's node is lost, a has succeeded, f runs.
+    fn cluster() -> Scripted {
+        let mut without_pod = submitted("d", 4);
+        without_pod["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
+        Scripted::new()
+            .get(
+                "/pods",
+                [list(
+                    1,
+                    [
+                        pod("e", 5, ended(1)),
+                        pod("c", 3, ended(2)),
+                        lost("b", 2),
+                        pod("a", 1, ended(0)),
+                        pod("f", 6, running()),
+                    ],
+                )],
+            )
+            .get(
+                "/jobs",
+                [list(
+                    1,
+                    ["f", "a", "e", "c", "b"]
+                        .iter()
+                        .zip([6, 1, 5, 3, 2])
+                        .map(|(id, second)| submitted(id, second))
+                        .chain([without_pod]),
+                )],
+            )
+    }
+
+    fn paths(arguments: &[SubmitArguments]) -> Vec<&str> {
+        arguments
+            .iter()
+            .map(|arguments| arguments.given_path.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn what_has_failed_comes_in_the_order_of_its_submission_under_one_new_batch_id() {
+        let cluster = cluster();
+        let arguments = arguments_to_rerun(&patient(&cluster), "b", false).unwrap();
+        assert_eq!(paths(&arguments), ["c.R", "d.R", "e.R"]);
+        assert!(arguments
+            .iter()
+            .all(|again| again.batch_group_id == arguments[0].batch_group_id));
+        assert!(arguments[0].batch_group_id.starts_with("c-"));
+        assert_ne!(arguments[0].batch_group_id, "b");
+        assert_eq!(arguments[0].memory_limit, "1G");
+        assert_eq!(arguments[0].job_id, None);
+    }
+
+    #[test]
+    fn what_is_unknown_comes_on_demand() {
+        let cluster = cluster();
+        let arguments = arguments_to_rerun(&patient(&cluster), "b", true).unwrap();
+        assert_eq!(paths(&arguments), ["b.R", "c.R", "d.R", "e.R"]);
+    }
+
+    #[test]
+    fn where_nothing_has_failed_there_is_nothing_to_do() {
+        let cluster = Scripted::new()
+            .get("/pods", [list(1, [pod("a", 1, ended(0))])])
+            .get("/jobs", [list(1, [job("a", 1)])]);
+        assert!(arguments_to_rerun(&patient(&cluster), "b", true).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_job_that_does_not_say_with_what_it_was_submitted_is_named() {
+        for kept in [None, Some("{}"), Some("nonsense")] {
+            let mut job = job("a", 1);
+            if let Some(kept) = kept {
+                job["metadata"]["annotations"][labels::ARGUMENTS] = json!(kept);
+            }
+            let cluster = Scripted::new()
+                .get("/pods", [list(1, [pod("a", 1, ended(1))])])
+                .get("/jobs", [list(1, [job])]);
+            let error = arguments_to_rerun(&patient(&cluster), "b", false).unwrap_err();
+            assert_eq!(
+                (error.class, error.job_ids),
+                (ErrorClass::Invalid, vec!["a".to_string()])
+            );
+        }
+    }
+
+    #[test]
+    fn a_batch_that_does_not_exist_is_an_error() {
+        let cluster = Scripted::new().get("/pods", [list(1, [])]).get("/jobs", [list(1, [])]);
+        let error = arguments_to_rerun(&patient(&cluster), "b", false).unwrap_err();
+        assert_eq!(error.class, ErrorClass::NotFound);
+    }
+}

@@ -417,3 +417,325 @@ fn events_of_waiting(observation: &Observation, api: &Api<'_>) -> EventsOfJobs {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{
+        ended, event, gone, impatient, job, list, patient, pod, running, waiting, Answer, Scripted, StreamEnd,
+    };
+    use super::*;
+    use crate::error::ErrorClass;
+    use serde_json::json;
+
+    const WATCH: &str = "watch=1";
+
+    /// Watches to the end; each of the news as "id status" pairs.
+    fn watch_all(connection: &Connection<'_>, which: &Which) -> Result<Vec<Vec<String>>, Error> {
+        let mut news = Vec::new();
+        watch(connection, which, &mut |jobs| {
+            news.push(
+                jobs.iter()
+                    .map(|job| format!("{} {}", job.job_id, job.status.status.name()))
+                    .collect(),
+            );
+            ControlFlow::Continue(())
+        })?;
+        Ok(news)
+    }
+
+    fn jobs(ids: &[&str]) -> Which {
+        Which::Jobs(ids.iter().map(|id| (*id).to_string()).collect())
+    }
+
+    fn stream(parts: &[String], end: StreamEnd) -> Answer {
+        Answer::Stream(parts.to_vec(), end)
+    }
+
+    #[test]
+    fn what_has_ended_is_told_once_and_not_watched() {
+        let cluster = Scripted::new().get("/pods", [list(1, [pod("a", 1, ended(0))])]);
+        assert_eq!(watch_all(&patient(&cluster), &jobs(&["a"])).unwrap(), [["a Succeeded"]]);
+        assert!(cluster.paths(WATCH).is_empty());
+    }
+
+    #[test]
+    fn ends_in_the_same_moment_are_told_at_once_and_in_the_order_asked_for() {
+        // All in one part, as a busy server sends them.
+        let part = ["b", "c", "a"]
+            .map(|id| event("MODIFIED", &pod(id, 1, ended(0))))
+            .concat();
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&[part], StreamEnd::Stays)])
+            .get("/pods", [list(1, ["a", "b", "c"].map(|id| pod(id, 1, running())))]);
+        let news = watch_all(&patient(&cluster), &jobs(&["c", "a", "b"])).unwrap();
+        assert_eq!(
+            news,
+            [
+                ["c Running", "a Running", "b Running"],
+                ["c Succeeded", "a Succeeded", "b Succeeded"]
+            ]
+        );
+    }
+
+    #[test]
+    fn the_last_end_is_told_however_the_parts_are_cut() {
+        let text = event("MODIFIED", &pod("a", 1, waiting())) + &event("MODIFIED", &pod("a", 1, ended(3)));
+        let parts: Vec<String> = text
+            .as_bytes()
+            .chunks(7)
+            .map(|part| String::from_utf8(part.to_vec()).unwrap())
+            .collect();
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&parts, StreamEnd::Stays)])
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news.last().unwrap(), &["a Failed"]);
+        assert_eq!(cluster.paths(WATCH).len(), 1);
+    }
+
+    #[test]
+    fn a_watch_that_ends_in_whatever_way_begins_anew_where_the_jobs_stand_then() {
+        let half = event("MODIFIED", &pod("a", 1, ended(0)))[..50].to_string();
+        for first in [
+            stream(&[], StreamEnd::Closes),
+            stream(&[gone()], StreamEnd::Stays),
+            stream(&[half], StreamEnd::Closes),
+            stream(&["<html>\n".into()], StreamEnd::Stays),
+            stream(&[event("SOMETHING_NEW", &json!({}))], StreamEnd::Stays),
+            stream(&[event("DELETED", &pod("a", 1, running()))], StreamEnd::Stays),
+            // Nothing is heard for too long: a laptop may have slept.
+            stream(&[], StreamEnd::Stays),
+            stream(&[], StreamEnd::Breaks(FailureKind::Unreachable)),
+            stream(&[], StreamEnd::Breaks(FailureKind::KubectlDied)),
+            Answer::Fails(FailureKind::Other),
+            Answer::Fails(FailureKind::Server),
+            Answer::Fails(FailureKind::TooManyRequests),
+        ] {
+            let name = format!("{first:?}");
+            let cluster = Scripted::new()
+                .get(
+                    WATCH,
+                    [
+                        first,
+                        stream(&[event("MODIFIED", &pod("a", 1, ended(0)))], StreamEnd::Stays),
+                    ],
+                )
+                .get(
+                    "/pods",
+                    [list(11, [pod("a", 1, running())]), list(22, [pod("a", 1, running())])],
+                );
+            let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+            assert_eq!(news.last().unwrap(), &["a Succeeded"], "{name}");
+            let opened = cluster.paths(WATCH);
+            assert_eq!(opened.len(), 2, "{name}");
+            assert!(opened[0].contains("resourceVersion=11&"), "{name}");
+            assert!(opened[1].contains("resourceVersion=22&"), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_end_while_nobody_watched_is_not_missed() {
+        let cluster = Scripted::new().get(WATCH, [stream(&[gone()], StreamEnd::Closes)]).get(
+            "/pods",
+            [list(1, [pod("a", 1, running())]), list(2, [pod("a", 1, ended(0))])],
+        );
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news, [["a Running"], ["a Succeeded"]]);
+        assert_eq!(cluster.paths(WATCH).len(), 1);
+    }
+
+    #[test]
+    fn bookmarks_show_that_the_stream_lives_and_are_no_news() {
+        let bookmark = event("BOOKMARK", &json!({"metadata": {"resourceVersion": "9"}}));
+        let cluster = Scripted::new()
+            .get(
+                WATCH,
+                [stream(
+                    &[bookmark.clone(), bookmark, event("MODIFIED", &pod("a", 1, ended(0)))],
+                    StreamEnd::Stays,
+                )],
+            )
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news, [["a Running"], ["a Succeeded"]]);
+    }
+
+    #[test]
+    fn while_the_cluster_cannot_be_reached_it_is_asked_again() {
+        let cluster = Scripted::new().get(WATCH, [stream(&[], StreamEnd::Closes)]).get(
+            "/pods",
+            [
+                list(1, [pod("a", 1, running())]),
+                Answer::Fails(FailureKind::Refused),
+                Answer::Fails(FailureKind::Unreachable),
+                Answer::Fails(FailureKind::Timeout),
+                Answer::Fails(FailureKind::Server),
+                list(2, [pod("a", 1, ended(0))]),
+            ],
+        );
+        let news = watch_all(&impatient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news.last().unwrap(), &["a Succeeded"]);
+    }
+
+    #[test]
+    fn what_does_not_pass_is_an_error() {
+        for (kind, class) in [
+            (FailureKind::Forbidden, ErrorClass::Forbidden),
+            (FailureKind::Unauthorized, ErrorClass::Unauthorized),
+        ] {
+            let watching = Scripted::new()
+                .get(WATCH, [Answer::Fails(kind)])
+                .get("/pods", [list(1, [pod("a", 1, running())])]);
+            assert_eq!(watch_all(&patient(&watching), &jobs(&["a"])).unwrap_err().class, class);
+            let looking = Scripted::new()
+                .get(WATCH, [stream(&[], StreamEnd::Closes)])
+                .get("/pods", [list(1, [pod("a", 1, running())]), Answer::Fails(kind)]);
+            assert_eq!(watch_all(&patient(&looking), &jobs(&["a"])).unwrap_err().class, class);
+        }
+        let removed = Scripted::new()
+            .get(
+                WATCH,
+                [stream(&[event("DELETED", &pod("a", 1, running()))], StreamEnd::Stays)],
+            )
+            .get("/pods", [list(1, [pod("a", 1, running())]), list(2, [])])
+            .get("/jobs", [list(2, [])]);
+        let error = watch_all(&patient(&removed), &jobs(&["a"])).unwrap_err();
+        assert_eq!(
+            (error.class, error.job_ids),
+            (ErrorClass::NotFound, vec!["a".to_string()])
+        );
+        // The first look is not repeated: the id or the login may be wrong.
+        let first = Scripted::new().get("/pods", [Answer::Fails(FailureKind::Refused)]);
+        assert_eq!(
+            watch_all(&impatient(&first), &jobs(&["a"])).unwrap_err().class,
+            ErrorClass::Unavailable
+        );
+    }
+
+    #[test]
+    fn new_jobs_of_a_batch_are_waited_for_too_and_stand_at_the_end() {
+        let parts = [
+            event("ADDED", &pod("c", 3, waiting())),
+            event("MODIFIED", &pod("a", 1, ended(0))),
+            event("MODIFIED", &pod("b", 2, ended(0))),
+            event("MODIFIED", &pod("c", 3, ended(0))),
+        ];
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&parts, StreamEnd::Stays)])
+            .get("/pods", [list(1, [pod("b", 2, running()), pod("a", 1, running())])])
+            .get("/jobs", [list(1, [])]);
+        let news = watch_all(&patient(&cluster), &Which::Batch("b".into())).unwrap();
+        assert_eq!(news[0], ["a Running", "b Running"]);
+        assert_eq!(news.last().unwrap(), &["a Succeeded", "b Succeeded", "c Succeeded"]);
+        assert!(cluster.paths(WATCH)[0].contains("batch-id%3Db"));
+    }
+
+    #[test]
+    fn pods_of_jobs_that_nobody_asked_for_are_passed_over() {
+        let parts = [
+            event("ADDED", &pod("x", 3, running())),
+            event("ADDED", &json!({"metadata": {"name": "no-label"}})),
+            event("MODIFIED", &pod("a", 1, ended(0))),
+        ];
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&parts, StreamEnd::Stays)])
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news.last().unwrap(), &["a Succeeded"]);
+    }
+
+    #[test]
+    fn a_job_whose_first_pod_is_replaced_has_not_ended() {
+        let mut second = pod("a", 9, running());
+        second["metadata"]["name"] = json!("a-p2");
+        let mut second_ended = pod("a", 9, ended(0));
+        second_ended["metadata"]["name"] = json!("a-p2");
+        let cluster = Scripted::new()
+            .get(
+                WATCH,
+                [stream(
+                    &[
+                        event("ADDED", &second),
+                        event("MODIFIED", &pod("a", 1, ended(1))),
+                        event("MODIFIED", &second_ended),
+                    ],
+                    StreamEnd::Stays,
+                )],
+            )
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news, [["a Running"], ["a Succeeded"]]);
+    }
+
+    #[test]
+    fn a_job_without_a_pod_is_pending_and_its_reason_is_asked_for_of_a_few() {
+        let ids = ["a", "b", "c", "d", "e"];
+        let cluster = Scripted::new()
+            .get(
+                "/events",
+                [list(
+                    1,
+                    [json!({"reason": "FailedCreate", "type": "Warning", "message": "exceeded quota"})],
+                )],
+            )
+            .get("/pods", [list(1, [])])
+            .get("/jobs", [list(1, ids.map(|id| job(id, 1)))]);
+        let mut told = Vec::new();
+        watch(&patient(&cluster), &jobs(&ids), &mut |jobs| {
+            told = jobs.to_vec();
+            ControlFlow::Break(())
+        })
+        .unwrap();
+        assert!(told.iter().all(|job| job.status.status == Status::Pending));
+        assert_eq!(told.iter().filter(|job| job.obstacle.is_some()).count(), REASONS_ASKED);
+        assert!(told[0].obstacle.as_ref().unwrap().details.contains("exceeded quota"));
+        assert_eq!(cluster.paths("/events").len(), REASONS_ASKED);
+    }
+
+    #[test]
+    fn the_end_of_a_job_without_a_pod_is_seen_although_no_pod_shows_it() {
+        let mut failed = job("a", 1);
+        failed["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
+        // The stream lives, and there is nothing to see in it.
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&[], StreamEnd::Lives)])
+            .get("/events", [list(1, [])])
+            .get("/pods", [list(1, [])])
+            .get("/jobs", [list(1, [job("a", 1)]), list(2, [failed])]);
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news, [["a Pending"], ["a Failed"]]);
+    }
+
+    #[test]
+    fn a_stream_that_lives_is_not_left_while_there_are_pods() {
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&[], StreamEnd::Lives)])
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let end = Instant::now() + LONGEST_SILENCE * 2;
+        let interrupted = || Instant::now() > end;
+        let connection = Connection {
+            patience: Patience::new(Duration::from_secs(60), &interrupted),
+            ..patient(&cluster)
+        };
+        watch_all(&connection, &jobs(&["a"])).unwrap();
+        assert_eq!(cluster.paths(WATCH).len(), 1);
+    }
+
+    #[test]
+    fn the_user_may_stop_at_any_time() {
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&[], StreamEnd::Stays)])
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let asked = Cell::new(0);
+        let interrupted = || {
+            asked.set(asked.get() + 1);
+            asked.get() > 3
+        };
+        let connection = Connection {
+            patience: Patience::new(Duration::from_secs(60), &interrupted),
+            ..patient(&cluster)
+        };
+        assert_eq!(watch_all(&connection, &jobs(&["a"])).unwrap(), [["a Running"]]);
+        assert_eq!(cluster.paths(WATCH).len(), 1);
+    }
+}
