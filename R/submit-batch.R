@@ -66,7 +66,7 @@ abba_submit_k8s_batch_local <- function(
     identity
   )
   each <- Map(spread, each, names(each), MoreArgs = list(count = nrow(batch)))
-  call <- rlang::current_env()
+  call <- environment()
   open <- which(is.na(batch$submitted))
   arguments <- lapply(open, function(row) {
     of_row <- lapply(each, function(values) values[[row]])
