@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::list_reader::ListReader;
-use super::objects::{Event, Job, List, Pod, WatchEvent, PROGRAM_CONTAINER};
+use super::objects::{Event, Job, List, Named, Pod, WatchEvent, PROGRAM_CONTAINER};
 use crate::domain::labels;
 use crate::error::KubectlReport;
 use crate::transport::{Call, Failure, FailureKind, Patience, Transport};
@@ -231,33 +231,40 @@ impl<'a> Api<'a> {
     /// The pods of a selection: in one LIST, as long as its ids fit into one request.
     pub fn list_pods(&self, selection: &Selection<'_>) -> Result<Listed<Pod>, Failure> {
         let resource = format!("/api/v1/namespaces/{}/pods", self.namespace);
-        self.list(&resource, selection, "")
+        self.list(&resource, selection, Call::get)
     }
 
-    /// The Jobs of a selection, all or those that have not succeeded.
-    pub fn list_jobs(&self, selection: &Selection<'_>, not_succeeded_only: bool) -> Result<Listed<Job>, Failure> {
-        let resource = format!("/apis/batch/v1/namespaces/{}/jobs", self.namespace);
+    /// The Jobs of a selection.
+    pub fn list_jobs(&self, selection: &Selection<'_>) -> Result<Listed<Job>, Failure> {
+        self.list(&self.jobs(), selection, Call::get)
+    }
+
+    /// Which Jobs of a selection have not succeeded, by their names. Costs less than the Jobs themselves, which hold their
+    /// programs.
+    pub fn list_unsucceeded_job_names(&self, selection: &Selection<'_>) -> Result<Vec<String>, Failure> {
         // The one field of its status that a Job can be selected by.
-        let fields = match not_succeeded_only {
-            true => "&fieldSelector=status.successful%3D0",
-            false => "",
-        };
-        self.list(&resource, selection, fields)
+        let unsucceeded = |path: String| Call::get_metadata(path + "&fieldSelector=status.successful%3D0");
+        let listed: Listed<Named> = self.list(&self.jobs(), selection, unsucceeded)?;
+        Ok(listed.items.into_iter().map(|named| named.metadata.name).collect())
+    }
+
+    fn jobs(&self) -> String {
+        format!("/apis/batch/v1/namespaces/{}/jobs", self.namespace)
     }
 
     fn list<T: DeserializeOwned>(
         &self,
         resource: &str,
         selection: &Selection<'_>,
-        fields: &str,
+        call: impl Fn(String) -> Call,
     ) -> Result<Listed<T>, Failure> {
         let mut listed = Listed {
             items: Vec::new(),
             resource_version: String::new(),
         };
         for selector in selection.selectors() {
-            let path = format!("{resource}?labelSelector={}{fields}", encode(&selector));
-            let list: List<T> = self.read_list(&Call::get(path))?;
+            let path = format!("{resource}?labelSelector={}", encode(&selector));
+            let list: List<T> = self.read_list(&call(path))?;
             listed.items.extend(list.items);
             // Of several lists the first: a watch from there sees too much rather than too little.
             if listed.resource_version.is_empty() {
@@ -772,6 +779,20 @@ mod tests {
         assert_eq!(
             script.calls.lock().unwrap()[0].path,
             "/api/v1/namespaces/from-configuration/pods?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dabba%2Cabba%2Fjob-id%20in%20%28a-1%29"
+        );
+    }
+
+    #[test]
+    fn names_are_asked_for_without_the_objects() {
+        let script = Script::new([Ok(br#"{"items": [{"metadata": {"name": "a-1"}}]}"#.to_vec())]);
+        let api = Api::new(&script, None, Patience::new(Duration::from_secs(60), &never)).unwrap();
+        assert_eq!(api.list_unsucceeded_job_names(&Selection::Batch("b")).unwrap(), ["a-1"]);
+        let calls = script.calls.lock().unwrap();
+        assert!(calls[0].metadata_only);
+        assert!(
+            calls[0].path.ends_with("&fieldSelector=status.successful%3D0"),
+            "{}",
+            calls[0].path
         );
     }
 

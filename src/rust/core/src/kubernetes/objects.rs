@@ -287,6 +287,17 @@ impl Event {
     }
 }
 
+/// Any object, of which the name alone is read.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Named {
+    pub metadata: Name,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Name {
+    pub name: String,
+}
+
 /// The answer to a LIST.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct List<T> {

@@ -11,6 +11,10 @@ use crate::kubernetes::{Api, Selection};
 /// What it means for the jobs that they could not be looked at.
 pub(super) const UNTOUCHED: &str = "The jobs themselves are not affected.";
 
+/// How many of a batch's Jobs are asked for by name at most, which takes a request for each hundred; beyond that the
+/// whole batch is.
+const ASKED_BY_NAME: usize = 300;
+
 /// What was seen of one job.
 #[derive(Clone, Copy)]
 pub(super) enum Observed<'a> {
@@ -52,7 +56,7 @@ impl Observation {
             .filter(|id| !observation.pods.contains_key(*id))
             .collect();
         if !without_pod.is_empty() {
-            observation.add_jobs(connection, api, &Selection::Jobs(&without_pod), false)?;
+            observation.add_jobs(connection, api, &Selection::Jobs(&without_pod))?;
         }
         let missing: Vec<&str> = without_pod
             .into_iter()
@@ -65,14 +69,26 @@ impl Observation {
         Ok(observation)
     }
 
-    /// Looks at all jobs of a batch: one LIST of pods, and one of those Jobs that have not succeeded, because some of them
-    /// may have no pod.
+    /// Looks at all jobs of a batch: one LIST of pods, and one of the names of those Jobs that have not succeeded, because
+    /// some of them may have no pod; what is known of those is asked for then.
     ///
     /// Errors: there is no such batch; the cluster cannot be asked.
     pub fn of_batch(connection: &Connection<'_>, api: &Api<'_>, batch_id: &str) -> Result<Self, Error> {
         let selection = Selection::Batch(batch_id);
         let mut observation = Self::of_pods(connection, api, &selection)?;
-        observation.add_jobs(connection, api, &selection, true)?;
+        let names = api
+            .list_unsucceeded_job_names(&selection)
+            .map_err(|failure| connection.error(api, &failure, "list jobs").meaning(UNTOUCHED))?;
+        let without_pod: Vec<&str> = names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !observation.pods.contains_key(*name))
+            .collect();
+        match without_pod.len() {
+            0 => {}
+            1..=ASKED_BY_NAME => observation.add_jobs(connection, api, &Selection::Jobs(&without_pod))?,
+            _ => observation.add_jobs(connection, api, &selection)?,
+        }
         let mut created: Vec<(String, String)> = Vec::new();
         for (id, pods) in &observation.pods {
             let first = pods.iter().map(|pod| &pod.metadata.creation_timestamp).min();
@@ -85,7 +101,7 @@ impl Observation {
         }
         if created.is_empty() {
             // Succeeded jobs whose pods were removed are still a batch.
-            observation.add_jobs(connection, api, &selection, false)?;
+            observation.add_jobs(connection, api, &selection)?;
             created.extend(
                 observation
                     .jobs
@@ -104,7 +120,7 @@ impl Observation {
     /// Looks at all jobs of a selection: one LIST of pods and one of Jobs. That there are none is no error.
     pub fn of_all(connection: &Connection<'_>, api: &Api<'_>, selection: &Selection<'_>) -> Result<Self, Error> {
         let mut observation = Self::of_pods(connection, api, selection)?;
-        observation.add_jobs(connection, api, selection, false)?;
+        observation.add_jobs(connection, api, selection)?;
         Ok(observation)
     }
 
@@ -137,15 +153,9 @@ impl Observation {
         Ok(observation)
     }
 
-    fn add_jobs(
-        &mut self,
-        connection: &Connection<'_>,
-        api: &Api<'_>,
-        selection: &Selection<'_>,
-        not_succeeded_only: bool,
-    ) -> Result<(), Error> {
+    fn add_jobs(&mut self, connection: &Connection<'_>, api: &Api<'_>, selection: &Selection<'_>) -> Result<(), Error> {
         let listed = api
-            .list_jobs(selection, not_succeeded_only)
+            .list_jobs(selection)
             .map_err(|failure| connection.error(api, &failure, "list jobs").meaning(UNTOUCHED))?;
         self.jobs
             .extend(listed.items.into_iter().map(|job| (job.metadata.name.clone(), job)));
