@@ -109,6 +109,14 @@ impl<T: DeserializeOwned> ListReader<T> {
                 self.items = Some(Vec::new());
                 self.pass(Expected::FirstItem)
             }
+            // A server in Go writes an empty list so, where its program has not made one (seen for metadata).
+            (Expected::Value(Field::Items), b'n') => match self.value::<()>()? {
+                Some(()) => {
+                    self.items = Some(Vec::new());
+                    Expected::AfterValue
+                }
+                None => return Ok(false),
+            },
             (Expected::Value(Field::Metadata), _) => match self.value()? {
                 Some(metadata) => {
                     self.metadata = metadata;
@@ -232,7 +240,11 @@ mod tests {
 
     #[test]
     fn an_empty_list_is_one() {
-        assert!(read(r#"{"items":[]}"#, 3).unwrap().items.is_empty());
+        for text in [r#"{"items":[]}"#, r#"{"items":null,"metadata":{}}"#] {
+            for part in 1..=text.len() {
+                assert!(read(text, part).unwrap().items.is_empty(), "{text} in parts of {part}");
+            }
+        }
     }
 
     #[test]
@@ -244,7 +256,8 @@ mod tests {
             "[]",
             "<html>",
             r#"{"items":1}"#,
-            r#"{"items":null}"#,
+            r#"{"items":nil}"#,
+            r#"{"items":"","metadata":{}}"#,
             r#"{"items":[{}"#,
             r#"{"items":[{}]"#,
             r#"{"items":[{},]}"#,
