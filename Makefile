@@ -71,7 +71,7 @@ cluster-down: ## End the test cluster and leave nothing of it behind
 
 .PHONY: bench
 bench: $(build)/installed ## Measure the package against plain kubectl on the test cluster
-	$(use_library) bench/run
+	$(use_library) bench/run $(BENCH)
 
 # --- Working on the package --------------------------------------------------------------------------------------
 

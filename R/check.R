@@ -8,7 +8,8 @@ check_string <- function(x, null = FALSE, empty = FALSE,
   if (null && is.null(x)) {
     return(NULL)
   }
-  if (!rlang::is_string(x)) {
+  # Base R's own here and below: loading rlang takes longer than the first call to the cluster, and only errors need it.
+  if (!is.character(x) || length(x) != 1L || is.na(x)) {
     abort_input(argument, "must be a single string", x, call)
   }
   if (!empty && !nzchar(x)) {
@@ -33,7 +34,7 @@ check_strings <- function(x, argument = rlang::caller_arg(x),
 # TRUE or FALSE.
 check_flag <- function(x, argument = rlang::caller_arg(x),
                        call = rlang::caller_env()) {
-  if (!rlang::is_bool(x)) {
+  if (!is.logical(x) || length(x) != 1L || is.na(x)) {
     abort_input(argument, "must be TRUE or FALSE", x, call)
   }
   as.vector(unname(x))

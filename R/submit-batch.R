@@ -62,7 +62,7 @@ abba_submit_k8s_batch_local <- function(
     home_nfs_ip_address = home_nfs_ip_address, username = username,
     time_limit_seconds = time_limit_seconds
   )
-  call <- rlang::current_env()
+  call <- environment()
   each <- Map(spread, each, names(each), MoreArgs = list(count = nrow(batch), call = call))
   open <- which(is.na(batch$submitted))
   arguments <- lapply(open, function(row) {

@@ -10,7 +10,8 @@ use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::objects::{Event, Job, List, Pod, WatchEvent, PROGRAM_CONTAINER};
+use super::list_reader::ListReader;
+use super::objects::{Event, Job, List, Name, Named, Pod, WatchEvent, PROGRAM_CONTAINER};
 use crate::domain::labels;
 use crate::error::KubectlReport;
 use crate::transport::{Call, Failure, FailureKind, Patience, Transport};
@@ -53,6 +54,9 @@ const TIME_FOR_AN_ATTEMPT: Duration = Duration::from_millis(500);
 
 /// Proxies before an API server may refuse longer request lines (8 KiB is a common bound).
 const LONGEST_QUERY: usize = 7000;
+
+/// How many bytes of an answer are kept to show how it begins.
+const LONGEST_BEGINNING: usize = 800;
 
 /// After how many seconds the server ends a watch, so that what it cannot show (a Job that fails without a pod) is looked
 /// for from time to time.
@@ -242,23 +246,38 @@ impl<'a> Api<'a> {
     /// The pods of a selection: in one LIST, as long as its ids fit into one request.
     pub fn list_pods(&self, selection: &Selection<'_>) -> Result<Listed<Pod>, Failure> {
         let resource = format!("/api/v1/namespaces/{}/pods", self.namespace);
-        self.list(&resource, selection)
+        self.list(&resource, selection, Call::get)
     }
 
     /// The Jobs of a selection.
     pub fn list_jobs(&self, selection: &Selection<'_>) -> Result<Listed<Job>, Failure> {
-        let resource = format!("/apis/batch/v1/namespaces/{}/jobs", self.namespace);
-        self.list(&resource, selection)
+        self.list(&self.jobs(), selection, Call::get)
     }
 
-    fn list<T: DeserializeOwned>(&self, resource: &str, selection: &Selection<'_>) -> Result<Listed<T>, Failure> {
+    /// The metadata of the Jobs of a selection: their names and when they were created. Costs less than the Jobs themselves,
+    /// which hold their programs.
+    pub fn list_job_names(&self, selection: &Selection<'_>) -> Result<Vec<Name>, Failure> {
+        let listed: Listed<Named> = self.list(&self.jobs(), selection, Call::get_metadata)?;
+        Ok(listed.items.into_iter().map(|named| named.metadata).collect())
+    }
+
+    fn jobs(&self) -> String {
+        format!("/apis/batch/v1/namespaces/{}/jobs", self.namespace)
+    }
+
+    fn list<T: DeserializeOwned>(
+        &self,
+        resource: &str,
+        selection: &Selection<'_>,
+        call: impl Fn(String) -> Call,
+    ) -> Result<Listed<T>, Failure> {
         let mut listed = Listed {
             items: Vec::new(),
             resource_version: String::new(),
         };
         for selector in selection.selectors() {
             let path = format!("{resource}?labelSelector={}", encode(&selector));
-            let list: List<T> = self.read(&Call::get(path))?;
+            let list: List<T> = self.read_list(&call(path))?;
             listed.items.extend(list.items);
             // Of several lists the first: a watch from there sees too much rather than too little.
             if listed.resource_version.is_empty() {
@@ -412,10 +431,38 @@ impl<'a> Api<'a> {
     }
 
     fn read_bytes(&self, call: &Call) -> Result<Vec<u8>, Failure> {
+        self.read_with(|patience| self.transport.send(call, patience))
+    }
+
+    /// Reads a list while it arrives: a long one would fill the memory.
+    fn read_list<T: DeserializeOwned>(&self, call: &Call) -> Result<List<T>, Failure> {
+        self.read_with(|patience| {
+            let mut reader = ListReader::new();
+            let mut beginning = Vec::new();
+            let mut no_list = None;
+            self.transport.stream(call, patience, &mut |part| {
+                let missing = LONGEST_BEGINNING.saturating_sub(beginning.len());
+                beginning.extend_from_slice(&part[..missing.min(part.len())]);
+                match reader.push(part) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        no_list = Some(error);
+                        ControlFlow::Break(())
+                    }
+                }
+            })?;
+            no_list
+                .map_or_else(|| reader.finish(), Err)
+                .map_err(|error| unreadable(call, &beginning, &error))
+        })
+    }
+
+    /// Reads, and again while the failure may heal.
+    fn read_with<T>(&self, read: impl Fn(&Patience<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
         let patience = self.patience.renewed();
         let mut pauses = Pauses::default();
         loop {
-            let failure = match self.transport.send(call, &patience) {
+            let failure = match read(&patience) {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -537,13 +584,16 @@ fn is_submission(job: &Job, submission: &str) -> bool {
 
 /// Reads the answer to a call.
 fn parse<T: DeserializeOwned>(call: &Call, answer: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(answer).map_err(|error| {
-        let beginning: String = String::from_utf8_lossy(answer).chars().take(200).collect();
-        garbage(
-            call,
-            format!("The answer cannot be read ({error}); it begins: {beginning:?}"),
-        )
-    })
+    serde_json::from_slice(answer).map_err(|error| unreadable(call, answer, &error))
+}
+
+/// The failure for an answer that cannot be read. `beginning` is the answer, or its first part.
+fn unreadable(call: &Call, beginning: &[u8], error: &serde_json::Error) -> Failure {
+    let beginning: String = String::from_utf8_lossy(beginning).chars().take(200).collect();
+    garbage(
+        call,
+        format!("The answer cannot be read ({error}); it begins: {beginning:?}"),
+    )
 }
 
 /// The failure for an answer that is none to this call.
@@ -750,6 +800,20 @@ mod tests {
         assert_eq!(
             script.calls.lock().unwrap()[0].path,
             "/api/v1/namespaces/from-configuration/pods?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dabba%2Cabba%2Fjob-id%20in%20%28a-1%29"
+        );
+    }
+
+    #[test]
+    fn names_are_asked_for_without_the_objects() {
+        let script = Script::new([Ok(br#"{"items": [{"metadata": {"name": "a-1"}}]}"#.to_vec())]);
+        let api = Api::new(&script, None, Patience::new(Duration::from_secs(60), &never)).unwrap();
+        assert_eq!(api.list_unsucceeded_job_names(&Selection::Batch("b")).unwrap(), ["a-1"]);
+        let calls = script.calls.lock().unwrap();
+        assert!(calls[0].metadata_only);
+        assert!(
+            calls[0].path.ends_with("&fieldSelector=status.successful%3D0"),
+            "{}",
+            calls[0].path
         );
     }
 

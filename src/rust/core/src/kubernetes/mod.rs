@@ -1,6 +1,7 @@
 //! The few parts of the Kubernetes API that are used.
 
 pub mod api;
+mod list_reader;
 pub mod objects;
 
 pub use api::{Api, LogQuestion, Resource, Selection};

@@ -1,6 +1,6 @@
 //! What is seen of jobs in the cluster at one moment.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::side_by_side::side_by_side;
 use super::{Connection, Which};
@@ -12,6 +12,10 @@ use crate::kubernetes::{Api, Selection};
 
 /// What it means for the jobs that they could not be looked at.
 pub(super) const UNTOUCHED: &str = "The jobs themselves are not affected.";
+
+/// How many of a batch's Jobs are asked for by name at most, which takes a request for each hundred; beyond that the
+/// whole batch is.
+const ASKED_BY_NAME: usize = 300;
 
 /// What was seen of one job.
 #[derive(Clone, Copy)]
@@ -155,19 +159,41 @@ impl Observation {
         Ok(waiting.iter().all(|id| self.jobs.contains_key(id)))
     }
 
-    /// Looks at all jobs of a batch: one LIST of pods and one of Jobs, since some may have no pod: not yet, or no longer,
-    /// as when a node was taken out of the cluster.
+    /// Looks at all jobs of a batch: one LIST of pods and one of the Jobs' names, since some may have no pod: not yet, or no
+    /// longer, as when a node was taken out of the cluster. What is known of those is asked for then.
     ///
     /// Errors: there is no such batch; the cluster cannot be asked.
     pub fn of_batch(connection: &Connection<'_>, api: &Api<'_>, batch_id: &str) -> Result<Self, Error> {
-        let mut observation = Self::of_all(connection, api, &Selection::Batch(batch_id))?;
-        let mut created: Vec<(&str, &str)> = Vec::new();
-        for (id, job) in &observation.jobs {
-            created.push((&job.metadata.creation_timestamp, id));
+        let selection = Selection::Batch(batch_id);
+        let (mut observation, names) = at_once(
+            connection,
+            api,
+            |connection, api| Self::of_pods(connection, api, &selection),
+            |connection, api| {
+                api.list_job_names(&selection)
+                    .map_err(|failure| connection.error(api, &failure, "list jobs").meaning(UNTOUCHED))
+            },
+        )?;
+        let without_pod: Vec<&str> = names
+            .iter()
+            .map(|named| named.name.as_str())
+            .filter(|name| !observation.pods.contains_key(*name))
+            .collect();
+        match without_pod.len() {
+            0 => {}
+            1..=ASKED_BY_NAME => observation.add_jobs(connection, api, &Selection::Jobs(&without_pod))?,
+            _ => observation.add_jobs(connection, api, &selection)?,
         }
+        let mut created: Vec<(&str, &str)> = names
+            .iter()
+            .map(|named| (named.creation_timestamp.as_str(), named.name.as_str()))
+            // One may have been removed since.
+            .filter(|(_, id)| observation.of(id).is_some())
+            .collect();
         // A Job that was removed, and whose pod is on its way out.
+        let known: HashSet<&str> = created.iter().map(|(_, id)| *id).collect();
         for (id, pods) in &observation.pods {
-            if !observation.jobs.contains_key(id) {
+            if !known.contains(id.as_str()) {
                 let first = pods.iter().map(|pod| pod.metadata.creation_timestamp.as_str()).min();
                 created.push((first.unwrap_or_default(), id));
             }
@@ -182,26 +208,16 @@ impl Observation {
 
     /// Looks at all jobs of a selection: one LIST of pods and one of Jobs, both at once. That there are none is no error.
     pub fn of_all(connection: &Connection<'_>, api: &Api<'_>, selection: &Selection<'_>) -> Result<Self, Error> {
-        let (transport, namespace) = (api.transport(), api.namespace());
-        let mut parts = side_by_side(&[Part::Pods, Part::Jobs], &connection.patience, |part, patience| {
-            let api = Api::in_namespace(transport, namespace, *patience);
-            let connection = Connection {
-                transport,
-                namespace: Some(namespace),
-                patience: *patience,
-            };
-            match part {
-                Part::Pods => Self::of_pods(&connection, &api, selection),
-                Part::Jobs => {
-                    let mut observation = Self::empty(String::new());
-                    observation.add_jobs(&connection, &api, selection)?;
-                    Ok(observation)
-                }
-            }
-        })
-        .into_iter();
-        let mut next = || parts.next().flatten().unwrap_or_else(|| Err(super::stopped(Stopped)));
-        let (pods, jobs) = (next()?, next()?);
+        let (pods, jobs) = at_once(
+            connection,
+            api,
+            |connection, api| Self::of_pods(connection, api, selection),
+            |connection, api| {
+                let mut observation = Self::empty(String::new());
+                observation.add_jobs(connection, api, selection)?;
+                Ok(observation)
+            },
+        )?;
         Ok(Self {
             jobs: jobs.jobs,
             ..pods
@@ -292,10 +308,33 @@ impl Observation {
     }
 }
 
-/// What is listed at the same time.
-enum Part {
-    Pods,
-    Jobs,
+/// Does two things with the cluster at the same time.
+fn at_once<A: Send, B: Send>(
+    connection: &Connection<'_>,
+    api: &Api<'_>,
+    one: impl Fn(&Connection<'_>, &Api<'_>) -> Result<A, Error> + Sync,
+    other: impl Fn(&Connection<'_>, &Api<'_>) -> Result<B, Error> + Sync,
+) -> Result<(A, B), Error> {
+    let (transport, namespace) = (api.transport(), api.namespace());
+    let outcomes = side_by_side(&[true, false], &connection.patience, |is_one, patience| {
+        let api = Api::in_namespace(transport, namespace, *patience);
+        let connection = Connection {
+            transport,
+            namespace: Some(namespace),
+            patience: *patience,
+        };
+        match is_one {
+            true => one(&connection, &api).map(|value| (Some(value), None)),
+            false => other(&connection, &api).map(|value| (None, Some(value))),
+        }
+    });
+    let (mut a, mut b) = (None, None);
+    for outcome in outcomes {
+        let (one, other) = outcome.unwrap_or_else(|| Err(super::stopped(Stopped)))?;
+        a = a.or(one);
+        b = b.or(other);
+    }
+    a.zip(b).ok_or_else(|| super::stopped(Stopped))
 }
 
 fn distinct<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<&'a str> {

@@ -55,6 +55,9 @@ pub struct Call {
     pub path: String,
     /// The object, as JSON, for a verb that sends one.
     pub body: Option<Vec<u8>>,
+    /// Whether the metadata of the objects of a list is all that is wanted. A transport that cannot ask for that gets
+    /// the whole objects.
+    pub metadata_only: bool,
 }
 
 impl Call {
@@ -64,6 +67,15 @@ impl Call {
             verb: Verb::Get,
             path: path.into(),
             body: None,
+            metadata_only: false,
+        }
+    }
+
+    /// A call that reads a list of objects' metadata.
+    pub fn get_metadata(path: impl Into<String>) -> Self {
+        Self {
+            metadata_only: true,
+            ..Self::get(path)
         }
     }
 
@@ -73,6 +85,7 @@ impl Call {
             verb: Verb::Create,
             path: path.into(),
             body: Some(body),
+            metadata_only: false,
         }
     }
 
@@ -82,6 +95,7 @@ impl Call {
             verb: Verb::Replace,
             path: path.into(),
             body: Some(body),
+            metadata_only: false,
         }
     }
 
@@ -91,6 +105,7 @@ impl Call {
             verb: Verb::Delete,
             path: path.into(),
             body: None,
+            metadata_only: false,
         }
     }
 

@@ -90,6 +90,13 @@ async fn converse(
     result
 }
 
+/// What is wanted as an answer.
+const OBJECTS: &str = "application/json, */*";
+
+/// The same where the metadata is enough; a server that cannot give it alone gives the objects.
+/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches>
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json, */*";
+
 fn request(call: &Call) -> Result<Request<Full<Bytes>>, HttpFailure> {
     let method = match call.verb {
         Verb::Get => Method::GET,
@@ -103,7 +110,7 @@ fn request(call: &Call) -> Result<Request<Full<Bytes>>, HttpFailure> {
         .uri(&call.path)
         // kubectl proxy answers to this name only.
         .header("Host", "localhost")
-        .header("Accept", "application/json, */*")
+        .header("Accept", if call.metadata_only { METADATA } else { OBJECTS })
         .header("Content-Type", "application/json")
         .body(Full::new(Bytes::from(body)))
         .map_err(|error| HttpFailure::Broken(error.to_string()))

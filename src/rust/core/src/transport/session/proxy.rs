@@ -57,7 +57,8 @@ struct Proxy {
     supervisor: Child,
     folder: PathBuf,
     configuration: Configuration,
-    namespace: String,
+    /// That of the configuration, once somebody has asked for it.
+    namespace: Option<String>,
     /// The process that started it: a forked child uses the proxy of its parent, and leaves it alone.
     owner: u32,
 }
@@ -104,7 +105,7 @@ impl Proxy {
 /// The socket of a proxy that was started from the configuration as it is now.
 pub fn socket(kubectl: &Kubectl, patience: &Patience<'_>) -> Result<Socket, Failure> {
     let mut proxy = lock();
-    let new = ensure(&mut proxy, kubectl, patience)?;
+    let new = ensure(&mut proxy, kubectl, patience, false)?;
     match proxy.as_ref() {
         Some(proxy) => Ok(Socket {
             path: proxy.socket(),
@@ -114,11 +115,21 @@ pub fn socket(kubectl: &Kubectl, patience: &Patience<'_>) -> Result<Socket, Fail
     }
 }
 
-/// The namespace that the configuration names. Asked once for each proxy, while it starts.
+/// The namespace that the configuration names. Asked once at most for each proxy: who names a namespace himself does not
+/// wait for it.
 pub fn namespace(kubectl: &Kubectl, patience: &Patience<'_>) -> Result<String, Failure> {
     let mut proxy = lock();
-    ensure(&mut proxy, kubectl, patience)?;
-    Ok(proxy.as_ref().map(|proxy| proxy.namespace.clone()).unwrap_or_default())
+    ensure(&mut proxy, kubectl, patience, true)?;
+    let known = proxy.as_mut().map(|proxy| &mut proxy.namespace);
+    match known {
+        Some(Some(namespace)) => Ok(namespace.clone()),
+        Some(unknown) => {
+            let namespace = kubectl.namespace(patience)?;
+            *unknown = Some(namespace.clone());
+            Ok(namespace)
+        }
+        None => Err(Failure::new(FailureKind::Other, "kubectl proxy is gone.")),
+    }
 }
 
 /// Does away with a proxy that does not serve.
@@ -138,8 +149,9 @@ pub fn end() {
     }
 }
 
-/// Makes sure that there is a proxy; `true` where it had to be started.
-fn ensure(proxy: &mut Option<Proxy>, kubectl: &Kubectl, patience: &Patience<'_>) -> Result<bool, Failure> {
+/// Makes sure that there is a proxy; `true` where it had to be started. With `ask` one that has to be started is asked
+/// for the namespace, too.
+fn ensure(proxy: &mut Option<Proxy>, kubectl: &Kubectl, patience: &Patience<'_>, ask: bool) -> Result<bool, Failure> {
     let configuration = Configuration::now(kubectl.program());
     if proxy.as_ref().is_some_and(|proxy| proxy.configuration == configuration) {
         return Ok(false);
@@ -147,11 +159,16 @@ fn ensure(proxy: &mut Option<Proxy>, kubectl: &Kubectl, patience: &Patience<'_>)
     if let Some(old) = proxy.take() {
         old.end();
     }
-    *proxy = Some(start(kubectl, configuration, patience)?);
+    *proxy = Some(start(kubectl, configuration, patience, ask)?);
     Ok(true)
 }
 
-fn start(kubectl: &Kubectl, configuration: Configuration, patience: &Patience<'_>) -> Result<Proxy, Failure> {
+fn start(
+    kubectl: &Kubectl,
+    configuration: Configuration,
+    patience: &Patience<'_>,
+    ask: bool,
+) -> Result<Proxy, Failure> {
     let cannot =
         |error: io::Error| Failure::new(FailureKind::Other, format!("kubectl proxy cannot be started: {error}"));
     let folder = make_folder().map_err(cannot)?;
@@ -173,13 +190,16 @@ fn start(kubectl: &Kubectl, configuration: Configuration, patience: &Patience<'_
         supervisor,
         folder,
         configuration,
-        namespace: String::new(),
+        namespace: None,
         owner: std::process::id(),
     };
     // Beside the proxy's start, since each takes as long as kubectl takes to start.
-    let asked = ask_namespace(kubectl, patience).map_err(cannot)?;
+    let asked = match ask {
+        true => Some(ask_namespace(kubectl, patience).map_err(cannot)?),
+        false => None,
+    };
     let started = wait_until_ready(&mut proxy, patience);
-    let namespace = join(asked, patience);
+    let namespace = asked.map(|asked| join(asked, patience)).transpose();
     match (started, namespace) {
         (Ok(()), Ok(namespace)) => {
             proxy.namespace = namespace;
