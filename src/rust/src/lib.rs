@@ -15,7 +15,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Duration;
 
 use abba_core::domain::job_status::{self, JobStatus};
-use abba_core::operations::{self, Connection, LogOfJob, Logs, Which};
+use abba_core::operations::{self, Connection, LogOfJob, Logs, Reached, Which};
 #[cfg(unix)]
 use abba_core::transport::Session;
 use abba_core::transport::{Kubectl, Patience, Transport};
@@ -217,6 +217,36 @@ fn core_explain(job_id: &str, settings: Robj) -> Robj {
     })
 }
 
+/// Looks at everything that a submission with these arguments needs. A list with `checks`, the columns of a data frame
+/// (`check`, `result`, `what`, `advice`), and `for_admin`, a string or `NA`.
+#[extendr]
+fn core_check(arguments: Robj, settings: Robj) -> Robj {
+    respond(|| {
+        let arguments = arguments::check_arguments(to_json(&arguments)?)?;
+        let settings = Settings::read(to_json(&settings)?)?;
+        let namespace = settings.namespace.as_deref();
+        if let Some(namespace) = namespace {
+            abba_core::domain::job_name::check_namespace(namespace)?;
+        }
+        let patience = Patience::new(
+            Duration::from_secs_f64(settings.request_timeout),
+            &interrupt::is_pending,
+        );
+        let report = match Kubectl::find(&settings.kubectl) {
+            Ok(kubectl) => {
+                let transport = settings.transport(kubectl.clone());
+                let reached = Reached {
+                    kubectl: &kubectl,
+                    transport: transport.as_ref(),
+                };
+                operations::check_cluster(Ok(reached), namespace, patience, &arguments)
+            }
+            Err(failure) => operations::check_cluster(Err(failure), namespace, patience, &arguments),
+        }?;
+        Ok(records::check_report(report).into())
+    })
+}
+
 /// Begins to watch jobs, in the background. A pointer for `core_watch_next`. `which` as for `core_status`.
 #[extendr]
 fn core_watch_begin(which: Robj, settings: Robj) -> Robj {
@@ -397,6 +427,7 @@ extendr_module! {
     fn core_cancel;
     fn core_list;
     fn core_explain;
+    fn core_check;
     fn core_watch_begin;
     fn core_watch_next;
     fn core_follow_begin;

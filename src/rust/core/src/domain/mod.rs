@@ -1,5 +1,6 @@
 //! What can be computed without any input or output.
 
+pub mod check;
 pub mod container;
 pub mod diagnosis;
 pub mod followed_log;

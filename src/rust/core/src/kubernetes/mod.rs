@@ -1,6 +1,7 @@
 //! The few parts of the Kubernetes API that are used.
 
 pub mod api;
+pub mod cluster_objects;
 pub mod objects;
 
 pub use api::{Api, LogQuestion, Resource, Selection};

@@ -11,6 +11,7 @@ use crate::domain::job_name::{self, quote_shortened};
 use crate::domain::labels::check_label_value;
 use crate::domain::manifest::{self, JobRequest};
 use crate::domain::mounts::Mounts;
+use crate::domain::program::Program;
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
 use crate::kubernetes::objects::Job;
 use crate::kubernetes::Api;
@@ -74,6 +75,11 @@ impl PreparedJob {
         &self.program_path
     }
 
+    /// The Job.
+    pub(super) fn job(&self) -> &Job {
+        &self.job
+    }
+
     /// Its ids.
     pub fn submitted(&self) -> &Submitted {
         &self.submitted
@@ -92,6 +98,11 @@ pub struct Submitted {
 /// Checks the arguments, reads the program, and makes the Job. Speaks to nobody.
 pub fn prepare(arguments: &SubmitArguments) -> Result<PreparedJob, Error> {
     let program = program_file::read(&arguments.given_path, &arguments.expanded_path)?;
+    prepare_program(arguments, program)
+}
+
+/// The same for a program that was read already.
+pub(super) fn prepare_program(arguments: &SubmitArguments, program: Program) -> Result<PreparedJob, Error> {
     check_container(&arguments.container)?;
     let cpu_limit = match &arguments.cpu_limit {
         CpuArgument::Number(cores) => CpuLimit::from_number(*cores)?,
