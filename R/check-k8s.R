@@ -102,7 +102,10 @@ print.abba_check <- function(x, ...) {
     # Some columns of it.
     return(NextMethod())
   }
+  shown <- x
   cat(check_summary(x$result), "\n\n", sep = "")
+  for_admin <- attr(x, "for_admin")
+  x <- with_repetitions_in_one_row(with_rights_in_one_row(x))
   marks <- ifelse(x$result == "problem", "PROBLEM", x$result)
   heads <- paste0(format(marks, width = 9L), "  ", format(x$check), "  ")
   for (i in seq_len(nrow(x))) {
@@ -111,12 +114,33 @@ print.abba_check <- function(x, ...) {
       print_wrapped(paste("What to do:", x$advice[[i]]), strrep(" ", nchar(heads[[i]])))
     }
   }
-  for_admin <- attr(x, "for_admin")
   if (!is.null(for_admin) && !is.na(for_admin)) {
     cat("\nTo forward to the administrator of the cluster:\n", strrep("-", 47L), "\n", sep = "")
     cat(for_admin, strrep("-", 47L), "\n", sep = "")
   }
-  invisible(x)
+  invisible(shown)
+}
+
+# Those that one has are one row, at the place of the first.
+with_rights_in_one_row <- function(x) {
+  is_right <- startsWith(x$check, "right to ")
+  given <- which(is_right & x$result == "ok")
+  if (length(given) < 2L) {
+    return(x)
+  }
+  x$check[given[[1L]]] <- "rights"
+  x$what[given[[1L]]] <- paste0("You have ", length(given), " of the ", sum(is_right), " rights that abba needs.")
+  x[setdiff(seq_len(nrow(x)), given[-1L]), ]
+}
+
+# What cannot be known for the same reason as the row before.
+with_repetitions_in_one_row <- function(x) {
+  # What is known is never put together with anything.
+  runs <- rle(ifelse(x$result == "not known", paste(x$what, x$advice), seq_len(nrow(x))))
+  first <- cumsum(c(1L, runs$lengths))[seq_along(runs$lengths)]
+  is_run <- runs$lengths > 1L
+  x$check[first[is_run]] <- paste(runs$lengths[is_run], "others")
+  x[first, ]
 }
 
 check_summary <- function(result) {
@@ -127,7 +151,7 @@ check_summary <- function(result) {
     "1" = "1 problem was found",
     paste(problems, "problems were found")
   )
-  second <- if (unknown > 0L) paste0("; ", unknown, " of ", length(result), " checks are not known")
+  second <- if (unknown > 0L) paste0("; not known: ", unknown, " of ", length(result), " checks")
   paste0(first, second, ".")
 }
 

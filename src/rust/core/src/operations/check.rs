@@ -318,20 +318,15 @@ impl<'a> Examination<'a> {
     }
 
     fn add_right(&mut self, right: Right, is_given: Result<bool, String>) {
-        let (check, words) = (right_check(right), right.words());
+        let check = right_check(right);
         self.findings.push(match is_given {
             Err(why) => Finding::not_known(check, why),
-            Ok(true) => Finding::ok(check, format!("You may {words}.")),
+            Ok(true) => Finding::ok(check, format!("Given. abba needs it to {}.", right.purpose)),
             Ok(false) => {
                 self.circumstances.missing.push(right);
                 Finding::problem(
                     check,
-                    format!(
-                        "\"{}\" may not {words} in the namespace \"{}\"; abba needs this to {}.",
-                        self.circumstances.username.as_deref().unwrap_or("You"),
-                        self.circumstances.namespace,
-                        right.purpose
-                    ),
+                    format!("Missing. abba needs it to {}.", right.purpose),
                     "Ask the cluster's administrator for this right.",
                 )
                 .for_admin()
