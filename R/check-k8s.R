@@ -39,12 +39,16 @@
 #' | clock | Do this machine's and the cluster's agree? |
 #' | right to ... | May you do what abba does? A row for each right. |
 #' | namespace | Does it exist? |
-#' | container | Is the image's name legal, is it in the option `abba.permitted.containers` (where that is set), and has it run here lately? That a node can pull it is known only when a program runs. |
+#' | container | Is the image's name legal, and permitted, and has it run here lately? |
 #' | quota | Is there room for one more program? |
 #' | limit range | Are the limits within the namespace's bounds? |
 #' | pod security | Does the namespace's level allow the programs? |
 #' | nodes | Is any large enough? |
 #' | trial | Would the cluster accept a job now? |
+#'
+#' The permitted container images are those in the option `abba.permitted.containers`,
+#' where that is set. That a node can pull an image is known only when a program
+#' runs.
 #'
 #' Some of these can be answered only with rights that abba does not need; without
 #' them they are "not known", which keeps nothing from working.

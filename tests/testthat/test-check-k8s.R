@@ -203,7 +203,10 @@ test_that("a login that is none is told", {
     expect_identical(what(found, "nodes"), "The login is not accepted.")
   }
   # A cluster that is too old to say who one is may work all the same.
-  local_cluster(fails("Error from server (NotFound): the server could not find the requested resource", on = asks$login))
+  local_cluster(fails(
+    "Error from server (NotFound): the server could not find the requested resource",
+    on = asks$login
+  ))
   expect_identical(problems(check()), character())
 })
 
@@ -232,7 +235,10 @@ test_that("a container that is none, or not permitted, is told with and without 
 })
 
 test_that("what the server says of the trial is told", {
-  refusal <- "Error from server (Forbidden): admission webhook \"policy.example.com\" denied the request: label %s is missing"
+  refusal <- paste(
+    "Error from server (Forbidden): admission webhook \"policy.example.com\" denied the request:",
+    "label %s is missing"
+  )
   local_cluster(fails(refusal, on = asks$job))
   found <- check()
   expect_identical(problems(found), "trial")

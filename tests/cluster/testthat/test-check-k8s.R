@@ -150,6 +150,7 @@ test_that("a namespace that does not exist is named", {
   found <- check(namespace = "no-such-namespace")
   expect_identical(result_of(found, "trial"), "not known")
   expect_true(all(grepl("^right to ", problems(found))))
+  expect_match(what(found, "namespace"), "or not exist")
 })
 
 test_that("a login that is refused, and none at all, are told as such", {
@@ -160,6 +161,7 @@ test_that("a login that is refused, and none at all, are told as such", {
   expect_identical(result_of(found, "cluster"), "ok")
   expect_true(all(what(found, c("trial")) == "The login is not accepted."))
 
+  # The API server of the tests knows no anonymous user; others tell of one.
   local_cluster_login(write_kubeconfig(namespace, user = structure(list(), names = character())))
   found <- check()
   expect_identical(problems(found), "login")

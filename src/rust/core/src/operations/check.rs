@@ -401,7 +401,7 @@ impl<'a> Examination<'a> {
             );
             return Err(End::NothingMore("There is no such namespace.".into()));
         }
-        let object = self.asked(object, "read the namespace")?;
+        let object = self.asked_outside(object, "look at the namespace itself")?;
         self.findings.push(match &object {
             Ok(object) if object.status.phase == "Terminating" => Finding::problem(
                 NAMESPACE,
@@ -414,6 +414,12 @@ impl<'a> Examination<'a> {
                 NAMESPACE,
                 format!("The namespace \"{namespace}\" exists, since a job in it would be accepted."),
             ),
+            // Whether it exists is not told, and who has been given nothing in it may have meant another.
+            Err(why) if self.circumstances.missing.len() == rights::NEEDED.len() => Finding::not_known(
+                NAMESPACE,
+                format!("{why} You have no right in it at all, so that it may be another's, or not exist."),
+            )
+            .advise("Check its name: argument `namespace`, option `abba.k8s.namespace`, or kubectl's context."),
             Err(why) => Finding::not_known(NAMESPACE, why.clone()),
         });
 
@@ -442,7 +448,7 @@ impl<'a> Examination<'a> {
             evidence,
         ));
         self.findings
-            .push(match self.asked(api.list_nodes(), "list the nodes")? {
+            .push(match self.asked_outside(api.list_nodes(), "list the nodes")? {
                 Ok(list) => nodes::enough(&list, &needs),
                 Err(why) => Finding::not_known(nodes::CHECK, why),
             });
@@ -471,19 +477,28 @@ impl<'a> Examination<'a> {
         Ok(())
     }
 
-    /// An answer, or a sentence why there is none. Where the cluster does not answer any more, nothing more is asked.
+    /// An answer about the namespace, or a sentence why there is none. Where the cluster does not answer any more, nothing
+    /// more is asked.
     fn asked<T>(&self, answer: Result<T, Failure>, doing: &str) -> Result<Result<T, String>, End> {
-        match answer {
-            Ok(answer) => Ok(Ok(answer)),
-            Err(failure) => {
-                self.stop_if_lost(&failure)?;
-                let error = self.error(&failure, doing);
-                Ok(Err(match failure.kind {
-                    FailureKind::Forbidden => error.message,
-                    _ => words_of(&error),
-                }))
-            }
-        }
+        self.asked_in(&self.circumstances.namespace, answer, doing)
+    }
+
+    /// The same for what is in no namespace.
+    fn asked_outside<T>(&self, answer: Result<T, Failure>, doing: &str) -> Result<Result<T, String>, End> {
+        self.asked_in("", answer, doing)
+    }
+
+    fn asked_in<T>(&self, namespace: &str, answer: Result<T, Failure>, doing: &str) -> Result<Result<T, String>, End> {
+        let failure = match answer {
+            Ok(answer) => return Ok(Ok(answer)),
+            Err(failure) => failure,
+        };
+        self.stop_if_lost(&failure)?;
+        let error = failure_words::error(&failure, doing, namespace, &self.patience);
+        Ok(Err(match failure.kind {
+            FailureKind::Forbidden => error.message,
+            _ => words_of(&error),
+        }))
     }
 
     fn stop_if_lost(&self, failure: &Failure) -> Result<(), End> {
