@@ -31,6 +31,10 @@ core_list <- function(arguments, settings) .Call(wrap__core_list, arguments, set
 # Explains a job: a list, see `explanation()` in `records.rs`.
 core_explain <- function(job_id, settings) .Call(wrap__core_explain, job_id, settings)
 
+# Looks at everything that a submission with these arguments needs. A list with `checks`, the columns of a data frame
+# (`check`, `result`, `what`, `advice`), and `for_admin`, a string or `NA`.
+core_check <- function(arguments, settings) .Call(wrap__core_check, arguments, settings)
+
 # Begins to watch jobs, in the background. A pointer for `core_watch_next`. `which` as for `core_status`.
 core_watch_begin <- function(which, settings) .Call(wrap__core_watch_begin, which, settings)
 

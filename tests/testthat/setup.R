@@ -29,6 +29,7 @@ local({
     # The scripted kubectl plays single calls; the kept one is tested on the real cluster.
     abba.k8s.session = FALSE,
     abba.kubectl = NULL,
+    abba.permitted.containers = NULL,
     .local_envir = everywhere
   )
 })

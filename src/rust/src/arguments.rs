@@ -2,7 +2,9 @@
 //!
 //! `R/check.R` has checked their R types; an argument of another type here is a mistake of the package itself.
 
-use abba_core::operations::{self, CpuArgument, ListArguments, RestOfRerun, SubmitArguments, Which};
+use abba_core::operations::{
+    self, CheckArguments, CpuArgument, ListArguments, RestOfRerun, SubmitArguments, Which,
+};
 use abba_core::{Error, ErrorClass};
 use serde_json::Value as Json;
 
@@ -40,11 +42,7 @@ pub fn submit_arguments(json: Json) -> Result<SubmitArguments, Error> {
         expanded_path: text(&json, "expanded_path")?,
         batch_group_id: text(&json, "batch_group_id")?,
         user_tag: text(&json, "user_tag")?,
-        cpu_limit: match &json["cpu_limit"] {
-            Json::Number(cores) => CpuArgument::Number(cores.as_f64().ok_or_else(|| mistake("cpu_limit"))?),
-            Json::String(text) => CpuArgument::Text(text.clone()),
-            _ => return Err(mistake("cpu_limit")),
-        },
+        cpu_limit: cpu_limit(&json)?,
         memory_limit: text(&json, "memory_limit")?,
         container: text(&json, "container")?,
         mounts: json.get("mounts").filter(|mounts| !mounts.is_null()).cloned(),
@@ -55,6 +53,20 @@ pub fn submit_arguments(json: Json) -> Result<SubmitArguments, Error> {
         username: optional_text(&json, "username")?,
         time_limit_seconds: number(&json, "time_limit_seconds")?,
         job_id: optional_text(&json, "job_id")?,
+    })
+}
+
+/// Reads the list that `abba_check_k8s_local()` makes.
+pub fn check_arguments(json: Json) -> Result<CheckArguments, Error> {
+    Ok(CheckArguments {
+        container: optional_text(&json, "container")?,
+        permitted_containers: json
+            .get("permitted_containers")
+            .filter(|permitted| !permitted.is_null())
+            .map_or_else(|| Ok(Vec::new()), texts)?,
+        cpu_limit: cpu_limit(&json)?,
+        memory_limit: text(&json, "memory_limit")?,
+        username: optional_text(&json, "username")?,
     })
 }
 
@@ -139,6 +151,15 @@ fn texts(json: &Json) -> Result<Vec<String>, Error> {
         _ => None,
     };
     texts.ok_or_else(|| mistake("a character vector"))
+}
+
+fn cpu_limit(json: &Json) -> Result<CpuArgument, Error> {
+    let cores = match &json["cpu_limit"] {
+        Json::Number(cores) => cores.as_f64().map(CpuArgument::Number),
+        Json::String(text) => Some(CpuArgument::Text(text.clone())),
+        _ => None,
+    };
+    cores.ok_or_else(|| mistake("cpu_limit"))
 }
 
 /// A string that must be there.

@@ -16,7 +16,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Duration;
 
 use abba_core::domain::job_status::{self, JobStatus};
-use abba_core::operations::{self, Connection, LogOfJob, Logs, Which};
+use abba_core::operations::{self, Connection, LogOfJob, Logs, Reached, Which};
 #[cfg(unix)]
 use abba_core::transport::Session;
 use abba_core::transport::{Kubectl, Patience, Transport};
@@ -239,6 +239,36 @@ fn core_explain(job_id: &str, settings: Robj) -> Robj {
         settings.check_for(&Which::Jobs(vec![job_id.to_string()]))?;
         let explanation = settings.connected(|connection| operations::explain(connection, job_id))?;
         Ok(records::explanation(explanation).into())
+    })
+}
+
+/// Looks at everything that a submission with these arguments needs. A list with `checks`, the columns of a data frame
+/// (`check`, `result`, `what`, `advice`), and `for_admin`, a string or `NA`.
+#[extendr]
+fn core_check(arguments: Robj, settings: Robj) -> Robj {
+    respond(|| {
+        let arguments = arguments::check_arguments(to_json(&arguments)?)?;
+        let settings = Settings::read(to_json(&settings)?)?;
+        let namespace = settings.namespace.as_deref();
+        if let Some(namespace) = namespace {
+            abba_core::domain::job_name::check_namespace(namespace)?;
+        }
+        let patience = Patience::new(
+            Duration::from_secs_f64(settings.request_timeout),
+            &interrupt::is_pending,
+        );
+        let report = match Kubectl::find(&settings.kubectl) {
+            Ok(kubectl) => {
+                let transport = settings.transport(kubectl.clone());
+                let reached = Reached {
+                    kubectl: &kubectl,
+                    transport: transport.as_ref(),
+                };
+                operations::check_cluster(Ok(reached), namespace, patience, &arguments)
+            }
+            Err(failure) => operations::check_cluster(Err(failure), namespace, patience, &arguments),
+        }?;
+        Ok(records::check_report(report).into())
     })
 }
 
@@ -471,6 +501,7 @@ extendr_module! {
     fn core_cancel;
     fn core_list;
     fn core_explain;
+    fn core_check;
     fn core_watch_begin;
     fn core_watch_next;
     fn core_watch_end;

@@ -8,8 +8,12 @@ use std::time::Duration;
 
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{json, Value};
 
+use super::cluster_objects::{
+    LimitRange, Namespace, Node, ResourceQuota, ResourceRule, SelfSubjectAccessReview, SelfSubjectReview,
+    SelfSubjectRulesReview, VersionInfo,
+};
 use super::list_reader::ListReader;
 use super::objects::{Event, Job, List, Name, Named, Pod, WatchEvent, PROGRAM_CONTAINER};
 use crate::domain::labels;
@@ -231,14 +235,6 @@ impl<'a> Api<'a> {
         }
     }
 
-    /// The version of the API server, as `v1.34.1`.
-    ///
-    /// <https://kubernetes.io/docs/reference/using-api/health-checks/> has its neighbours; who may log in may read it.
-    pub fn server_version(&self) -> Result<String, Failure> {
-        let version: Value = self.read(&Call::get("/version"))?;
-        Ok(version["gitVersion"].as_str().unwrap_or_default().to_string())
-    }
-
     fn job_call(&self, name: &str) -> Call {
         Call::get(format!("/apis/batch/v1/namespaces/{}/jobs/{name}", self.namespace))
     }
@@ -321,11 +317,14 @@ impl<'a> Api<'a> {
 
     /// The events about an object, oldest first. `kind` is `Job` or `Pod`.
     pub fn list_events(&self, kind: &str, name: &str) -> Result<Vec<Event>, Failure> {
-        let selector = format!("involvedObject.kind={kind},involvedObject.name={name}");
+        self.list_events_with(&format!("involvedObject.kind={kind},involvedObject.name={name}"))
+    }
+
+    fn list_events_with(&self, selector: &str) -> Result<Vec<Event>, Failure> {
         let path = format!(
             "/api/v1/namespaces/{}/events?fieldSelector={}",
             self.namespace,
-            encode(&selector)
+            encode(selector)
         );
         let mut events = self.read::<List<Event>>(&Call::get(path))?.items;
         events.sort_by_key(Event::time);
@@ -424,6 +423,100 @@ impl<'a> Api<'a> {
                 None => return Err(failure),
             }
         }
+    }
+
+    /// The server's version. It tells everybody.
+    pub fn server_version(&self) -> Result<VersionInfo, Failure> {
+        self.read(&Call::get("/version"))
+    }
+
+    /// Who the user is to the cluster.
+    pub fn who_am_i(&self) -> Result<SelfSubjectReview, Failure> {
+        self.review("authentication.k8s.io", "SelfSubjectReview", &json!({}))
+    }
+
+    /// What the user may do in the namespace. The list may lack what another authorizer than RBAC allows.
+    pub fn rules(&self) -> Result<Vec<ResourceRule>, Failure> {
+        let spec = json!({"namespace": self.namespace});
+        let review: SelfSubjectRulesReview = self.review("authorization.k8s.io", "SelfSubjectRulesReview", &spec)?;
+        Ok(review.status.resource_rules.unwrap_or_default())
+    }
+
+    /// Whether the user may do one thing in the namespace. `resource` may have a subresource, as `pods/log`.
+    pub fn is_allowed(&self, api_group: &str, resource: &str, verb: &str) -> Result<bool, Failure> {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let spec = json!({"resourceAttributes": {
+            "namespace": self.namespace,
+            "group": api_group,
+            "resource": resource,
+            "subresource": subresource,
+            "verb": verb,
+        }});
+        let review: SelfSubjectAccessReview = self.review("authorization.k8s.io", "SelfSubjectAccessReview", &spec)?;
+        Ok(review.status.allowed)
+    }
+
+    /// Asks for a review, which the server answers and does not keep.
+    fn review<T: DeserializeOwned>(&self, api_group: &str, kind: &str, spec: &Value) -> Result<T, Failure> {
+        let api_version = format!("{api_group}/v1");
+        let path = format!("/apis/{api_version}/{}s", kind.to_lowercase());
+        let body = json!({"apiVersion": api_version, "kind": kind, "spec": spec});
+        self.read(&Call::create(path, body.to_string().into_bytes()))
+    }
+
+    /// The namespace itself.
+    pub fn namespace_object(&self) -> Result<Namespace, Failure> {
+        self.read(&Call::get(format!("/api/v1/namespaces/{}", self.namespace)))
+    }
+
+    /// The quotas of the namespace.
+    pub fn list_quotas(&self) -> Result<Vec<ResourceQuota>, Failure> {
+        self.list_all("resourcequotas")
+    }
+
+    /// The bounds on single pods in the namespace.
+    pub fn list_limit_ranges(&self) -> Result<Vec<LimitRange>, Failure> {
+        self.list_all("limitranges")
+    }
+
+    fn list_all<T: DeserializeOwned>(&self, resource: &str) -> Result<Vec<T>, Failure> {
+        let path = format!("/api/v1/namespaces/{}/{resource}", self.namespace);
+        Ok(self.read::<List<T>>(&Call::get(path))?.items)
+    }
+
+    /// The nodes of the cluster.
+    pub fn list_nodes(&self) -> Result<Vec<Node>, Failure> {
+        Ok(self.read::<List<Node>>(&Call::get("/api/v1/nodes"))?.items)
+    }
+
+    /// The events of the last hour that tell why a Job's pod could not be made, oldest first.
+    pub fn list_refused_pods(&self) -> Result<Vec<Event>, Failure> {
+        self.list_events_with("involvedObject.kind=Job,reason=FailedCreate")
+    }
+
+    /// Has the server check a Job as it would check one that is created, and keeps nothing. Its warnings.
+    ///
+    /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>
+    pub fn try_job(&self, job: &Job) -> Result<Vec<String>, Failure> {
+        let path = format!("/apis/batch/v1/namespaces/{}/jobs", self.namespace);
+        self.try_object::<Job>(&path, &json!(job))
+    }
+
+    /// The same for the pod of a Job, which more rules apply to: the user needs the right to create pods.
+    pub fn try_pod(&self, job: &Job) -> Result<Vec<String>, Failure> {
+        let path = format!("/api/v1/namespaces/{}/pods", self.namespace);
+        let mut pod = json!(job.spec.template);
+        pod["apiVersion"] = json!("v1");
+        pod["kind"] = json!("Pod");
+        pod["metadata"]["name"] = json!(job.metadata.name);
+        self.try_object::<Pod>(&path, &pod)
+    }
+
+    fn try_object<T: DeserializeOwned>(&self, path: &str, object: &Value) -> Result<Vec<String>, Failure> {
+        let path = format!("{path}?dryRun=All&fieldValidation=Strict");
+        let call = Call::create(path, object.to_string().into_bytes());
+        let (answer, warnings) = self.read_with(|patience| self.transport.send_with_warnings(&call, patience))?;
+        parse::<T>(&call, &answer).map(|_| warnings)
     }
 
     fn read<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Failure> {

@@ -13,7 +13,7 @@ mod process;
 mod session;
 
 pub use failure::{Failure, FailureKind};
-pub use kubectl::Kubectl;
+pub use kubectl::{Kubectl, KubectlConfiguration};
 pub use patience::Patience;
 pub use process::leave_signals_to_main_thread;
 #[cfg(unix)]
@@ -125,6 +125,13 @@ pub trait Transport: Sync {
             ControlFlow::Continue(())
         })?;
         Ok(answer)
+    }
+
+    /// The same, with the warnings that the server gives with its consent, one text each.
+    ///
+    /// <https://kubernetes.io/blog/2020/09/03/warnings/>
+    fn send_with_warnings(&self, call: &Call, patience: &Patience<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
+        Ok((self.send(call, patience)?, Vec::new()))
     }
 
     /// Sends a call and hands over the body of the answer in parts as they come, until it ends or `part` breaks off. The

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -16,7 +17,10 @@ use crate::transport::{Call, Patience, Verb};
 #[derive(Debug)]
 pub enum Exchange {
     /// The server said yes, and the body was handed over (as far as it was wanted).
-    Done,
+    Done {
+        /// Its warnings.
+        warnings: Vec<String>,
+    },
     /// The server answered with an error status.
     Refused {
         /// The HTTP status.
@@ -121,6 +125,7 @@ async fn read(
     part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<Exchange, HttpFailure> {
     let status = response.status();
+    let warnings = warnings(response.headers());
     let mut refusal = Vec::new();
     while let Some(frame) = response.frame().await {
         let Ok(data) = frame.map_err(broken)?.into_data() else {
@@ -129,17 +134,35 @@ async fn read(
         if !status.is_success() {
             refusal.extend_from_slice(&data);
         } else if part(&data).is_break() {
-            return Ok(Exchange::Done);
+            return Ok(Exchange::Done { warnings });
         }
     }
     if status.is_success() {
-        Ok(Exchange::Done)
+        Ok(Exchange::Done { warnings })
     } else {
         Ok(Exchange::Refused {
             status: status.as_u16(),
             body: refusal,
         })
     }
+}
+
+/// The texts of `Warning: 299 - "TEXT"`, with `\"` for a quotation mark in it (RFC 9110, quoted-string).
+fn warnings(headers: &HeaderMap) -> Vec<String> {
+    let text = |header: &HeaderValue| {
+        let header = String::from_utf8_lossy(header.as_bytes()).into_owned();
+        let quoted = header.strip_prefix("299 ")?.split_once('"')?.1.rsplit_once('"')?.0;
+        let mut text = String::new();
+        let mut characters = quoted.chars();
+        while let Some(character) = characters.next() {
+            text.extend(match character {
+                '\\' => characters.next(),
+                other => Some(other),
+            });
+        }
+        Some(text)
+    };
+    headers.get_all("Warning").iter().filter_map(text).collect()
 }
 
 fn no_proxy(error: io::Error) -> HttpFailure {
@@ -150,4 +173,26 @@ fn broken(error: hyper::Error) -> HttpFailure {
     HttpFailure::Broken(format!(
         "Unable to connect to the server: the connection to kubectl proxy broke: {error}"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_read_as_they_were_meant() {
+        let mut headers = HeaderMap::new();
+        for value in [
+            r#"299 - "would violate PodSecurity \"restricted:latest\": a \\ b""#,
+            r#"299 apiserver "deprecated""#,
+            r#"214 - "not a warning of Kubernetes""#,
+            "garbage",
+        ] {
+            headers.append("Warning", HeaderValue::from_static(value));
+        }
+        assert_eq!(
+            warnings(&headers),
+            [r#"would violate PodSecurity "restricted:latest": a \ b"#, "deprecated"]
+        );
+    }
 }

@@ -35,18 +35,19 @@ impl Session {
         proxy::end();
     }
 
-    /// Sends a call and hands over the answer's body in parts as they come, until `part` breaks off.
+    /// Sends a call and hands over the answer's body in parts as they come, until `part` breaks off. Gives back the
+    /// server's warnings.
     fn exchange(
         &self,
         call: &Call,
         patience: &Patience<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<String>, Failure> {
         let mut renewed = false;
         loop {
             let socket = proxy::socket(&self.kubectl, patience)?;
             let failure = match http::exchange(socket.path(), call, patience, part) {
-                Ok(Exchange::Done) => return Ok(()),
+                Ok(Exchange::Done { warnings }) => return Ok(warnings),
                 Ok(Exchange::Refused { status, body }) => refusal(call, status, &body),
                 Err(HttpFailure::NoProxy(words)) => {
                     // It died, or another program removed its socket. Nothing was delivered: a new one, once.
@@ -80,7 +81,16 @@ impl Transport for Session {
         patience: &Patience<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
-        self.exchange(call, patience, part)
+        self.exchange(call, patience, part).map(|_| ())
+    }
+
+    fn send_with_warnings(&self, call: &Call, patience: &Patience<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
+        let mut answer = Vec::new();
+        let warnings = self.exchange(call, patience, &mut |part| {
+            answer.extend_from_slice(part);
+            ControlFlow::Continue(())
+        })?;
+        Ok((answer, warnings))
     }
 
     fn namespace(&self, patience: &Patience<'_>) -> Result<String, Failure> {
