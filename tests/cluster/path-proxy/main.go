@@ -23,6 +23,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 var (
@@ -39,6 +40,8 @@ var (
 	fault      = flag.String("fault", "", "what happens to a share of the requests: busy, drop, lose or cut")
 	faultEvery = flag.Int64("fault-every", 2, "to which share: the first of so many, and so on")
 	faultFor   = flag.String("fault-for", "", "to requests whose method, path and query have this text only")
+	delay      = flag.Duration("delay", 0, "how long each request waits before it is carried out")
+	inFlight   = flag.String("in-flight", "", "file that gets the largest number of requests at once")
 	oldOnce    = flag.Bool("old-version-once", false, "begin the first watch at a version that the API server has forgotten")
 )
 
@@ -70,11 +73,24 @@ func main() {
 		ErrorLog:      log.New(os.Stderr, "", 0),
 	}
 	var mutex sync.Mutex
+	now, most := 0, 0
+	count := func(change int) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		now += change
+		if now > most && *inFlight != "" {
+			most = now
+			fatal(os.WriteFile(*inFlight, []byte(fmt.Sprintln(most)), 0o600))
+		}
+	}
 	var madeOld atomic.Bool
 	handler := func(writer http.ResponseWriter, request *http.Request) {
 		mutex.Lock()
 		fmt.Fprintln(noteFile, request.Method, request.URL.RequestURI())
 		mutex.Unlock()
+		count(1)
+		defer count(-1)
+		time.Sleep(*delay)
 		if !strings.HasPrefix(request.URL.Path, *prefix+"/") {
 			http.Error(writer, "<html>there is no such cluster</html>", http.StatusNotFound)
 			return
