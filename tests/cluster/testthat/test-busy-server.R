@@ -6,16 +6,14 @@ count <- 12L
 # Submits programs, waits for their end and reads their logs, while every third request meets with `fault`.
 run_batch <- function(fault, fault_for = "") {
   requests <- local_path_proxy("-fault", fault, "-fault-every", "3", "-fault-for", fault_for)
-  programs <- vapply(seq_len(count), function(i) {
-    local_program(sprintf("cat('program', %d, '\\n')", i), sprintf("p-%02d.R", i))
-  }, "")
+  programs <- local_programs(count)
   batch <- suppressMessages(abba_submit_k8s_batch_local(programs, cpu_limit = 0.1))
   expect_true(all(batch$submitted))
   batch_id <- unique(batch$batch_id)
   expect_length(batch_id, 1L)
   expect_named(abba_watch_k8s_batch_local(batch_id), "Succeeded")
   logs <- abba_get_k8s_job_log_local(batch$job_id)
-  expect_identical(vapply(logs, `[[`, "", "log"), paste("program", seq_len(count), ""))
+  expect_identical(vapply(logs, `[[`, "", "log"), paste(seq_len(count), ""))
   # As the administrator sees it: each once.
   selector <- paste0("abba/batch-id=", batch_id)
   names <- kubectl_lines("get", "jobs", "--selector", selector, "--output", "name")

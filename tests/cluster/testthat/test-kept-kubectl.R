@@ -63,7 +63,8 @@ finish <- function(session) {
 }
 
 ask <- "cat(names(abba_get_k8s_job_status_local(ended)), '\\n')"
-ask_and_wait <- c(ask, "flush(stdout())", "readLines(file('stdin'), 1)")
+# Ends when the test creates the file.
+ask_and_wait <- function(file) c(ask, "flush(stdout())", sprintf("while (!file.exists('%s')) Sys.sleep(0.01)", file))
 
 # ---- Started once -------------------------------------------------------------------------------
 
@@ -73,6 +74,9 @@ test_that("all calls of a session start one kubectl, and what it serves is what 
   id <- submit(local_program("cat('ran\\n')"), batch_group_id = "kept")
   expect_named(abba_watch_k8s_job_local(id), "Succeeded")
   expect_output(abba_follow_k8s_job_log_local(id), "ran")
+  # What the controllers have to say about a job comes a moment after its end.
+  completed <- function() any(grepl(paste0("Completed.*", id), kubectl_lines("get", "events")))
+  wait_until(completed, what = "the event of the job's end")
   kept <- list(
     abba_get_k8s_job_status_local(c(id, ended)), abba_get_k8s_job_log_local(c(id, ended)),
     abba_list_k8s_jobs_local(), abba_explain_k8s_job_local(id), abba_get_k8s_batch_log_local("kept")
@@ -271,7 +275,7 @@ test_that("a kubectl that dies is replaced, also under a watch and many calls at
     "exec \"$real\" \"$@\""
   ))
   withr::local_options(abba.k8s.session = TRUE)
-  programs <- vapply(1:20, function(i) local_program(sprintf("cat(%d, '\\n')", i), sprintf("p-%02d.R", i)), "")
+  programs <- local_programs(20)
   batch <- suppressMessages(abba_submit_k8s_batch_local(programs, cpu_limit = 0.1))
   batch_id <- batch$batch_id[[1L]]
   expect_named(abba_watch_k8s_batch_local(batch_id), "Succeeded")
@@ -285,15 +289,17 @@ test_that("a kubectl that dies is replaced, also under a watch and many calls at
 
 test_that("it goes with R, however R ends, and nothing is left of many sessions", {
   sockets <- local_sockets()
+  file <- withr::local_tempfile()
   ends <- list(
-    quit = function(session) session$write_input("\n"),
+    quit = function(session) file.create(file),
     killed = function(session) session$kill(),
     terminated = function(session) session$signal(15L),
     hung_up = function(session) session$signal(1L),
     interrupted = function(session) session$interrupt()
   )
   for (end in rep(names(ends), 4L)) {
-    session <- start_session(ask_and_wait)
+    unlink(file)
+    session <- start_session(ask_and_wait(file))
     output <- character()
     asked <- function() {
       output <<- c(output, session$read_output_lines())
@@ -304,6 +310,7 @@ test_that("it goes with R, however R ends, and nothing is left of many sessions"
     expect_length(sockets$folders(), 1L)
     ends[[end]](session)
     session$wait(60000)
+    expect_false(session$is_alive(), info = end)
     expect_nothing_left(sockets)
   }
 })
@@ -328,7 +335,7 @@ test_that("Ctrl-C in a call leaves the kept kubectl to the next one", {
     "status <- function() abba_get_k8s_job_status_local(ended)",
     "tryCatch(status(), interrupt = function(cnd) cat('interrupted\\n'))",
     "flush(stdout())",
-    "readLines(file('stdin'), 1)",
+    "invisible(readLines(file('stdin'), 1))",
     sprintf("Sys.setenv(KUBECONFIG = '%s')", works),
     ask
   ))
@@ -349,7 +356,7 @@ test_that("Ctrl-C in a call leaves the kept kubectl to the next one", {
 
 test_that("R's own folder for temporary files may be removed", {
   local_sockets()
-  session <- start_session(c(ask, "unlink(tempdir(), recursive = TRUE)", ask, "abba:::core_end_session()", ask))
+  session <- start_session(c(ask, "unlink(tempdir(), recursive = TRUE)", ask, "invisible(abba:::core_end_session())", ask))
   expect_identical(finish(session)$stdout, rep("Succeeded ", 3L))
 })
 
@@ -375,7 +382,8 @@ test_that("forked children use it, and leave it to their parent; one that is the
 test_that("two sessions have one each, and another user can reach neither", {
   sockets <- local_sockets()
   Sys.chmod(sockets$path, "0755", use_umask = FALSE)
-  sessions <- list(start_session(ask_and_wait), start_session(ask_and_wait))
+  file <- withr::local_tempfile()
+  sessions <- list(start_session(ask_and_wait(file)), start_session(ask_and_wait(file)))
   wait_until(function() length(list.files(sockets$folders(), "socket")) == 2L, what = "two sockets")
   for (folder in sockets$folders()) {
     socket <- file.path(folder, "socket")
@@ -388,7 +396,7 @@ test_that("two sessions have one each, and another user can reach neither", {
     expect_identical(other$status, 1L)
     expect_identical(processx::run(perl[[1L]], perl[-1L], error_on_status = FALSE)$status, 0L)
   }
-  for (session in sessions) session$write_input("\n")
+  file.create(file)
   for (session in sessions) session$wait(60000)
   expect_nothing_left(sockets)
 })
@@ -415,7 +423,7 @@ test_that("many programs are submitted and many logs read several at a time, and
   local_sockets()
   most <- withr::local_tempfile()
   local_path_proxy("-delay", "100ms", "-in-flight", most)
-  programs <- vapply(1:24, function(i) local_program(sprintf("cat(%d, '\\n')", i), sprintf("p-%02d.R", i)), "")
+  programs <- local_programs(24)
   batch <- suppressMessages(abba_submit_k8s_batch_local(programs, cpu_limit = 0.1))
   expect_named(abba_watch_k8s_batch_local(batch$batch_id[[1L]]), "Succeeded")
   expect_identical(vapply(abba_get_k8s_job_log_local(batch$job_id), `[[`, "", "log"), paste(1:24, ""))
