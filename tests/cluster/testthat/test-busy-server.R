@@ -55,7 +55,8 @@ test_that("a create whose every answer is lost makes one job, and it is found", 
 
 test_that("a server that is busy all the time is given up with an error that says so", {
   local_path_proxy("-fault", "busy", "-fault-every", "1")
-  withr::local_options(abba.k8s.request.timeout = 4)
+  # One kubectl a call waits by itself as long as the server asks, and the time limit may be over before it says so.
+  withr::local_options(abba.k8s.request.timeout = 4, abba.k8s.session = TRUE)
   expect_no_submission(
     abba_submit_k8s_job_local(local_program("1")), "unavailable", "The cluster is too busy to answer."
   )
