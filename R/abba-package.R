@@ -26,5 +26,9 @@
 #' Every warning has the class `abba_warning`: `abba_warning_log_incomplete` says
 #' that part of a log is missing, `abba_warning_stuck` that a job cannot start.
 #' @useDynLib abba, .registration = TRUE
+#' @importFrom rlang abort
 #' @keywords internal
 "_PACKAGE"
+
+# Why one function of rlang's is imported, though all are called as rlang::f(): so that rlang is loaded with the package.
+# It takes as long as kubectl takes to start, and would otherwise be a part of the first call.
