@@ -30,5 +30,6 @@
 #' @keywords internal
 "_PACKAGE"
 
-# Why one function of rlang's is imported, though all are called as rlang::f(): so that rlang is loaded with the package.
-# It takes as long as kubectl takes to start, and would otherwise be a part of the first call.
+# Why one function of rlang's is imported, though all are called as rlang::f():
+# so that rlang is loaded with the package. That takes as long as kubectl takes
+# to start, and would otherwise be a part of the first call.

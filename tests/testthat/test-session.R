@@ -182,13 +182,16 @@ test_that("a proxy that hangs up while a long request is sent is an error, not a
 test_that("a pipe that R closes is closed for its reader", {
   kubectl <- local_serving_kubectl()
   # The reader ends at the end of its input, and R waits for it.
-  ended <- finish(start_session(c(
+  session <- start_session(c(
     "reader <- pipe('cat > /dev/null', 'w')",
-    "abba_get_k8s_job_status_local('test-program-fbc3131d-a850-4081-8224-c06ef32821da', namespace = 'n')",
+    "status <- abba_get_k8s_job_status_local('test-program-fbc3131d-a850-4081-8224-c06ef32821da', namespace = 'n')",
     "close(reader)",
     "cat('closed\\n')"
-  )))
-  expect_identical(utils::tail(ended$stdout, 1L), "closed", info = ended$stderr)
+  ))
+  session$wait(60000)
+  expect_false(session$is_alive())
+  session$kill()
+  expect_identical(finish(session)$stdout, "closed")
   expect_identical(kubectl$starts(), "proxy")
 })
 
@@ -208,7 +211,9 @@ test_that("the folder for temporary files may have any name, or be of no use", {
     withr::local_dir(home)
     before <- list.files("/tmp", "^abba-")
     expect_named(status(), "Succeeded")
-    where <- if (folder %in% used) list.files(folder, full.names = TRUE) else {
+    where <- if (folder %in% used) {
+      list.files(folder, full.names = TRUE)
+    } else {
       file.path("/tmp", setdiff(list.files("/tmp", "^abba-"), before))
     }
     expect_match(basename(where), "^abba-[0-9a-f]{32}$")

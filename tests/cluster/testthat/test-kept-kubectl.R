@@ -356,7 +356,10 @@ test_that("Ctrl-C in a call leaves the kept kubectl to the next one", {
 
 test_that("R's own folder for temporary files may be removed", {
   local_sockets()
-  session <- start_session(c(ask, "unlink(tempdir(), recursive = TRUE)", ask, "invisible(abba:::core_end_session())", ask))
+  session <- start_session(c(
+    ask, "unlink(tempdir(), recursive = TRUE)", ask,
+    "invisible(abba:::core_end_session())", ask
+  ))
   expect_identical(finish(session)$stdout, rep("Succeeded ", 3L))
 })
 
