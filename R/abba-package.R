@@ -5,8 +5,13 @@
 #' | `abba.k8s.namespace` | The namespace of your jobs. | kubectl's (see argument `namespace`) |
 #' | `abba.home.nfs.ip.address` | The server that holds the home folders. | none |
 #' | `abba.k8s.request.timeout` | Seconds that a request to the cluster may take. | 30 |
-#' | `abba.k8s.session` | Whether one kubectl is kept for the R session. | `TRUE` |
+#' | `abba.k8s.session` | Whether one kubectl is kept for the R session. A call with `FALSE` ends the kept one. | `TRUE` |
 #' | `abba.kubectl` | The kubectl program: a path, or a name on the `PATH`. | `kubectl` |
+#'
+#' The kept kubectl is started anew when kubectl's configuration, the files that it
+#' names, or an environment variable changes, and when its login is refused. What a
+#' login helper (`aws`, `gcloud`, ...) decides by itself cannot be seen: after you
+#' have changed the account there, make one call with `abba.k8s.session = FALSE`.
 #'
 #' @section Conditions:
 #' Every error has the class `abba_error`. Wrong arguments have the class
