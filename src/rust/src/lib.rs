@@ -6,6 +6,8 @@
 
 mod arguments;
 mod background;
+#[cfg(unix)]
+mod descriptors;
 mod gateway;
 mod interrupt;
 mod records;
@@ -448,8 +450,12 @@ impl Settings {
     /// One kubectl kept for the session, or one a call where the user wants that or there are no unix sockets.
     fn transport(&self, kubectl: Kubectl) -> Box<dyn Transport> {
         #[cfg(unix)]
-        if self.session {
-            return Box::new(Session::new(kubectl));
+        {
+            if self.session {
+                return Box::new(Session::new(kubectl, descriptors::with_nothing_inherited));
+            }
+            // So that the option, set and unset, also gives up a login that is kept too long.
+            Session::end();
         }
         Box::new(kubectl)
     }

@@ -36,22 +36,20 @@ struct Pauses {
 }
 
 impl Pauses {
-    /// The pause after a failure; `None`: give up. A server that asks to come back later is asked more often.
-    fn after(&mut self, failure: FailureKind, patience: &Patience<'_>) -> Option<Duration> {
+    /// The pause after a failure; `None`: give up. A server that is busy is asked again as long as there is time, and not
+    /// before the moment that it names.
+    fn after(&mut self, failure: &Failure, patience: &Patience<'_>) -> Option<Duration> {
         let pause = match PAUSES.get(self.taken) {
-            None if failure == FailureKind::TooManyRequests && self.taken < ATTEMPTS_WHEN_BUSY => PAUSES.last(),
+            None if failure.kind == FailureKind::TooManyRequests => PAUSES.last(),
             pause => pause,
         };
         self.taken += 1;
         // An attempt without time would hide this failure behind a time-out.
         pause
-            .copied()
+            .map(|pause| failure.retry_after.map_or(*pause, |wanted| wanted.max(*pause)))
             .filter(|pause| *pause + TIME_FOR_AN_ATTEMPT < patience.rest())
     }
 }
-
-/// How often a server that says that it is busy (429) is asked.
-const ATTEMPTS_WHEN_BUSY: usize = 8;
 
 /// What an attempt needs at least: kubectl alone takes a tenth of a second to start, and more on a busy machine.
 const TIME_FOR_AN_ATTEMPT: Duration = Duration::from_millis(500);
@@ -184,7 +182,7 @@ impl<'a> Api<'a> {
             may_still_arrive |= failure.kind == FailureKind::Timeout;
             let try_again = failure.kind.may_heal() || failure.kind.leaves_outcome_open();
             if try_again && !patience.is_over() {
-                if let Some(pause) = pauses.after(failure.kind, &patience) {
+                if let Some(pause) = pauses.after(&failure, &patience) {
                     if patience.sleep(pause) {
                         continue;
                     }
@@ -412,8 +410,13 @@ impl<'a> Api<'a> {
             };
             // The change may have been made all the same; making it again does no harm.
             let again = failure.kind == FailureKind::Conflict || failure.kind.may_heal();
-            match pauses.after(failure.kind, &patience).filter(|_| again) {
-                Some(pause) if patience.sleep(pause.min(Duration::from_millis(500))) => {}
+            let pause = pauses.after(&failure, &patience).filter(|_| again);
+            let pause = match failure.kind {
+                FailureKind::TooManyRequests => pause,
+                _ => pause.map(|pause| pause.min(Duration::from_millis(500))),
+            };
+            match pause {
+                Some(pause) if patience.sleep(pause) => {}
                 Some(_) => {
                     return Err(Failure {
                         kind: FailureKind::Interrupted,
@@ -562,7 +565,7 @@ impl<'a> Api<'a> {
             if !failure.kind.may_heal() {
                 return Err(failure);
             }
-            let Some(pause) = pauses.after(failure.kind, &patience) else {
+            let Some(pause) = pauses.after(&failure, &patience) else {
                 return Err(failure);
             };
             if !patience.sleep(pause) {
@@ -900,14 +903,32 @@ mod tests {
     fn names_are_asked_for_without_the_objects() {
         let script = Script::new([Ok(br#"{"items": [{"metadata": {"name": "a-1"}}]}"#.to_vec())]);
         let api = Api::new(&script, None, Patience::new(Duration::from_secs(60), &never)).unwrap();
-        assert_eq!(api.list_unsucceeded_job_names(&Selection::Batch("b")).unwrap(), ["a-1"]);
+        assert_eq!(api.list_job_names(&Selection::Batch("b")).unwrap()[0].name, "a-1");
         let calls = script.calls.lock().unwrap();
         assert!(calls[0].metadata_only);
-        assert!(
-            calls[0].path.ends_with("&fieldSelector=status.successful%3D0"),
-            "{}",
-            calls[0].path
-        );
+    }
+
+    #[test]
+    fn a_busy_server_is_asked_until_the_time_is_over_and_never_before_it_wishes() {
+        let busy = |wish| Failure {
+            retry_after: wish,
+            ..Failure::new(FailureKind::TooManyRequests, "scripted")
+        };
+        let patience = Patience::new(Duration::from_secs(60), &never);
+        let mut pauses = Pauses::default();
+        for _ in 0..100 {
+            assert!(pauses.after(&busy(None), &patience).is_some());
+        }
+        let wish = Duration::from_secs(7);
+        assert_eq!(Pauses::default().after(&busy(Some(wish)), &patience), Some(wish));
+        // There is no time for that.
+        let wish = Duration::from_secs(600);
+        assert_eq!(Pauses::default().after(&busy(Some(wish)), &patience), None);
+        // Other failures are soon given up.
+        let mut pauses = Pauses::default();
+        let failure = Failure::new(FailureKind::Server, "scripted");
+        let taken = (0..100).filter(|_| pauses.after(&failure, &patience).is_some()).count();
+        assert_eq!(taken, PAUSES.len());
     }
 
     #[test]

@@ -85,6 +85,8 @@ impl Kubectl {
                 exit_status,
                 stderr,
             }),
+            // kubectl itself has waited as long as the server asked, and up to ten times.
+            retry_after: None,
         })
     }
 

@@ -17,7 +17,7 @@ pub use kubectl::{Kubectl, KubectlConfiguration};
 pub use patience::Patience;
 pub use process::leave_signals_to_main_thread;
 #[cfg(unix)]
-pub use session::Session;
+pub use session::{Session, WithNothingInherited};
 
 use std::ops::ControlFlow;
 
