@@ -1,6 +1,7 @@
 //! What a user asks for, each in a file of its own.
 
 mod cancel;
+mod carry;
 mod explain;
 mod failure_words;
 mod follow;
@@ -14,6 +15,7 @@ mod submit;
 mod watch;
 
 pub use cancel::{cancel, CancelOutcome, Cancelled};
+pub use carry::{carry, CarriedProgram};
 pub use explain::explain;
 pub use follow::follow;
 pub use list::{list, ListArguments};

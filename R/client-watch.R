@@ -1,0 +1,141 @@
+#' Wait for jobs, through the abba API
+#'
+#' Waits until no job is `"Pending"` or `"Running"`, and returns the status. The API is
+#' asked every few seconds. A connection that breaks, a server that restarts or a laptop
+#' that sleeps do not end the wait.
+#'
+#' At an interactive console a line shows how many jobs are in which state. Ctrl-C ends
+#' the wait and leaves the jobs alone.
+#'
+#' @param poll_interval_seconds How long to wait before the API is asked again.
+#' @param timeout_seconds After how many seconds the wait ends; `Inf` for never. The
+#'   jobs go on.
+#' @inheritParams abba_watch_k8s_job_local
+#' @inheritParams abba_get_job_status
+#'
+#' @return The status, as of [abba_get_job_status()].
+#'
+#' @section Errors:
+#' When the time is over, an error of class `abba_error_wait_timeout` is raised. Its
+#' field `status` holds the last status, as would have been returned. The classes of
+#' other errors are listed in [abba_submit_job()].
+#'
+#' @export
+#' @examples
+#' # Needs an abba API.
+#' \dontrun{
+#' job <- abba_submit_job("test_programs/test_program.R")
+#' names(abba_watch_job(job$job_id))
+#' }
+abba_watch_job <- function(
+    job_id,
+    poll_interval_seconds = 3,
+    timeout_seconds = 600,
+    on_stuck = c("warn", "fail", "wait")) {
+  job_id <- check_strings(job_id)
+  api_watch(
+    list(job_id = job_id), poll_interval_seconds, timeout_seconds, on_stuck,
+    c("abba_watch_job", "abba_cancel_job")
+  )
+}
+
+#' @rdname abba_watch_job
+#' @param batch_group_id The id of a batch: all its jobs are waited for, those too
+#'   that are submitted in the meantime.
+#' @export
+abba_watch_batch <- function(
+    batch_group_id,
+    poll_interval_seconds = 3,
+    timeout_seconds = 600,
+    on_stuck = c("warn", "fail", "wait")) {
+  batch_group_id <- check_string(batch_group_id)
+  api_watch(
+    list(batch_id = batch_group_id), poll_interval_seconds, timeout_seconds, on_stuck,
+    c("abba_watch_batch", "abba_cancel_batch")
+  )
+}
+
+#' Submit a program and wait for its end, through the abba API
+#'
+#' [abba_submit_job()] and [abba_watch_job()] in one.
+#'
+#' @param ... The arguments of [abba_submit_job()].
+#' @inheritParams abba_watch_job
+#'
+#' @return The status, as of [abba_get_job_status()].
+#' @export
+#' @examples
+#' # Needs an abba API.
+#' \dontrun{
+#' abba_submit_job_and_poll("test_programs/test_program.R")
+#' }
+abba_submit_job_and_poll <- function(
+    ...,
+    poll_interval_seconds = 3,
+    timeout_seconds = 600,
+    on_stuck = c("warn", "fail", "wait")) {
+  on_stuck <- rlang::arg_match(on_stuck)
+  check_api_wait(poll_interval_seconds, timeout_seconds, rlang::current_env())
+  job <- abba_submit_job(...)
+  abba_watch_job(job$job_id, poll_interval_seconds, timeout_seconds, on_stuck)
+}
+
+# Waits for the jobs of `which`. `verbs`: the functions that wait for them and that cancel them.
+api_watch <- function(which, poll_interval_seconds, timeout_seconds, on_stuck, verbs, call = rlang::caller_env()) {
+  on_stuck <- rlang::arg_match(on_stuck, c("warn", "fail", "wait"), error_call = call)
+  check_api_wait(poll_interval_seconds, timeout_seconds, call)
+  core_value(core_check_which(which), call)
+  ids <- deparse_ids(which[[1L]])
+  wait_for_end(
+    api_news(which, max(0.1, poll_interval_seconds), on_stuck, call),
+    timeout_seconds, on_stuck, paste0(verbs, "(", ids, ")"), call
+  )
+}
+
+check_api_wait <- function(poll_interval_seconds, timeout_seconds, call) {
+  check_wait(poll_interval_seconds, timeout_seconds, call)
+  if (poll_interval_seconds < 0) {
+    abort_input("poll_interval_seconds", "must not be negative", poll_interval_seconds, call)
+  }
+}
+
+# The function of wait_for_end() that gets news from the API, every so many seconds.
+api_news <- function(which, interval, on_stuck, call) {
+  seen <- FALSE
+  due <- -Inf
+  # Once the jobs were seen, an API that is not there is waited for. A try of its own is short, so that the time limit
+  # of the wait holds.
+  ask <- function(seconds) {
+    if (!seen) {
+      return(api_status(which, call = call))
+    }
+    limit <- min(api_seconds(call), max(1, min(10, seconds)))
+    tryCatch(
+      api_status(which, seconds = limit, call = call),
+      abba_error_unavailable = function(cnd) NULL,
+      abba_error_timeout = function(cnd) NULL
+    )
+  }
+  function(seconds) {
+    pause <- due - proc.time()[["elapsed"]]
+    if (pause > 0) {
+      # Short steps keep the line of the console alive.
+      Sys.sleep(max(0, min(pause, seconds, 1)))
+      if (proc.time()[["elapsed"]] < due) {
+        return(NULL)
+      }
+    }
+    status <- ask(seconds)
+    due <<- proc.time()[["elapsed"]] + interval
+    if (is.null(status)) {
+      return(NULL)
+    }
+    seen <<- TRUE
+    list(
+      status = status,
+      counts = lapply(status, function(group) length(group$Jobs)),
+      obstacles = list(),
+      ended = !any(names(status) %in% c("Pending", "Running"))
+    )
+  }
+}
