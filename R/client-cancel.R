@@ -16,19 +16,19 @@
 #' abba_cancel_job(job$job_id)
 #' }
 abba_cancel_job <- function(job_id) {
-  api_cancel(list(job_id = check_strings(job_id)))
+  client_cancel(list(job_id = check_strings(job_id)))
 }
 
 #' @rdname abba_cancel_job
 #' @export
 abba_cancel_batch <- function(batch_id) {
-  api_cancel(list(batch_id = check_string(batch_id)))
+  client_cancel(list(batch_id = check_string(batch_id)))
 }
 
-api_cancel <- function(which, call = rlang::caller_env()) {
+client_cancel <- function(which, call = rlang::caller_env()) {
   core_value(core_check_which(which), call)
   done <- function(rows) data.frame(job_id = string_column(rows, "job_id"), done = string_column(rows, "done"))
-  answer <- api_call(
+  answer <- client_call(
     "POST", "/cancel-job",
     body = core_value(core_json(which), call), call = call,
     fields = function(body) {

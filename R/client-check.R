@@ -23,20 +23,21 @@
 #' }
 abba_check_api <- function() {
   call <- rlang::current_env()
-  health <- api_call(
+  health <- client_call(
     "GET", "/health",
-    repeats = FALSE, seconds = min(api_seconds(call), 15),
+    repeats = FALSE, seconds = min(client_seconds(call), 15),
     # An API whose cluster is away says so with an error's status.
-    accept = function(status, body) status == 503L && is.logical(body$alive)
+    accept = function(status, body) status == 503L && is.list(body$health)
   )
-  whoami <- api_call("GET", "/whoami")
+  state <- health$body$health %||% health$body
+  whoami <- client_call("GET", "/whoami")
   reading("/whoami", call = call, {
     structure(
       list(
-        address = api_address(call),
-        cluster = isTRUE(health$body$cluster),
-        abba = string_or_na(health$body$versions$abba),
-        kubernetes = string_or_na(health$body$versions$kubernetes),
+        address = client_address(call),
+        cluster = isTRUE(state$cluster),
+        abba = string_or_na(state$versions$abba),
+        kubernetes = string_or_na(state$versions$kubernetes),
         user = one_string(whoami$body$user),
         operator = isTRUE(whoami$body$operator)
       ),

@@ -14,6 +14,6 @@
 #' }
 abba_permitted_containers <- function() {
   call <- rlang::current_env()
-  answer <- api_call("GET", "/permitted-containers")
+  answer <- client_call("GET", "/permitted-containers")
   reading("/permitted-containers", vapply(answer$body, one_string, "", USE.NAMES = FALSE), call)
 }

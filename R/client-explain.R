@@ -14,7 +14,7 @@
 #' }
 abba_explain_job <- function(job_id) {
   call <- rlang::current_env()
-  answer <- api_ask("/explain-job", list(job_id = check_string(job_id)))
+  answer <- client_ask("/explain-job", list(job_id = check_string(job_id)))
   reading("/explain-job", as_explanation(explanation_from_json(answer$body)), call)
 }
 

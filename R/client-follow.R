@@ -26,15 +26,16 @@ abba_follow_job_log <- function(job_id, from = c("start", "now")) {
   from <- rlang::arg_match(from)
   telling_how_to_return(
     job_id, c("abba_follow_job_log", "abba_cancel_job"),
-    invisible(api_follow(job_id, from == "now", rlang::current_env()))
+    invisible(client_follow(job_id, from == "now", rlang::current_env()))
   )
 }
 
-follow_interval_seconds <- 2
+# An option for tests alone: a followed log must not ask more often than a watched job.
+follow_interval_seconds <- function() getOption("abba.api.follow.interval", 2)
 
-api_follow <- function(job_id, from_now, call) {
+client_follow <- function(job_id, from_now, call) {
   which <- list(job_id = job_id)
-  ask <- api_news(which, follow_interval_seconds, "wait", call)
+  ask <- client_news(which, follow_interval_seconds(), "wait", call)
   seen <- character()
   repeat {
     # The status first: a log that is read after the end is whole.
@@ -50,14 +51,14 @@ api_follow <- function(job_id, from_now, call) {
       from_now <- FALSE
       next
     }
-    fresh <- if (from_now) whole_lines(api_log(which, call)[[1L]]$log) else lines_after(which, length(seen), call)
+    fresh <- if (from_now) whole_lines(client_log(which, call)[[1L]]$log) else lines_after(which, length(seen), call)
     if (!from_now) {
       print_lines(fresh)
     }
     seen <- c(seen, fresh)
     from_now <- FALSE
   }
-  log <- api_log(which, call)
+  log <- client_log(which, call)
   lines <- log[[1L]]$log
   if (from_now) {
     return(log)
@@ -83,7 +84,7 @@ whole_lines <- function(lines) {
 # The whole lines after the first `count` ones; none where the API cannot say so now.
 lines_after <- function(which, count, call) {
   answer <- tryCatch(
-    api_ask("/job-log", which, page = paste0("0.", count), seconds = 10, call = call),
+    client_ask("/job-log", which, page = paste0("0.", count), seconds = 10, call = call),
     abba_error_unavailable = function(cnd) NULL,
     abba_error_timeout = function(cnd) NULL
   )

@@ -23,7 +23,7 @@ abba_list_jobs <- function(user = NULL, batch_id = NULL, status = NULL, since = 
   if (!is.null(arguments$status)) {
     arguments$status <- paste(arguments$status, collapse = ",")
   }
-  answer <- api_call("GET", "/jobs", arguments)
+  answer <- client_call("GET", "/jobs", arguments)
   reading("/jobs", call = call, {
     rows <- answer$body
     texts <- c("job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished")

@@ -23,11 +23,11 @@
 #' writeLines(log[[1]]$log)
 #' }
 abba_get_job_log <- function(job_id) {
-  api_log(list(job_id = check_strings(job_id)))
+  client_log(list(job_id = check_strings(job_id)))
 }
 
 #' @rdname abba_get_job_log
 #' @export
 abba_get_batch_log <- function(batch_id) {
-  api_log(list(batch_id = check_string(batch_id)))
+  client_log(list(batch_id = check_string(batch_id)))
 }

@@ -22,7 +22,7 @@
 #' names(abba_get_job_status(job$job_id))
 #' }
 abba_get_job_status <- function(job_id) {
-  api_status(list(job_id = check_strings(job_id)))
+  client_status(list(job_id = check_strings(job_id)))
 }
 
 #' @rdname abba_get_job_status
@@ -30,5 +30,5 @@ abba_get_job_status <- function(job_id) {
 #'   [abba_submit_batch()] returned, or the `batch_group_id` of your own.
 #' @export
 abba_get_batch_status <- function(batch_id) {
-  api_status(list(batch_id = check_string(batch_id)))
+  client_status(list(batch_id = check_string(batch_id)))
 }

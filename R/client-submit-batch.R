@@ -44,7 +44,7 @@ abba_submit_batch <- function(
     auto_mount_home = FALSE,
     time_limit_seconds = NULL) {
   call <- rlang::current_env()
-  api_address(call)
+  client_address(call)
   batch <- batch_to_submit(file_paths, check_string(batch_group_id, empty = TRUE))
   each <- spread_arguments(
     list(
@@ -53,19 +53,24 @@ abba_submit_batch <- function(
     ),
     nrow(batch)
   )
+  # Only a data frame as it was raised still fits the requests that it tells of.
+  attr(batch, "requests") <- Filter(
+    function(request) identical(batch$program[request$rows], request$programs), attr(batch, "requests")
+  )
   batch <- find_uncertain(batch, call)
   requests <- attr(batch, "requests")
   again <- unlist(lapply(requests, `[[`, "rows"))
   open <- setdiff(which(is.na(batch$submitted)), again)
-  programs <- lapply(sort(c(again, open)), function(row) {
+  sent <- sort(c(again, open))
+  programs <- lapply(sent, function(row) {
     of_row <- lapply(each, function(values) values[[row]])
-    rlang::exec(api_submit_arguments, batch$program[[row]], !!!of_row, call = call)
+    rlang::exec(client_submit_arguments, batch$program[[row]], !!!of_row, call = call)
   })
   texts <- rep("", nrow(batch))
-  texts[sort(c(again, open))] <- vapply(programs, function(program) core_value(core_json(program), call), "")
+  texts[sent] <- vapply(programs, function(program) core_value(core_json(program), call), "")
   requests <- c(requests, new_requests(open, nchar(texts[open], "bytes")))
   if (length(requests) > 1L) {
-    check_values(batch$program[sort(c(again, open))], programs, call)
+    check_values(batch$program[sent], programs, call)
   }
   submit_requests(batch, requests, texts, call)
 }
@@ -104,14 +109,16 @@ check_values <- function(paths, programs, call) {
   core_value(core_check_submissions(unname(arguments)), call)
 }
 
-# Jobs of an earlier call whose creation was not certain: those that are there are submitted, the others are open again.
+# Jobs of an earlier call whose creation was not certain, where the requests that made them are not known any more (a
+# part of the data frame was given): those that are there are submitted, the others are open again.
 find_uncertain <- function(batch, call) {
-  uncertain <- is.na(batch$submitted) & !is.na(batch$job_id)
+  repeated <- unlist(lapply(attr(batch, "requests"), `[[`, "rows"))
+  uncertain <- is.na(batch$submitted) & !is.na(batch$job_id) & !seq_len(nrow(batch)) %in% repeated
   if (!any(uncertain)) {
     return(batch)
   }
   jobs <- tryCatch(
-    api_call("GET", "/jobs", list(batch_id = batch$batch_id[[1L]]), call = call)$body,
+    client_call("GET", "/jobs", list(batch_id = batch$batch_id[[1L]]), call = call)$body,
     abba_error_not_found = function(cnd) list()
   )
   found <- reading("/jobs", list(id = string_column(jobs, "job_id"), time = string_column(jobs, "submitted")), call)
@@ -135,7 +142,8 @@ submit_requests <- function(batch, requests, texts, call) {
       # A request whose outcome is not known has been sent before, and stays to be repeated.
       was_sent <- isTRUE(request$was_sent)
       lost <- c(lost, if (was_sent) list(request))
-      batch$reason[request$rows] <- if (was_sent) {
+      rows <- request$rows[is.na(batch$submitted[request$rows])]
+      batch$reason[rows] <- if (was_sent) {
         "Whether it was submitted is not known."
       } else {
         "It was not sent, because an earlier request had failed."
@@ -147,6 +155,7 @@ submit_requests <- function(batch, requests, texts, call) {
     failed <- outcome$failed
     if (outcome$is_lost) {
       request$was_sent <- TRUE
+      request$programs <- batch$program[request$rows]
       lost <- c(lost, list(request))
     }
     if (!is.null(outcome$error) && length(lost) == 0L && all(is.na(batch$submitted))) {
@@ -178,10 +187,10 @@ submit_request <- function(batch, request, texts, call) {
   }
   answer <- tryCatch(
     {
-      answer <- api_call(
+      answer <- client_call(
         "POST", "/submit-batch",
         body = body, request_key = request$key, call = call,
-        lost = lost_submission("Whether the jobs were created is not known."),
+        lost = "Whether the jobs were created is not known.",
         fields = function(body) if (is.list(body$batch)) list(batch = body$batch)
       )
       reading("/submit-batch", outcomes(answer$body), call)
@@ -193,12 +202,16 @@ submit_request <- function(batch, request, texts, call) {
     answer <- outcomes(answer$batch)
   }
   if (is.list(answer) && !inherits(answer, "condition") && length(answer$job_id) == length(rows)) {
-    batch$job_id[rows] <- answer$job_id
-    batch$submitted[rows] <- answer$submitted
-    batch$reason[rows] <- ifelse(
-      is.na(answer$submitted), rlang::`%|%`(answer$reason, "The API did not say why."), NA_character_
+    # A repeated request has rows that were known before.
+    new <- which(is.na(batch$submitted[rows]))
+    batch$job_id[rows[new]] <- answer$job_id[new]
+    batch$submitted[rows[new]] <- answer$submitted[new]
+    batch$reason[rows[new]] <- ifelse(
+      is.na(answer$submitted[new]), rlang::`%|%`(answer$reason[new], "The API did not say why."), NA_character_
     )
-    return(list(batch = batch, failed = FALSE, is_lost = FALSE))
+    # An id without a job that is known to be there: there may be one.
+    uncertain <- is.na(batch$submitted[rows]) & !is.na(batch$job_id[rows])
+    return(list(batch = batch, failed = FALSE, is_lost = any(uncertain)))
   }
   is_lost <- TRUE
   if (identical(answer, "interrupted")) {
@@ -207,16 +220,12 @@ submit_request <- function(batch, request, texts, call) {
     # An answer that is not understood (it has no such field) may be that of a request that was.
     is_lost <- answer$may_exist %||% TRUE || isTRUE(request$was_sent)
     reason <- answer$message
-    if (identical(answer$http_status, 409L)) {
-      reason <- paste(
-        "Whether it was submitted is not known, and the programs or their arguments are not as they were then:",
-        "abba_list_jobs() shows what is there."
-      )
-    }
   } else {
     reason <- "The answer of the abba API is about other programs."
   }
-  batch$reason[rows] <- reason
-  says_it_all <- inherits(answer, c("abba_error_input", "abba_error_unauthorized", "abba_error_not_configured"))
+  batch$reason[rows[is.na(batch$submitted[rows])]] <- reason
+  says_it_all <- inherits(answer, paste0(
+    "abba_error_", c("input", "invalid", "forbidden", "unauthorized", "not_configured")
+  ))
   list(batch = batch, failed = TRUE, is_lost = is_lost, error = if (says_it_all && !is_lost) answer)
 }

@@ -72,16 +72,16 @@ abba_submit_job <- function(
     auto_mount_home = FALSE,
     time_limit_seconds = NULL) {
   call <- rlang::current_env()
-  arguments <- api_submit_arguments(
+  arguments <- client_submit_arguments(
     file_path, user_tag, cpu_limit, memory_limit, container, mounts, auto_mount_home, time_limit_seconds
   )
-  arguments$batch_group_id <- api_batch_id(batch_group_id)
+  arguments$batch_group_id <- client_batch_id(batch_group_id)
   answer <- withCallingHandlers(
-    api_call(
+    client_call(
       "POST", "/submit-job",
       body = core_value(core_json(arguments), call),
       request_key = core_value(core_new_request_key(), call),
-      lost = lost_submission("Whether the job was created is not known."), call = call
+      lost = "Whether the job was created is not known.", call = call
     ),
     interrupt = function(condition) {
       rlang::inform(c(
@@ -101,7 +101,7 @@ abba_submit_job <- function(
 
 # The arguments of one submission as the API wants them, their R types checked and the program read. What an argument
 # may be is checked by the API.
-api_submit_arguments <- function(
+client_submit_arguments <- function(
     file_path, user_tag, cpu_limit, memory_limit, container, mounts, auto_mount_home, time_limit_seconds,
     call = rlang::caller_env()) {
   string <- function(x, null = FALSE, empty = FALSE, argument = rlang::caller_arg(x)) {
@@ -129,15 +129,7 @@ api_submit_arguments <- function(
 }
 
 # The batch id as the API wants it: NULL for a new one.
-api_batch_id <- function(batch_group_id, call = rlang::caller_env()) {
+client_batch_id <- function(batch_group_id, call = rlang::caller_env()) {
   batch_group_id <- check_string(batch_group_id, empty = TRUE, call = call)
   if (batch_group_id == "") NULL else batch_group_id
-}
-
-# What api_call() says where it is not known whether a submission has arrived.
-lost_submission <- function(consequence) {
-  list(
-    consequence = consequence,
-    advice = "Before you submit again, look whether it is there: abba_list_jobs(since = Sys.Date())."
-  )
 }

@@ -24,11 +24,11 @@ abba_wait_for_job_log <- function(
     timeout_seconds = 600,
     on_stuck = c("warn", "fail", "wait")) {
   job_id <- check_strings(job_id)
-  api_watch(
+  client_watch(
     list(job_id = job_id), poll_interval_seconds, timeout_seconds, on_stuck,
     c("abba_wait_for_job_log", "abba_cancel_job")
   )
-  api_log(list(job_id = job_id))
+  client_log(list(job_id = job_id))
 }
 
 #' @rdname abba_wait_for_job_log
@@ -39,11 +39,11 @@ abba_wait_for_batch_log <- function(
     timeout_seconds = 600,
     on_stuck = c("warn", "fail", "wait")) {
   batch_id <- check_string(batch_id)
-  api_watch(
+  client_watch(
     list(batch_id = batch_id), poll_interval_seconds, timeout_seconds, on_stuck,
     c("abba_wait_for_batch_log", "abba_cancel_batch")
   )
-  api_log(list(batch_id = batch_id))
+  client_log(list(batch_id = batch_id))
 }
 
 #' @rdname abba_wait_for_job_log
@@ -55,7 +55,7 @@ abba_submit_and_get_log <- function(
     timeout_seconds = 600,
     on_stuck = c("warn", "fail", "wait")) {
   on_stuck <- rlang::arg_match(on_stuck)
-  check_api_wait(poll_interval_seconds, timeout_seconds, rlang::current_env())
+  check_client_wait(poll_interval_seconds, timeout_seconds, rlang::current_env())
   job <- abba_submit_job(...)
   abba_wait_for_job_log(job$job_id, poll_interval_seconds, timeout_seconds, on_stuck)
 }

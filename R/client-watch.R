@@ -33,7 +33,7 @@ abba_watch_job <- function(
     timeout_seconds = 600,
     on_stuck = c("warn", "fail", "wait")) {
   job_id <- check_strings(job_id)
-  api_watch(
+  client_watch(
     list(job_id = job_id), poll_interval_seconds, timeout_seconds, on_stuck,
     c("abba_watch_job", "abba_cancel_job")
   )
@@ -49,7 +49,7 @@ abba_watch_batch <- function(
     timeout_seconds = 600,
     on_stuck = c("warn", "fail", "wait")) {
   batch_group_id <- check_string(batch_group_id)
-  api_watch(
+  client_watch(
     list(batch_id = batch_group_id), poll_interval_seconds, timeout_seconds, on_stuck,
     c("abba_watch_batch", "abba_cancel_batch")
   )
@@ -75,24 +75,24 @@ abba_submit_job_and_poll <- function(
     timeout_seconds = 600,
     on_stuck = c("warn", "fail", "wait")) {
   on_stuck <- rlang::arg_match(on_stuck)
-  check_api_wait(poll_interval_seconds, timeout_seconds, rlang::current_env())
+  check_client_wait(poll_interval_seconds, timeout_seconds, rlang::current_env())
   job <- abba_submit_job(...)
   abba_watch_job(job$job_id, poll_interval_seconds, timeout_seconds, on_stuck)
 }
 
 # Waits for the jobs of `which`. `verbs`: the functions that wait for them and that cancel them.
-api_watch <- function(which, poll_interval_seconds, timeout_seconds, on_stuck, verbs, call = rlang::caller_env()) {
+client_watch <- function(which, poll_interval_seconds, timeout_seconds, on_stuck, verbs, call = rlang::caller_env()) {
   on_stuck <- rlang::arg_match(on_stuck, c("warn", "fail", "wait"), error_call = call)
-  check_api_wait(poll_interval_seconds, timeout_seconds, call)
+  check_client_wait(poll_interval_seconds, timeout_seconds, call)
   core_value(core_check_which(which), call)
   ids <- deparse_ids(which[[1L]])
   wait_for_end(
-    api_news(which, max(0.1, poll_interval_seconds), on_stuck, call),
+    client_news(which, max(0.1, poll_interval_seconds), on_stuck, call),
     timeout_seconds, on_stuck, paste0(verbs, "(", ids, ")"), call
   )
 }
 
-check_api_wait <- function(poll_interval_seconds, timeout_seconds, call) {
+check_client_wait <- function(poll_interval_seconds, timeout_seconds, call) {
   check_wait(poll_interval_seconds, timeout_seconds, call)
   if (poll_interval_seconds < 0) {
     abort_input("poll_interval_seconds", "must not be negative", poll_interval_seconds, call)
@@ -100,18 +100,18 @@ check_api_wait <- function(poll_interval_seconds, timeout_seconds, call) {
 }
 
 # The function of wait_for_end() that gets news from the API, every so many seconds.
-api_news <- function(which, interval, on_stuck, call) {
+client_news <- function(which, interval, on_stuck, call) {
   seen <- FALSE
   due <- -Inf
   # Once the jobs were seen, an API that is not there is waited for. A try of its own is short, so that the time limit
   # of the wait holds.
   ask <- function(seconds) {
     if (!seen) {
-      return(api_status(which, call = call))
+      return(client_status(which, call = call))
     }
-    limit <- min(api_seconds(call), max(1, min(10, seconds)))
+    limit <- min(client_seconds(call), max(1, min(10, seconds)))
     tryCatch(
-      api_status(which, seconds = limit, call = call),
+      client_status(which, seconds = limit, call = call),
       abba_error_unavailable = function(cnd) NULL,
       abba_error_timeout = function(cnd) NULL
     )

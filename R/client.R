@@ -8,7 +8,7 @@
 # --- Where, and as whom ----------------------------------------------------------
 
 # The address of the API, without a slash at its end.
-api_address <- function(call) {
+client_address <- function(call) {
   address <- getOption("abba.api.address", Sys.getenv("ABBA_API_ADDRESS"))
   address <- check_string(address, empty = TRUE, argument = "abba.api.address", call = call)
   if (address == "") {
@@ -34,13 +34,13 @@ api_address <- function(call) {
 }
 
 # Whether an address is set at all.
-has_api_address <- function() {
+has_client_address <- function() {
   address <- getOption("abba.api.address", Sys.getenv("ABBA_API_ADDRESS"))
   rlang::is_string(address) && nzchar(address)
 }
 
 # The key, or NULL where none is set. It is never part of a message.
-api_key <- function(address, call) {
+client_key <- function(address, call) {
   key <- getOption("abba.api.key", Sys.getenv("ABBA_API_KEY"))
   if (!rlang::is_string(key) || !grepl("^[!-~]*$", key, useBytes = TRUE)) {
     abort_input("ABBA_API_KEY", "must be a key of the abba API: one string of letters, digits and signs", NULL, call)
@@ -48,7 +48,7 @@ api_key <- function(address, call) {
   if (key == "") {
     return(NULL)
   }
-  if (startsWith(address, "http://") && !is_loopback(address)) {
+  if (startsWith(address, "http://") && !is_loopback_address(address)) {
     rlang::abort(
       c(
         paste0("Your key is not sent to ", address, ", where it would travel for all to read."),
@@ -61,13 +61,12 @@ api_key <- function(address, call) {
 }
 
 # Whether an address is on this machine.
-is_loopback <- function(address) {
-  host <- tolower(sub("^https?://(\\[[^]]*\\]|[^:/]*).*$", "\\1", address))
-  host %in% c("localhost", "[::1]") || grepl("^127\\.[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}$", host)
+is_loopback_address <- function(address) {
+  is_loopback(tolower(gsub("[][]", "", sub("^https?://(\\[[^]]*\\]|[^:/]*).*$", "\\1", address))))
 }
 
 # How many seconds a call may take, all repetitions included.
-api_seconds <- function(call) {
+client_seconds <- function(call) {
   seconds <- check_number(
     getOption("abba.api.request.timeout", 60),
     argument = "abba.api.request.timeout", call = call
@@ -92,24 +91,24 @@ api_seconds <- function(call) {
 # repeats: whether the request is repeated; every request of the contract may be.
 # accept: a function of the HTTP status and the body; whether an answer with an error's
 #   status is an answer all the same.
-# lost: for a request that makes jobs, what it means where it is not known whether it
+# lost: for a request that makes jobs, a sentence for where it is not known whether it
 #   has arrived; NULL for others.
 # fields: a function of the body of an error that gives a list of further fields for the condition.
-api_call <- function(
+client_call <- function(
     method, path, query = list(), body = NULL, request_key = NULL, seconds = NULL, repeats = TRUE,
     accept = function(status, body) FALSE, lost = NULL, fields = function(body) list(),
     call = rlang::caller_env()) {
-  address <- api_address(call)
-  request <- api_request(address, method, path, query, body, request_key, call)
-  seconds <- seconds %||% api_seconds(call)
+  address <- client_address(call)
+  request <- client_request(address, method, path, query, body, request_key, call)
+  seconds <- seconds %||% client_seconds(call)
   end <- proc.time()[["elapsed"]] + seconds
   may_have_arrived <- FALSE
   attempt <- 0L
   repeat {
     attempt <- attempt + 1L
-    outcome <- api_try(request, max(0.01, end - proc.time()[["elapsed"]]))
+    outcome <- client_try(request, max(0.01, end - proc.time()[["elapsed"]]))
     if (outcome$is_answer || (!is.null(outcome$body) && accept(outcome$status, outcome$body))) {
-      raise_api_warnings(outcome)
+      raise_client_warnings(outcome)
       return(outcome)
     }
     pause <- max(min(5, 0.1 * 2^attempt), outcome$retry_after)
@@ -119,7 +118,7 @@ api_call <- function(
     may_have_arrived <- may_have_arrived || outcome$may_have_arrived
     Sys.sleep(pause)
   }
-  record <- api_error_record(outcome, address, paste(method, path), seconds, attempt, body)
+  record <- client_error_record(outcome, address, paste(method, path), seconds)
   if (!is.null(lost)) {
     record <- with_consequence(record, outcome, may_have_arrived, lost)
   }
@@ -130,7 +129,7 @@ api_call <- function(
 }
 
 # A request. The key is in its headers, so it must not get into a message or a condition.
-api_request <- function(address, method, path, query, body, request_key, call) {
+client_request <- function(address, method, path, query, body, request_key, call) {
   request <- httr2::request(paste0(address, path))
   query <- query[!vapply(query, is.null, NA)]
   if (length(query) > 0L) {
@@ -146,13 +145,13 @@ api_request <- function(address, method, path, query, body, request_key, call) {
   if (!is.null(request_key)) {
     request <- httr2::req_headers(request, "Idempotency-Key" = request_key)
   }
-  key <- api_key(address, call)
+  key <- client_key(address, call)
   if (!is.null(key)) {
     request <- httr2::req_headers(request, Authorization = paste("Key", key))
   }
   # Where a redirection leads is for the user to know: a POST would arrive there as a GET.
   request <- httr2::req_options(request, followlocation = 0L)
-  if (is_loopback(address)) {
+  if (is_loopback_address(address)) {
     # A proxy of the environment would get the key, and means another machine.
     request <- httr2::req_options(request, noproxy = "*")
   }
@@ -170,7 +169,7 @@ api_request <- function(address, method, path, query, body, request_key, call) {
 # header: a function; words: what curl said where nothing came back;
 # may_heal: whether it is worth asking again; retry_after: seconds, or NULL;
 # may_have_arrived: whether the server may have done what it was asked for.
-api_try <- function(request, seconds) {
+client_try <- function(request, seconds) {
   # The connection's own limit is 300 seconds otherwise, whatever the other one is.
   request <- httr2::req_options(
     httr2::req_timeout(request, max(seconds, 0.01)),
@@ -202,9 +201,9 @@ api_try <- function(request, seconds) {
   status <- httr2::resp_status(response)
   text <- response_text(response)
   body <- json_or_null(text)
-  class <- if (is.list(body)) body$class
-  may_heal <- status == 429L || (status %in% c(502L, 503L, 504L) &&
-    (is.null(class) || isTRUE(class %in% c("unavailable", "timeout", "kubectl"))))
+  class <- if (is_error_body(body)) body$class
+  may_heal <- status %in% c(429L, 502L, 503L, 504L) &&
+    (is.null(class) || class %in% c("unavailable", "timeout", "kubectl"))
   list(
     is_answer = status == 200L && is.list(body),
     status = status, body = body, text = text,
@@ -213,9 +212,14 @@ api_try <- function(request, seconds) {
       if (is.null(value)) NULL else as_text(value)
     },
     words = NULL, may_heal = may_heal,
-    retry_after = if (status %in% c(429L, 503L)) retry_after(response),
-    # 429 comes from a guard that lets nothing pass; what is no JSON, from we know not whom.
-    may_have_arrived = !status %in% c(401L, 403L, 404L, 413L, 429L) && (status == 200L || status >= 500L)
+    retry_after = retry_after(response),
+    may_have_arrived = if (is_error_body(body)) {
+      # The API names the jobs whose creation is open; a fault of its own leaves all open.
+      length(body$job_id) > 0L || (status >= 500L && is.null(body$consequence))
+    } else {
+      # Of what a proxy says, a status below 500 is a refusal of its own.
+      status == 200L || status >= 500L
+    }
   )
 }
 
@@ -257,7 +261,7 @@ curl_words <- function(words) {
 # --- What an answer says -------------------------------------------------------------
 
 # An error as the record that abort_record() takes.
-api_error_record <- function(outcome, address, request, seconds, attempt, body) {
+client_error_record <- function(outcome, address, request, seconds) {
   record <- if (is_error_body(outcome$body)) {
     as_record(outcome$body)
   } else if (is.null(outcome$status)) {
@@ -271,7 +275,7 @@ api_error_record <- function(outcome, address, request, seconds, attempt, body) 
       collapse = " "
     )
   }
-  if (identical(outcome$status, 401L) && is.null(api_key(address, NULL))) {
+  if (identical(outcome$status, 401L) && is.null(client_key(address, NULL))) {
     record$details <- "ABBA_API_KEY is not set: put a line `ABBA_API_KEY=...` with your key into ~/.Renviron."
   }
   record$request <- request
@@ -385,7 +389,7 @@ plain_text <- function(text) {
 
 # Whoever echoes a request echoes its key.
 hide_key <- function(record, address) {
-  key <- api_key(address, NULL)
+  key <- client_key(address, NULL)
   if (is.null(key)) {
     return(record)
   }
@@ -396,27 +400,29 @@ hide_key <- function(record, address) {
 
 # Says of a failed submission what it means for the jobs.
 with_consequence <- function(record, outcome, may_have_arrived, lost) {
-  if (is_error_body(outcome$body)) {
-    # A refusal of the request itself is one of every repetition of it.
-    refused <- record$class %in% c("input", "invalid", "batch_incomplete")
-    if (refused || !may_have_arrived) {
-      # The API knows best, unless it says nothing.
-      record$may_exist <- !refused && outcome$may_have_arrived && is.null(record$consequence)
-      return(record)
-    }
-  }
-  if (may_have_arrived || outcome$may_have_arrived) {
-    record$consequence <- lost$consequence
-    record$advice <- paste(lost$advice, record$advice)
-    record$may_exist <- TRUE
-  } else {
+  # A refusal of the request itself is one of every repetition of it.
+  refused <- is_error_body(outcome$body) && record$class %in% c("input", "invalid", "batch_incomplete")
+  record$may_exist <- !refused && (may_have_arrived || outcome$may_have_arrived)
+  if (record$may_exist) {
+    record$consequence <- lost
+    record$advice <- paste(c(lost_advice(record$job_id), record$advice), collapse = " ")
+  } else if (!is_error_body(outcome$body)) {
     record$consequence <- "Nothing was submitted."
   }
   record
 }
 
+lost_advice <- function(job_id) {
+  ask <- if (length(job_id) == 1L) {
+    paste0("abba_get_job_status(", deparse_ids(job_id), ")")
+  } else {
+    "abba_list_jobs(since = Sys.Date())"
+  }
+  paste0("Before you submit again, look whether it is there: ", ask, ".")
+}
+
 # The warnings that came with an answer.
-raise_api_warnings <- function(outcome) {
+raise_client_warnings <- function(outcome) {
   text <- outcome$header("Abba-Warnings")
   records <- if (!is.null(text)) json_or_null(text)
   records <- Filter(is_error_body, records)
@@ -448,20 +454,20 @@ reading <- function(path, expr, call, consequence = NULL) {
 
 # Asks something about jobs. `which`: list(job_id = ) or list(batch_id = ). Many ids travel in a body: an address has a
 # bounded length.
-api_ask <- function(path, which, page = NULL, seconds = NULL, call = rlang::caller_env()) {
+client_ask <- function(path, which, page = NULL, seconds = NULL, call = rlang::caller_env()) {
   core_value(core_check_which(which), call)
   ids <- which$job_id %||% which$batch_id
   if (sum(nchar(ids, "bytes") + 1L) <= 1500L) {
     query <- rlang::set_names(list(paste(ids, collapse = ",")), names(which))
-    return(api_call("GET", path, c(query, list(page = page)), seconds = seconds, call = call))
+    return(client_call("GET", path, c(query, list(page = page)), seconds = seconds, call = call))
   }
   body <- core_value(core_json(c(which, list(page = page))), call)
-  api_call("POST", path, body = body, seconds = seconds, call = call)
+  client_call("POST", path, body = body, seconds = seconds, call = call)
 }
 
-api_status <- function(which, seconds = NULL, call = rlang::caller_env()) {
+client_status <- function(which, seconds = NULL, call = rlang::caller_env()) {
   path <- paste0("/", if (is.null(which$batch_id)) "job" else "batch", "-status")
-  answer <- api_ask(path, which, seconds = seconds, call = call)
+  answer <- client_ask(path, which, seconds = seconds, call = call)
   reading(path, status_from_json(answer$body), call)
 }
 
@@ -474,7 +480,7 @@ status_from_json <- function(body) {
 }
 
 # The logs of jobs, all their pages.
-api_log <- function(which, call = rlang::caller_env()) {
+client_log <- function(which, call = rlang::caller_env()) {
   by <- if (is.null(which$batch_id)) "job" else "batch"
   path <- paste0("/", by, "-log")
   id_name <- if (by == "job") "job_id" else "pod_id"
@@ -483,7 +489,7 @@ api_log <- function(which, call = rlang::caller_env()) {
   first <- 1L
   page <- NULL
   repeat {
-    answer <- api_ask(path, which, page, call = call)
+    answer <- client_ask(path, which, page, call = call)
     logs <- reading(path, logs_from_json(answer$body, id_name), call)
     for (index in seq_along(logs)) {
       place <- first + index - 1L

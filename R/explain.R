@@ -92,7 +92,7 @@ larger_memory_call <- function(x) {
   number <- as.numeric(sub("[A-Za-z]+$", "", x$memory_limit))
   unit <- sub("^[0-9.]+", "", x$memory_limit)
   # An explanation does not know by which road it came.
-  verb <- if (has_api_address()) "abba_submit_job" else "abba_submit_k8s_job_local"
+  verb <- if (has_client_address()) "abba_submit_job" else "abba_submit_k8s_job_local"
   paste0(
     verb, "(", deparse(x$program),
     ", cpu_limit = ", deparse(x$cpu_limit),

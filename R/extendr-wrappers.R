@@ -63,6 +63,17 @@ core_follow_next <- function(following, seconds) .Call(wrap__core_follow_next, f
 # those of the first submission. The list of `core_submit_many`, with `program`; empty where nothing has failed.
 core_rerun <- function(batch_id, changes, include_unknown, settings) .Call(wrap__core_rerun, batch_id, changes, include_unknown, settings)
 
+# Opens the server's side of the abba API. A pointer for `core_gateway_answer`. `policy` is a list, see `R/api-options.R`;
+# `key_file` a path or `NULL`.
+core_gateway_open <- function(policy, key_file, version) .Call(wrap__core_gateway_open, policy, key_file, version)
+
+# Answers a request to the abba API. `request` is a list with `call`, `query`, `headers`, `when` and `from`; `body` a raw
+# vector. A list with `status`, `headers`, `body` and `decision`.
+core_gateway_answer <- function(gateway, request, body, settings) .Call(wrap__core_gateway_answer, gateway, request, body, settings)
+
+# Makes an API key for a user and keeps its hash in a file. The key, a string.
+core_api_key_create <- function(user, file) .Call(wrap__core_api_key_create, user, file)
+
 # Ends the kubectl that is kept for the session. The next call starts one anew.
 core_end_session <- function() .Call(wrap__core_end_session)
 

@@ -101,11 +101,13 @@ fn texts(json: &Json) -> Result<Vec<String>, Error> {
     texts.ok_or_else(|| mistake("a character vector"))
 }
 
-fn text(json: &Json, name: &str) -> Result<String, Error> {
+/// A string that must be there.
+pub fn text(json: &Json, name: &str) -> Result<String, Error> {
     optional_text(json, name)?.ok_or_else(|| mistake(name))
 }
 
-fn optional_text(json: &Json, name: &str) -> Result<Option<String>, Error> {
+/// A string that may be missing.
+pub fn optional_text(json: &Json, name: &str) -> Result<Option<String>, Error> {
     match json.get(name) {
         None | Some(Json::Null) => Ok(None),
         Some(Json::String(text)) => Ok(Some(text.clone())),

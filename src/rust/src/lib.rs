@@ -6,6 +6,7 @@
 
 mod arguments;
 mod background;
+mod gateway;
 mod interrupt;
 mod records;
 mod values;
@@ -348,6 +349,33 @@ fn status_list(jobs: Vec<JobStatus>) -> Value {
     Value::named(groups)
 }
 
+/// Opens the server's side of the abba API. A pointer for `core_gateway_answer`. `policy` is a list, see `R/api-options.R`;
+/// `key_file` a path or `NULL`.
+#[extendr]
+fn core_gateway_open(policy: Robj, key_file: Robj, version: &str) -> Robj {
+    respond(|| {
+        let gateway = gateway::open(to_json(&policy)?, key_file.as_str(), version)?;
+        Ok(Value::Pointer(gateway).into())
+    })
+}
+
+/// Answers a request to the abba API. `request` is a list with `call`, `query`, `headers`, `when` and `from`; `body` a raw
+/// vector. A list with `status`, `headers`, `body` and `decision`.
+#[extendr]
+fn core_gateway_answer(gateway: Robj, request: Robj, body: Robj, settings: Robj) -> Robj {
+    respond(|| {
+        let settings = Settings::read(to_json(&settings)?)?;
+        let body = body.as_raw_slice().unwrap_or_default();
+        Ok(gateway::answer(&gateway, &to_json(&request)?, body, &settings)?.into())
+    })
+}
+
+/// Makes an API key for a user and keeps its hash in a file. The key, a string.
+#[extendr]
+fn core_api_key_create(user: &str, file: &str) -> Robj {
+    respond(|| Ok(Value::Text(gateway::create_key(user, file)?).into()))
+}
+
 /// Ends the kubectl that is kept for the session. The next call starts one anew.
 #[extendr]
 fn core_end_session() -> Robj {
@@ -448,5 +476,8 @@ extendr_module! {
     fn core_follow_begin;
     fn core_follow_next;
     fn core_rerun;
+    fn core_gateway_open;
+    fn core_gateway_answer;
+    fn core_api_key_create;
     fn core_end_session;
 }

@@ -18,6 +18,8 @@ pub enum ErrorClass {
     Unauthorized,
     /// The API server refused an object as invalid.
     Invalid,
+    /// Another object has the name that was to be used.
+    NameTaken,
     /// The API server, or the node, cannot be reached or is overloaded.
     Unavailable,
     /// No answer came within the time limit.
@@ -42,7 +44,7 @@ impl ErrorClass {
             Self::NotFound => "not_found",
             Self::Forbidden => "forbidden",
             Self::Unauthorized => "unauthorized",
-            Self::Invalid => "invalid",
+            Self::Invalid | Self::NameTaken => "invalid",
             Self::Unavailable => "unavailable",
             Self::Timeout => "timeout",
             Self::KubectlMissing => "kubectl_missing",

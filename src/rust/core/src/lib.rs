@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of R. Its layers, each of which knows only the ones below it:
 //!
+//! - [`gateway`]: what a caller of the abba API may ask, and what they get; made of operations.
 //! - [`operations`]: what a user asks for (submit, status, log), made of the parts below.
 //! - [`domain`]: what can be computed: names, resources, the Job's manifest, what a pod's state means, how a log is
 //!   read. No input or output.
@@ -15,6 +16,7 @@
 
 pub mod domain;
 pub mod error;
+pub mod gateway;
 pub mod kubernetes;
 pub mod local;
 pub mod operations;

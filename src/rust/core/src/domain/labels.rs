@@ -30,6 +30,9 @@ pub const USER_TAG_VERBATIM: &str = "abba/user-tag";
 pub const SUBMISSION: &str = "abba/submission";
 /// Annotation of a Job or pod that was cancelled: by whom.
 pub const CANCELLED: &str = "abba/cancelled-by";
+/// Annotation of the Job and the pod of a caller of the abba API: the caller's name, word for word. (The label
+/// [`USER`] may be the same for two names.)
+pub const OWNER: &str = "abba/owner";
 /// Annotation of a Job with the user's arguments as JSON, so that it can be submitted again.
 pub const ARGUMENTS: &str = "abba/arguments";
 /// Annotation of the pod that carries the program's text.

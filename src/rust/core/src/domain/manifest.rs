@@ -56,6 +56,8 @@ pub struct JobRequest {
     pub mounted_home: Option<String>,
     /// The name of the submitting user, for the record.
     pub user: String,
+    /// The caller of the abba API to whom the job belongs.
+    pub owner: Option<String>,
     /// The user's own tag, empty for none.
     pub user_tag: String,
     /// After how many seconds the program is ended.
@@ -69,9 +71,14 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
     let program = &request.program;
     let mut annotations = BTreeMap::from([
         (labels::PROGRAM_PATH.to_string(), program.given_path.clone()),
-        (labels::PROGRAM_SHA256.to_string(), program.sha256()),
         (labels::SUBMISSION.to_string(), request.submission.clone()),
     ]);
+    if let Some(sha256) = program.sha256() {
+        annotations.insert(labels::PROGRAM_SHA256.into(), sha256);
+    }
+    if let Some(owner) = &request.owner {
+        annotations.insert(labels::OWNER.into(), owner.clone());
+    }
     if !request.user_tag.is_empty() {
         annotations.insert(labels::USER_TAG_VERBATIM.into(), request.user_tag.clone());
     }
@@ -330,7 +337,7 @@ mod tests {
             program: Program {
                 given_path: path.into(),
                 absolute_path: path.into(),
-                bytes: bytes.to_vec(),
+                bytes: Some(bytes.to_vec()),
             },
             container: "r-base".into(),
             cpu_limit: CpuLimit::parse("2500m").unwrap(),
@@ -339,6 +346,7 @@ mod tests {
             run_as: None,
             mounted_home: None,
             user: "mike".into(),
+            owner: None,
             user_tag: String::new(),
             time_limit_seconds: None,
         }

@@ -1,5 +1,6 @@
 //! What can be computed without any input or output.
 
+pub mod api_keys;
 pub mod container;
 pub mod diagnosis;
 pub mod followed_log;
@@ -11,5 +12,6 @@ pub mod job_status;
 pub mod labels;
 pub mod manifest;
 pub mod mounts;
+pub mod paths;
 pub mod program;
 pub mod quantity;

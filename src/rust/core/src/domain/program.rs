@@ -7,15 +7,15 @@ use crate::domain::labels;
 use crate::domain::mounts::Mounts;
 use crate::Error;
 
-/// An R program as it was read from this machine.
+/// An R program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// The path word for word as the user gave it. For the record only.
     pub given_path: String,
     /// The absolute path, without `.` and `..`.
     pub absolute_path: String,
-    /// The program's bytes.
-    pub bytes: Vec<u8>,
+    /// The program's bytes; `None` where nobody has read them, since it runs in a mount.
+    pub bytes: Option<Vec<u8>>,
 }
 
 /// How the program gets into the container.
@@ -48,14 +48,14 @@ impl Program {
     }
 
     /// The SHA-256 of the program's bytes: 64 hexadecimal digits.
-    pub fn sha256(&self) -> String {
-        hexadecimal(&Sha256::digest(&self.bytes))
+    pub fn sha256(&self) -> Option<String> {
+        self.bytes.as_ref().map(|bytes| hexadecimal(&Sha256::digest(bytes)))
     }
 
     /// What tells a submission of this program from any other: the same for the same program under the same ids, so that
     /// a submission can be repeated until its outcome is known.
     pub fn submission(&self, job_id: &str, batch_id: &str) -> String {
-        let parts = [job_id, batch_id, &self.given_path, &self.sha256()].join("\n");
+        let parts = [job_id, batch_id, &self.given_path, &self.sha256().unwrap_or_default()].join("\n");
         hexadecimal(&Sha256::digest(parts))
     }
 
@@ -65,14 +65,18 @@ impl Program {
         if mounts.cover(&self.absolute_path) {
             return Ok(Delivery::InPlace);
         }
-        let (key, delivery) = match std::str::from_utf8(&self.bytes) {
+        let Some(bytes) = &self.bytes else {
+            return Err(Error::input(format!(
+                "The program \"{}\" lies in no mount, and its text is not given.",
+                self.file_name()
+            ))
+            .advise("Send the program's text with its path, or name the storage that holds it in `mounts`."));
+        };
+        let (key, delivery) = match std::str::from_utf8(bytes) {
             Ok(text) if !text.contains('\0') && !self.file_name().starts_with("..") => {
                 (labels::PROGRAM_TEXT, Delivery::Text(text.to_string()))
             }
-            _ => (
-                labels::PROGRAM_BASE64,
-                Delivery::Base64(BASE64_STANDARD.encode(&self.bytes)),
-            ),
+            _ => (labels::PROGRAM_BASE64, Delivery::Base64(BASE64_STANDARD.encode(bytes))),
         };
         let (Delivery::Text(carried) | Delivery::Base64(carried)) = &delivery else {
             return Ok(delivery);
@@ -89,7 +93,7 @@ impl Program {
             return Err(Error::input(format!(
                 "The program \"{}\" is too large to be sent with the job: it has {}{encoded}, and Kubernetes takes at most {} with all else that belongs to the job.",
                 self.file_name(),
-                kibibytes(self.bytes.len()),
+                kibibytes(bytes.len()),
                 kibibytes(TOTAL_ANNOTATION_BYTES),
             ))
             .advise("Put it on storage that the cluster can mount and name that in `mounts` (or use `auto_mount_home = TRUE`): then it runs where it is, whatever its size."));
@@ -123,7 +127,7 @@ mod tests {
         Program {
             given_path: path.into(),
             absolute_path: path.into(),
-            bytes: bytes.to_vec(),
+            bytes: Some(bytes.to_vec()),
         }
     }
 
@@ -138,7 +142,7 @@ mod tests {
     #[test]
     fn fingerprint_is_sha256() {
         assert_eq!(
-            program("/a.R", b"abc").sha256(),
+            program("/a.R", b"abc").sha256().unwrap(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
     }
@@ -170,6 +174,17 @@ mod tests {
             program("/d/a.R", &large).delivery(&mounts, 0).unwrap(),
             Delivery::InPlace
         );
+    }
+
+    #[test]
+    fn a_program_that_nobody_has_read_runs_in_a_mount_only() {
+        let unread = Program {
+            bytes: None,
+            ..program("/d/a.R", b"")
+        };
+        assert_eq!(unread.sha256(), None);
+        let error = unread.delivery(&Mounts::default(), 0).unwrap_err();
+        assert!(error.message.contains("no mount"), "{}", error.message);
     }
 
     #[test]

@@ -64,6 +64,11 @@ impl CpuLimit {
         &self.quantity
     }
 
+    /// The same as a number of cores.
+    pub fn cores(&self) -> f64 {
+        self.cores
+    }
+
     /// How many whole cores the program may keep busy: at least one.
     pub fn whole_cores(&self) -> u32 {
         // The value is positive and at most a million, so the conversion cannot overflow.
@@ -75,6 +80,7 @@ impl CpuLimit {
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemoryLimit {
     quantity: String,
+    bytes: f64,
 }
 
 impl MemoryLimit {
@@ -112,12 +118,18 @@ impl MemoryLimit {
         }
         Ok(Self {
             quantity: text.to_string(),
+            bytes,
         })
     }
 
     /// In Kubernetes' notation.
     pub fn quantity(&self) -> &str {
         &self.quantity
+    }
+
+    /// The same as a number of bytes.
+    pub fn bytes(&self) -> f64 {
+        self.bytes
     }
 }
 

@@ -150,6 +150,13 @@ impl<'a> Api<'a> {
             if failure.kind == FailureKind::AlreadyExists {
                 match self.read::<Job>(&self.job_call(name)) {
                     Ok(job) if is_submission(&job, submission) => return Ok(()),
+                    // The name is another's, so no attempt of ours can have made a Job.
+                    Ok(_) => {
+                        return Err(CreateFailure {
+                            failure,
+                            may_exist: false,
+                        })
+                    }
                     Err(look) if look.kind == FailureKind::Interrupted => {
                         return Err(CreateFailure {
                             failure: look,
@@ -218,6 +225,14 @@ impl<'a> Api<'a> {
                 may_exist: true,
             }),
         }
+    }
+
+    /// The version of the API server, as `v1.34.1`.
+    ///
+    /// <https://kubernetes.io/docs/reference/using-api/health-checks/> has its neighbours; who may log in may read it.
+    pub fn server_version(&self) -> Result<String, Failure> {
+        let version: Value = self.read(&Call::get("/version"))?;
+        Ok(version["gitVersion"].as_str().unwrap_or_default().to_string())
     }
 
     fn job_call(&self, name: &str) -> Call {

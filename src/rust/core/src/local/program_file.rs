@@ -59,7 +59,7 @@ pub fn read(given_path: &str, expanded_path: &str) -> Result<Program, Error> {
     Ok(Program {
         given_path: given_path.to_string(),
         absolute_path: absolute_path.to_string(),
-        bytes,
+        bytes: Some(bytes),
     })
 }
 
@@ -95,7 +95,7 @@ mod tests {
             program.absolute_path,
             fs::canonicalize(folder.join("a.R")).unwrap().to_str().unwrap()
         );
-        assert_eq!(program.bytes, b"1\n");
+        assert_eq!(program.bytes.as_deref(), Some(&b"1\n"[..]));
         fs::remove_dir_all(folder).unwrap();
     }
 

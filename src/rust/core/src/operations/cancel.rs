@@ -52,9 +52,13 @@ pub struct CancelOutcome {
 ///
 /// Errors: a job or the batch does not exist; the cluster cannot be asked.
 pub fn cancel(connection: &Connection<'_>, which: &Which) -> Result<Vec<CancelOutcome>, Error> {
+    cancel_as(connection, which, &accounts::current_name())
+}
+
+/// The same in the name of `user`, which is noted with the job.
+pub fn cancel_as(connection: &Connection<'_>, which: &Which, user: &str) -> Result<Vec<CancelOutcome>, Error> {
     let (api, observation) = connection.observe(which)?;
     let (transport, namespace) = (api.transport(), api.namespace());
-    let user = accounts::current_name();
     let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
     let outcomes = side_by_side(&jobs, &connection.patience, |(job_id, observed), patience| {
         cancel_job(
@@ -62,7 +66,7 @@ pub fn cancel(connection: &Connection<'_>, which: &Which) -> Result<Vec<CancelOu
             patience,
             job_id,
             observed,
-            &user,
+            user,
         )
     });
     let stopped = || Err(Error::new(ErrorClass::Interrupted, "Stopped before it was cancelled."));

@@ -58,6 +58,88 @@ pub fn log(connection: &Connection<'_>, which: &Which) -> Result<Logs, Error> {
     Ok(logs)
 }
 
+/// A place in the logs of some jobs, for reading them in pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogPosition {
+    /// Which of the logs, counted from 0.
+    pub log: usize,
+    /// Which of its lines, counted from 0.
+    pub line: usize,
+}
+
+/// A page of the logs of some jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogPage {
+    /// The lines of this page, and what must be said about their logs. A log that began on an earlier page is there with
+    /// the rest of its lines.
+    pub logs: Logs,
+    /// Where the next page begins; `None`: there is none.
+    pub next: Option<LogPosition>,
+}
+
+/// How many logs are read at once for a page.
+const LOGS_AT_ONCE: usize = 8;
+
+/// The logs of jobs as of [`log`], from `from` on, until their lines have about `bytes` bytes; at least one line.
+///
+/// Errors: as those of [`log`].
+pub fn log_page(connection: &Connection<'_>, which: &Which, from: LogPosition, bytes: usize) -> Result<LogPage, Error> {
+    let (api, observation) = connection.observe(which)?;
+    let (transport, namespace) = (api.transport(), api.namespace());
+    let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
+    let mut page = LogPage::default();
+    let mut rest = bytes;
+    let mut position = from;
+    while position.log < jobs.len() {
+        let some = &jobs[position.log..jobs.len().min(position.log + LOGS_AT_ONCE)];
+        let outcomes = side_by_side(some, &connection.patience, |(job_id, observed), patience| {
+            log_of_job(
+                &Api::in_namespace(transport, namespace, *patience),
+                patience,
+                job_id,
+                observed,
+            )
+        });
+        for outcome in outcomes {
+            let (mut log, warning) = outcome.unwrap_or_else(|| Err(stopped(Stopped)))?;
+            let begin = position.line.min(log.lines.len());
+            let taken = lines_that_fit(&log.lines[begin..], &mut rest, page.logs.logs.is_empty());
+            let is_whole = begin + taken == log.lines.len();
+            if taken > 0 || is_whole {
+                log.lines = log.lines.drain(begin..begin + taken).collect();
+                page.logs.logs.push(log);
+                page.logs.warnings.extend(warning);
+            }
+            if !is_whole {
+                page.next = Some(LogPosition {
+                    log: position.log,
+                    line: begin + taken,
+                });
+                return Ok(page);
+            }
+            position = LogPosition {
+                log: position.log + 1,
+                line: 0,
+            };
+        }
+    }
+    Ok(page)
+}
+
+/// How many of the lines fit into `rest` bytes, which becomes what is left; with `at_least_one` not none.
+fn lines_that_fit(lines: &[String], rest: &mut usize, at_least_one: bool) -> usize {
+    let mut taken = 0;
+    for line in lines {
+        let size = line.len() + 1;
+        if size > *rest && !(at_least_one && taken == 0) {
+            break;
+        }
+        *rest = rest.saturating_sub(size);
+        taken += 1;
+    }
+    taken
+}
+
 fn log_of_job(
     api: &Api<'_>,
     patience: &Patience<'_>,

@@ -12,17 +12,23 @@ mod rerun;
 mod side_by_side;
 mod status;
 mod submit;
+mod survey;
+mod version;
 mod watch;
 
-pub use cancel::{cancel, CancelOutcome, Cancelled};
+pub use cancel::{cancel, cancel_as, CancelOutcome, Cancelled};
 pub use carry::{carry, CarriedProgram};
 pub use explain::explain;
 pub use follow::follow;
 pub use list::{list, ListArguments};
-pub use log::{log, LogOfJob, Logs};
+pub use log::{log, log_page, LogOfJob, LogPage, LogPosition, Logs};
 pub use rerun::arguments_to_rerun;
 pub use status::status;
-pub use submit::{prepare, submit, submit_many, CpuArgument, PreparedJob, SubmitArguments, Submitted};
+pub use submit::{
+    prepare, prepare_program, submit, submit_many, CpuArgument, Origin, PreparedJob, SubmitArguments, Submitted,
+};
+pub use survey::{survey, SurveyedJob};
+pub use version::server_version;
 pub use watch::{watch, WatchedJob};
 
 use crate::kubernetes::Api;

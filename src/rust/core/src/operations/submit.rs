@@ -11,11 +11,12 @@ use crate::domain::job_name::{self, quote_shortened};
 use crate::domain::labels::check_label_value;
 use crate::domain::manifest::{self, JobRequest};
 use crate::domain::mounts::Mounts;
+use crate::domain::program::Program;
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
 use crate::kubernetes::objects::Job;
 use crate::kubernetes::Api;
 use crate::local::{accounts, program_file};
-use crate::transport::Patience;
+use crate::transport::{FailureKind, Patience};
 use crate::{Error, ErrorClass};
 
 /// A limit of processor cores as the user gave it.
@@ -74,6 +75,11 @@ impl PreparedJob {
         &self.program_path
     }
 
+    /// The Job as it will be sent.
+    pub fn job(&self) -> &Job {
+        &self.job
+    }
+
     /// Its ids.
     pub fn submitted(&self) -> &Submitted {
         &self.submitted
@@ -89,9 +95,23 @@ pub struct Submitted {
     pub batch_id: String,
 }
 
+/// Where a submission comes from, when it is not from this machine's user.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The caller of the abba API to whom the job belongs.
+    pub owner: Option<String>,
+    /// What the ids end with, so that the same request makes the same ids; `None`: random ones.
+    pub uuid: Option<Uuid>,
+}
+
 /// Checks the arguments, reads the program, and makes the Job. Speaks to nobody.
 pub fn prepare(arguments: &SubmitArguments) -> Result<PreparedJob, Error> {
     let program = program_file::read(&arguments.given_path, &arguments.expanded_path)?;
+    prepare_program(arguments, program, Origin::default())
+}
+
+/// The same for a program that is known already: it is not looked for on this machine.
+pub fn prepare_program(arguments: &SubmitArguments, program: Program, origin: Origin) -> Result<PreparedJob, Error> {
     check_container(&arguments.container)?;
     let cpu_limit = match &arguments.cpu_limit {
         CpuArgument::Number(cores) => CpuLimit::from_number(*cores)?,
@@ -118,7 +138,7 @@ pub fn prepare(arguments: &SubmitArguments) -> Result<PreparedJob, Error> {
 
     let file_name = program.file_name().to_string();
     let batch_id = if arguments.batch_group_id.is_empty() {
-        job_name::batch_id(&file_name, Uuid::new_v4())
+        job_name::batch_id(&file_name, origin.uuid.unwrap_or_else(Uuid::new_v4))
     } else {
         check_label_value("batch_group_id", &arguments.batch_group_id)?;
         arguments.batch_group_id.clone()
@@ -128,7 +148,7 @@ pub fn prepare(arguments: &SubmitArguments) -> Result<PreparedJob, Error> {
             job_name::check_job_id(job_id)?;
             job_id.clone()
         }
-        None => job_name::job_id(&file_name, Uuid::new_v4()),
+        None => job_name::job_id(&file_name, origin.uuid.unwrap_or_else(Uuid::new_v4)),
     };
     let submission = program.submission(&job_id, &batch_id);
     let user = run_as
@@ -161,6 +181,7 @@ pub fn prepare(arguments: &SubmitArguments) -> Result<PreparedJob, Error> {
         run_as,
         mounted_home,
         user,
+        owner: origin.owner,
         user_tag: arguments.user_tag.clone(),
         time_limit_seconds,
     })?;
@@ -211,6 +232,18 @@ fn send(api: &Api<'_>, patience: &Patience<'_>, prepared: &PreparedJob) -> Resul
     let namespace = api.namespace();
     let error = failure_words::error(&created.failure, "create jobs", namespace, patience);
     if !created.may_exist {
+        if created.failure.kind == FailureKind::AlreadyExists {
+            let taken = Error::new(
+                ErrorClass::NameTaken,
+                format!("The id \"{job_id}\" belongs to another job."),
+            );
+            return Err(Error {
+                kubectl: error.kubectl,
+                ..taken
+            }
+            .meaning(NO_JOB)
+            .advise("Submit the program anew, without an id of your own."));
+        }
         return Err(error.meaning(NO_JOB));
     }
     Err(error

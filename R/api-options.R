@@ -1,0 +1,77 @@
+# What the administrator of an abba server sets with options.
+
+# The options as the core's policy wants them. `identity`: how callers are known.
+api_policy <- function(identity = api_identity(), call = rlang::caller_env()) {
+  text <- function(name, default = NULL) {
+    check_string(getOption(name, default), null = TRUE, argument = name, call = call)
+  }
+  number <- function(name, default) {
+    check_number(getOption(name, default), argument = name, call = call)
+  }
+  texts <- function(name) {
+    I(check_strings(getOption(name, character()), argument = name, call = call))
+  }
+  list(
+    identity = identity,
+    permitted_containers = texts("abba.permitted.containers"),
+    default_container = text("abba.default.container"),
+    lower_cpu_limit = limit_option("abba.lower.cpu.limit", 0.001, call),
+    cpu_limit = limit_option("abba.cpu.limit", 2, call),
+    lower_memory_limit = limit_option("abba.lower.memory.limit", "128M", call),
+    memory_limit = limit_option("abba.memory.limit", "1G", call),
+    permitted_mounts = permitted_mounts_option(call),
+    home_nfs_ip_address = text("abba.home.nfs.ip.address"),
+    operators = texts("abba.api.operators"),
+    requests_per_minute = number("abba.api.requests.per.minute", 300),
+    open_jobs = number("abba.api.open.jobs", 500),
+    log_page_bytes = number("abba.api.log.page.bytes", 4 * 1024^2),
+    snapshot_seconds = number("abba.api.snapshot.seconds", 1)
+  )
+}
+
+# "connect" on Posit Connect, which says so in the environment of what it runs;
+# "keys" where there is a file of keys; else "nobody".
+# <https://docs.posit.co/connect/user/content-settings/#default-environment-variables>
+api_identity <- function() {
+  if (identical(Sys.getenv("RSTUDIO_PRODUCT"), "CONNECT")) {
+    "connect"
+  } else if (!is.null(api_key_file())) {
+    "keys"
+  } else {
+    "nobody"
+  }
+}
+
+api_key_file <- function(call = rlang::caller_env()) {
+  file <- check_string(getOption("abba.api.keys"), null = TRUE, argument = "abba.api.keys", call = call)
+  if (is.null(file)) NULL else path.expand(file)
+}
+
+# A limit as Kubernetes writes it.
+limit_option <- function(name, default, call) {
+  limit <- check_number_or_string(getOption(name, default), argument = name, call = call)
+  if (is.numeric(limit)) format(limit, scientific = FALSE, digits = 15) else limit
+}
+
+permitted_mounts_option <- function(call) {
+  mounts <- getOption("abba.permitted.mounts", list())
+  is_mount <- function(mount) is.list(mount) && setequal(names(mount), c("server", "path"))
+  if (!is.list(mounts) || !all(vapply(mounts, is_mount, NA))) {
+    abort_input(
+      "abba.permitted.mounts",
+      "must be a list such as list(list(server = \"192.0.2.1\", path = \"/studies\"))", mounts, call
+    )
+  }
+  if (length(mounts) == 0L) NULL else as_utf8(mounts, "abba.permitted.mounts", call)
+}
+
+# What a call of the server to the cluster may take: nobody else is answered
+# meanwhile, so it is less than for a person at the console.
+api_settings <- function(call = rlang::caller_env()) {
+  settings <- settings(getOption("abba.k8s.namespace"), call)
+  settings$request_timeout <- check_number(
+    getOption("abba.api.cluster.timeout", 10),
+    argument = "abba.api.cluster.timeout", call = call
+  )
+  settings
+}

@@ -1,0 +1,78 @@
+#' Run an abba server
+#'
+#' Starts the abba API in this R session and serves until it is interrupted. Callers
+#' need neither kubectl nor a login to the cluster; the jobs are submitted with the login
+#' of the account that runs the server.
+#'
+#' How callers are known, and all that they may do, is set with options: see
+#' `vignette("api_setup")`. Without a file of API keys (option `abba.api.keys`) nobody is
+#' known, and such a server serves this machine alone.
+#'
+#' @param host The address to listen on, a string. Anything but this machine's own
+#'   (`"127.0.0.1"`, `"::1"`, `"localhost"`) needs API keys.
+#' @param port The port, a whole number from 1 to 65535.
+#' @param docs Whether the API's description is shown under `/__docs__/`.
+#' @param largest_request The largest body of a request, in bytes. A larger one is
+#'   refused before it is read.
+#'
+#' @return Nothing: the function ends with an interrupt.
+#' @seealso [abba_api_key_create()], [create_batch_api()]
+#' @export
+#' @examples
+#' # Needs the package plumber, kubectl and a cluster that it is logged in to.
+#' \dontrun{
+#' options(
+#'   abba.default.container = "registry.example.com/openval_4.2.1_focal:2023.09.0.02",
+#'   abba.api.keys = "/etc/abba/api-keys"
+#' )
+#' abba_run_api(port = 8000)
+#' }
+abba_run_api <- function(
+    host = "127.0.0.1",
+    port = 8000L,
+    docs = TRUE,
+    largest_request = 8 * 1024^2) {
+  host <- check_string(host)
+  port <- check_number(port)
+  if (port != round(port) || port < 1 || port > 65535) {
+    abort_input("port", "must be a whole number from 1 to 65535", port, rlang::current_env())
+  }
+  docs <- check_flag(docs)
+  largest_request <- check_number(largest_request)
+  check_api_packages(rlang::current_env())
+  identity <- api_open()
+  if (identity == "nobody" && !is_loopback(host)) {
+    rlang::abort(
+      c(
+        paste0("An abba server on ", host, " must know its callers, and there are no API keys."),
+        x = "The server is not started.",
+        i = paste(
+          "Make keys with abba_api_key_create() and name their file with options(abba.api.keys = ...), or serve",
+          "this machine alone with host = \"127.0.0.1\"."
+        )
+      ),
+      class = error_classes("input"), use_cli_format = FALSE
+    )
+  }
+  old <- options(plumber.maxRequestSize = largest_request)
+  on.exit(options(old))
+  router <- plumber::plumb_api("abba", "abba")
+  router$run(host = host, port = as.integer(port), docs = docs, quiet = TRUE, debug = FALSE)
+  invisible()
+}
+
+is_loopback <- function(host) {
+  host %in% c("localhost", "::1") || grepl("^127[.][0-9]+[.][0-9]+[.][0-9]+$", host)
+}
+
+# The server's own packages are not needed by those who only use abba.
+check_api_packages <- function(call) {
+  for (package in c("plumber", "jsonlite")) {
+    if (!requireNamespace(package, quietly = TRUE)) {
+      rlang::abort(
+        c(paste0("An abba server needs the package ", package, "."), i = "Install it."),
+        class = error_classes("input"), call = call, use_cli_format = FALSE
+      )
+    }
+  }
+}

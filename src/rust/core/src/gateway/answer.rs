@@ -1,0 +1,431 @@
+//! What goes back to a caller.
+
+use serde_json::{json, Map, Value};
+
+use crate::domain::job_record::{Explanation, JobRecord};
+use crate::domain::job_status::{self, JobStatus};
+use crate::operations::LogOfJob;
+use crate::{Error, ErrorClass, Warning};
+
+/// An HTTP answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Further headers. All values are printable ASCII.
+    pub headers: Vec<(&'static str, String)>,
+    /// JSON.
+    pub body: String,
+    /// The line for the log of decisions: JSON.
+    pub decision: String,
+}
+
+/// What a call found, before it becomes an [`Answer`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Success {
+    /// The body.
+    pub body: Value,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The jobs that it was about, for the log of decisions.
+    pub job_ids: Vec<String>,
+}
+
+impl From<Value> for Success {
+    fn from(body: Value) -> Self {
+        Self {
+            body,
+            ..Default::default()
+        }
+    }
+}
+
+/// Why a caller does not get what they asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// What the caller is told.
+    pub error: Error,
+    /// What is told to the administrator only, in the log of decisions.
+    pub reason: String,
+    /// After how many seconds to ask again.
+    pub retry_after: Option<u64>,
+    /// A further element of the body.
+    pub detail: Option<(&'static str, Value)>,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let of_cluster = error.kubectl.is_some();
+        Self::of(error, of_cluster)
+    }
+}
+
+fn words(error: &Error) -> &str {
+    error.kubectl.as_ref().map_or("", |report| report.stderr.as_str())
+}
+
+/// All that is known, on one line.
+fn reason(error: &Error) -> String {
+    let words = words(error);
+    match words {
+        "" => error.message.clone(),
+        words => format!("{} kubectl: {words}", error.message),
+    }
+}
+
+fn with_words_of_cluster(mut error: Error) -> Error {
+    let words = words(&error).to_string();
+    if error.details.is_none() && !words.is_empty() {
+        error.details = Some(format!("Kubernetes says: {words}"));
+    }
+    error
+}
+
+/// A caller has no kubectl and no login to the cluster: what is wrong there is the administrator's to mend.
+fn for_callers(error: Error) -> Error {
+    let (message, advice) = match error.class {
+        ErrorClass::Timeout => (
+            "The cluster did not answer the abba server in time.",
+            "Repeat the call later.",
+        ),
+        ErrorClass::Unavailable => (
+            "The abba server cannot reach the cluster.",
+            "Repeat the call in a minute; if it does not heal, tell the administrator of the abba server.",
+        ),
+        ErrorClass::Forbidden => (
+            "The abba server lacks a right in the cluster.",
+            "Tell the administrator of the abba server.",
+        ),
+        ErrorClass::Unauthorized => (
+            "The cluster does not accept the login of the abba server.",
+            "Tell the administrator of the abba server.",
+        ),
+        _ => (
+            "The abba server cannot use the cluster.",
+            "Tell the administrator of the abba server.",
+        ),
+    };
+    let consequence = error.consequence.filter(|text| !text.contains("_local("));
+    Error {
+        message: message.into(),
+        consequence,
+        advice: Some(advice.into()),
+        details: None,
+        ..error
+    }
+}
+
+impl Refusal {
+    /// The refusal for an error of reaching the cluster at all, which is never the caller's.
+    pub fn of_cluster(error: Error) -> Self {
+        Self::of(error, true)
+    }
+
+    fn of(error: Error, of_cluster: bool) -> Self {
+        let reason = reason(&error);
+        let (status, error) = match error.class {
+            ErrorClass::Input if !of_cluster => (400, error),
+            ErrorClass::NotFound if !of_cluster => (404, error),
+            ErrorClass::Forbidden if !of_cluster => (403, error),
+            ErrorClass::Unauthorized if !of_cluster => (401, error),
+            ErrorClass::Internal => (500, error),
+            // The cluster refuses what the caller wants: its words name the field or the quota.
+            ErrorClass::Invalid => (400, with_words_of_cluster(error)),
+            ErrorClass::Forbidden if words(&error).contains("exceeded quota") => (429, with_words_of_cluster(error)),
+            ErrorClass::Timeout => (504, for_callers(error)),
+            // A log that is gone or a node that is down is the caller's to know.
+            ErrorClass::Unavailable if !error.job_ids.is_empty() => (502, error),
+            _ => (502, for_callers(error)),
+        };
+        Self {
+            retry_after: matches!(status, 429 | 502 | 504).then_some(2),
+            status,
+            error,
+            reason,
+            detail: None,
+        }
+    }
+
+    /// A refusal of the server's own.
+    pub fn new(status: u16, error: Error) -> Self {
+        Self {
+            reason: reason(&error),
+            status,
+            error,
+            retry_after: None,
+            detail: None,
+        }
+    }
+
+    /// The caller asks too much: they may come back after some seconds.
+    pub fn too_many(error: Error, retry_after: u64) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(429, error)
+        }
+    }
+
+    /// What the caller is told, as JSON. kubectl's command and the server's files are never part of it.
+    pub fn body(&self) -> Value {
+        let error = &self.error;
+        let mut body = Map::new();
+        let mut put = |name: &str, text: &Option<String>| {
+            if let Some(text) = text {
+                body.insert(name.into(), text.clone().into());
+            }
+        };
+        put("class", &Some(error.class.name().to_string()));
+        put("message", &Some(error.message.clone()));
+        put("consequence", &error.consequence);
+        put("advice", &error.advice);
+        put("details", &error.details);
+        if !error.job_ids.is_empty() {
+            body.insert("job_id".into(), json!(error.job_ids));
+        }
+        if let Some((name, detail)) = &self.detail {
+            body.insert((*name).into(), detail.clone());
+            if *name == "batch" {
+                body.insert("class".into(), "batch_incomplete".into());
+            }
+        }
+        Value::Object(body)
+    }
+}
+
+/// What a decision was about.
+#[derive(Clone, Copy, Debug)]
+pub struct Decision<'a> {
+    /// When, as the server's clock has it.
+    pub when: &'a str,
+    /// The caller; `None`: not known.
+    pub who: Option<&'a str>,
+    /// The call.
+    pub what: &'a str,
+    /// From which address.
+    pub from: &'a str,
+}
+
+/// The answer for an outcome.
+pub fn answer(outcome: Result<Success, Refusal>, decision: Decision<'_>) -> Answer {
+    let (status, word, reason, job_ids) = match &outcome {
+        Ok(success) => (200, "allowed", String::new(), success.job_ids.clone()),
+        Err(refusal) => {
+            let word = if refusal.status < 500 { "refused" } else { "failed" };
+            (
+                refusal.status,
+                word,
+                refusal.reason.clone(),
+                refusal.error.job_ids.clone(),
+            )
+        }
+    };
+    let line = json!({
+        "when": decision.when,
+        "who": decision.who,
+        "from": decision.from,
+        "what": decision.what,
+        "job": job_ids,
+        "decision": word,
+        "status": status,
+        "reason": reason,
+    })
+    .to_string();
+    let (headers, body) = match outcome {
+        Ok(success) => (success.headers, success.body),
+        Err(refusal) => {
+            let headers = refusal
+                .retry_after
+                .map(|seconds| ("Retry-After", seconds.to_string()))
+                .into_iter()
+                .collect();
+            (headers, refusal.body())
+        }
+    };
+    Answer {
+        status,
+        headers,
+        body: body.to_string(),
+        decision: line,
+    }
+}
+
+/// The JSON of [`job_status::by_status`]: an object by states.
+pub fn status(jobs: Vec<JobStatus>) -> Value {
+    let groups = job_status::by_status(jobs).into_iter().map(|(status, jobs)| {
+        let jobs: Vec<Value> = jobs
+            .into_iter()
+            .map(|job| json!({"id": job.id, "path": job.path}))
+            .collect();
+        let group = json!({"Jobs": jobs, "Description": status.description()});
+        (status.name().to_string(), group)
+    });
+    Value::Object(groups.collect())
+}
+
+/// The JSON of logs: an array; `id` is `job_id` or `pod_id`.
+pub fn logs(logs: Vec<LogOfJob>, id: &str) -> Value {
+    let logs = logs.into_iter().map(|log| {
+        let value = if id == "job_id" { log.job_id } else { log.pod_id };
+        json!({id: value, "log": log.lines})
+    });
+    Value::Array(logs.collect())
+}
+
+/// Warnings as the value of a header: JSON in printable ASCII.
+pub fn warnings(warnings: &[Warning]) -> String {
+    let list: Vec<Value> = warnings
+        .iter()
+        .map(|warning| {
+            json!({
+                "class": warning.class, "message": warning.message, "advice": warning.advice, "job_id": warning.job_ids,
+            })
+        })
+        .collect();
+    let mut ascii = String::new();
+    for c in Value::Array(list).to_string().chars() {
+        if c.is_ascii() {
+            ascii.push(c);
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                ascii.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    ascii
+}
+
+/// A job in one line.
+pub fn record(record: &JobRecord) -> Value {
+    let filled = |text: &str| (!text.is_empty()).then(|| text.to_string());
+    json!({
+        "job_id": record.job_id,
+        "batch_id": record.batch_id,
+        "program": record.program,
+        "user": record.user,
+        "status": record.status.name(),
+        "submitted": record.submitted,
+        "started": record.started,
+        "finished": record.finished,
+        "exit_code": record.exit_code,
+        "reason": filled(&record.reason),
+    })
+}
+
+/// A job explained.
+pub fn explanation(explanation: Explanation) -> Value {
+    let mut value = record(&explanation.record);
+    let filled = |text: String| Some(text).filter(|text| !text.is_empty());
+    let (details, advice) = match explanation.diagnosis {
+        Some(diagnosis) => (filled(diagnosis.details), filled(diagnosis.advice)),
+        None => (None, None),
+    };
+    let events: Vec<Value> = explanation
+        .events
+        .iter()
+        .map(|event| json!({"time": event.time(), "type": event.event_type, "reason": event.reason, "message": event.message}))
+        .collect();
+    let more = json!({
+        "details": details,
+        "advice": advice,
+        "pod_id": explanation.pod_id,
+        "node": explanation.node,
+        "image": explanation.image,
+        "image_digest": explanation.image_digest,
+        "cpu_limit": explanation.cpu_limit,
+        "memory_limit": explanation.memory_limit,
+        "attempts": explanation.attempts,
+        "events": events,
+    });
+    if let (Some(value), Value::Object(more)) = (value.as_object_mut(), more) {
+        value.extend(more);
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::KubectlReport;
+
+    fn of_cluster(class: ErrorClass, stderr: &str) -> Error {
+        Error {
+            kubectl: Some(KubectlReport {
+                request: "GET /api/v1/secret-path".into(),
+                exit_status: Some(1),
+                stderr: stderr.into(),
+            }),
+            ..Error::new(class, "kubectl could not do it: /etc/secret-path.").advise("Look at ~/.kube/config.")
+        }
+    }
+
+    #[test]
+    fn a_caller_sees_nothing_of_kubectl() {
+        for class in [
+            ErrorClass::Unavailable,
+            ErrorClass::Timeout,
+            ErrorClass::Forbidden,
+            ErrorClass::Unauthorized,
+            ErrorClass::NotConfigured,
+            ErrorClass::Kubectl,
+            ErrorClass::NotFound,
+        ] {
+            let refusal = Refusal::from(of_cluster(class, "open /etc/secret-path: no such file"));
+            assert!(refusal.status >= 500, "{class:?}");
+            let answer = answer(
+                Err(refusal),
+                Decision {
+                    when: "now",
+                    who: Some("alice"),
+                    what: "jobs",
+                    from: "127.0.0.1",
+                },
+            );
+            assert!(
+                !answer.body.contains("secret-path") && !answer.body.contains("kube/config"),
+                "{}",
+                answer.body
+            );
+            // The administrator does.
+            assert!(answer.decision.contains("open /etc/secret-path"));
+        }
+    }
+
+    #[test]
+    fn what_the_cluster_says_of_the_callers_job_reaches_the_caller() {
+        let quota = Refusal::from(of_cluster(ErrorClass::Forbidden, "Error: exceeded quota: pods=1"));
+        assert_eq!(quota.status, 429);
+        assert!(quota.body()["details"].as_str().unwrap().contains("pods=1"));
+        let invalid = Refusal::from(of_cluster(ErrorClass::Invalid, "The Job is invalid: spec.x"));
+        assert_eq!(invalid.status, 400);
+        assert!(invalid.body()["details"].as_str().unwrap().contains("spec.x"));
+    }
+
+    #[test]
+    fn nothing_breaks_a_line_of_the_log_or_a_header() {
+        let warning = Warning {
+            class: "log_incomplete",
+            message: "a\r\nSet-Cookie: x\u{e9}\u{1f600}".into(),
+            advice: "b".into(),
+            job_ids: vec!["j".into()],
+        };
+        let header = warnings(&[warning]);
+        assert!(header.chars().all(|c| (' '..='~').contains(&c)), "{header}");
+        let read: Value = serde_json::from_str(&header).unwrap();
+        assert_eq!(read[0]["message"], "a\r\nSet-Cookie: x\u{e9}\u{1f600}");
+
+        let error = Error::input("a\nb").about(["x\r\ny"]);
+        let answer = answer(
+            Err(error.into()),
+            Decision {
+                when: "now",
+                who: Some("a\nb"),
+                what: "c\nd",
+                from: "e\nf",
+            },
+        );
+        assert!(!answer.decision.contains(['\n', '\r']), "{}", answer.decision);
+    }
+}

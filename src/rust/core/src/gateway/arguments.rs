@@ -1,0 +1,271 @@
+//! What a request says: its query and its body.
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Number, Value};
+
+use crate::domain::job_name::quote_shortened;
+use crate::operations::CpuArgument;
+use crate::Error;
+
+/// The arguments of a request. Each is taken once; what is left over at the end was none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Arguments {
+    values: Map<String, Value>,
+}
+
+impl Arguments {
+    /// Reads a query (as it stands after the `?`) and a body, which is empty or a JSON object. JSON that is nested deeper
+    /// than 128 levels is refused (serde_json's own bound).
+    pub fn read(query: &str, body: &[u8]) -> Result<Self, Error> {
+        let mut values = Map::new();
+        for pair in query.trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            insert(&mut values, decode(name)?, Value::String(decode(value)?))?;
+        }
+        if !body.iter().all(u8::is_ascii_whitespace) {
+            let body: Value = serde_json::from_slice(body)
+                .map_err(|error| Error::input(format!("The body of the request is no JSON: {error}.")))?;
+            let Value::Object(object) = body else {
+                return Err(Error::input("The body of the request must be a JSON object."));
+            };
+            for (name, value) in object {
+                insert(&mut values, name, value)?;
+            }
+        }
+        values.retain(|_, value| !value.is_null());
+        Ok(Self { values })
+    }
+
+    /// The arguments in an object of a list, with `common` for those that it lacks.
+    pub fn of_element(element: Value, common: &Self) -> Result<Self, Error> {
+        let Value::Object(mut values) = element else {
+            return Err(Error::input("Each element of `programs` must be a JSON object."));
+        };
+        values.retain(|_, value| !value.is_null());
+        for (name, value) in &common.values {
+            values.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        Ok(Self { values })
+    }
+
+    /// Whether an argument is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
+    /// Gives an argument a value where it has none.
+    pub fn set_default(&mut self, name: &str, value: &str) {
+        let is_set = self
+            .values
+            .get(name)
+            .is_some_and(|value| *value != Value::String(String::new()));
+        if !is_set {
+            self.values.insert(name.into(), value.into());
+        }
+    }
+
+    /// A string; `None` where it is not there or empty.
+    pub fn text(&mut self, name: &str) -> Result<Option<String>, Error> {
+        match self.values.remove(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
+            Some(_) => Err(must_be(name, "a string")),
+        }
+    }
+
+    /// The same where an empty string is something.
+    pub fn text_or_empty(&mut self, name: &str) -> Result<Option<String>, Error> {
+        match self.values.get(name) {
+            Some(Value::String(text)) if text.is_empty() => {
+                self.values.remove(name);
+                Ok(Some(String::new()))
+            }
+            _ => self.text(name),
+        }
+    }
+
+    /// One or more strings: an array, or one string with commas between them.
+    pub fn texts(&mut self, name: &str) -> Result<Vec<String>, Error> {
+        match self.values.remove(name) {
+            None => Ok(Vec::new()),
+            Some(Value::String(text)) => Ok(text.split(',').map(String::from).collect()),
+            Some(Value::Array(values)) => values
+                .into_iter()
+                .map(|value| match value {
+                    Value::String(text) => Ok(text),
+                    _ => Err(must_be(name, "a string or an array of strings")),
+                })
+                .collect(),
+            Some(_) => Err(must_be(name, "a string or an array of strings")),
+        }
+    }
+
+    /// A number, or text that is one.
+    pub fn number(&mut self, name: &str) -> Result<Option<f64>, Error> {
+        match self.values.remove(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.is_empty() => Ok(None),
+            Some(Value::String(text)) => text.parse().map(Some).map_err(|_| must_be(name, "a number")),
+            Some(Value::Number(number)) => Ok(number.as_f64()),
+            Some(_) => Err(must_be(name, "a number")),
+        }
+    }
+
+    /// A number or a string: a limit of processor cores.
+    pub fn cpu_limit(&mut self, name: &str) -> Result<Option<CpuArgument>, Error> {
+        match self.values.remove(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.is_empty() => Ok(None),
+            Some(Value::String(text)) => Ok(Some(CpuArgument::Text(text))),
+            Some(Value::Number(number)) => Ok(number.as_f64().map(CpuArgument::Number)),
+            Some(_) => Err(must_be(name, "a number or a string")),
+        }
+    }
+
+    /// A string, or a number of bytes.
+    pub fn memory_limit(&mut self, name: &str) -> Result<Option<String>, Error> {
+        match self.values.get(name).and_then(Value::as_u64).map(Number::from) {
+            Some(number) => {
+                self.values.remove(name);
+                Ok(Some(number.to_string()))
+            }
+            None => self.text(name),
+        }
+    }
+
+    /// `true` or `false`, also as R writes them.
+    pub fn flag(&mut self, name: &str) -> Result<bool, Error> {
+        match self.values.remove(name) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(Value::String(text)) => match text.to_ascii_lowercase().as_str() {
+                "" | "false" => Ok(false),
+                "true" => Ok(true),
+                _ => Err(must_be(name, "true or false")),
+            },
+            Some(_) => Err(must_be(name, "true or false")),
+        }
+    }
+
+    /// An object, or text that is one; `None` where it is not there or empty.
+    pub fn object(&mut self, name: &str) -> Result<Option<Value>, Error> {
+        match self.values.remove(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.is_empty() => Ok(None),
+            Some(Value::String(text)) => match serde_json::from_str(&text) {
+                Ok(value @ Value::Object(_)) => Ok(Some(value)),
+                _ => Err(must_be(name, "a JSON object")),
+            },
+            Some(Value::Array(values)) if values.is_empty() => Ok(None),
+            Some(value @ Value::Object(_)) => Ok(Some(value)),
+            Some(_) => Err(must_be(name, "a JSON object")),
+        }
+    }
+
+    /// An array.
+    pub fn array(&mut self, name: &str) -> Result<Option<Vec<Value>>, Error> {
+        match self.values.remove(name) {
+            None => Ok(None),
+            Some(Value::Array(values)) => Ok(Some(values)),
+            Some(_) => Err(must_be(name, "an array")),
+        }
+    }
+
+    /// Refuses what no other function has taken.
+    pub fn finish(self) -> Result<(), Error> {
+        let Some(name) = self
+            .values
+            .iter()
+            .find(|(_, value)| **value != Value::String(String::new()))
+            .map(|(name, _)| name)
+        else {
+            return Ok(());
+        };
+        match name.as_str() {
+            "namespace" | "username" | "home_nfs_ip_address" => {
+                Err(Error::input(format!("`{name}` is not for the caller to choose."))
+                    .advise("Leave it out: the abba server sets it."))
+            }
+            name => Err(Error::input(format!(
+                "There is no argument {} in this call.",
+                quote_shortened(name)
+            ))),
+        }
+    }
+}
+
+fn insert(values: &mut Map<String, Value>, name: String, value: Value) -> Result<(), Error> {
+    // The same twice: whoever checks the one might use the other.
+    if values.contains_key(&name) {
+        return Err(Error::input(format!(
+            "The argument {} is given twice.",
+            quote_shortened(&name)
+        )));
+    }
+    values.insert(name, value);
+    Ok(())
+}
+
+fn decode(text: &str) -> Result<String, Error> {
+    percent_decode_str(&text.replace('+', " "))
+        .decode_utf8()
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|_| Error::input("The query of the request is no UTF-8 text."))
+}
+
+fn must_be(name: &str, what: &str) -> Error {
+    Error::input(format!("`{name}` must be {what}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_and_body_are_one() {
+        let mut arguments = Arguments::read(
+            "?file_path=%2Fa%20b%2Bc.R&cpu_limit=0.5&x=",
+            br#"{"user_tag": "t", "container": null}"#,
+        )
+        .unwrap();
+        assert_eq!(arguments.text("file_path").unwrap().as_deref(), Some("/a b+c.R"));
+        assert_eq!(
+            arguments.cpu_limit("cpu_limit").unwrap(),
+            Some(CpuArgument::Text("0.5".into()))
+        );
+        assert_eq!(arguments.text("user_tag").unwrap().as_deref(), Some("t"));
+        assert_eq!(arguments.text("container").unwrap(), None);
+        arguments.finish().unwrap();
+    }
+
+    #[test]
+    fn nothing_is_given_twice_and_nothing_is_left_over() {
+        assert!(Arguments::read("a=1&a=2", b"").is_err());
+        assert!(Arguments::read("a=1", br#"{"a": 1}"#).is_err());
+        for name in ["namespace", "username", "uid", "home_nfs_ip_address"] {
+            let arguments = Arguments::read(&format!("{name}=kube-system"), b"").unwrap();
+            assert!(arguments.finish().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_no_object_is_refused() {
+        let deep = "[".repeat(10_000) + &"]".repeat(10_000);
+        let deep_object = r#"{"a":"#.repeat(10_000) + "1" + &"}".repeat(10_000);
+        for body in ["[]", "1", "{", "{\"a\":}", "\u{0}", &deep, &deep_object] {
+            assert!(Arguments::read("", body.as_bytes()).is_err());
+        }
+        assert!(Arguments::read("", b" \n").is_ok());
+        assert!(Arguments::read("a=%ff", b"").is_err());
+    }
+
+    #[test]
+    fn types_are_checked() {
+        let read = || Arguments::read("", br#"{"a": {}, "n": 2, "l": ["x", "y"], "b": true}"#).unwrap();
+        assert!(read().text("a").is_err() && read().number("a").is_err() && read().flag("a").is_err());
+        assert_eq!(read().number("n").unwrap(), Some(2.0));
+        assert_eq!(read().texts("l").unwrap(), ["x", "y"]);
+        assert!(read().flag("b").unwrap());
+        assert!(read().texts("n").is_err() && read().object("l").is_err() && read().array("a").is_err());
+    }
+}

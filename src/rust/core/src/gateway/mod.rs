@@ -1,0 +1,25 @@
+//! The guard and the answers of the abba API, through which a department submits with one service account.
+//!
+//! A caller has no kubectl. R hands over what came in by HTTP; here it is decided who the caller is, whether they may do
+//! what they ask for, and what they get. Whatever a caller may not choose (the namespace, the user that a program runs as,
+//! storage outside the permitted one) is not read from the request at all.
+//!
+//! - [`policy`]: what the administrator permits; [`permitted_mounts`]: which storage.
+//! - [`caller`]: who somebody is, by [`crate::domain::api_keys`] for instance; [`request_rate`]: how often they may ask.
+//! - [`arguments`]: what a request says; [`submission`]: how it becomes a Job.
+//! - [`snapshot`]: what was seen of all jobs a moment ago, so that a hundred callers do not ask the cluster a hundred times.
+//! - [`endpoints`]: the calls; [`answer`]: what goes back, and the line for the log of decisions.
+
+pub mod answer;
+pub mod arguments;
+pub mod caller;
+pub mod endpoints;
+pub mod permitted_mounts;
+pub mod policy;
+pub mod request_rate;
+mod snapshot;
+pub mod submission;
+
+pub use answer::{Answer, Refusal};
+pub use endpoints::{Gateway, Request};
+pub use policy::Policy;

@@ -1,0 +1,266 @@
+//! Which storage a caller may mount.
+
+use serde_json::{json, Map, Value};
+
+use crate::domain::job_name::quote_shortened;
+use crate::domain::mounts::Mounts;
+use crate::domain::paths;
+use crate::Error;
+
+/// A folder of an NFS server that callers may mount, with all that is below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PermittedMount {
+    /// The server, as volumes must name it.
+    pub server: String,
+    /// The folder on the server, absolute and without `.` and `..`.
+    pub path: String,
+}
+
+impl PermittedMount {
+    /// Errors: the path is not absolute, or has a `..`.
+    pub fn new(server: &str, path: &str) -> Result<Self, Error> {
+        match paths::normalise(path) {
+            Some(path) if !server.is_empty() => Ok(Self {
+                server: server.to_string(),
+                path,
+            }),
+            _ => Err(Error::input(format!(
+                "`abba.permitted.mounts` must hold NFS servers with absolute paths, not {} with {}.",
+                quote_shortened(server),
+                quote_shortened(path)
+            ))),
+        }
+    }
+
+    fn permits(&self, server: &str, path: &str) -> bool {
+        server == self.server && paths::is_in(path, &self.path)
+    }
+}
+
+/// Folders of the container that a caller's mount must not hide: abba's own.
+const OWN_FOLDER: &str = "/abba";
+
+/// Checks what a caller wants to mount, and gives back mounts that hold nothing but what was checked: of a volume its name
+/// and its NFS folder, of a volume mount its name, its path, a sub-path and whether it is read-only.
+///
+/// Errors (for a caller): anything else is in there, or a folder is not permitted.
+pub fn check(mounts: &Mounts, permitted: &[PermittedMount]) -> Result<Mounts, Error> {
+    Ok(Mounts {
+        volumes: mounts
+            .volumes
+            .iter()
+            .map(|volume| check_volume(volume, permitted))
+            .collect::<Result<_, _>>()?,
+        volume_mounts: mounts
+            .volume_mounts
+            .iter()
+            .map(check_volume_mount)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn check_volume(volume: &Value, permitted: &[PermittedMount]) -> Result<Value, Error> {
+    let name = text(volume, "name", "volumes")?;
+    if let Some(kind) = other_key(volume, &["name", "nfs"]) {
+        return Err(not_permitted(format!(
+            "The volume {} is of the kind {}; only `nfs` is permitted here.",
+            quote_shortened(name),
+            quote_shortened(kind)
+        )));
+    }
+    let nfs = &volume["nfs"];
+    if other_key(nfs, &["server", "path", "readOnly"]).is_some() {
+        return Err(not_permitted(format!(
+            "The volume {} may have `server`, `path` and `readOnly` only.",
+            quote_shortened(name)
+        )));
+    }
+    let server = text(nfs, "server", "volumes[].nfs")?;
+    let given = text(nfs, "path", "volumes[].nfs")?;
+    let path = paths::normalise(given)
+        .filter(|path| permitted.iter().any(|permitted| permitted.permits(server, path)))
+        .ok_or_else(|| {
+            not_permitted(format!(
+                "The folder {} of the server {} is not permitted here.",
+                quote_shortened(given),
+                quote_shortened(server)
+            ))
+        })?;
+    let mut checked = json!({"name": name, "nfs": {"server": server, "path": path}});
+    if let Some(read_only) = flag(nfs, "readOnly")? {
+        checked["nfs"]["readOnly"] = json!(read_only);
+    }
+    Ok(checked)
+}
+
+fn check_volume_mount(mount: &Value) -> Result<Value, Error> {
+    let name = text(mount, "name", "volumeMounts")?;
+    if let Some(key) = other_key(mount, &["name", "mountPath", "subPath", "readOnly"]) {
+        return Err(not_permitted(format!(
+            "The volume mount {} has {}, which is not permitted here.",
+            quote_shortened(name),
+            quote_shortened(key)
+        )));
+    }
+    let given = text(mount, "mountPath", "volumeMounts")?;
+    let mount_path = paths::normalise(given)
+        .filter(|path| path != "/" && !paths::is_in(path, OWN_FOLDER))
+        .ok_or_else(|| {
+            not_permitted(format!(
+                "The volume {} cannot be mounted at {}.",
+                quote_shortened(name),
+                quote_shortened(given)
+            ))
+        })?;
+    let mut checked = json!({"name": name, "mountPath": mount_path});
+    if mount.get("subPath").is_some_and(|sub_path| !sub_path.is_null()) {
+        let sub_path = text(mount, "subPath", "volumeMounts")?;
+        // Kubernetes resolves links in it and refuses those that lead out of the volume.
+        let legal = !sub_path.starts_with('/') && paths::normalise(&format!("/{sub_path}")).is_some();
+        if !legal {
+            return Err(not_permitted(format!(
+                "The `subPath` {} is not permitted here.",
+                quote_shortened(sub_path)
+            )));
+        }
+        checked["subPath"] = json!(sub_path);
+    }
+    if let Some(read_only) = flag(mount, "readOnly")? {
+        checked["readOnly"] = json!(read_only);
+    }
+    Ok(checked)
+}
+
+fn not_permitted(message: String) -> Error {
+    Error::new(crate::ErrorClass::Forbidden, message)
+        .meaning("No job was created.")
+        .advise("Ask the administrator of the abba server which storage is permitted.")
+}
+
+/// A key of an object that is not among `known`.
+fn other_key<'a>(value: &'a Value, known: &[&str]) -> Option<&'a str> {
+    let keys = value.as_object().map(Map::keys);
+    keys.into_iter()
+        .flatten()
+        .map(String::as_str)
+        .find(|key| !known.contains(key))
+}
+
+fn text<'a>(value: &'a Value, key: &str, place: &str) -> Result<&'a str, Error> {
+    value[key]
+        .as_str()
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| Error::input(format!("`mounts`: each of `{place}` needs a `{key}`, a string.")))
+}
+
+fn flag(value: &Value, key: &str) -> Result<Option<bool>, Error> {
+    match value.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        Some(_) => Err(Error::input(format!("`mounts`: `{key}` must be true or false."))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permitted() -> Vec<PermittedMount> {
+        vec![
+            PermittedMount::new("192.0.2.1", "/studies/public/").unwrap(),
+            PermittedMount::new("nfs.example.com", "/data").unwrap(),
+        ]
+    }
+
+    fn mounts(volume: Value, mount: Value) -> Mounts {
+        Mounts {
+            volumes: vec![volume],
+            volume_mounts: vec![mount],
+        }
+    }
+
+    fn with_nfs(server: &str, path: &str) -> Mounts {
+        mounts(
+            json!({"name": "a", "nfs": {"server": server, "path": path}}),
+            json!({"name": "a", "mountPath": "/studies"}),
+        )
+    }
+
+    #[test]
+    fn permitted_folders_and_what_is_below_them() {
+        for path in [
+            "/studies/public",
+            "/studies/public/",
+            "//studies/./public/s1",
+            "/studies/public/..data",
+        ] {
+            let checked = check(&with_nfs("192.0.2.1", path), &permitted()).unwrap();
+            assert!(checked.volumes[0]["nfs"]["path"]
+                .as_str()
+                .unwrap()
+                .starts_with("/studies/public"));
+        }
+    }
+
+    #[test]
+    fn nothing_beside_them() {
+        for (server, path) in [
+            ("192.0.2.1", "/studies"),
+            ("192.0.2.1", "/"),
+            ("192.0.2.1", "/studies/publicity"),
+            ("192.0.2.1", "/studies/public/../secret"),
+            ("192.0.2.1", "/studies/public/s1/../../secret"),
+            ("192.0.2.1", "studies/public"),
+            ("192.0.2.1", "/data"),
+            ("192.0.2.10", "/studies/public"),
+            ("nfs.example.com.evil.example", "/data"),
+            ("nfs.example.com", "/data\0/x"),
+        ] {
+            let error = check(&with_nfs(server, path), &permitted()).unwrap_err();
+            assert_eq!(error.class, crate::ErrorClass::Forbidden, "{server} {path}");
+        }
+    }
+
+    #[test]
+    fn no_other_kind_of_volume() {
+        for volume in [
+            json!({"name": "a", "hostPath": {"path": "/"}}),
+            json!({"name": "a", "nfs": {"server": "192.0.2.1", "path": "/studies/public"}, "hostPath": {"path": "/"}}),
+            json!({"name": "a", "secret": {"secretName": "s"}}),
+            json!({"name": "a", "configMap": {"name": "s"}}),
+            json!({"name": "a", "projected": {"sources": []}}),
+            json!({"name": "a", "persistentVolumeClaim": {"claimName": "c"}}),
+            json!({"name": "a", "nfs": {"server": "192.0.2.1", "path": "/studies/public", "x": 1}}),
+        ] {
+            let wanted = mounts(volume.clone(), json!({"name": "a", "mountPath": "/x"}));
+            assert!(check(&wanted, &permitted()).is_err(), "{volume}");
+        }
+    }
+
+    #[test]
+    fn no_mount_over_what_abba_needs() {
+        let volume = json!({"name": "a", "nfs": {"server": "192.0.2.1", "path": "/studies/public"}});
+        for mount in [
+            json!({"name": "a", "mountPath": "/"}),
+            json!({"name": "a", "mountPath": "//"}),
+            json!({"name": "a", "mountPath": "/abba/program"}),
+            json!({"name": "a", "mountPath": "/x/../abba"}),
+            json!({"name": "a", "mountPath": "/x", "subPath": "../y"}),
+            json!({"name": "a", "mountPath": "/x", "subPath": "/y"}),
+            json!({"name": "a", "mountPath": "/x", "subPathExpr": "$(HOME)"}),
+            json!({"name": "a", "mountPath": "/x", "mountPropagation": "Bidirectional"}),
+        ] {
+            assert!(
+                check(&mounts(volume.clone(), mount.clone()), &permitted()).is_err(),
+                "{mount}"
+            );
+        }
+        let mount = json!({"name": "a", "mountPath": "/abba2", "subPath": "s1", "readOnly": true});
+        assert_eq!(
+            check(&mounts(volume, mount.clone()), &permitted())
+                .unwrap()
+                .volume_mounts,
+            [mount]
+        );
+    }
+}

@@ -1,0 +1,317 @@
+//! What the administrator permits.
+
+use serde::Deserialize;
+
+use super::permitted_mounts::PermittedMount;
+use crate::domain::container::check_container;
+use crate::domain::job_name::quote_shortened;
+use crate::domain::quantity::{CpuLimit, MemoryLimit};
+use crate::{Error, ErrorClass};
+
+/// The administrator's settings as R hands them over, unchecked.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Settings {
+    /// How callers are known: `keys`, `connect` or `nobody`.
+    pub identity: IdentityMode,
+    /// Images that callers may run; the default one is permitted without being named.
+    pub permitted_containers: Vec<String>,
+    /// The image of a request that names none.
+    pub default_container: Option<String>,
+    /// The least `cpu_limit`.
+    pub lower_cpu_limit: String,
+    /// The largest `cpu_limit`.
+    pub cpu_limit: String,
+    /// The least `memory_limit`.
+    pub lower_memory_limit: String,
+    /// The largest `memory_limit`.
+    pub memory_limit: String,
+    /// NFS folders that callers may mount.
+    #[serde(default)]
+    pub permitted_mounts: Vec<PermittedMountSetting>,
+    /// The NFS server of the home folders; `None`: they cannot be mounted.
+    pub home_nfs_ip_address: Option<String>,
+    /// Callers who may see and cancel everybody's jobs.
+    pub operators: Vec<String>,
+    /// Requests a minute for each caller.
+    pub requests_per_minute: u32,
+    /// Jobs of a caller that are not ended, at most.
+    pub open_jobs: usize,
+    /// Bytes of the lines of one page of logs, about.
+    pub log_page_bytes: usize,
+    /// For how many seconds what was seen of the jobs is good enough for the next caller.
+    pub snapshot_seconds: f64,
+}
+
+/// An element of the option `abba.permitted.mounts`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PermittedMountSetting {
+    /// The NFS server.
+    pub server: String,
+    /// A folder on it.
+    pub path: String,
+}
+
+/// How callers are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdentityMode {
+    /// By API keys.
+    Keys,
+    /// By the header that Posit Connect sets.
+    Connect,
+    /// Not at all: who reaches the server is the account that runs it. On loopback only.
+    Nobody,
+}
+
+/// The same, checked.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// How callers are known.
+    pub identity: IdentityMode,
+    /// The image of a request that names none.
+    pub default_container: Option<String>,
+    /// Images that callers may run.
+    pub permitted_containers: Vec<String>,
+    cpu: (CpuLimit, CpuLimit),
+    memory: (MemoryLimit, MemoryLimit),
+    /// NFS folders that callers may mount.
+    pub permitted_mounts: Vec<PermittedMount>,
+    /// The NFS server of the home folders.
+    pub home_nfs_ip_address: Option<String>,
+    /// Callers who may see and cancel everybody's jobs.
+    pub operators: Vec<String>,
+    /// Requests a minute for each caller.
+    pub requests_per_minute: u32,
+    /// Jobs of a caller that are not ended, at most.
+    pub open_jobs: usize,
+    /// Bytes of the lines of one page of logs, about.
+    pub log_page_bytes: usize,
+    /// For how long what was seen of the jobs is good enough for the next caller.
+    pub snapshot_age: std::time::Duration,
+}
+
+impl Policy {
+    /// Checks the administrator's settings. Errors name the option that is wrong.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        let option = |name: &'static str| {
+            move |error: Error| {
+                let message = format!("The option `{name}` cannot be used: {}", error.message);
+                Error { message, ..error }
+            }
+        };
+        let mut permitted_containers = settings.permitted_containers;
+        for container in &permitted_containers {
+            check_container(container).map_err(option("abba.permitted.containers"))?;
+        }
+        if let Some(container) = &settings.default_container {
+            check_container(container).map_err(option("abba.default.container"))?;
+            if !permitted_containers.contains(container) {
+                permitted_containers.insert(0, container.clone());
+            }
+        }
+        let cpu = (
+            CpuLimit::parse(&settings.lower_cpu_limit).map_err(option("abba.lower.cpu.limit"))?,
+            CpuLimit::parse(&settings.cpu_limit).map_err(option("abba.cpu.limit"))?,
+        );
+        let memory = (
+            MemoryLimit::parse(&settings.lower_memory_limit).map_err(option("abba.lower.memory.limit"))?,
+            MemoryLimit::parse(&settings.memory_limit).map_err(option("abba.memory.limit"))?,
+        );
+        if cpu.0.cores() > cpu.1.cores() {
+            return Err(Error::input(
+                "The option `abba.lower.cpu.limit` is larger than `abba.cpu.limit`.",
+            ));
+        }
+        if memory.0.bytes() > memory.1.bytes() {
+            return Err(Error::input(
+                "The option `abba.lower.memory.limit` is larger than `abba.memory.limit`.",
+            ));
+        }
+        if settings.requests_per_minute == 0 || settings.open_jobs == 0 || settings.log_page_bytes == 0 {
+            return Err(Error::input(
+                "The options `abba.api.requests.per.minute`, `abba.api.open.jobs` and `abba.api.log.page.bytes` must be at least 1.",
+            ));
+        }
+        let snapshot_age = std::time::Duration::try_from_secs_f64(settings.snapshot_seconds)
+            .map_err(|_| Error::input("The option `abba.api.snapshot.seconds` must be a number of seconds."))?;
+        Ok(Self {
+            identity: settings.identity,
+            default_container: settings.default_container,
+            permitted_containers,
+            cpu,
+            memory,
+            permitted_mounts: settings
+                .permitted_mounts
+                .iter()
+                .map(|mount| PermittedMount::new(&mount.server, &mount.path))
+                .collect::<Result<_, _>>()?,
+            home_nfs_ip_address: settings.home_nfs_ip_address,
+            operators: settings.operators,
+            requests_per_minute: settings.requests_per_minute,
+            open_jobs: settings.open_jobs,
+            log_page_bytes: settings.log_page_bytes,
+            snapshot_age,
+        })
+    }
+
+    /// The image for a request: the one asked for, which must be permitted word for word, or the default one.
+    pub fn container(&self, wanted: Option<&str>) -> Result<String, Error> {
+        let Some(container) = wanted.or(self.default_container.as_deref()) else {
+            return Err(
+                Error::input("`container` is missing, and the server has no default.").advise(ASK_FOR_CONTAINERS)
+            );
+        };
+        check_container(container)?;
+        if self.permitted_containers.iter().any(|permitted| permitted == container) {
+            return Ok(container.to_string());
+        }
+        Err(Error::new(
+            ErrorClass::Forbidden,
+            format!("The container {} is not permitted here.", quote_shortened(container)),
+        )
+        .meaning("No job was created.")
+        .advise(ASK_FOR_CONTAINERS))
+    }
+
+    /// Checks that a `cpu_limit` is within the bounds.
+    pub fn check_cpu_limit(&self, limit: &CpuLimit) -> Result<(), Error> {
+        let (lower, upper) = &self.cpu;
+        if (lower.cores()..=upper.cores()).contains(&limit.cores()) {
+            return Ok(());
+        }
+        Err(out_of_bounds(
+            "cpu_limit",
+            limit.quantity(),
+            lower.quantity(),
+            upper.quantity(),
+        ))
+    }
+
+    /// Checks that a `memory_limit` is within the bounds.
+    pub fn check_memory_limit(&self, limit: &MemoryLimit) -> Result<(), Error> {
+        let (lower, upper) = &self.memory;
+        if (lower.bytes()..=upper.bytes()).contains(&limit.bytes()) {
+            return Ok(());
+        }
+        Err(out_of_bounds(
+            "memory_limit",
+            limit.quantity(),
+            lower.quantity(),
+            upper.quantity(),
+        ))
+    }
+}
+
+const ASK_FOR_CONTAINERS: &str = "abba_permitted_containers() lists those that are permitted.";
+
+fn out_of_bounds(argument: &str, given: &str, lower: &str, upper: &str) -> Error {
+    Error::new(
+        ErrorClass::Forbidden,
+        format!(
+            "`{argument}` must be from {lower} to {upper} here, not {}.",
+            quote_shortened(given)
+        ),
+    )
+    .meaning("No job was created.")
+    .advise("Ask the administrator of the abba server if you need more.")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub fn settings() -> Settings {
+        Settings {
+            identity: IdentityMode::Keys,
+            permitted_containers: vec!["registry.example.com/r:4.2".into(), "registry.example.com/r:4.3".into()],
+            default_container: Some("registry.example.com/r:4.1".into()),
+            lower_cpu_limit: "0.001".into(),
+            cpu_limit: "2".into(),
+            lower_memory_limit: "128M".into(),
+            memory_limit: "1G".into(),
+            permitted_mounts: vec![PermittedMountSetting {
+                server: "192.0.2.1".into(),
+                path: "/studies".into(),
+            }],
+            home_nfs_ip_address: None,
+            operators: vec!["olga".into()],
+            requests_per_minute: 300,
+            open_jobs: 100,
+            log_page_bytes: 4_000_000,
+            snapshot_seconds: 1.0,
+        }
+    }
+
+    #[test]
+    fn only_containers_that_are_named_word_for_word() {
+        let policy = Policy::new(settings()).unwrap();
+        assert_eq!(policy.container(None).unwrap(), "registry.example.com/r:4.1");
+        assert_eq!(
+            policy.container(Some("registry.example.com/r:4.3")).unwrap(),
+            "registry.example.com/r:4.3"
+        );
+        for name in [
+            "registry.example.com/r:4.30",
+            "registry.example.com/r",
+            "registry.example.com/r:4.3.evil",
+            "registry.example.com/r:4.3@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "registry.example.com.evil.example/r:4.3",
+            "evil.example/registry.example.com/r:4.3",
+        ] {
+            let error = policy.container(Some(name)).unwrap_err();
+            assert_eq!(error.class, ErrorClass::Forbidden, "{name}");
+        }
+        assert_eq!(policy.container(Some("r 4.3")).unwrap_err().class, ErrorClass::Input);
+    }
+
+    #[test]
+    fn limits_within_the_bounds() {
+        let policy = Policy::new(settings()).unwrap();
+        for text in ["2", "2000m", "0.001", "1m"] {
+            policy.check_cpu_limit(&CpuLimit::parse(text).unwrap()).unwrap();
+        }
+        for text in ["2.001", "2001m", "3", "1k"] {
+            assert!(
+                policy.check_cpu_limit(&CpuLimit::parse(text).unwrap()).is_err(),
+                "{text}"
+            );
+        }
+        for text in ["128M", "1G", "1000M", "900Mi"] {
+            policy.check_memory_limit(&MemoryLimit::parse(text).unwrap()).unwrap();
+        }
+        for text in ["127M", "1Gi", "1001M", "1T"] {
+            let error = policy
+                .check_memory_limit(&MemoryLimit::parse(text).unwrap())
+                .unwrap_err();
+            assert!(error.message.contains("from 128M to 1G"), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        let crossed = Settings {
+            lower_cpu_limit: "3".into(),
+            ..settings()
+        };
+        assert!(Policy::new(crossed)
+            .unwrap_err()
+            .message
+            .contains("abba.lower.cpu.limit"));
+        let broken = Settings {
+            memory_limit: "lots".into(),
+            ..settings()
+        };
+        assert!(Policy::new(broken).unwrap_err().message.contains("abba.memory.limit"));
+        let escaping = Settings {
+            permitted_mounts: vec![PermittedMountSetting {
+                server: "192.0.2.1".into(),
+                path: "/studies/../etc".into(),
+            }],
+            ..settings()
+        };
+        assert!(Policy::new(escaping)
+            .unwrap_err()
+            .message
+            .contains("abba.permitted.mounts"));
+    }
+}

@@ -1,0 +1,80 @@
+//! How often a caller may ask.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// Counts requests by a token bucket for each caller: a caller who was quiet may ask a minute's worth at once, and after
+/// that as often as the tokens come back.
+#[derive(Debug)]
+pub struct RequestRate {
+    per_minute: f64,
+    callers: HashMap<String, Bucket>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    tokens: f64,
+    filled: Instant,
+}
+
+/// Callers whose buckets are full again are forgotten when there are more than this many.
+const MANY_CALLERS: usize = 10_000;
+
+impl RequestRate {
+    /// At most `per_minute` requests a minute for each caller.
+    pub fn new(per_minute: u32) -> Self {
+        Self {
+            per_minute: f64::from(per_minute),
+            callers: HashMap::new(),
+        }
+    }
+
+    /// Counts a request at `now`; an error says after how many whole seconds the next one is allowed.
+    pub fn ask(&mut self, caller: &str, now: Instant) -> Result<(), u64> {
+        if self.callers.len() > MANY_CALLERS {
+            self.callers
+                .retain(|_, bucket| now.duration_since(bucket.filled) < Duration::from_secs(60));
+        }
+        let per_minute = self.per_minute;
+        let bucket = self.callers.entry(caller.to_string()).or_insert(Bucket {
+            tokens: per_minute,
+            filled: now,
+        });
+        let passed = now.saturating_duration_since(bucket.filled).as_secs_f64();
+        bucket.tokens = (bucket.tokens + passed * per_minute / 60.0).min(per_minute);
+        bucket.filled = now;
+        if bucket.tokens >= 1.0 {
+            bucket.tokens -= 1.0;
+            return Ok(());
+        }
+        Err(((1.0 - bucket.tokens) * 60.0 / per_minute).ceil() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minutes_worth_at_once_and_then_as_the_minute_passes() {
+        let mut rate = RequestRate::new(60);
+        let begin = Instant::now();
+        for _ in 0..60 {
+            assert_eq!(rate.ask("alice", begin), Ok(()));
+        }
+        assert_eq!(rate.ask("alice", begin), Err(1));
+        // Others are not concerned.
+        assert_eq!(rate.ask("bob", begin), Ok(()));
+        let later = begin + Duration::from_millis(1001);
+        assert_eq!(rate.ask("alice", later), Ok(()));
+        assert_eq!(rate.ask("alice", later), Err(1));
+    }
+
+    #[test]
+    fn a_slow_rate_says_how_long_to_wait() {
+        let mut rate = RequestRate::new(2);
+        let begin = Instant::now();
+        assert!(rate.ask("alice", begin).is_ok() && rate.ask("alice", begin).is_ok());
+        assert_eq!(rate.ask("alice", begin), Err(30));
+    }
+}

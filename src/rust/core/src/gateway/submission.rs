@@ -1,0 +1,363 @@
+//! From a caller's request to a Job.
+
+use base64::prelude::{Engine, BASE64_STANDARD};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::arguments::Arguments;
+use super::caller::Caller;
+use super::permitted_mounts;
+use super::policy::{IdentityMode, Policy};
+use crate::domain::identity::Identity;
+use crate::domain::job_name::quote_shortened;
+use crate::domain::mounts::Mounts;
+use crate::domain::paths;
+use crate::domain::program::Program;
+use crate::domain::quantity::{CpuLimit, MemoryLimit};
+use crate::local::accounts;
+use crate::operations::{prepare_program, CpuArgument, Origin, PreparedJob, SubmitArguments};
+use crate::{Error, ErrorClass};
+
+/// The longest path of a program, in bytes: Linux's own bound (`PATH_MAX`).
+const LONGEST_PATH: usize = 4096;
+/// The longest name of a file, in bytes (`NAME_MAX`).
+const LONGEST_NAME: usize = 255;
+
+/// Makes the Job that a caller asks for. `key` is what the request calls itself, so that the same request makes the same
+/// Job; `None`: each time another.
+///
+/// The program runs as the caller's account on this machine. Its file is not read here: its text comes with the request,
+/// or it lies in a mount and is read there by the caller's own user.
+///
+/// Errors: an argument is wrong ([`ErrorClass::Input`]) or not permitted ([`ErrorClass::Forbidden`]).
+pub fn prepare(
+    mut arguments: Arguments,
+    caller: &Caller,
+    policy: &Policy,
+    key: Option<&str>,
+) -> Result<PreparedJob, Error> {
+    let run_as = run_as(caller, policy)?;
+    let given_path = arguments
+        .text("file_path")?
+        .ok_or_else(|| Error::input("`file_path` is missing: the path of the program."))?;
+    let bytes = program_bytes(&mut arguments)?;
+    let program = program(given_path, bytes)?;
+    let container = policy.container(arguments.text("container")?.as_deref())?;
+    let cpu_limit = arguments.cpu_limit("cpu_limit")?.unwrap_or(CpuArgument::Number(1.0));
+    policy.check_cpu_limit(&match &cpu_limit {
+        CpuArgument::Number(cores) => CpuLimit::from_number(*cores)?,
+        CpuArgument::Text(text) => CpuLimit::parse(text)?,
+    })?;
+    let memory_limit = arguments.memory_limit("memory_limit")?.unwrap_or_else(|| "512M".into());
+    policy.check_memory_limit(&MemoryLimit::parse(&memory_limit)?)?;
+    let mounts = match arguments.object("mounts")? {
+        Some(value) => Some(permitted_mounts::check(
+            &Mounts::from_value(&value)?,
+            &policy.permitted_mounts,
+        )?),
+        None => None,
+    };
+    let auto_mount_home = arguments.flag("auto_mount_home")?;
+    if auto_mount_home && policy.home_nfs_ip_address.is_none() {
+        return Err(
+            Error::new(ErrorClass::Forbidden, "Home folders cannot be mounted here.")
+                .meaning("No job was created.")
+                .advise("Leave `auto_mount_home` out."),
+        );
+    }
+    let submit = SubmitArguments {
+        expanded_path: program.absolute_path.clone(),
+        given_path: program.given_path.clone(),
+        batch_group_id: arguments.text("batch_group_id")?.unwrap_or_default(),
+        user_tag: arguments.text("user_tag")?.unwrap_or_default(),
+        cpu_limit,
+        memory_limit,
+        container,
+        mounts: mounts
+            .map(|mounts| serde_json::json!({"volumes": mounts.volumes, "volumeMounts": mounts.volume_mounts})),
+        auto_mount_home,
+        home_nfs_ip_address: policy.home_nfs_ip_address.clone(),
+        username: run_as.map(|identity| identity.name),
+        time_limit_seconds: arguments.number("time_limit_seconds")?,
+        job_id: None,
+    };
+    arguments.finish()?;
+    let origin = Origin {
+        owner: Some(caller.name.clone()),
+        uuid: key.map(|key| uuid_of(&caller.name, key)),
+    };
+    prepare_program(&submit, program, origin)
+}
+
+/// The account that a caller's programs run as. Where the server has no keys, the caller is the account that runs it, and
+/// root's programs run as the container image says, as they do without a server.
+fn run_as(caller: &Caller, policy: &Policy) -> Result<Option<Identity>, Error> {
+    let refuse = |what: &str, advice: &str| {
+        Err(Error::new(
+            ErrorClass::Forbidden,
+            format!(
+                "The account {} of the abba server {what}.",
+                quote_shortened(&caller.name)
+            ),
+        )
+        .meaning("No job was created.")
+        .advise(advice))
+    };
+    match accounts::find(&caller.name) {
+        Ok(account) if account.uid != 0 => Ok(Some(account)),
+        Ok(_) if policy.identity == IdentityMode::Nobody => Ok(None),
+        Ok(_) => refuse(
+            "is root, and no program runs as root here",
+            "Use an account of your own.",
+        ),
+        Err(_) => refuse(
+            "does not exist, and programs run as their owner's account",
+            "Ask the administrator of the abba server for an account of that name.",
+        ),
+    }
+}
+
+fn program_bytes(arguments: &mut Arguments) -> Result<Option<Vec<u8>>, Error> {
+    let text = arguments.text_or_empty("program_text")?;
+    let base64 = arguments.text_or_empty("program_base64")?;
+    match (text, base64) {
+        (Some(_), Some(_)) => Err(Error::input(
+            "Either `program_text` or `program_base64` is given, not both.",
+        )),
+        (Some(text), None) => Ok(Some(text.into_bytes())),
+        (None, Some(text)) => BASE64_STANDARD
+            .decode(text)
+            .map(Some)
+            .map_err(|error| Error::input(format!("`program_base64` is no base64: {error}."))),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The program at a path of the caller's machine, which may be another system than this one.
+fn program(given_path: String, bytes: Option<Vec<u8>>) -> Result<Program, Error> {
+    let refuse = |what: &str| {
+        Err(Error::input(format!(
+            "`file_path` must be the path of a program, and {} {what}.",
+            quote_shortened(&given_path)
+        )))
+    };
+    if given_path.len() > LONGEST_PATH {
+        return refuse("is longer than a path can be");
+    }
+    if given_path.contains('\0') {
+        return refuse("holds a NUL");
+    }
+    let absolute_path = match paths::normalise(&given_path) {
+        Some(path) => path,
+        None if bytes.is_none() => {
+            return refuse("is not absolute, or holds `..`, and the program's text is not given")
+        }
+        // For the record; the name is what the program is called in the container.
+        None => format!("/{}", file_name(&given_path)),
+    };
+    let name = absolute_path.rsplit('/').next().unwrap_or_default();
+    if name.is_empty() || name == "." || name == ".." {
+        return refuse("names no file");
+    }
+    if name.len() > LONGEST_NAME {
+        return refuse("has a longer name than a file can have");
+    }
+    Ok(Program {
+        given_path,
+        absolute_path,
+        bytes,
+    })
+}
+
+/// The last part of a path, also of one as Windows writes it (`C:\programs\a.R`).
+fn file_name(path: &str) -> &str {
+    let is_of_windows = path.as_bytes().get(1) == Some(&b':') || path.starts_with("\\\\");
+    let name = path.rsplit('/').next().unwrap_or_default();
+    match is_of_windows {
+        true => name.rsplit('\\').next().unwrap_or_default(),
+        false => name,
+    }
+}
+
+/// The same uuid for the same caller and key. It looks like a random one, as all that abba makes.
+fn uuid_of(caller: &str, key: &str) -> Uuid {
+    let hash = Sha256::digest([caller.as_bytes(), b"\0", key.as_bytes()].concat());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::policy::tests::settings;
+    use super::super::policy::Settings;
+    use super::*;
+
+    fn policy() -> Policy {
+        Policy::new(settings()).unwrap()
+    }
+
+    fn caller(name: &str) -> Caller {
+        Caller {
+            name: name.into(),
+            is_operator: false,
+        }
+    }
+
+    fn ask(body: &serde_json::Value) -> Result<PreparedJob, Error> {
+        ask_as("daemon", body, None)
+    }
+
+    fn ask_as(name: &str, body: &serde_json::Value, key: Option<&str>) -> Result<PreparedJob, Error> {
+        let arguments = Arguments::read("", body.to_string().as_bytes())?;
+        prepare(arguments, &caller(name), &policy(), key)
+    }
+
+    fn body() -> serde_json::Value {
+        serde_json::json!({"file_path": "/home/x/a.R", "program_text": "1 + 1\n"})
+    }
+
+    fn with(key: &str, value: serde_json::Value) -> serde_json::Value {
+        let mut body = body();
+        body[key] = value;
+        body
+    }
+
+    #[test]
+    fn a_program_runs_as_its_owner_and_says_whose_it_is() {
+        let job = serde_json::to_value(ask(&body()).unwrap().job()).unwrap();
+        let daemon = accounts::find("daemon").unwrap();
+        let pod = &job["spec"]["template"];
+        assert_eq!(pod["spec"]["securityContext"]["runAsUser"], daemon.uid);
+        assert_eq!(pod["spec"]["securityContext"]["runAsNonRoot"], true);
+        for metadata in [&job["metadata"], &pod["metadata"]] {
+            assert_eq!(metadata["annotations"]["abba/owner"], "daemon");
+            assert_eq!(metadata["annotations"]["abba/program-path"], "/home/x/a.R");
+        }
+        assert_eq!(pod["metadata"]["annotations"]["abba/program-text"], "1 + 1\n");
+    }
+
+    #[test]
+    fn nobody_runs_as_root_or_as_somebody_who_is_not_there() {
+        for name in ["root", "no-such-user-here", "; rm -rf /", "a\nb"] {
+            let error = ask_as(name, &body(), None).unwrap_err();
+            assert_eq!(error.class, ErrorClass::Forbidden, "{name}");
+        }
+    }
+
+    #[test]
+    fn without_keys_root_does_what_root_does_without_a_server() {
+        let policy = Policy::new(Settings {
+            identity: IdentityMode::Nobody,
+            ..settings()
+        })
+        .unwrap();
+        let arguments = Arguments::read("", body().to_string().as_bytes()).unwrap();
+        let prepared = prepare(arguments, &caller("root"), &policy, None).unwrap();
+        let job = serde_json::to_value(prepared.job()).unwrap();
+        assert!(job["spec"]["template"]["spec"]["securityContext"]["runAsUser"].is_null());
+    }
+
+    #[test]
+    fn what_is_not_the_callers_to_choose_is_refused() {
+        for key in [
+            "namespace",
+            "username",
+            "run_as",
+            "home_nfs_ip_address",
+            "job_id",
+            "backoffLimit",
+        ] {
+            let error = ask(&with(key, "x".into())).unwrap_err();
+            assert_eq!(error.class, ErrorClass::Input, "{key}");
+        }
+        for (key, value) in [
+            ("container", "evil.example/r:1".into()),
+            ("cpu_limit", 3.into()),
+            ("cpu_limit", "2001m".into()),
+            ("memory_limit", "2G".into()),
+            ("auto_mount_home", true.into()),
+            (
+                "mounts",
+                serde_json::json!({"volumes": [{"name": "a", "hostPath": {"path": "/"}}],
+                    "volumeMounts": [{"name": "a", "mountPath": "/x"}]}),
+            ),
+        ] {
+            let error = ask(&with(key, value.clone())).unwrap_err();
+            assert_eq!(error.class, ErrorClass::Forbidden, "{key} {value}");
+        }
+    }
+
+    #[test]
+    fn a_path_alone_needs_a_mount_that_holds_it() {
+        let in_mount = serde_json::json!({
+            "file_path": "/studies/s1/t_age.R",
+            "mounts": {
+                "volumes": [{"name": "s", "nfs": {"server": "192.0.2.1", "path": "/studies"}}],
+                "volumeMounts": [{"name": "s", "mountPath": "/studies"}],
+            },
+        });
+        let job = serde_json::to_value(ask(&in_mount).unwrap().job()).unwrap();
+        let command = job["spec"]["template"]["spec"]["containers"][0]["command"].to_string();
+        assert!(command.contains("/studies/s1/t_age.R"), "{command}");
+        for path in ["/etc/passwd", "/studies/../etc/passwd", "/studiesx/a.R", "studies/a.R"] {
+            let mut body = in_mount.clone();
+            body["file_path"] = path.into();
+            let error = ask(&body).unwrap_err();
+            assert_eq!(error.class, ErrorClass::Input, "{path}");
+            assert!(error.message.contains("text is not given"), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn a_name_never_leads_out_of_its_folder() {
+        for path in [
+            "",
+            "/",
+            "..",
+            "a/..",
+            "/a/..",
+            ".",
+            "/a/.",
+            "a\0b",
+            &"x".repeat(300),
+            &"/x".repeat(3000),
+        ] {
+            let refused = ask(&with("file_path", path.into()));
+            // "/a/." is the file "a".
+            assert!(refused.is_err() || path == "/a/.", "{path:?}");
+        }
+        for (path, name) in [
+            ("C:\\programs\\t 1.R", "t 1.R"),
+            ("../x/a.R", "a.R"),
+            ("a.R", "a.R"),
+            ("/x/$(touch y).R", "$(touch y).R"),
+        ] {
+            let prepared = ask(&with("file_path", path.into())).unwrap();
+            let job = serde_json::to_value(prepared.job()).unwrap();
+            let volume = &job["spec"]["template"]["spec"]["volumes"][0];
+            assert_eq!(volume["downwardAPI"]["items"][0]["path"], name);
+            assert_eq!(prepared.program_path(), path);
+        }
+    }
+
+    #[test]
+    fn the_same_key_makes_the_same_job_of_the_same_caller() {
+        let ids = |name: &str, key: Option<&str>| ask_as(name, &body(), key).unwrap().submitted().clone();
+        assert_eq!(ids("daemon", Some("1")), ids("daemon", Some("1")));
+        assert_ne!(ids("daemon", Some("1")), ids("daemon", Some("2")));
+        assert_ne!(ids("daemon", Some("1")), ids("bin", Some("1")));
+        assert_ne!(ids("daemon", None), ids("daemon", None));
+    }
+
+    #[test]
+    fn any_bytes_and_an_empty_program() {
+        let mut latin1 = serde_json::json!({"file_path": "/a.R"});
+        latin1["program_base64"] = BASE64_STANDARD.encode(b"\xe9").into();
+        assert!(ask(&latin1).is_ok());
+        latin1["program_text"] = "x".into();
+        assert!(ask(&latin1).is_err());
+        assert!(ask(&with("program_text", "".into())).is_ok());
+        assert!(ask(&serde_json::json!({"file_path": "/a.R", "program_base64": "%%"})).is_err());
+    }
+}

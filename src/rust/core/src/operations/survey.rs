@@ -1,0 +1,38 @@
+//! All jobs of the namespace at once.
+
+use super::observation::Observation;
+use super::Connection;
+use crate::domain::job_record::{self, JobRecord};
+use crate::domain::job_status::{self, JobStatus};
+use crate::domain::labels;
+use crate::error::Error;
+use crate::kubernetes::Selection;
+
+/// One job, as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SurveyedJob {
+    /// The job in one line.
+    pub record: JobRecord,
+    /// Its state, as of [`super::status`].
+    pub status: JobStatus,
+    /// The caller of the abba API to whom it belongs; `None`: it was not submitted by one.
+    pub owner: Option<String>,
+}
+
+/// All jobs of abba in the namespace, the oldest first: one LIST of pods and one of Jobs, however many they are.
+///
+/// Errors: the cluster cannot be asked.
+pub fn survey(connection: &Connection<'_>) -> Result<Vec<SurveyedJob>, Error> {
+    let api = connection.api()?;
+    let observation = Observation::of_all(connection, &api, &Selection::User(None))?;
+    let mut jobs: Vec<SurveyedJob> = observation
+        .jobs_with_pods()
+        .map(|(job, pod)| SurveyedJob {
+            record: job_record::of(job, pod),
+            status: pod.map_or_else(|| job_status::of_job(job), job_status::of_pod),
+            owner: job.metadata.annotations.get(labels::OWNER).cloned(),
+        })
+        .collect();
+    jobs.sort_by(|a, b| (&a.record.submitted, &a.record.job_id).cmp(&(&b.record.submitted, &b.record.job_id)));
+    Ok(jobs)
+}
