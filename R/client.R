@@ -157,8 +157,11 @@ client_request <- function(address, method, path, query, body, request_key, call
   }
   request <- httr2::req_error(request, is_error = function(response) FALSE)
   if (utils::packageVersion("httr2") < "1.0.0") {
-    # These wait before they give up.
-    request <- httr2::req_retry(request, max_tries = 1L, backoff = function(attempt) 0)
+    # These wait before they give up, as long as a server tells them to.
+    request <- httr2::req_retry(
+      request,
+      max_tries = 1L, is_transient = function(response) FALSE, backoff = function(attempt) 0
+    )
   }
   request
 }

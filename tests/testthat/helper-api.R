@@ -68,7 +68,7 @@ scripted_api_requests <- function(base) {
 # Perl is on every Debian; base R's server sockets would listen on all addresses of the machine.
 scripted_api_program <- c(
   "use strict; use warnings; use IO::Socket::INET;",
-  "$SIG{PIPE} = 'IGNORE';",
+  "$SIG{PIPE} = 'IGNORE'; alarm 900;",
   "my $base = shift;",
   "my (@patterns, %taken, @kept);",
   "for (my $q = 1; open(my $f, '<', \"$base/queue-$q\"); $q++) { chomp(my $p = <$f>); push @patterns, $p; }",
