@@ -51,13 +51,16 @@ abba_check_api <- function() {
 #' @param ... Not used.
 #' @export
 print.abba_api_check <- function(x, ...) {
-  version <- function(version) if (is.na(version)) "" else paste0(" (", version, ")")
+  version <- function(name, version) if (is.na(version)) "" else paste0(" (", name, " ", version, ")")
   cat(
-    paste0("The abba API at ", x$address, " answers", version(x$abba), "."),
+    paste0("The abba API at ", x$address, " answers", version("abba", x$abba), "."),
     if (x$cluster) {
-      paste0("It reaches its cluster", version(x$kubernetes), ".")
+      paste0("It reaches its cluster", version("Kubernetes", x$kubernetes), ".")
     } else {
-      "It does not reach its cluster at the moment: jobs cannot be submitted or read. Tell your administrator if it lasts."
+      paste(
+        "It does not reach its cluster at the moment: jobs cannot be submitted or read.",
+        "Tell your administrator if it lasts."
+      )
     },
     paste0("You are ", x$user, if (x$operator) ", an operator: you may see and cancel the jobs of others", "."),
     sep = "\n"

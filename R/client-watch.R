@@ -103,6 +103,9 @@ check_client_wait <- function(poll_interval_seconds, timeout_seconds, call) {
 client_news <- function(which, interval, on_stuck, call) {
   seen <- FALSE
   due <- -Inf
+  obstacles_due <- -Inf
+  obstacles <- list()
+  known <- character()
   # Once the jobs were seen, an API that is not there is waited for. A try of its own is short, so that the time limit
   # of the wait holds.
   ask <- function(seconds) {
@@ -126,16 +129,43 @@ client_news <- function(which, interval, on_stuck, call) {
       }
     }
     status <- ask(seconds)
-    due <<- proc.time()[["elapsed"]] + interval
+    now <- proc.time()[["elapsed"]]
+    due <<- now + interval
     if (is.null(status)) {
       return(NULL)
     }
     seen <<- TRUE
+    if (on_stuck != "wait" && "Pending" %in% names(status) && now >= obstacles_due) {
+      obstacles_due <<- now + max(interval, 10)
+      obstacles <<- client_obstacles(which, known, call)
+      known <<- c(known, vapply(Filter(function(obstacle) obstacle$is_stuck, obstacles), `[[`, "", "job_id"))
+    }
     list(
       status = status,
       counts = lapply(status, function(group) length(group$Jobs)),
-      obstacles = list(),
+      obstacles = if ("Pending" %in% names(status)) obstacles else list(),
       ended = !any(names(status) %in% c("Pending", "Running"))
     )
   }
+}
+
+# What keeps jobs from starting, for at most three of them at a time; `known`: those that need not be asked for. A list
+# as of core_watch_next(); empty where the API does not say.
+client_obstacles <- function(which, known, call) {
+  tryCatch(
+    {
+      jobs <- client_call("GET", "/jobs", list(status = "Pending", batch_id = which$batch_id), call = call)$body
+      ids <- string_column(jobs, "job_id")[!is.na(string_column(jobs, "reason"))]
+      ids <- setdiff(if (is.null(which$job_id)) ids else intersect(which$job_id, ids), known)
+      lapply(utils::head(ids, 3L), function(id) {
+        why <- client_call("GET", "/explain-job", list(job_id = id), seconds = 10, call = call)$body
+        list(
+          job_id = id, what = why$reason %||% "", details = why$details %||% "", advice = why$advice %||% "",
+          is_stuck = isTRUE(why$is_stuck) && identical(why$status, "Pending")
+        )
+      })
+    },
+    # The wait does not depend on it.
+    abba_error = function(cnd) list()
+  )
 }

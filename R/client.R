@@ -378,7 +378,7 @@ to_where <- function(location) {
 
 # The beginning of a page as words on one line; NULL where there are none.
 foreign_words <- function(text) {
-  text <- gsub("(?is)<(script|style)[^>]*>.*?</\\1>", " ", substr(text, 1L, 20000L), perl = TRUE)
+  text <- gsub("(?is)<(head|script|style)[^>]*>.*?</\\1>", " ", substr(text, 1L, 20000L), perl = TRUE)
   text <- plain_text(gsub("<[^>]*>", " ", text))
   if (text == "") {
     return(NULL)
@@ -408,7 +408,9 @@ with_consequence <- function(record, outcome, may_have_arrived, lost) {
   record$may_exist <- !refused && (may_have_arrived || outcome$may_have_arrived)
   if (record$may_exist) {
     record$consequence <- lost
-    record$advice <- paste(c(lost_advice(record$job_id), record$advice), collapse = " ")
+    # Not "try again": that is what has been done already, and by hand it would be another submission.
+    heals <- record$class %in% c("unavailable", "timeout", "kubectl", "internal")
+    record$advice <- paste(c(lost_advice(record$job_id), if (!heals) record$advice), collapse = " ")
   } else if (!is_error_body(outcome$body)) {
     record$consequence <- "Nothing was submitted."
   }

@@ -35,9 +35,9 @@ local_scripted_api <- function(..., key = "k3y-of-mike", env = parent.frame()) {
   list(
     address = address,
     requests = function() scripted_api_requests(base),
-    calls = function() vapply(scripted_api_requests(base), function(request) {
-      paste(request$method, request$path)
-    }, "")
+    calls = function() {
+      vapply(scripted_api_requests(base), function(request) paste(request$method, request$path), "")
+    }
   )
 }
 

@@ -56,7 +56,9 @@ test_that("mounts are sent as Kubernetes has them", {
   local_program()
   api <- local_scripted_api(replies(submitted_json()))
   mounts <- list(
-    volumes = list(list(name = "a", nfs = list(server = "192.0.2.1", path = "/a")), list(name = "b", emptyDir = list())),
+    volumes = list(
+      list(name = "a", nfs = list(server = "192.0.2.1", path = "/a")), list(name = "b", emptyDir = list())
+    ),
     volumeMounts = list(list(name = "a", mountPath = "/a", readOnly = TRUE), list(name = "b", mountPath = "/b"))
   )
   suppressMessages(abba_submit_job("test_program.R", mounts = mounts))
@@ -248,6 +250,47 @@ test_that("a wait ends at its time limit with the status as it was", {
   })
 })
 
+test_that("what keeps a job from starting for good is told once, or ends the wait", {
+  status <- function(state) replies(status_json(state, id = test_job), on = "GET /job-status")
+  answers <- list(
+    status("Pending"), status("Pending"), status("Pending"), status("Succeeded"),
+    replies(list(
+      list(job_id = "other-1", reason = "The image cannot be pulled."), list(job_id = test_job, reason = "So is this.")
+    ), on = "GET /jobs"),
+    replies(list(
+      status = "Pending", reason = "The image cannot be pulled.", advice = "Check its name.", details = "not found",
+      is_stuck = TRUE
+    ), on = "GET /explain-job")
+  )
+  withr::local_options(abba.api.request.timeout = 5)
+  api <- rlang::inject(local_scripted_api(!!!answers))
+  expect_warning(
+    expect_named(abba_watch_job(test_job, poll_interval_seconds = 0), "Succeeded"),
+    class = "abba_warning_stuck"
+  )
+  asked <- Filter(function(request) request$path == "/explain-job", api$requests())
+  expect_identical(vapply(asked, `[[`, "", "query"), paste0("job_id=", test_job))
+
+  rlang::inject(local_scripted_api(!!!answers))
+  error <- raised(abba_watch_job(test_job, poll_interval_seconds = 0, on_stuck = "fail"))
+  expect_s3_class(error, "abba_error_stuck")
+  expect_identical(error$job_id, test_job)
+  expect_named(error$status, "Pending")
+  expect_words(cat(conditionMessage(error)))
+
+  api <- rlang::inject(local_scripted_api(!!!answers))
+  expect_no_warning(abba_watch_job(test_job, poll_interval_seconds = 0, on_stuck = "wait"))
+  expect_identical(unique(api$calls()), "GET /job-status")
+})
+
+test_that("a wait does not depend on what the API says of obstacles", {
+  local_scripted_api(
+    replies(status_json("Pending"), on = "GET /job-status"), replies(status_json("Succeeded"), on = "GET /job-status"),
+    refuses("internal", 500L, on = "GET /jobs")
+  )
+  expect_no_warning(expect_named(abba_watch_job(test_job, poll_interval_seconds = 0), "Succeeded"))
+})
+
 test_that("waiting for a log gives the log of the end, and a submission may come before", {
   local_program()
   answers <- function(by = "job") {
@@ -426,7 +469,8 @@ test_that("the permitted containers are a character vector", {
 
 test_that("a check of the API tells who one is and whether all is well", {
   check <- function(cluster = TRUE, operator = FALSE) {
-    health <- list(alive = TRUE, cluster = cluster, versions = list(abba = "0.1.0", kubernetes = if (cluster) "v1.34.0"))
+    versions <- list(abba = "0.1.0", kubernetes = if (cluster) "v1.34.0")
+    health <- list(alive = TRUE, cluster = cluster, versions = versions)
     api <- local_scripted_api(
       if (cluster) {
         replies(health, on = "GET /health")

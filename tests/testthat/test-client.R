@@ -114,7 +114,8 @@ test_that("the key is in no message, condition or traceback", {
       error <- tryCatch(rlang::try_fetch(eval(code), error = function(cnd) rlang::cnd_signal(cnd)), error = identity)
       expect_s3_class(error, "abba_error")
       shown <- c(
-        conditionMessage(error), format(error), utils::capture.output(print(error)), utils::capture.output(str(unclass(error))),
+        conditionMessage(error), format(error), utils::capture.output(print(error)),
+        utils::capture.output(utils::str(unclass(error))),
         rawToChar(serialize(error[setdiff(names(error), c("trace", "call", "parent"))], NULL, ascii = TRUE)),
         utils::capture.output(print(error$trace)), as.character(sapply(error$trace$call, deparse))
       )

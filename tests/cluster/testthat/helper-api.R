@@ -18,7 +18,8 @@ local_abba_server <- function(options = character(), user = NULL, env = parent.f
   script <- file.path(folder, "server.R")
   writeLines(c(
     "library(abba)",
-    paste0("options(abba.default.container = ", deparse(r_image), ", abba.k8s.namespace = ", deparse(the_namespace()), ")"),
+    paste0("options(abba.default.container = ", deparse(r_image), ")"),
+    paste0("options(abba.k8s.namespace = ", deparse(the_namespace()), ")"),
     # Tests ask often.
     "options(abba.api.requests.per.minute = 100000)",
     options,

@@ -1,6 +1,7 @@
 # The behaviours that both roads share, by kubectl of this machine and through an abba server, on the same cluster.
 local_namespace()
-server <- local_abba_server()
+missing_image <- cluster_image("no-such-image:1")
+server <- local_abba_server(paste0("options(abba.permitted.containers = ", deparse(missing_image), ")"))
 
 test_program <- file.path(repository, "test_programs", "test_program.R")
 quiet <- function(code) suppressMessages(code)
@@ -25,7 +26,7 @@ test_that("both roads tell the same of the same jobs, to the last attribute", {
   batch <- quiet(roads$local$submit_batch(c(good, bad), batch_group_id = "same", cpu_limit = fifth))
   job <- quiet(roads$api$submit(silent, batch_group_id = "same", cpu_limit = fifth))
   quiet(roads$api$submit(good, cpu_limit = 0.1, user_tag = "tag", memory_limit = "128M"))
-  pending <- quiet(roads$api$submit(good, batch_group_id = "never", container = "registry.invalid/no:1", cpu_limit = fifth))
+  pending <- quiet(roads$api$submit(good, batch_group_id = "never", container = missing_image, cpu_limit = fifth))
   roads$local$watch_batch("same")
   ids <- c(batch$job_id, job$job_id)
   # What the server has seen of all jobs a second ago is good enough for it; all has ended since.
@@ -43,8 +44,8 @@ test_that("both roads tell the same of the same jobs, to the last attribute", {
   same(function() roads$local$batch_status("same"), function() roads$api$batch_status("same"))
   same(function() roads$local$batch_log("same"), function() roads$api$batch_log("same"))
   for (arguments in list(
-    list(), list(batch_id = "same"), list(status = "Failed"), list(status = c("Succeeded", "Failed"), batch_id = "same"),
-    list(since = Sys.time() + 3600), list(batch_id = "no-such-batch")
+    list(), list(batch_id = "same"), list(status = "Failed"),
+    list(status = c("Succeeded", "Failed"), batch_id = "same"), list(since = Sys.time() + 3600), list(batch_id = "no-such-batch")
   )) {
     same(function() do.call(roads$local$list, arguments), function() do.call(roads$api$list, arguments))
   }
@@ -87,6 +88,17 @@ test_both_roads("a wait ends at its time limit with the status as it is", functi
   error <- expect_abba_error(road$watch(job$job_id, timeout_seconds = 1), "wait_timeout", job$job_id)
   expect_true(names(error$status) %in% c("Pending", "Running"))
   road$cancel_batch(job$batch_id)
+})
+
+test_both_roads("an image that cannot be pulled is told of while one waits", function(road) {
+  # The server permits any image here; which ones is tested where permits are.
+  job <- quiet(road$submit(test_program, container = missing_image, cpu_limit = fifth))
+  error <- expect_abba_error(
+    road$watch(job$job_id, poll_interval_seconds = 1, timeout_seconds = 120, on_stuck = "fail"), "stuck"
+  )
+  expect_identical(error$job_id, job$job_id)
+  expect_identical(names(error$status), "Pending")
+  road$cancel(job$job_id)
 })
 
 test_both_roads("a log is followed as it is written", function(road) {
