@@ -33,6 +33,11 @@ abba_explain_k8s_job_local <- function(
     job_id,
     namespace = getOption("abba.k8s.namespace")) {
   explanation <- core_value(core_explain(check_string(job_id), settings(namespace)))
+  as_explanation(explanation)
+}
+
+# An explanation out of the list of core_explain(), whose times are still text.
+as_explanation <- function(explanation) {
   for (time in c("submitted", "started", "finished")) {
     explanation[[time]] <- from_kubernetes_time(explanation[[time]])
   }

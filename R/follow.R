@@ -32,22 +32,36 @@ abba_follow_k8s_job_log_local <- function(
   following <- core_value(core_follow_begin(job_id, from == "now", settings(namespace)))
   on.exit(core_follow_end(following))
   call <- rlang::current_env()
-  withCallingHandlers(
+  telling_how_to_return(
+    job_id, c("abba_follow_k8s_job_log_local", "abba_cancel_k8s_job_local"),
     repeat {
       news <- core_value(core_follow_next(following, 1), call)
-      if (length(news$lines) > 0L) {
-        writeLines(news$lines)
-        utils::flush.console()
-      }
+      print_lines(news$lines)
       if (!is.null(news$log)) {
         return(invisible(news$log))
       }
     },
+    namespace
+  )
+}
+
+print_lines <- function(lines) {
+  if (length(lines) > 0L) {
+    writeLines(lines)
+    utils::flush.console()
+  }
+}
+
+# Runs `code`; Ctrl-C says that the job goes on, and how to come back. `verbs`: the functions that follow it and that
+# cancel it.
+telling_how_to_return <- function(job_id, verbs, code, namespace = getOption("abba.k8s.namespace")) {
+  withCallingHandlers(
+    code,
     interrupt = function(condition) {
       rlang::inform(c(
         "The job goes on without you.",
-        i = paste("To follow it again:", call_text("abba_follow_k8s_job_log_local", job_id, NULL, namespace)),
-        i = paste("To cancel it:", call_text("abba_cancel_k8s_job_local", job_id, NULL, namespace))
+        i = paste("To follow it again:", call_text(verbs[[1L]], job_id, namespace = namespace)),
+        i = paste("To cancel it:", call_text(verbs[[2L]], job_id, namespace = namespace))
       ), use_cli_format = FALSE)
     }
   )

@@ -53,17 +53,16 @@ abba_submit_k8s_batch_local <- function(
     time_limit_seconds = NULL) {
   settings <- settings(namespace)
   batch <- batch_to_submit(file_paths, check_string(batch_group_id, empty = TRUE))
-  if (is.list(mounts) && !is.null(names(mounts))) {
-    mounts <- list(mounts)
-  }
-  each <- list(
-    user_tag = user_tag, cpu_limit = cpu_limit, memory_limit = memory_limit,
-    container = container, mounts = mounts, auto_mount_home = auto_mount_home,
-    home_nfs_ip_address = home_nfs_ip_address, username = username,
-    time_limit_seconds = time_limit_seconds
-  )
   call <- environment()
-  each <- Map(spread, each, names(each), MoreArgs = list(count = nrow(batch), call = call))
+  each <- spread_arguments(
+    list(
+      user_tag = user_tag, cpu_limit = cpu_limit, memory_limit = memory_limit,
+      container = container, mounts = mounts, auto_mount_home = auto_mount_home,
+      home_nfs_ip_address = home_nfs_ip_address, username = username,
+      time_limit_seconds = time_limit_seconds
+    ),
+    nrow(batch), call
+  )
   open <- which(is.na(batch$submitted))
   arguments <- lapply(open, function(row) {
     of_row <- lapply(each, function(values) values[[row]])
@@ -149,6 +148,14 @@ is_batch <- function(x) {
   needed <- c("job_id", "batch_id", "program", "submitted")
   all(needed %in% names(x)) && is.character(x$job_id) && is.character(x$batch_id) && is.character(x$program) &&
     inherits(x$submitted, "POSIXct") && !anyNA(x$batch_id) && !anyNA(x$program)
+}
+
+# For each argument a list of one value for each program.
+spread_arguments <- function(arguments, count, call = rlang::caller_env()) {
+  if (is.list(arguments$mounts) && !is.null(names(arguments$mounts))) {
+    arguments$mounts <- list(arguments$mounts)
+  }
+  Map(spread, arguments, names(arguments), MoreArgs = list(count = count, call = call))
 }
 
 # One value for each program out of an argument that may be one value for all.

@@ -123,9 +123,24 @@ watch_jobs <- function(
   on_stuck <- check_choice(on_stuck, stuck_choices, call = call)
   check_wait(poll_interval_seconds, timeout_seconds, call)
   settings <- settings(namespace, call)
-  begin <- proc.time()[["elapsed"]]
   watching <- core_value(core_watch_begin(which, settings), call)
   on.exit(core_watch_end(watching))
+  next_news <- function(seconds, last) {
+    answer <- core_watch_next(watching, max(0.05, min(1, seconds)))
+    if (!is.null(answer$error)) {
+      abort_record(answer$error, call, status = last$status)
+    }
+    core_value(answer, call)
+  }
+  wait_for_end(next_news, timeout_seconds, on_stuck, again, call)
+}
+
+# Waits until no job is Pending or Running, and gives back the status.
+#
+# next_news: a function of a number of seconds and of the last news that waits for news, about a second and at most those
+#   seconds, and gives back the list of core_watch_next() or NULL.
+wait_for_end <- function(next_news, timeout_seconds, on_stuck, again, call) {
+  begin <- proc.time()[["elapsed"]]
   line <- status_line(begin)
   on.exit(line$clear(), add = TRUE)
   told <- character()
@@ -133,11 +148,7 @@ watch_jobs <- function(
   withCallingHandlers(
     repeat {
       elapsed <- proc.time()[["elapsed"]] - begin
-      answer <- core_watch_next(watching, max(0.05, min(1, timeout_seconds - elapsed)))
-      if (!is.null(answer$error)) {
-        abort_record(answer$error, call, status = last$status)
-      }
-      news <- core_value(answer, call)
+      news <- next_news(timeout_seconds - elapsed, last)
       if (!is.null(news)) {
         last <- news
         if (news$ended) {
@@ -256,7 +267,7 @@ status_line <- function(begin) {
 
 # A call of one of the package's functions with these ids, as text to be copied. Many ids stand as the expression that
 # the user gave for them.
-call_text <- function(name, ids, expression, namespace) {
+call_text <- function(name, ids, expression = NULL, namespace = getOption("abba.k8s.namespace")) {
   arguments <- if (length(ids) > 3L) {
     rlang::expr_name(if (is.null(expression)) quote(job_id) else expression)
   } else {

@@ -20,7 +20,9 @@ local({
     fails("error: this test has not said what kubectl answers"),
     env = everywhere
   )
-  withr::local_envvar(KUBECONFIG = "/dev/null", .local_envir = everywhere)
+  withr::local_envvar(
+    KUBECONFIG = "/dev/null", ABBA_API_ADDRESS = NA, ABBA_API_KEY = NA, .local_envir = everywhere
+  )
   withr::local_options(
     abba.default.container = NULL,
     abba.home.nfs.ip.address = NULL,
@@ -30,6 +32,9 @@ local({
     abba.k8s.session = FALSE,
     abba.kubectl = NULL,
     abba.permitted.containers = NULL,
+    abba.api.address = NULL,
+    abba.api.key = NULL,
+    abba.api.request.timeout = NULL,
     .local_envir = everywhere
   )
 })

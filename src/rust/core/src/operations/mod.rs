@@ -1,6 +1,7 @@
 //! What a user asks for, each in a file of its own.
 
 mod cancel;
+mod carry;
 mod check;
 mod explain;
 mod failure_words;
@@ -19,6 +20,7 @@ mod version;
 mod watch;
 
 pub use cancel::{cancel, cancel_as, CancelOutcome, Cancelled};
+pub use carry::{carry, CarriedProgram};
 pub use check::{check_cluster, CheckArguments, CheckReport, Reached};
 pub use explain::explain;
 pub use follow::follow;
