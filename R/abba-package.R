@@ -25,6 +25,7 @@
 #'
 #' Every warning has the class `abba_warning`: `abba_warning_log_incomplete` says
 #' that part of a log is missing, `abba_warning_stuck` that a job cannot start.
+#' @importFrom rlang %||%
 #' @useDynLib abba, .registration = TRUE
 #' @keywords internal
 "_PACKAGE"

@@ -9,14 +9,19 @@ core_value <- function(answer, call = rlang::caller_env()) {
   if (!is.null(answer$error)) {
     abort_record(answer$error, call)
   }
-  for (record in answer$warnings) {
+  raise_warnings(answer$warnings)
+  answer$value
+}
+
+raise_warnings <- function(records) {
+  for (record in records) {
     rlang::warn(
       c(record$message, i = record$advice),
       class = c(paste0("abba_warning_", record$class), "abba_warning"),
+      use_cli_format = FALSE,
       job_id = record$job_id
     )
   }
-  answer$value
 }
 
 # ... : further fields of the condition.

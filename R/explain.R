@@ -31,6 +31,11 @@ abba_explain_k8s_job_local <- function(
     job_id,
     namespace = getOption("abba.k8s.namespace")) {
   explanation <- core_value(core_explain(check_string(job_id), settings(namespace)))
+  as_explanation(explanation)
+}
+
+# An explanation out of the list of core_explain(), whose times are still text.
+as_explanation <- function(explanation) {
   for (time in c("submitted", "started", "finished")) {
     explanation[[time]] <- from_kubernetes_time(explanation[[time]])
   }
@@ -86,8 +91,10 @@ larger_memory_call <- function(x) {
   }
   number <- as.numeric(sub("[A-Za-z]+$", "", x$memory_limit))
   unit <- sub("^[0-9.]+", "", x$memory_limit)
+  # An explanation does not know by which road it came.
+  verb <- if (has_client_address()) "abba_submit_job" else "abba_submit_k8s_job_local"
   paste0(
-    "abba_submit_k8s_job_local(", deparse(x$program),
+    verb, "(", deparse(x$program),
     ", cpu_limit = ", deparse(x$cpu_limit),
     ", memory_limit = \"", format(2 * number), unit, "\"",
     ", container = ", deparse(x$image), ")"

@@ -14,6 +14,19 @@ core_check_submissions <- function(arguments) .Call(wrap__core_check_submissions
 # A new batch id, made from a program's file name.
 core_new_batch_id <- function(file_name) .Call(wrap__core_new_batch_id, file_name)
 
+# A new key under which a request to an abba API is made once, however often it is repeated.
+core_new_request_key <- function() .Call(wrap__core_new_request_key)
+
+# A program of this machine as it is sent to an abba API: a list of `path`, absolute, and `text` or `base64`, strings;
+# both are `NULL` where it runs in place, which `in_place` allows.
+core_carry_program <- function(given_path, expanded_path, in_place) .Call(wrap__core_carry_program, given_path, expanded_path, in_place)
+
+# Checks which jobs are meant, as every function that takes ids does, and asks nobody. `which` as for `core_status`.
+core_check_which <- function(which) .Call(wrap__core_check_which, which)
+
+# An R value as JSON, by the rules of `to_json()` in `values.rs`: a string.
+core_json <- function(value) .Call(wrap__core_json, value)
+
 # The states of jobs, grouped: for each state a list with `Jobs` (lists of `id` and `path`) and `Description`. `which` is
 # a list with `job_id`, a character vector, or `batch_id`, a string.
 core_status <- function(which, settings) .Call(wrap__core_status, which, settings)

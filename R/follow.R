@@ -31,22 +31,35 @@ abba_follow_k8s_job_log_local <- function(
   from <- rlang::arg_match(from)
   following <- core_value(core_follow_begin(job_id, from == "now", settings(namespace)))
   call <- rlang::current_env()
-  withCallingHandlers(
+  telling_how_to_return(
+    job_id, c("abba_follow_k8s_job_log_local", "abba_cancel_k8s_job_local"),
     repeat {
       news <- core_value(core_follow_next(following, 1), call)
-      if (length(news$lines) > 0L) {
-        writeLines(news$lines)
-        utils::flush.console()
-      }
+      print_lines(news$lines)
       if (!is.null(news$log)) {
         return(invisible(news$log))
       }
-    },
+    }
+  )
+}
+
+print_lines <- function(lines) {
+  if (length(lines) > 0L) {
+    writeLines(lines)
+    utils::flush.console()
+  }
+}
+
+# Runs `code`; Ctrl-C says that the job goes on, and how to come back. `verbs`: the functions that follow it and that
+# cancel it.
+telling_how_to_return <- function(job_id, verbs, code) {
+  withCallingHandlers(
+    code,
     interrupt = function(condition) {
       rlang::inform(c(
         "The job goes on without you.",
-        i = paste0("To follow it again: abba_follow_k8s_job_log_local(", deparse_ids(job_id), ")"),
-        i = paste0("To cancel it: abba_cancel_k8s_job_local(", deparse_ids(job_id), ")")
+        i = paste0("To follow it again: ", verbs[[1L]], "(", deparse_ids(job_id), ")"),
+        i = paste0("To cancel it: ", verbs[[2L]], "(", deparse_ids(job_id), ")")
       ), use_cli_format = FALSE)
     }
   )

@@ -29,18 +29,29 @@ abba_list_k8s_jobs_local <- function(
     status = NULL,
     since = NULL,
     namespace = getOption("abba.k8s.namespace")) {
-  states <- c("Pending", "Running", "Succeeded", "Failed", "Unknown")
+  arguments <- list_arguments(user, batch_id, status, since)
+  jobs_frame(core_value(core_list(arguments, settings(namespace))))
+}
+
+# What a job can be.
+job_states <- c("Pending", "Running", "Succeeded", "Failed", "Unknown")
+
+# The arguments of a list of jobs, their R types checked.
+list_arguments <- function(user, batch_id, status, since, call = rlang::caller_env()) {
   if (!is.null(status)) {
-    status <- check_strings(status)
-    status <- rlang::arg_match(status, states, multiple = TRUE)
+    status <- check_strings(status, call = call)
+    status <- rlang::arg_match(status, job_states, multiple = TRUE, error_call = call)
   }
-  arguments <- list(
-    user = check_string(user, null = TRUE),
-    batch_id = check_string(batch_id, null = TRUE),
+  list(
+    user = check_string(user, null = TRUE, call = call),
+    batch_id = check_string(batch_id, null = TRUE, call = call),
     status = if (!is.null(status)) I(status),
-    since = check_since(since)
+    since = check_since(since, call)
   )
-  columns <- core_value(core_list(arguments, settings(namespace)))
+}
+
+# The data frame of jobs out of its columns, whose times are still text.
+jobs_frame <- function(columns) {
   for (column in c("submitted", "started", "finished")) {
     columns[[column]] <- from_kubernetes_time(columns[[column]])
   }

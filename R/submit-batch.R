@@ -53,19 +53,15 @@ abba_submit_k8s_batch_local <- function(
     time_limit_seconds = NULL) {
   settings <- settings(namespace)
   batch <- batch_to_submit(file_paths, check_string(batch_group_id, empty = TRUE))
-  if (is.list(mounts) && !is.null(names(mounts))) {
-    mounts <- list(mounts)
-  }
-  each <- lapply(
+  each <- spread_arguments(
     list(
       user_tag = user_tag, cpu_limit = cpu_limit, memory_limit = memory_limit,
       container = container, mounts = mounts, auto_mount_home = auto_mount_home,
       home_nfs_ip_address = home_nfs_ip_address, username = username,
       time_limit_seconds = time_limit_seconds
     ),
-    identity
+    nrow(batch)
   )
-  each <- Map(spread, each, names(each), MoreArgs = list(count = nrow(batch)))
   call <- rlang::current_env()
   open <- which(is.na(batch$submitted))
   arguments <- lapply(open, function(row) {
@@ -130,8 +126,16 @@ batch_to_submit <- function(file_paths, batch_group_id, call = rlang::caller_env
   )
 }
 
+# For each argument a list of one value for each program.
+spread_arguments <- function(arguments, count, call = rlang::caller_env()) {
+  if (is.list(arguments$mounts) && !is.null(names(arguments$mounts))) {
+    arguments$mounts <- list(arguments$mounts)
+  }
+  Map(spread, arguments, names(arguments), MoreArgs = list(count = count, call = call))
+}
+
 # One value for each program out of an argument that may be one value for all.
-spread <- function(values, argument, count, call = rlang::caller_env(2)) {
+spread <- function(values, argument, count, call) {
   if (length(values) <= 1L) {
     value <- if (is.list(values) && length(values) == 1L) values[[1L]] else values
     return(rep(list(value), count))

@@ -106,8 +106,19 @@ watch_jobs <- function(
   on_stuck <- rlang::arg_match(on_stuck, c("warn", "fail", "wait"), error_call = call)
   check_wait(poll_interval_seconds, timeout_seconds, call)
   settings <- settings(namespace, call)
-  begin <- proc.time()[["elapsed"]]
   watching <- core_value(core_watch_begin(which, settings), call)
+  wait_for_end(
+    function(seconds) core_value(core_watch_next(watching, max(0.05, min(1, seconds))), call),
+    timeout_seconds, on_stuck, again, call
+  )
+}
+
+# Waits until no job is Pending or Running, and gives back the status.
+#
+# next_news: a function that waits for news, about a second and at most the seconds that it is given, and gives back the
+#   list of core_watch_next() or NULL.
+wait_for_end <- function(next_news, timeout_seconds, on_stuck, again, call) {
+  begin <- proc.time()[["elapsed"]]
   line <- status_line(begin)
   on.exit(line$clear())
   told <- character()
@@ -115,9 +126,7 @@ watch_jobs <- function(
   withCallingHandlers(
     repeat {
       elapsed <- proc.time()[["elapsed"]] - begin
-      news <- core_value(
-        core_watch_next(watching, max(0.05, min(1, timeout_seconds - elapsed))), call
-      )
+      news <- next_news(timeout_seconds - elapsed)
       if (!is.null(news)) {
         last <- news
         if (news$ended) {

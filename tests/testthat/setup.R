@@ -20,7 +20,9 @@ local({
     fails("error: this test has not said what kubectl answers"),
     env = everywhere
   )
-  withr::local_envvar(KUBECONFIG = "/dev/null", .local_envir = everywhere)
+  withr::local_envvar(
+    KUBECONFIG = "/dev/null", ABBA_API_ADDRESS = NA, ABBA_API_KEY = NA, .local_envir = everywhere
+  )
   withr::local_options(
     abba.default.container = NULL,
     abba.home.nfs.ip.address = NULL,
@@ -29,6 +31,9 @@ local({
     # The scripted kubectl plays single calls; the kept one is tested on the real cluster.
     abba.k8s.session = FALSE,
     abba.kubectl = NULL,
+    abba.api.address = NULL,
+    abba.api.key = NULL,
+    abba.api.request.timeout = NULL,
     .local_envir = everywhere
   )
 })

@@ -16,6 +16,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Duration;
 
 use abba_core::domain::job_status::{self, JobStatus};
+use abba_core::domain::program::Delivery;
 use abba_core::operations::{self, Connection, LogOfJob, Logs, Which};
 #[cfg(unix)]
 use abba_core::transport::Session;
@@ -138,6 +139,47 @@ fn prepare_many(arguments: &Robj) -> std::result::Result<Vec<operations::Prepare
 #[extendr]
 fn core_new_batch_id(file_name: &str) -> Robj {
     respond(|| Ok(Value::Text(abba_core::domain::job_name::new_batch_id(file_name)).into()))
+}
+
+/// A new key under which a request to an abba API is made once, however often it is repeated.
+#[extendr]
+fn core_new_request_key() -> Robj {
+    respond(|| Ok(Value::Text(abba_core::domain::job_name::new_request_key()).into()))
+}
+
+/// A program of this machine as it is sent to an abba API: a list of `path`, absolute, and `text` or `base64`, strings;
+/// both are `NULL` where it runs in place, which `in_place` allows.
+#[extendr]
+fn core_carry_program(given_path: &str, expanded_path: &str, in_place: bool) -> Robj {
+    respond(|| {
+        let carried = operations::carry(given_path, expanded_path, in_place)?;
+        let (text, base64) = match carried.contents {
+            Some(Delivery::Text(text)) => (Value::Text(text), Value::Null),
+            Some(Delivery::Base64(base64)) => (Value::Null, Value::Text(base64)),
+            Some(Delivery::InPlace) | None => (Value::Null, Value::Null),
+        };
+        Ok(Value::named([
+            ("path", Value::Text(carried.absolute_path)),
+            ("text", text),
+            ("base64", base64),
+        ])
+        .into())
+    })
+}
+
+/// Checks which jobs are meant, as every function that takes ids does, and asks nobody. `which` as for `core_status`.
+#[extendr]
+fn core_check_which(which: Robj) -> Robj {
+    respond(|| {
+        operations::check(&arguments::which(&to_json(&which)?)?)?;
+        Ok(Value::Null.into())
+    })
+}
+
+/// An R value as JSON, by the rules of `to_json()` in `values.rs`: a string.
+#[extendr]
+fn core_json(value: Robj) -> Robj {
+    respond(|| Ok(Value::Text(to_json(&value)?.to_string()).into()))
 }
 
 /// The states of jobs, grouped: for each state a list with `Jobs` (lists of `id` and `path`) and `Description`. `which` is
@@ -420,6 +462,10 @@ extendr_module! {
     fn core_submit_many;
     fn core_check_submissions;
     fn core_new_batch_id;
+    fn core_new_request_key;
+    fn core_carry_program;
+    fn core_check_which;
+    fn core_json;
     fn core_status;
     fn core_log;
     fn core_cancel;

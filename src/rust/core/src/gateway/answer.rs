@@ -318,6 +318,7 @@ pub fn record(record: &JobRecord) -> Value {
 pub fn explanation(explanation: Explanation) -> Value {
     let mut value = record(&explanation.record);
     let filled = |text: String| Some(text).filter(|text| !text.is_empty());
+    let is_stuck = explanation.diagnosis.as_ref().is_some_and(|diagnosis| diagnosis.is_stuck);
     let (details, advice) = match explanation.diagnosis {
         Some(diagnosis) => (filled(diagnosis.details), filled(diagnosis.advice)),
         None => (None, None),
@@ -338,6 +339,8 @@ pub fn explanation(explanation: Explanation) -> Value {
         "memory_limit": explanation.memory_limit,
         "attempts": explanation.attempts,
         "events": events,
+        // For those who wait: whether what keeps the job from starting does not heal by itself.
+        "is_stuck": is_stuck,
     });
     if let (Some(value), Value::Object(more)) = (value.as_object_mut(), more) {
         value.extend(more);

@@ -1,6 +1,7 @@
 //! What a user asks for, each in a file of its own.
 
 mod cancel;
+mod carry;
 mod explain;
 mod failure_words;
 mod follow;
@@ -16,6 +17,7 @@ mod version;
 mod watch;
 
 pub use cancel::{cancel, cancel_as, CancelOutcome, Cancelled};
+pub use carry::{carry, CarriedProgram};
 pub use explain::explain;
 pub use follow::follow;
 pub use list::{list, ListArguments};

@@ -1,0 +1,85 @@
+//! A program of this machine made ready to be sent to an abba API.
+
+use std::path::Path;
+
+use crate::domain::mounts::Mounts;
+use crate::domain::program::Delivery;
+use crate::local::program_file;
+use crate::Error;
+
+/// What is sent of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CarriedProgram {
+    /// Its absolute path, without `.` and `..` where the program is on this machine.
+    pub absolute_path: String,
+    /// Its text, or the same as base64; `None`: it can only run where it is.
+    pub contents: Option<Delivery>,
+}
+
+/// Reads the program at `expanded_path` (any `~` replaced); `given_path` is what the user wrote, for error messages.
+///
+/// `in_place` says that the job has storage that may hold the program: then it need not be on this machine, and may be
+/// larger than what a job carries; whether the storage holds it is for the API to say.
+///
+/// Errors: as of [`program_file::read`], and where it is too large to be carried.
+pub fn carry(given_path: &str, expanded_path: &str, in_place: bool) -> Result<CarriedProgram, Error> {
+    let path = Path::new(expanded_path);
+    if in_place && path.is_absolute() && !path.exists() {
+        return Ok(CarriedProgram {
+            absolute_path: expanded_path.to_string(),
+            contents: None,
+        });
+    }
+    let program = program_file::read(given_path, expanded_path)?;
+    let contents = match program.delivery(&Mounts::default(), 0) {
+        Ok(delivery) => Some(delivery),
+        Err(_) if in_place => None,
+        Err(error) => return Err(error),
+    };
+    Ok(CarriedProgram {
+        absolute_path: program.absolute_path,
+        contents,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn text_travels_as_text_and_other_bytes_as_base64() {
+        let folder = std::env::temp_dir().join(format!("abba-core-test-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join("a.R");
+        let path_text = path.to_str().unwrap();
+        for (bytes, contents) in [
+            (&b"caf\xc3\xa9\n"[..], Delivery::Text("caf\u{e9}\n".into())),
+            (b"caf\xe9", Delivery::Base64("Y2Fm6Q==".into())),
+            (b"a\0b", Delivery::Base64("YQBi".into())),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            let carried = carry("a.R", path_text, false).unwrap();
+            assert_eq!(carried.contents, Some(contents));
+            assert_eq!(carried.absolute_path, path_text);
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_carried_runs_in_place_or_not_at_all() {
+        let folder = std::env::temp_dir().join(format!("abba-core-test-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join("large.R");
+        fs::write(&path, vec![b'#'; 300 * 1024]).unwrap();
+        let missing = folder.join("missing.R");
+        for path in [path.to_str().unwrap(), missing.to_str().unwrap()] {
+            assert!(carry(path, path, false).is_err());
+            let carried = carry(path, path, true).unwrap();
+            assert_eq!((carried.absolute_path.as_str(), carried.contents), (path, None));
+        }
+        // Nobody knows where a path that is not absolute begins.
+        assert!(carry("missing.R", "missing.R", true).is_err());
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,81 @@
+# An abba server of the test's own, on the real cluster, and both roads to the same jobs.
+
+# Starts an abba server in an R of its own until the test (or the file) ends, and has abba use it. It works in the
+# namespace of the test, as the administrator.
+#
+# options: further options of the server, as R code.
+# user: the caller's account, known by a key; NULL: nobody is known by name, so callers are the account of the server.
+#
+# Gives back a list: `address`, `process`, and `log()`, what the server has said so far.
+local_abba_server <- function(options = character(), user = NULL, env = parent.frame()) {
+  folder <- withr::local_tempdir("abba-server-", .local_envir = env)
+  port <- free_port()
+  key <- NULL
+  if (!is.null(user)) {
+    key <- abba_api_key_create(user, file.path(folder, "keys"))
+    options <- c(options, paste0("options(abba.api.keys = ", deparse(file.path(folder, "keys")), ")"))
+  }
+  script <- file.path(folder, "server.R")
+  writeLines(c(
+    "library(abba)",
+    paste0("options(abba.default.container = ", deparse(r_image), ")"),
+    paste0("options(abba.k8s.namespace = ", deparse(the_namespace()), ")"),
+    # Tests ask often.
+    "options(abba.api.requests.per.minute = 100000)",
+    options,
+    paste0("abba_run_api(port = ", port, ", docs = FALSE)")
+  ), script)
+  log <- file.path(folder, "log")
+  process <- processx::process$new(
+    file.path(R.home("bin"), "Rscript"), c("--vanilla", script),
+    stdout = log, stderr = "2>&1",
+    env = c("current", R_LIBS = paste(.libPaths(), collapse = .Platform$path.sep))
+  )
+  withr::defer(process$kill(), envir = env)
+  address <- paste0("http://127.0.0.1:", port)
+  withr::local_options(abba.api.address = address, abba.api.key = key, .local_envir = env)
+  answers <- function() {
+    if (!process$is_alive()) stop(paste(c("the abba server ended:", readLines(log, warn = FALSE)), collapse = "\n"))
+    abba_check_api()$cluster
+  }
+  wait_until(answers, what = "an answer of the abba server")
+  list(address = address, process = process, log = function() readLines(log, warn = FALSE))
+}
+
+# A port of loopback that nobody uses now.
+free_port <- function() {
+  program <- paste(
+    "my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die $!;",
+    "print $socket->sockport;"
+  )
+  as.integer(processx::run("perl", c("-MIO::Socket::INET", "-e", program))$stdout)
+}
+
+# The verbs of each road under one name, with what they share.
+roads <- list(
+  local = list(
+    submit = abba_submit_k8s_job_local, submit_batch = abba_submit_k8s_batch_local,
+    status = abba_get_k8s_job_status_local, batch_status = abba_get_k8s_batch_status_local,
+    log = abba_get_k8s_job_log_local, batch_log = abba_get_k8s_batch_log_local,
+    watch = abba_watch_k8s_job_local, watch_batch = abba_watch_k8s_batch_local,
+    submit_and_poll = abba_submit_k8s_job_and_poll_local, follow = abba_follow_k8s_job_log_local,
+    list = abba_list_k8s_jobs_local, explain = abba_explain_k8s_job_local,
+    cancel = abba_cancel_k8s_job_local, cancel_batch = abba_cancel_k8s_batch_local
+  ),
+  api = list(
+    submit = abba_submit_job, submit_batch = abba_submit_batch,
+    status = abba_get_job_status, batch_status = abba_get_batch_status,
+    log = abba_get_job_log, batch_log = abba_get_batch_log,
+    watch = abba_watch_job, watch_batch = abba_watch_batch,
+    submit_and_poll = abba_submit_job_and_poll, follow = abba_follow_job_log,
+    list = abba_list_jobs, explain = abba_explain_job,
+    cancel = abba_cancel_job, cancel_batch = abba_cancel_batch
+  )
+)
+
+# Runs a test once for each road: `code` is a function of the road's verbs.
+test_both_roads <- function(what, code) {
+  for (name in names(roads)) {
+    testthat::test_that(paste0(what, " (", name, ")"), code(roads[[name]]))
+  }
+}

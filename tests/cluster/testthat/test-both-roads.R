@@ -1,0 +1,164 @@
+# The behaviours that both roads share, by kubectl of this machine and through an abba server, on the same cluster.
+local_namespace()
+missing_image <- cluster_image("no-such-image:1")
+server <- local_abba_server(paste0("options(abba.permitted.containers = ", deparse(missing_image), ")"))
+
+test_program <- file.path(repository, "test_programs", "test_program.R")
+quiet <- function(code) suppressMessages(code)
+fifth <- 0.2
+
+test_both_roads("a program is submitted, ends and gives its log", function(road) {
+  expect_message(job <- road$submit(test_program, cpu_limit = fifth), "^job.batch/test-program-[-0-9a-f]{36} created")
+  expect_named(job, c("job_id", "batch_id"))
+  expect_match(job$batch_id, "^test_program-")
+  status <- road$watch(job$job_id, poll_interval_seconds = 0.5)
+  expect_identical(names(status), "Succeeded")
+  expect_identical(status$Succeeded$Jobs[[1L]]$path, test_program)
+  expect_identical(road$log(job$job_id), list(list(
+    job_id = job$job_id, log = c("[1] 4", "Warning message:", "This is a test warning ", "La-di-da")
+  )))
+})
+
+test_that("both roads tell the same of the same jobs, to the last attribute", {
+  good <- local_program(c("cat('caf\u00e9 \U1F600\\n\\n')", "message('a\\tb ')"), "good.R")
+  bad <- local_program("stop('bad')", "bad.R")
+  silent <- local_program("invisible()", "silent.R")
+  batch <- quiet(roads$local$submit_batch(c(good, bad), batch_group_id = "same", cpu_limit = fifth))
+  job <- quiet(roads$api$submit(silent, batch_group_id = "same", cpu_limit = fifth))
+  quiet(roads$api$submit(good, cpu_limit = 0.1, user_tag = "tag", memory_limit = "128M"))
+  pending <- quiet(roads$api$submit(good, batch_group_id = "never", container = missing_image, cpu_limit = fifth))
+  roads$local$watch_batch("same")
+  ids <- c(batch$job_id, job$job_id)
+  # What the server has seen of all jobs a second ago is good enough for it; all has ended since.
+  same <- function(local, api) {
+    wait_until(function() {
+      found <- list(local(), api())
+      if (identical(found[[1L]], found[[2L]])) TRUE else found
+    }, timeout = 30, what = "the same by both roads")
+    expect_identical(api(), local())
+  }
+  for (some in list(ids, rev(ids), c(ids, ids[[1L]]), ids[[3L]])) {
+    same(function() roads$local$status(some), function() roads$api$status(some))
+    same(function() roads$local$log(some), function() roads$api$log(some))
+  }
+  same(function() roads$local$batch_status("same"), function() roads$api$batch_status("same"))
+  same(function() roads$local$batch_log("same"), function() roads$api$batch_log("same"))
+  for (arguments in list(
+    list(), list(batch_id = "same"), list(status = "Failed"),
+    list(status = c("Succeeded", "Failed"), batch_id = "same"), list(since = Sys.time() + 3600), list(batch_id = "no-such-batch")
+  )) {
+    same(function() do.call(roads$local$list, arguments), function() do.call(roads$api$list, arguments))
+  }
+  for (id in ids) {
+    same(function() roads$local$explain(id), function() roads$api$explain(id))
+  }
+  expect_identical(roads$api$cancel(ids), roads$local$cancel(ids))
+  expect_identical(roads$api$cancel_batch("same"), roads$local$cancel_batch("same"))
+})
+
+test_both_roads("a batch is submitted, waited for and read together", function(road) {
+  programs <- vapply(1:3, function(i) local_program(sprintf("cat('program %d\\n')", i), paste0("p-", i, ".R")), "")
+  expect_message(batch <- road$submit_batch(programs, cpu_limit = fifth), "3 jobs created in batch p-1-", fixed = TRUE)
+  expect_s3_class(batch, c("abba_batch", "data.frame"), exact = TRUE)
+  expect_identical(names(batch), c("job_id", "batch_id", "program", "submitted"))
+  expect_identical(batch$program, programs)
+  expect_length(unique(batch$batch_id), 1L)
+  expect_identical(attr(batch$submitted, "tzone"), "UTC")
+  expect_lt(abs(as.numeric(difftime(Sys.time(), batch$submitted[[1L]], units = "secs"))), 60)
+  status <- road$watch_batch(batch$batch_id[[1L]], poll_interval_seconds = 0.5)
+  expect_identical(names(status), "Succeeded")
+  logs <- road$batch_log(batch$batch_id[[1L]])
+  expect_setequal(vapply(logs, `[[`, "", "log"), paste("program", 1:3))
+  expect_identical(road$batch_status(batch$batch_id[[1L]]), status)
+})
+
+test_both_roads("a running program is cancelled, and keeps its log", function(road) {
+  program <- local_program(c("cat('begun\\n')", "Sys.sleep(600)"))
+  job <- quiet(road$submit(program, cpu_limit = fifth))
+  wait_until(function() identical(road$log(job$job_id)[[1L]]$log, "begun"), what = "the first line")
+  expect_identical(road$cancel(job$job_id), data.frame(job_id = job$job_id, done = "stopped"))
+  expect_identical(names(road$watch(job$job_id, poll_interval_seconds = 0.5)), "Failed")
+  expect_identical(road$log(job$job_id)[[1L]]$log[[1L]], "begun")
+  expect_match(road$explain(job$job_id)$reason, "cancelled", fixed = TRUE)
+  wait_until(function() grepl("cancelled", road$list(batch_id = job$batch_id)$reason), what = "the reason in the list")
+})
+
+test_both_roads("a wait ends at its time limit with the status as it is", function(road) {
+  job <- quiet(road$submit(local_program("Sys.sleep(600)"), cpu_limit = fifth))
+  error <- expect_abba_error(road$watch(job$job_id, timeout_seconds = 1), "wait_timeout", job$job_id)
+  expect_true(names(error$status) %in% c("Pending", "Running"))
+  road$cancel_batch(job$batch_id)
+})
+
+test_both_roads("an image that cannot be pulled is told of while one waits", function(road) {
+  # The server permits any image here; which ones is tested where permits are.
+  job <- quiet(road$submit(test_program, container = missing_image, cpu_limit = fifth))
+  error <- expect_abba_error(
+    road$watch(job$job_id, poll_interval_seconds = 1, timeout_seconds = 120, on_stuck = "fail"), "stuck"
+  )
+  expect_identical(error$job_id, job$job_id)
+  expect_identical(names(error$status), "Pending")
+  road$cancel(job$job_id)
+})
+
+test_both_roads("a log is followed as it is written", function(road) {
+  program <- local_program("for (i in 1:3) { cat('line', i, '\\n'); Sys.sleep(0.5) }")
+  job <- quiet(road$submit(program, cpu_limit = fifth))
+  printed <- capture.output(log <- road$follow(job$job_id))
+  expect_identical(printed, paste("line", 1:3, ""))
+  expect_identical(log, list(list(job_id = job$job_id, log = printed)))
+})
+
+test_both_roads("programs that are no text run as they are", function(road) {
+  program <- local_program(charToRaw("x <- '\xe9'; cat(nchar(x, 'bytes'), '\\n')\n"), "b\u00e9 \u65e5 $(x).R")
+  job <- quiet(road$submit(program, cpu_limit = fifth))
+  road$watch(job$job_id, poll_interval_seconds = 0.5)
+  expect_identical(road$log(job$job_id)[[1L]]$log, "1 ")
+  expect_identical(road$status(job$job_id)$Succeeded$Jobs[[1L]]$path, program)
+})
+
+test_both_roads("submitting and waiting is one call", function(road) {
+  expect_identical(
+    names(quiet(road$submit_and_poll(test_program, cpu_limit = fifth, poll_interval_seconds = 0.5))), "Succeeded"
+  )
+})
+
+test_both_roads("what does not exist or cannot be right has the same class of error", function(road) {
+  missing <- "test-program-00000000-0000-4000-8000-000000000000"
+  for (ask in road[c("status", "log", "watch", "cancel", "explain", "follow")]) {
+    error <- expect_abba_error(ask(missing), "not_found")
+    expect_identical(error$job_id, missing)
+  }
+  for (ask in road[c("batch_status", "batch_log", "watch_batch", "cancel_batch")]) {
+    expect_abba_error(ask("no-such-batch"), "not_found")
+  }
+  for (arguments in list(
+    list("missing.R"), list(test_program, cpu_limit = -1), list(test_program, memory_limit = "512m"),
+    list(test_program, container = "no image"), list(test_program, batch_group_id = "a b"),
+    list(test_program, mounts = list(volumes = 1)), list(test_program, user_tag = "a\nb"),
+    list(test_program, time_limit_seconds = -1)
+  )) {
+    before <- jobs_in()
+    expect_abba_error(do.call(road$submit, arguments), "input")
+    expect_identical(jobs_in(), before)
+  }
+})
+
+test_both_roads("a namespace that takes no more jobs refuses them with the same class", function(road) {
+  # Of another namespace, so the server is another.
+  namespace <- local_namespace()
+  local_abba_server()
+  create_quota("count/jobs.batch=1", c("create", "job", "probe", "--image", "x"))
+  programs <- c(test_program, local_program("cat('x\\n')"))
+  before <- length(jobs_in())
+  error <- expect_abba_error(road$submit_batch(programs, cpu_limit = fifth), "batch_incomplete", "1 of 2 programs")
+  expect_identical(sum(is.na(error$batch$submitted)), 1L)
+  expect_match(stats::na.omit(error$batch$reason), "quota", fixed = TRUE)
+  expect_abba_error(road$submit(test_program, cpu_limit = fifth), "forbidden", "quota")
+  kubectl_lines("delete", "quota", "quota")
+  wait_until(function() {
+    batch <- tryCatch(quiet(road$submit_batch(error$batch, cpu_limit = fifth)), abba_error_batch_incomplete = identity)
+    is.data.frame(batch) && identical(batch$program, programs)
+  }, what = "the rest of the batch")
+  expect_length(jobs_in(), before + 2L)
+})

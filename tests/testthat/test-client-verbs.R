@@ -1,0 +1,494 @@
+# The verbs of the abba API, with a scripted one.
+
+# Following asks every two seconds; a test does not wait for that.
+local_mocked_interval <- function(env = parent.frame()) {
+  withr::local_options(abba.api.follow.interval = 0, .local_envir = env)
+}
+
+# --- Submitting ------------------------------------------------------------------
+
+test_that("a submission sends the program's text with its path and gives back the ids", {
+  local_program("print('caf\u00e9')\n")
+  api <- local_scripted_api(replies(submitted_json()))
+  expect_message(
+    job <- abba_submit_job(
+      "test_program.R",
+      batch_group_id = "Study_1", user_tag = "t", cpu_limit = 0.5, memory_limit = 1e9, container = "r:1",
+      time_limit_seconds = 60
+    ),
+    paste0("job.batch/", test_job, " created"),
+    fixed = TRUE
+  )
+  expect_identical(job, list(job_id = test_job, batch_id = "test_program-1"))
+  request <- api$requests()[[1L]]
+  expect_identical(paste(request$method, request$path), "POST /submit-job")
+  expect_identical(request$headers[["content-type"]], "application/json")
+  expect_identical(request$body[order(names(request$body))], list(
+    auto_mount_home = FALSE, batch_group_id = "Study_1", container = "r:1", cpu_limit = 0.5,
+    file_path = "test_program.R", memory_limit = "1000000000", program_text = "print('caf\u00e9')\n",
+    time_limit_seconds = 60L, user_tag = "t"
+  ))
+})
+
+test_that("what is not given is the server's to choose", {
+  local_program()
+  api <- local_scripted_api(replies(submitted_json()))
+  suppressMessages(abba_submit_job("test_program.R"))
+  body <- api$requests()[[1L]]$body
+  expect_false(any(c("container", "batch_group_id", "mounts", "time_limit_seconds") %in% names(body)))
+  withr::local_options(abba.default.container = "r:2")
+  suppressMessages(abba_submit_job("test_program.R"))
+  expect_identical(api$requests()[[2L]]$body$container, "r:2")
+})
+
+test_that("bytes that are no UTF-8 text travel as base64", {
+  api <- local_scripted_api(replies(submitted_json()))
+  for (bytes in list(as.raw(c(0x22, 0xe9, 0x22, 0x0a)), as.raw(c(0x31, 0x00)))) {
+    local_program(bytes)
+    suppressMessages(abba_submit_job("test_program.R"))
+    body <- api$requests()[[length(api$requests())]]$body
+    expect_null(body$program_text)
+    expect_identical(jsonlite::base64_dec(body$program_base64), bytes)
+  }
+})
+
+test_that("mounts are sent as Kubernetes has them", {
+  local_program()
+  api <- local_scripted_api(replies(submitted_json()))
+  mounts <- list(
+    volumes = list(
+      list(name = "a", nfs = list(server = "192.0.2.1", path = "/a")), list(name = "b", emptyDir = list())
+    ),
+    volumeMounts = list(list(name = "a", mountPath = "/a", readOnly = TRUE), list(name = "b", mountPath = "/b"))
+  )
+  suppressMessages(abba_submit_job("test_program.R", mounts = mounts))
+  expect_match(api$requests()[[1L]]$text, "\"emptyDir\":{}", fixed = TRUE)
+  body <- api$requests()[[1L]]$body
+  expect_identical(body$mounts$volumeMounts[[1L]]$readOnly, TRUE)
+  # Where it may run in place, its place is said.
+  expect_identical(body$file_path, normalizePath("test_program.R"))
+})
+
+test_that("a program in a mount need not be here, and may be large", {
+  folder <- withr::local_tempdir()
+  api <- local_scripted_api(replies(submitted_json()))
+  mounts <- list(
+    volumes = list(list(name = "a", nfs = list(server = "192.0.2.1", path = "/a"))),
+    volumeMounts = list(list(name = "a", mountPath = "/a"))
+  )
+  suppressMessages(abba_submit_job("/a/not/here.R", mounts = mounts))
+  expect_identical(api$requests()[[1L]]$body$file_path, "/a/not/here.R")
+  large <- file.path(normalizePath(folder), "large.R")
+  writeLines(strrep("#", 300 * 1024), large)
+  suppressMessages(abba_submit_job(large, mounts = mounts))
+  expect_identical(api$requests()[[2L]]$body$file_path, large)
+  for (request in api$requests()) {
+    expect_false(any(c("program_text", "program_base64") %in% names(request$body)))
+  }
+})
+
+test_that("what cannot be right is refused before anything is sent", {
+  local_program()
+  api <- local_scripted_api(replies(submitted_json()))
+  refused <- function(...) expect_s3_class(raised(abba_submit_job(...)), "abba_error_input")
+  refused("missing.R")
+  refused("/missing/too.R")
+  refused(".")
+  refused("")
+  refused(NA_character_)
+  refused("test_program.R", cpu_limit = NA)
+  refused("test_program.R", memory_limit = NULL)
+  refused("test_program.R", mounts = 1)
+  refused("test_program.R", mounts = list(volumes = list(list(name = factor("a")))))
+  refused("test_program.R", auto_mount_home = "yes")
+  refused("test_program.R", user_tag = NULL)
+  refused("missing.R", mounts = list(volumes = list(), volumeMounts = list()))
+  writeLines(strrep("#", 300 * 1024), "large.R")
+  refused("large.R")
+  for (ask in list(abba_get_job_status, abba_get_job_log, abba_cancel_job, abba_watch_job, abba_wait_for_job_log)) {
+    for (id in list(character(), "a,b", "A", NA_character_, 1, NULL, "a b", "../a")) {
+      expect_s3_class(raised(ask(id)), "abba_error_input")
+    }
+  }
+  for (ask in list(abba_explain_job, abba_follow_job_log)) {
+    for (id in list(character(), c("a", "b"), "a,b", NULL)) expect_s3_class(raised(ask(id)), "abba_error_input")
+  }
+  expect_s3_class(raised(abba_watch_job("a", poll_interval_seconds = -1)), "abba_error_input")
+  expect_s3_class(raised(abba_submit_and_get_log("test_program.R", timeout_seconds = NA)), "abba_error_input")
+  expect_s3_class(raised(abba_list_jobs(since = "yesterday")), "abba_error_input")
+  expect_length(api$requests(), 0L)
+})
+
+# --- Reading ---------------------------------------------------------------------
+
+test_that("a status is the very list of the contract", {
+  local_scripted_api(replies(status_json()))
+  expect_identical(abba_get_job_status(test_job), list(Succeeded = list(
+    Jobs = list(list(id = paste0(test_job, "-2dbr8"), path = "test_program.R")), Description = "What it means."
+  )))
+})
+
+test_that("ids are asked for in one request, many of them in its body", {
+  api <- local_scripted_api(replies(status_json()))
+  abba_get_job_status(c("a-1", "b-2"))
+  ids <- paste0("test-program-", 1:1000)
+  abba_get_job_status(ids)
+  abba_get_batch_status("Study_1.tables")
+  requests <- api$requests()
+  expect_identical(requests[[1L]]$query, "job_id=a-1,b-2")
+  expect_identical(requests[[2L]]$method, "POST")
+  expect_identical(unlist(requests[[2L]]$body$job_id), ids)
+  expect_identical(paste(requests[[3L]]$path, requests[[3L]]$query), "/batch-status batch_id=Study_1.tables")
+})
+
+test_that("a log is the very list of the contract, with any text in it", {
+  lines <- c("[1] 4", "", "caf\u00e9 \U1F600", "a\tb", "\"quoted\\\"", "trailing ")
+  local_scripted_api(replies(log_json(lines)))
+  expect_identical(abba_get_job_log(test_job), list(list(job_id = test_job, log = lines)))
+  local_scripted_api(replies(log_json(character())))
+  expect_identical(abba_get_job_log(test_job), list(list(job_id = test_job, log = character())))
+  local_scripted_api(replies(list(list(pod_id = "p-1", log = list("a")))))
+  expect_identical(abba_get_batch_log("b"), list(list(pod_id = "p-1", log = "a")))
+})
+
+test_that("the pages of logs are joined", {
+  log <- function(id, ...) list(job_id = id, log = list(...))
+  page <- function(logs, token) replies(logs, headers = c("Abba-Next-Page" = token))
+  api <- local_scripted_api(
+    page(list(log("a", "1", "2")), "0.2"),
+    page(list(log("a", "3"), log("b"), log("a", "1")), "2.1"),
+    page(list(log("a", "2", "3")), "3.0"),
+    replies(list(log("c", "x")))
+  )
+  expect_identical(abba_get_job_log(c("a", "b", "a", "c")), list(
+    list(job_id = "a", log = c("1", "2", "3")), list(job_id = "b", log = character()),
+    list(job_id = "a", log = c("1", "2", "3")), list(job_id = "c", log = "x")
+  ))
+  expect_identical(
+    vapply(api$requests(), `[[`, "", "query"),
+    paste0("job_id=a,b,a,c", c("", "&page=0.2", "&page=2.1", "&page=3.0"))
+  )
+})
+
+test_that("pages that lead nowhere are not followed for ever", {
+  for (token in c("0.0", "x", "0.2\\", "-1.0", "7.0", "1.-1")) {
+    local_scripted_api(
+      replies(log_json("a"), headers = c("Abba-Next-Page" = "0.1")),
+      replies(log_json("b"), headers = c("Abba-Next-Page" = token))
+    )
+    expect_s3_class(raised(abba_get_job_log(test_job)), "abba_error_kubectl")
+  }
+})
+
+test_that("a page that cannot be read leaves no half of a log", {
+  withr::local_options(abba.api.request.timeout = 0.3)
+  local_scripted_api(replies(log_json("a"), headers = c("Abba-Next-Page" = "0.1")), cuts())
+  expect_s3_class(raised(abba_get_job_log(test_job)), "abba_error_unavailable")
+})
+
+test_that("answers of another shape are refused", {
+  for (body in list(
+    list(), list(Asleep = list()), list(Succeeded = list(Jobs = list(list(id = 1)), Description = "x")),
+    list(Succeeded = list(Jobs = list(list(id = "a", path = "b")))), list("Succeeded")
+  )) {
+    local_scripted_api(replies(body))
+    error <- raised(abba_get_job_status(test_job))
+    expect_identical(class(error)[1:2], c("abba_error_kubectl", "abba_error"))
+  }
+  for (body in list(
+    list(log = "a"), list(list(log = list("a"))), list(list(job_id = "a", log = "text")),
+    list(list(job_id = "a", log = list(1)))
+  )) {
+    local_scripted_api(replies(body))
+    expect_s3_class(raised(abba_get_job_log(test_job)), "abba_error_kubectl")
+  }
+})
+
+# --- Waiting -----------------------------------------------------------------------
+
+test_that("a wait ends when nothing is pending or running", {
+  for (end in c("Succeeded", "Failed", "Unknown")) {
+    api <- local_scripted_api(
+      replies(status_json("Pending")), replies(status_json("Running")), replies(status_json(end))
+    )
+    expect_named(abba_watch_job(test_job, poll_interval_seconds = 0, on_stuck = "wait"), end)
+    expect_length(api$requests(), 3L)
+  }
+})
+
+test_that("an API that is away for a while does not end a wait that has begun", {
+  withr::local_options(abba.api.request.timeout = 0.3)
+  local_scripted_api(
+    replies(status_json("Running")), replies_html("Bad Gateway", 502L), cuts(), cuts(), refuses("timeout", 504L),
+    replies(status_json("Succeeded"))
+  )
+  expect_named(abba_watch_batch("b", poll_interval_seconds = 0), "Succeeded")
+})
+
+test_that("a wait that cannot begin or go on says why", {
+  withr::local_options(abba.api.request.timeout = 0.3)
+  local_scripted_api(cuts())
+  expect_s3_class(raised(abba_watch_job(test_job)), "abba_error_unavailable")
+  for (class in c("not_found", "unauthorized", "forbidden")) {
+    local_scripted_api(replies(status_json("Running")), refuses(class, 404L))
+    expect_s3_class(raised(abba_watch_job(test_job, poll_interval_seconds = 0)), paste0("abba_error_", class))
+  }
+})
+
+test_that("a wait ends at its time limit with the status as it was", {
+  local_scripted_api(replies(status_json("Running")))
+  for (limit in c(0, 0.3)) {
+    error <- raised(abba_watch_job(test_job, timeout_seconds = limit))
+    expect_identical(class(error)[1:3], c("abba_error_wait_timeout", "abba_error_timeout", "abba_error"))
+    expect_named(error$status, "Running")
+  }
+  expect_words({
+    tell(abba_watch_job(test_job, timeout_seconds = 0))
+    tell(abba_watch_batch("b", timeout_seconds = 0))
+    tell(abba_wait_for_job_log(test_job, timeout_seconds = 0))
+    tell(abba_wait_for_batch_log("b", timeout_seconds = 0))
+  })
+})
+
+test_that("what keeps a job from starting for good is told once, or ends the wait", {
+  status <- function(state) replies(status_json(state, id = test_job), on = "GET /job-status")
+  answers <- list(
+    status("Pending"), status("Pending"), status("Pending"), status("Succeeded"),
+    replies(list(
+      list(job_id = "other-1", reason = "The image cannot be pulled."), list(job_id = test_job, reason = "So is this.")
+    ), on = "GET /jobs"),
+    replies(list(
+      status = "Pending", reason = "The image cannot be pulled.", advice = "Check its name.", details = "not found",
+      is_stuck = TRUE
+    ), on = "GET /explain-job")
+  )
+  withr::local_options(abba.api.request.timeout = 5)
+  api <- rlang::inject(local_scripted_api(!!!answers))
+  expect_warning(
+    expect_named(abba_watch_job(test_job, poll_interval_seconds = 0), "Succeeded"),
+    class = "abba_warning_stuck"
+  )
+  asked <- Filter(function(request) request$path == "/explain-job", api$requests())
+  expect_identical(vapply(asked, `[[`, "", "query"), paste0("job_id=", test_job))
+
+  rlang::inject(local_scripted_api(!!!answers))
+  error <- raised(abba_watch_job(test_job, poll_interval_seconds = 0, on_stuck = "fail"))
+  expect_s3_class(error, "abba_error_stuck")
+  expect_identical(error$job_id, test_job)
+  expect_named(error$status, "Pending")
+  expect_words(cat(conditionMessage(error)))
+
+  api <- rlang::inject(local_scripted_api(!!!answers))
+  expect_no_warning(abba_watch_job(test_job, poll_interval_seconds = 0, on_stuck = "wait"))
+  expect_identical(unique(api$calls()), "GET /job-status")
+})
+
+test_that("a wait does not depend on what the API says of obstacles", {
+  local_scripted_api(
+    replies(status_json("Pending"), on = "GET /job-status"), replies(status_json("Succeeded"), on = "GET /job-status"),
+    refuses("internal", 500L, on = "GET /jobs")
+  )
+  expect_no_warning(expect_named(abba_watch_job(test_job, poll_interval_seconds = 0), "Succeeded"))
+})
+
+test_that("waiting for a log gives the log of the end, and a submission may come before", {
+  local_program()
+  answers <- function(by = "job") {
+    list(
+      replies(submitted_json(), on = "POST /submit-job"),
+      replies(status_json("Running"), on = paste0("GET /", by, "-status")),
+      replies(status_json("Failed"), on = paste0("GET /", by, "-status")),
+      replies(log_json("a"), on = "GET /job-log"),
+      replies(list(list(pod_id = "p", log = list("b"))), on = "GET /batch-log")
+    )
+  }
+  rlang::inject(local_scripted_api(!!!answers()))
+  expect_identical(abba_wait_for_job_log(test_job, poll_interval_seconds = 0), list(list(job_id = test_job, log = "a")))
+  rlang::inject(local_scripted_api(!!!answers("batch")))
+  expect_identical(abba_wait_for_batch_log("b", poll_interval_seconds = 0), list(list(pod_id = "p", log = "b")))
+  rlang::inject(local_scripted_api(!!!answers()))
+  expect_identical(
+    suppressMessages(abba_submit_and_get_log("test_program.R", poll_interval_seconds = 0)),
+    list(list(job_id = test_job, log = "a"))
+  )
+  rlang::inject(local_scripted_api(!!!answers()))
+  expect_named(suppressMessages(abba_submit_job_and_poll("test_program.R", poll_interval_seconds = 0)), "Failed")
+})
+
+test_that("Ctrl-C leaves the jobs alone and says how to come back", {
+  api <- local_scripted_api(replies(status_json("Running")))
+  process <- start_r(c(
+    paste0("options(abba.api.address = ", deparse(api$address), ")"),
+    paste0("tryCatch(abba_watch_job('", test_job, "', 0.2), interrupt = function(cnd) cat('stopped\\n'))")
+  ))
+  expect_true(wait_until(function() length(api$requests()) >= 2L))
+  process$interrupt()
+  ran <- finish(process)
+  expect_identical(ran$stdout, "stopped", info = ran$stderr)
+  expect_match(ran$stderr, paste0("abba_watch_job(\"", test_job, "\")"), fixed = TRUE)
+  expect_match(ran$stderr, paste0("abba_cancel_job(\"", test_job, "\")"), fixed = TRUE)
+})
+
+# --- Following ---------------------------------------------------------------------
+
+test_that("a followed log prints each line once and holds back an unfinished one", {
+  local_mocked_interval()
+  status <- function(state) replies(status_json(state), on = "GET /job-status")
+  log <- function(...) replies(log_json(c(...)), on = "GET /job-log")
+  api <- local_scripted_api(
+    status("Pending"), status("Running"), status("Running"), status("Running"), status("Succeeded"),
+    log("a", "b", "unfin"), log("unfini"), log("unfinished", "c", "d"), log("a", "b", "unfinished", "c", "d", "e")
+  )
+  printed <- capture.output(result <- withVisible(abba_follow_job_log(test_job)))
+  expect_identical(printed, c("a", "b", "unfinished", "c", "d", "e"))
+  expect_false(result$visible)
+  expect_identical(result$value[[1L]]$log, printed)
+  logs <- Filter(function(request) request$path == "/job-log", api$requests())
+  expect_identical(
+    vapply(logs, `[[`, "", "query"),
+    paste0("job_id=", test_job, c("&page=0.0", "&page=0.2", "&page=0.2", ""))
+  )
+})
+
+test_that("a log that is followed from now on prints what comes", {
+  local_mocked_interval()
+  status <- function(state) replies(status_json(state), on = "GET /job-status")
+  log <- function(...) replies(log_json(c(...)), on = "GET /job-log")
+  local_scripted_api(
+    status("Running"), status("Running"), status("Failed"),
+    log("old", "half"), log("half of it", "new", ""), log("old", "half of it", "new", "last")
+  )
+  expect_identical(
+    capture.output(abba_follow_job_log(test_job, from = "now")), c("half of it", "new", "last")
+  )
+})
+
+test_that("lines that were missed while a log was followed are not passed over in silence", {
+  local_mocked_interval()
+  local_scripted_api(
+    replies(status_json("Running"), on = "GET /job-status"), replies(status_json("Succeeded"), on = "GET /job-status"),
+    replies(log_json(c("a", "b", "c")), on = "GET /job-log"), replies(log_json(c("x", "y", "z")), on = "GET /job-log")
+  )
+  expect_warning(capture.output(log <- abba_follow_job_log(test_job)), class = "abba_warning_log_incomplete")
+  expect_identical(log[[1L]]$log, c("x", "y", "z"))
+})
+
+# --- Finding, explaining, cancelling -------------------------------------------------
+
+job_json <- function(...) {
+  utils::modifyList(list(
+    job_id = test_job, batch_id = "b", program = "test_program.R", user = "mike", status = "Failed",
+    submitted = "2026-01-01T00:00:00Z", started = "2026-01-01T00:00:01Z", finished = "2026-01-01T00:00:02Z",
+    exit_code = 1L, reason = "The program failed."
+  ), list(...))
+}
+# A null of JSON: modifyList() would drop it.
+with_nulls <- function(x, ...) {
+  x[c(...)] <- list(NULL)
+  x
+}
+
+test_that("jobs are listed in the shape of the local function", {
+  api <- local_scripted_api(replies(list(
+    job_json(), with_nulls(job_json(status = "Pending"), "started", "finished", "exit_code", "reason")
+  )))
+  jobs <- abba_list_jobs("mike", "b", c("Failed", "Pending"), as.POSIXct("2026-01-01", tz = "UTC"))
+  time <- function(x) as.POSIXct(x, tz = "UTC")
+  expect_identical(jobs, structure(
+    data.frame(
+      job_id = test_job, batch_id = "b", program = "test_program.R", user = "mike", status = c("Failed", "Pending"),
+      submitted = time(c("2026-01-01 00:00:00", "2026-01-01 00:00:00")), started = time(c("2026-01-01 00:00:01", NA)),
+      finished = time(c("2026-01-01 00:00:02", NA)), exit_code = c(1L, NA), reason = c("The program failed.", NA)
+    ),
+    class = c("abba_jobs", "data.frame")
+  ))
+  expect_identical(
+    api$requests()[[1L]]$query, "user=mike&batch_id=b&status=Failed,Pending&since=2026-01-01T00:00:00Z"
+  )
+  local_scripted_api(replies("[]"))
+  expect_identical(abba_list_jobs(), jobs[0L, ])
+})
+
+test_that("a job is explained in the shape of the local function", {
+  explained <- c(job_json(), list(
+    details = "OOMKilled", advice = "Ask for more.", pod_id = "p", node = "n", image = "i", image_digest = "d",
+    cpu_limit = "1", memory_limit = "512M", attempts = 1L,
+    events = list(list(time = "2026-01-01T00:00:00Z", type = "Normal", reason = "Started", message = "x"))
+  ))
+  local_scripted_api(replies(explained))
+  explanation <- abba_explain_job(test_job)
+  expect_s3_class(explanation, "abba_explanation", exact = TRUE)
+  expect_identical(names(explanation), c(
+    "job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished", "exit_code", "reason",
+    "details", "advice", "pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit", "attempts", "events"
+  ))
+  expect_identical(explanation$events, data.frame(
+    time = as.POSIXct("2026-01-01", tz = "UTC"), type = "Normal", reason = "Started", message = "x"
+  ))
+  local_scripted_api(replies(with_nulls(
+    explained, "started", "finished", "exit_code", "reason", "details", "advice", "pod_id", "node", "image",
+    "image_digest", "cpu_limit", "memory_limit"
+  )))
+  explanation <- abba_explain_job(test_job)
+  expect_identical(explanation$exit_code, NA_integer_)
+  expect_identical(explanation$reason, NA_character_)
+  expect_true(is.na(explanation$started))
+})
+
+test_that("what ran out of memory is told with the call of this road", {
+  local_scripted_api(replies(c(job_json(reason = "The program needed more memory than its limit."), list(
+    memory_limit = "512M", cpu_limit = "1", image = "r:1", attempts = 1L, events = list()
+  ))))
+  expect_output(print(abba_explain_job(test_job)), "abba_submit_job(\"test_program.R\"", fixed = TRUE)
+})
+
+test_that("cancelling tells what was done for each job", {
+  done <- function(...) list(list(job_id = "a-1", done = "stopped"), list(job_id = "b-2", ...))
+  api <- local_scripted_api(replies(done(done = "had ended")))
+  expect_identical(
+    abba_cancel_job(c("a-1", "b-2")), data.frame(job_id = c("a-1", "b-2"), done = c("stopped", "had ended"))
+  )
+  abba_cancel_batch("b")
+  expect_identical(lapply(api$requests(), `[[`, "body"), list(
+    list(job_id = list("a-1", "b-2")), list(batch_id = "b")
+  ))
+  local_scripted_api(refuses("forbidden", 403L, done = done(done = NULL), job_id = list("b-2")))
+  error <- raised(abba_cancel_job(c("a-1", "b-2")))
+  expect_s3_class(error, "abba_error_forbidden")
+  expect_identical(error$done, data.frame(job_id = c("a-1", "b-2"), done = c("stopped", NA)))
+})
+
+# --- The API itself ------------------------------------------------------------------
+
+test_that("the permitted containers are a character vector", {
+  local_scripted_api(replies(list("r:1", "r:2")))
+  expect_identical(abba_permitted_containers(), c("r:1", "r:2"))
+  local_scripted_api(replies("[]"))
+  expect_identical(abba_permitted_containers(), character())
+})
+
+test_that("a check of the API tells who one is and whether all is well", {
+  check <- function(cluster = TRUE, operator = FALSE) {
+    versions <- list(abba = "0.1.0", kubernetes = if (cluster) "v1.34.0")
+    health <- list(alive = TRUE, cluster = cluster, versions = versions)
+    api <- local_scripted_api(
+      if (cluster) {
+        replies(health, on = "GET /health")
+      } else {
+        refuses("unavailable", 503L, health = health, on = "GET /health")
+      },
+      replies(list(user = "mike", operator = operator), on = "GET /whoami")
+    )
+    checked <- abba_check_api()
+    checked$address <- sub(":[0-9]+$", ":<port>", checked$address)
+    checked
+  }
+  expect_words({
+    check()
+    check(cluster = FALSE)
+    check(operator = TRUE)
+  })
+  expect_identical(unclass(check(cluster = FALSE))[-1L], list(
+    cluster = FALSE, abba = "0.1.0", kubernetes = NA_character_, user = "mike", operator = FALSE
+  ))
+})

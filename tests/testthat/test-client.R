@@ -1,0 +1,388 @@
+# Calls to an abba API: the request layer. What a single verb does is in test-client-verbs.R.
+
+# Few seconds, so that what cannot heal is told soon.
+local_short <- function(seconds = 1, env = parent.frame()) {
+  withr::local_options(abba.api.request.timeout = seconds, .local_envir = env)
+}
+
+job_status <- function() abba_get_job_status(test_job)
+job_log <- function() abba_get_job_log(test_job)
+submit_it <- function(...) abba_submit_job("test_program.R", ...)
+
+# Words without the port, which differs.
+expect_api_words <- function(x, error = FALSE) {
+  rlang::inject(expect_snapshot(
+    !!rlang::enquo0(x),
+    error = error, cran = TRUE,
+    transform = function(lines) {
+      gsub("127[.]0[.]0[.]1:[0-9]+", "<api>", gsub("127[.]0[.]0[.]1 port [0-9]+", "<api>", stable(lines)))
+    }
+  ))
+}
+
+# --- Address and key -----------------------------------------------------------
+
+test_that("without an address nothing is sent, and it is said how to set it", {
+  withr::local_options(abba.api.address = NULL)
+  expect_s3_class(raised(job_status()), "abba_error_input")
+  expect_api_words(job_status(), error = TRUE)
+  withr::local_envvar(ABBA_API_ADDRESS = "")
+  expect_s3_class(raised(job_status()), "abba_error_input")
+})
+
+test_that("address and key come from the environment, and the options go before it", {
+  api <- local_scripted_api(replies(status_json()), key = NULL)
+  withr::local_options(abba.api.address = NULL)
+  withr::local_envvar(ABBA_API_ADDRESS = paste0(api$address, "/"), ABBA_API_KEY = "from-environment")
+  job_status()
+  withr::local_options(abba.api.address = paste0(api$address, "/behind/a/path/"), abba.api.key = "from-option")
+  job_status()
+  requests <- api$requests()
+  expect_identical(requests[[1L]]$path, "/job-status")
+  expect_identical(requests[[1L]]$headers$authorization, "Key from-environment")
+  expect_identical(requests[[2L]]$path, "/behind/a/path/job-status")
+  expect_identical(requests[[2L]]$headers$authorization, "Key from-option")
+})
+
+test_that("without a key none is sent", {
+  api <- local_scripted_api(replies(status_json()), key = NULL)
+  job_status()
+  expect_null(api$requests()[[1L]]$headers$authorization)
+})
+
+test_that("an address that cannot be right is refused", {
+  wrong <- list(
+    "connect.example.com", "ftp://a.example.com", "https://", "https://a b", "https://mike:secret@a.example.com",
+    "https://a.example.com/?x=1", "https://a.example.com/#x", "https://a.example.com\\@b", "https://a\nb", 1, NA,
+    c("https://a", "https://b"), "http://[::1", "https://a.example.com:port"
+  )
+  for (address in wrong) {
+    withr::with_options(
+      list(abba.api.address = address),
+      expect_s3_class(raised(job_status()), "abba_error_input")
+    )
+  }
+  withr::local_options(abba.api.address = "connect.example.com/abba")
+  expect_api_words(job_status(), error = TRUE)
+})
+
+test_that("a key does not travel unencrypted to another machine", {
+  withr::local_options(abba.api.key = "k3y-of-mike")
+  for (address in c(
+    "http://abba.example.com", "http://192.0.2.1/abba", "http://127.0.0.1.example.com", "http://localhost.example.com",
+    "http://0x7f000001", "http://2130706433", "http://127.1"
+  )) {
+    withr::local_options(abba.api.address = address)
+    error <- raised(job_status())
+    expect_s3_class(error, "abba_error_input")
+    expect_match(conditionMessage(error), "Your key is not sent", fixed = TRUE)
+  }
+  expect_api_words(job_status(), error = TRUE)
+})
+
+test_that("a key that could carry another header is refused and not shown", {
+  api <- local_scripted_api(replies(status_json()))
+  for (key in list("s3cret\r\nX-Other: 1", "s3cret\n", "two s3crets", "s3cr\u00e9t", c("s3cret", "s3cret"), NA, 1)) {
+    withr::local_options(abba.api.key = key)
+    error <- raised(job_status())
+    expect_s3_class(error, "abba_error_input")
+    expect_no_match(conditionMessage(error), "s3cr", fixed = TRUE)
+  }
+  expect_length(api$requests(), 0L)
+  expect_api_words(job_status(), error = TRUE)
+})
+
+test_that("a proxy of the environment does not get what is for this machine", {
+  api <- local_scripted_api(replies(status_json()))
+  withr::local_envvar(http_proxy = closed_address(), HTTP_PROXY = closed_address(), all_proxy = closed_address())
+  expect_named(job_status(), "Succeeded")
+})
+
+test_that("the key is in no message, condition or traceback", {
+  echo <- "Authorization: Key k3y-of-mike was not known"
+  local_program()
+  answers <- list(
+    refuses("unauthorized", 401L, message = echo, advice = echo),
+    replies_html(echo, 401L), replies_html(echo, 200L), replies_html(echo, 404L),
+    replies("{}", status = 302L, headers = c(Location = "/login?key=k3y-of-mike")),
+    cuts(), cuts(answer = replies(status_json()), after = 60L), replies(list(a = 1))
+  )
+  local_short(0.5)
+  for (answer in answers) {
+    local_scripted_api(answer)
+    for (code in expression(job_status(), submit_it(), abba_check_api(), abba_submit_batch("test_program.R"))) {
+      error <- tryCatch(rlang::try_fetch(eval(code), error = function(cnd) rlang::cnd_signal(cnd)), error = identity)
+      expect_s3_class(error, "abba_error")
+      shown <- c(
+        conditionMessage(error), format(error), utils::capture.output(print(error)),
+        utils::capture.output(utils::str(unclass(error))),
+        rawToChar(serialize(error[setdiff(names(error), c("trace", "call", "parent"))], NULL, ascii = TRUE)),
+        utils::capture.output(print(error$trace)), as.character(sapply(error$trace$call, deparse))
+      )
+      expect_no_match(paste(shown, collapse = "\n"), "k3y-of-mike", fixed = TRUE)
+    }
+  }
+})
+
+# --- What an answer says -----------------------------------------------------------
+
+test_that("an error of the API becomes the condition that the local function would raise", {
+  local_short(0.3)
+  cases <- list(
+    input = 400L, invalid = 400L, unauthorized = 401L, forbidden = 403L, not_found = 404L, input = 413L,
+    unavailable = 502L, unauthorized = 502L, timeout = 504L, internal = 500L, kubectl = 502L, kubectl_missing = 502L,
+    not_configured = 502L
+  )
+  for (index in seq_along(cases)) {
+    class <- names(cases)[[index]]
+    local_scripted_api(refuses(class, cases[[index]], job_id = list("a-1", "b-2"), advice = "Do this."))
+    error <- raised(job_status())
+    local <- setdiff(class(error), c("rlang_error", "error", "condition"))
+    expect_identical(local, error_classes(class), info = class)
+    expect_identical(error$job_id, c("a-1", "b-2"))
+    expect_match(conditionMessage(error), "Do this.", fixed = TRUE)
+  }
+})
+
+test_that("the words of an error of the API are shown as they are", {
+  local_scripted_api(refuses(
+    "not_found", 404L,
+    message = "There is no job \"a-1\" {of} yours %s.", consequence = "It was never there.",
+    advice = "See abba_list_jobs().", job_id = list("a-1")
+  ))
+  expect_api_words(job_status(), error = TRUE)
+})
+
+test_that("what answers but is no abba API is told from it", {
+  local_short(0.3)
+  # Least of all may the 404 of a proxy mean that a job does not exist.
+  cases <- list(
+    list(replies_html("Not Found", 404L), "not_configured"),
+    list(replies(list(error = "no such thing"), status = 404L), "not_configured"),
+    list(replies_html("Sign in", 200L), "not_configured"),
+    list(replies("", status = 200L), "not_configured"),
+    list(replies("Succeeded", status = 200L), "not_configured"),
+    list(replies(as.raw(c(0x1f, 0x8b, 0x00, 0xff)), status = 200L), "not_configured"),
+    list(replies("{\"Succeeded\": {\"Jobs\": [", status = 200L), "not_configured"),
+    list(replies(strrep("[", 1e5), status = 200L), "not_configured"),
+    list(replies("\"/etc/passwd\"", status = 200L), "not_configured"),
+    list(replies_html("Unauthorized", 401L), "unauthorized"),
+    list(replies_html("Forbidden", 403L), "forbidden"),
+    list(replies_html("Bad Gateway", 502L), "unavailable"),
+    list(replies_html("Service Unavailable", 503L), "unavailable"),
+    list(replies_html("Gateway Time-out", 504L), "timeout"),
+    list(replies_html("Too Many Requests", 429L), "unavailable"),
+    list(replies_html("Moved", 302L, headers = c(Location = "https://login.example.com/")), "not_configured"),
+    list(replies("{}", status = 204L), "not_configured"),
+    list(refuses("interrupted", 500L), "unavailable"),
+    list(refuses("Not A Class", 500L), "unavailable"),
+    list(replies(list(class = "not_found"), status = 404L), "not_configured"),
+    list(list(bytes = charToRaw("SSH-2.0-OpenSSH_9.2\r\n"), then = "close", on = "*"), "unavailable")
+  )
+  for (case in cases) {
+    local_scripted_api(case[[1L]])
+    expect_s3_class(raised(job_status()), paste0("abba_error_", case[[2L]]))
+  }
+})
+
+test_that("what is no abba API is told in words", {
+  local_short(0.3)
+  local_program()
+  tell_of <- function(answer, code = job_status()) {
+    local_scripted_api(answer)
+    tell(code)
+  }
+  expect_api_words({
+    tell_of(replies_html("Not Found", 404L))
+    tell_of(replies_html("Sign in", 200L))
+    tell_of(replies_html("Unauthorized", 401L))
+    tell_of(replies_html("Forbidden", 403L))
+    tell_of(replies_html("Too Large", 413L))
+    tell_of(replies_html("Bad Gateway", 502L))
+    tell_of(replies_html("Gateway Time-out", 504L))
+    tell_of(replies_html("Moved", 301L, headers = c(Location = "https://login.example.com/")))
+    tell_of(replies(list(a = 1)))
+    tell_of(replies(list(job = 1)), submit_it())
+    tell_of(replies_html("Sign in", 200L), submit_it())
+    tell_of(replies_html("Bad Gateway", 502L), submit_it())
+    tell_of(replies_html("Too Many Requests", 429L), submit_it())
+  })
+})
+
+test_that("without a key a 401 says how to set it", {
+  local_scripted_api(refuses("unauthorized", 401L, message = "You did not say who you are."), key = NULL)
+  expect_api_words(job_status(), error = TRUE)
+})
+
+test_that("a redirection is not followed: a key could go elsewhere with it, and a POST would become a GET", {
+  local_program()
+  other <- local_scripted_api(replies(submitted_json()))
+  local_scripted_api(replies("{}", status = 302L, headers = c(Location = paste0(other$address, "/submit-job"))))
+  expect_s3_class(raised(submit_it()), "abba_error_not_configured")
+  expect_length(other$requests(), 0L)
+})
+
+test_that("the warnings of an answer are raised as the local functions raise them", {
+  warning <- list(list(
+    class = "log_incomplete", message = "The beginning of the log is lost {} %s.", advice = "Print less.",
+    job_id = list(test_job)
+  ))
+  local_scripted_api(replies(log_json("a"), headers = c("abba-warnings" = to_json(warning))))
+  expect_warning(log <- job_log(), class = "abba_warning_log_incomplete")
+  expect_identical(log[[1L]]$log, "a")
+  expect_api_words(invisible(job_log()))
+})
+
+test_that("a header of warnings that makes no sense is let be", {
+  for (header in c("", "[", "[1, null]", "{\"class\": \"x\"}", "true")) {
+    local_scripted_api(replies(log_json("a"), headers = c("Abba-Warnings" = header)))
+    expect_identical(job_log()[[1L]]$log, "a")
+  }
+})
+
+# --- Asking again --------------------------------------------------------------------
+
+test_that("what may heal is asked for again", {
+  cases <- list(
+    replies_html("Bad Gateway", 502L), replies_html("Busy", 503L), replies_html("Late", 504L),
+    refuses("unavailable", 502L), refuses("timeout", 504L), refuses("unavailable", 429L),
+    cuts(), cuts(answer = replies(status_json()), after = 150L)
+  )
+  for (case in cases) {
+    api <- local_scripted_api(case, case, replies(status_json()))
+    expect_named(job_status(), "Succeeded")
+    expect_length(api$requests(), 3L)
+  }
+})
+
+test_that("what cannot heal is asked for once", {
+  cases <- list(
+    refuses("input", 400L), refuses("unauthorized", 401L), refuses("not_found", 404L), refuses("unauthorized", 502L),
+    refuses("internal", 500L), replies_html("Not Found", 404L), replies_html("Sign in", 200L)
+  )
+  for (case in cases) {
+    api <- local_scripted_api(case, replies(status_json()))
+    expect_s3_class(raised(job_status()), "abba_error")
+    expect_length(api$requests(), 1L)
+  }
+})
+
+test_that("after 429 the API is asked again when it says", {
+  api <- local_scripted_api(
+    refuses("unavailable", 429L, headers = c("Retry-After" = "1")), replies(status_json())
+  )
+  times <- proc.time()[["elapsed"]]
+  expect_named(job_status(), "Succeeded")
+  # Not a measure of speed: it must not have asked before.
+  expect_gte(proc.time()[["elapsed"]] - times, 1)
+  expect_length(api$requests(), 2L)
+})
+
+test_that("after 429 with a longer pause than the time limit the error says how long", {
+  api <- local_scripted_api(refuses(
+    "unavailable", 429L,
+    message = "You have asked too often.", headers = c("Retry-After" = "1000")
+  ))
+  expect_api_words(job_status(), error = TRUE)
+  expect_length(api$requests(), 1L)
+})
+
+test_that("an API that nobody runs is told within the time limit", {
+  withr::local_options(abba.api.address = closed_address(), abba.api.key = NULL)
+  local_program()
+  local_short(0.5)
+  expect_s3_class(raised(job_status()), "abba_error_unavailable")
+  expect_api_words({
+    tell(job_status())
+    tell(submit_it())
+  })
+})
+
+test_that("an API that does not answer is told within the time limit", {
+  local_scripted_api(never_replies())
+  local_program()
+  local_short(0.5)
+  expect_s3_class(raised(job_status()), "abba_error_timeout")
+  expect_api_words({
+    tell(job_status())
+    tell(submit_it())
+  })
+})
+
+test_that("an answer that is cut is not taken for a whole one", {
+  # Without a length the end of the connection is the end of the answer, so the JSON has to be whole.
+  local_short(0.3)
+  whole <- replies(status_json())$bytes
+  without_length <- charToRaw(gsub("Content-Length: [0-9]+\r\n", "", rawToChar(whole)))
+  for (bytes in list(utils::head(whole, -10L), utils::head(without_length, -1L), utils::head(without_length, 90L))) {
+    local_scripted_api(list(bytes = bytes, then = "close", on = "*"))
+    expect_s3_class(raised(job_status()), "abba_error")
+  }
+})
+
+test_that("a submission is repeated under the same key until it is known", {
+  local_program()
+  api <- local_scripted_api(
+    cuts(), replies_html("Bad Gateway", 502L), cuts(answer = replies(submitted_json()), after = 120L),
+    replies(submitted_json())
+  )
+  job <- suppressMessages(submit_it())
+  expect_identical(job, submitted_json())
+  suppressMessages(submit_it())
+  keys <- vapply(api$requests(), function(request) request$headers[["idempotency-key"]], "")
+  texts <- vapply(api$requests(), `[[`, "", "text")
+  expect_match(keys, paste0("^", uuid, "$"))
+  expect_identical(keys[1:4], rep(keys[[1L]], 4L))
+  expect_identical(texts[1:4], rep(texts[[1L]], 4L))
+  # Another call is another submission.
+  expect_length(unique(keys), 2L)
+})
+
+test_that("a submission whose fate is not known says so, whatever the last answer was", {
+  local_program()
+  local_short(1)
+  says_unknown <- function(...) {
+    local_scripted_api(...)
+    error <- raised(submit_it())
+    expect_match(conditionMessage(error), "Whether the job was created is not known.", fixed = TRUE)
+    expect_match(conditionMessage(error), "abba_list_jobs(", fixed = TRUE)
+  }
+  says_unknown(cuts())
+  says_unknown(never_replies())
+  says_unknown(replies_html("Bad Gateway", 502L))
+  says_unknown(replies_html("Sign in", 200L))
+  # The first may have come through; that the later ones did not, says nothing of it.
+  says_unknown(cuts(), refuses("unavailable", 502L, consequence = "No job was created."))
+  says_unknown(cuts(), refuses("unauthorized", 401L))
+  says_unknown(cuts(), replies_html("Too Many Requests", 429L))
+  says_unknown(cuts(), replies_html("Not Found", 404L))
+
+  says_otherwise <- function(...) {
+    local_scripted_api(...)
+    expect_no_match(conditionMessage(raised(submit_it())), "not known", fixed = TRUE)
+  }
+  says_otherwise(refuses("unavailable", 502L, consequence = "No job was created."))
+  says_otherwise(refuses("input", 400L))
+  # A refusal of the request is one of its repetitions too.
+  says_otherwise(cuts(), refuses("input", 400L))
+})
+
+test_that("R's random numbers are left alone", {
+  local_program()
+  local_short(0.5)
+  local_scripted_api(cuts())
+  set.seed(1)
+  before <- .Random.seed
+  raised(submit_it())
+  raised(job_status())
+  expect_identical(.Random.seed, before)
+})
+
+test_that("time limits that make no sense are refused", {
+  api <- local_scripted_api(replies(status_json()))
+  for (limit in list(0, -1, Inf, NA, "60", c(1, 2))) {
+    withr::local_options(abba.api.request.timeout = limit)
+    expect_s3_class(raised(job_status()), "abba_error_input")
+  }
+  expect_length(api$requests(), 0L)
+})
