@@ -113,6 +113,7 @@ $(build)/packages: tools/debian-packages
 	@touch $@
 
 package_sources := DESCRIPTION NAMESPACE configure $(wildcard R/*.R man/*.Rd src/*.in src/*.c) \
+  $(shell find inst -type f) \
   $(shell find $(core) -path $(core)/target -prune -o -name '*.rs' -print) \
   $(core)/Cargo.toml $(core)/Cargo.lock $(core)/core/Cargo.toml
 

@@ -50,18 +50,26 @@ abba_api_answer <- function(call, req, res) {
 #' @export
 abba_api_set_up <- function(pr) {
   api_open()
+  # Read as text, so that an array of one, an empty object and a null stay what they are.
+  description <- jsonlite::read_json(system.file("plumber/abba/openapi.json", package = "abba", mustWork = TRUE))
+  pr$setApiSpec(function(spec) description)
   pr$set404Handler(function(req, res) abba_api_answer(sub("^/", "", req$PATH_INFO), req, res))
   pr$setErrorHandler(function(req, res, error) {
     answer <- api_fault(req$PATH_INFO, error)
     log_decision(answer$decision)
     res$status <- 500L
     res$setHeader("Content-Type", "application/json")
+    # It is JSON already; plumber would write it as a string of JSON.
+    res$serializer <- function(value, req, res, ...) {
+      res$body <- value
+      res$toResponse()
+    }
     answer$body
   })
   invisible(pr)
 }
 
-# The server's state, which lasts as long as the R process.
+# The server's state, which lasts as long as the R process. `docs`: whether the API's description is shown.
 the_server <- new.env(parent = emptyenv())
 
 # The gateway, opened at the first request. `identity` as of `api_identity()`.

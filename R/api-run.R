@@ -57,7 +57,10 @@ abba_run_api <- function(
   old <- options(plumber.maxRequestSize = largest_request)
   on.exit(options(old))
   router <- plumber::plumb_api("abba", "abba")
-  router$run(host = host, port = as.integer(port), docs = docs, quiet = TRUE, debug = FALSE)
+  the_server$docs <- docs
+  on.exit(the_server$docs <- NULL, add = TRUE)
+  # plumber's own docs would stand at the same addresses.
+  router$run(host = host, port = as.integer(port), docs = FALSE, quiet = TRUE, debug = FALSE)
   invisible()
 }
 

@@ -1,4 +1,4 @@
-# The routes of the abba API. What they do is in the package: ?abba_api_answer.
+# The routes of the abba API. What they do is in the package: ?abba_api_answer, ?abba_api_file.
 
 #* @apiTitle abba
 
@@ -57,3 +57,37 @@ function(req, res) abba::abba_api_answer("whoami", req, res)
 #* @get /health
 #* @parser unread
 function(req, res) abba::abba_api_answer("health", req, res)
+
+# The page for people, and the description of the API.
+
+#* @get /
+#* @parser unread
+function(req, res) abba::abba_api_file("index.html", req, res)
+
+#* @get /abba.js
+#* @parser unread
+function(req, res) abba::abba_api_file("abba.js", req, res)
+
+#* @get /abba.css
+#* @parser unread
+function(req, res) abba::abba_api_file("abba.css", req, res)
+
+#* @get /openapi.json
+#* @parser unread
+function(req, res) abba::abba_api_file("openapi.json", req, res)
+
+#* @get /__docs__/
+#* @parser unread
+function(req, res) abba::abba_api_file("docs.html", req, res)
+
+#* @get /__docs__/docs.js
+#* @parser unread
+function(req, res) abba::abba_api_file("docs.js", req, res)
+
+#* @get /__docs__/swagger-ui-bundle.js
+#* @parser unread
+function(req, res) abba::abba_api_file("swagger-ui-bundle.js", req, res)
+
+#* @get /__docs__/swagger-ui.css
+#* @parser unread
+function(req, res) abba::abba_api_file("swagger-ui.css", req, res)
