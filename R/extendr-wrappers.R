@@ -76,9 +76,13 @@ core_rerun <- function(batch_id, changes, include_unknown, rest, settings) .Call
 # `key_file` a path or `NULL`.
 core_gateway_open <- function(policy, key_file, version) .Call(wrap__core_gateway_open, policy, key_file, version)
 
-# Answers a request to the abba API. `request` is a list with `call`, `query`, `headers`, `when` and `from`; `body` a raw
-# vector. A list with `status`, `headers`, `body` and `decision`.
-core_gateway_answer <- function(gateway, request, body, settings) .Call(wrap__core_gateway_answer, gateway, request, body, settings)
+# Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers`, `when` and
+# `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.
+core_gateway_begin <- function(gateway, request, body, settings) .Call(wrap__core_gateway_begin, gateway, request, body, settings)
+
+# Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
+# `number`, `status`, `headers`, `body` and `decision`.
+core_gateway_answers <- function(gateway, awaited, seconds) .Call(wrap__core_gateway_answers, gateway, awaited, seconds)
 
 # Makes an API key for a user and keeps its hash in a file. The key, a string.
 core_api_key_create <- function(user, file) .Call(wrap__core_api_key_create, user, file)

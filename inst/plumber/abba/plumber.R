@@ -2,60 +2,60 @@
 
 #* @apiTitle abba
 
-# The core reads the body itself, with bounds of its own on what it may hold.
-plumber::register_parser("unread", function(...) function(value, ...) NULL, regex = ".", verbose = FALSE)
+# `@preempt __first__`: before plumber's own filters, which read cookies, query and body in a way that
+# a caller can break; the package reads what it needs itself, with bounds on what it may hold.
 
 #* @plumber
 function(pr) abba::abba_api_set_up(pr)
 
 #* @post /submit-job
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_answer("submit-job", req, res)
 
 #* @post /submit-batch
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_answer("submit-batch", req, res)
 
 #* @get /job-status
 #* @post /job-status
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_answer("job-status", req, res)
 
 #* @get /job-log
 #* @post /job-log
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_answer("job-log", req, res)
 
 #* @get /batch-status
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_answer("batch-status", req, res)
 
 #* @get /batch-log
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_answer("batch-log", req, res)
 
 #* @post /cancel-job
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_answer("cancel-job", req, res)
 
 #* @get /jobs
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_answer("jobs", req, res)
 
 #* @get /explain-job
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_answer("explain-job", req, res)
 
 #* @get /permitted-containers
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_answer("permitted-containers", req, res)
 
 #* @get /whoami
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_answer("whoami", req, res)
 
 #* @get /health
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_answer("health", req, res)
 
 # The page for people, and the description of the API.

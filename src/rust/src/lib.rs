@@ -437,14 +437,24 @@ fn core_gateway_open(policy: Robj, key_file: Robj, version: &str) -> Robj {
     })
 }
 
-/// Answers a request to the abba API. `request` is a list with `call`, `query`, `headers`, `when` and `from`; `body` a raw
-/// vector. A list with `status`, `headers`, `body` and `decision`.
+/// Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers`, `when` and
+/// `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.
 #[extendr]
-fn core_gateway_answer(gateway: Robj, request: Robj, body: Robj, settings: Robj) -> Robj {
+fn core_gateway_begin(gateway: Robj, request: Robj, body: Robj, settings: Robj) -> Robj {
     respond(|| {
         let settings = Settings::read(to_json(&settings)?)?;
         let body = body.as_raw_slice().unwrap_or_default();
-        Ok(gateway::answer(&gateway, &to_json(&request)?, body, &settings)?.into())
+        Ok(Value::Integer(gateway::begin(&gateway, to_json(&request)?, body, settings)?).into())
+    })
+}
+
+/// Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
+/// `number`, `status`, `headers`, `body` and `decision`.
+#[extendr]
+fn core_gateway_answers(gateway: Robj, awaited: i32, seconds: f64) -> Robj {
+    respond(|| {
+        let patience = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        Ok(gateway::answers(&gateway, awaited, patience)?.into())
     })
 }
 
@@ -562,7 +572,8 @@ extendr_module! {
     fn core_follow_end;
     fn core_rerun;
     fn core_gateway_open;
-    fn core_gateway_answer;
+    fn core_gateway_begin;
+    fn core_gateway_answers;
     fn core_api_key_create;
     fn core_end_session;
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::side_by_side::side_by_side;
@@ -12,7 +13,7 @@ use crate::domain::job_name::{self, quote_shortened};
 use crate::domain::labels::check_label_value;
 use crate::domain::manifest::{self, JobRequest};
 use crate::domain::mounts::Mounts;
-use crate::domain::program::Program;
+use crate::domain::program::{hexadecimal, Program};
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
 use crate::kubernetes::objects::Job;
 use crate::kubernetes::Api;
@@ -144,7 +145,6 @@ pub fn prepare_program(arguments: &SubmitArguments, program: Program, origin: Or
         }
         None => job_name::job_id(&file_name, origin.uuid.unwrap_or_else(Uuid::new_v4)),
     };
-    let submission = program.submission(&job_id, &batch_id);
     let user = run_as
         .as_ref()
         .map_or_else(accounts::current_name, |user| user.name.clone());
@@ -161,6 +161,16 @@ pub fn prepare_program(arguments: &SubmitArguments, program: Program, origin: Or
     };
     let kept = serde_json::to_string(&kept)
         .map_err(|error| Error::input(format!("The arguments cannot be written as JSON: {error}.")))?;
+    let mut submission = program.submission(&job_id, &batch_id);
+    if origin.uuid.is_some() {
+        // The same key with another container, say, is not the same request.
+        let parts = [
+            submission.as_str(),
+            kept.as_str(),
+            origin.owner.as_deref().unwrap_or_default(),
+        ];
+        submission = hexadecimal(&Sha256::digest(parts.join("\n")));
+    }
     let program_path = program.given_path.clone();
     let job = manifest::job(&JobRequest {
         arguments: kept,
