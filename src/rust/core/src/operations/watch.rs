@@ -432,6 +432,13 @@ mod tests {
     /// Watches to the end; each of the news as "id status" pairs.
     fn watch_all(connection: &Connection<'_>, which: &Which) -> Result<Vec<Vec<String>>, Error> {
         let mut news = Vec::new();
+        // A watch that misses an end would never return.
+        let begin = Instant::now();
+        let interrupted = || connection.patience.is_interrupted() || begin.elapsed() > Duration::from_secs(20);
+        let connection = &Connection {
+            patience: Patience::new(connection.patience.limit(), &interrupted),
+            ..*connection
+        };
         watch(connection, which, &mut |told| {
             news.push(
                 told.jobs
