@@ -7,6 +7,9 @@
 #' | `abba.k8s.request.timeout` | Seconds that a request to the cluster may take. | 30 |
 #' | `abba.k8s.session` | Whether one kubectl is kept for the R session. | `TRUE` |
 #' | `abba.kubectl` | The kubectl program: a path, or a name on the `PATH`. | `kubectl` |
+#' | `abba.api.address` | Where the abba API is. | the environment variable `ABBA_API_ADDRESS` |
+#' | `abba.api.key` | Your key for it. | the environment variable `ABBA_API_KEY` |
+#' | `abba.api.request.timeout` | Seconds that a call of the abba API may take, with all its repetitions. | 60 |
 #'
 #' @section Conditions:
 #' Every error has the class `abba_error`. Wrong arguments have the class
