@@ -71,7 +71,7 @@ cluster-down: ## End the test cluster and leave nothing of it behind
 
 .PHONY: bench
 bench: $(build)/installed ## Measure the package against plain kubectl on the test cluster
-	$(use_library) bench/run
+	$(use_library) bench/run $(BENCH)
 
 # --- Working on the package --------------------------------------------------------------------------------------
 
@@ -113,6 +113,7 @@ $(build)/packages: tools/debian-packages
 	@touch $@
 
 package_sources := DESCRIPTION NAMESPACE configure $(wildcard R/*.R man/*.Rd src/*.in src/*.c) \
+  $(shell find inst -type f) \
   $(shell find $(core) -path $(core)/target -prune -o -name '*.rs' -print) \
   $(core)/Cargo.toml $(core)/Cargo.lock $(core)/core/Cargo.toml
 

@@ -18,20 +18,94 @@
 #' file in the option `abba.api.log`, or else to standard error. No line holds a key or
 #' a program's text.
 #'
+#' @section How long a request may take:
+#' Each request is answered in a thread of its own. What is known already is answered at once; for what has to
+#' wait for the cluster R gets a promise, and goes on with the next request.
+#'
 #' @export
 #' @examples
 #' # A route of a plumber file:
 #' #* @get /job-status
-#' #* @parser unread
+#' #* @preempt __first__
 #' function(req, res) abba_api_answer("job-status", req, res)
 abba_api_answer <- function(call, req, res) {
-  answer <- tryCatch(
-    core_value(core_gateway_answer(api_gateway(), api_request(call, req), api_body(req), api_settings())),
+  if (!is_from_plumber_host(req)) {
+    return(fill_response(res, api_fault(call, "the shared secret of the process that runs the server is missing", 403L)))
+  }
+  answer <- NULL
+  number <- tryCatch(
+    core_value(core_gateway_begin(api_gateway(), api_request(call, req), api_body(req), api_settings())),
     # A fault of the server: its words are for the administrator alone.
-    error = function(error) api_fault(call, error)
+    error = function(error) {
+      answer <<- api_fault(call, conditionMessage(error))
+      NULL
+    }
   )
+  if (is.null(number)) {
+    return(fill_response(res, answer))
+  }
+  await(number, function(ready) answer <<- ready)
+  take_answers(number, at_once)
+  if (!is.null(answer)) {
+    return(fill_response(res, answer))
+  }
+  promises::promise(function(resolve, reject) {
+    await(number, function(ready) resolve(fill_response(res, ready)))
+    look_for_answers()
+  })
+}
+
+# For so many seconds a request is waited for before the next one is begun: what is
+# known already is there by then.
+at_once <- 0.003
+
+# What to do with the answer to a request, by its number.
+await <- function(number, deliver) {
+  assign(as.character(number), deliver, envir = the_server$awaited)
+}
+
+# Takes the answers that are ready, waiting `seconds` for that to the request `number`.
+take_answers <- function(number, seconds) {
+  for (answer in core_value(core_gateway_answers(the_server$gateway, number, seconds))) {
+    name <- as.character(answer$number)
+    deliver <- the_server$awaited[[name]]
+    if (!is.null(deliver)) {
+      rm(list = name, envir = the_server$awaited)
+      deliver(answer)
+    }
+  }
+}
+
+# Looks every few milliseconds for answers, as long as some are awaited.
+look_for_answers <- function() {
+  if (the_server$is_looking) {
+    return(invisible())
+  }
+  the_server$is_looking <- TRUE
+  look <- function() {
+    the_server$is_looking <- FALSE
+    take_answers(0L, 0)
+    if (length(the_server$awaited) > 0L) {
+      look_for_answers()
+    }
+  }
+  later::later(look, 0.004)
+  invisible()
+}
+
+# Posit Connect starts the R process with a secret that its own requests carry, so that
+# another process of its machine cannot pass for it. plumber looks at it in a filter
+# that comes too late for routes that are answered first.
+is_from_plumber_host <- function(req) {
+  secret <- getOption("plumber.sharedSecret")
+  is.null(secret) || identical(req$HTTP_PLUMBER_SHARED_SECRET, secret)
+}
+
+fill_response <- function(res, answer) {
   log_decision(answer$decision)
   res$status <- answer$status
+  # The fallback handlers of plumber have a header of their own set.
+  res$headers <- list()
   res$setHeader("Content-Type", "application/json")
   res$setHeader("Cache-Control", "no-store")
   res$setHeader("X-Content-Type-Options", "nosniff")
@@ -45,24 +119,67 @@ abba_api_answer <- function(call, req, res) {
 #' @rdname abba_api_answer
 #' @description
 #' `abba_api_set_up()` readies a router for such routes: it reads the options, so that a mistake in
-#' them shows when the server starts, and answers what has no route.
+#' them shows when the server starts, bounds what a request may hold, and answers what has no route.
 #' @param pr The router, as plumber hands it to a function marked `@plumber`.
 #' @export
 abba_api_set_up <- function(pr) {
   api_open()
+  # Read as text, so that an array of one, an empty object and a null stay what they are.
+  description <- jsonlite::read_json(system.file("plumber/abba/openapi.json", package = "abba", mustWork = TRUE))
+  pr$setApiSpec(function(spec) description)
+  largest <- check_number(getOption("abba.api.largest.request", 8 * 1024^2), argument = "abba.api.largest.request")
+  replace_method(pr, "onHeaders", function(req) refuse_early(req, largest))
+  # Which methods a call has is told in the words of the API.
+  options(plumber.methodNotAllowed = FALSE)
   pr$set404Handler(function(req, res) abba_api_answer(sub("^/", "", req$PATH_INFO), req, res))
   pr$setErrorHandler(function(req, res, error) {
-    answer <- api_fault(req$PATH_INFO, error)
-    log_decision(answer$decision)
-    res$status <- 500L
-    res$setHeader("Content-Type", "application/json")
-    answer$body
+    res$serializer <- function(value, req, res, error_handler) res$toResponse()
+    fill_response(res, api_fault(req$PATH_INFO, conditionMessage(error)))
   })
   invisible(pr)
 }
 
-# The server's state, which lasts as long as the R process.
+# plumber's own answer to a body that is too large is not in the words of the API.
+replace_method <- function(pr, name, method) {
+  rlang::env_binding_unlock(pr, name)
+  assign(name, method, envir = pr)
+  rlang::env_binding_lock(pr, name)
+}
+
+# What is refused before the body of a request is read: httpuv asks for it when it has the
+# headers, and reads no further where it gets an answer. NULL: nothing.
+refuse_early <- function(req, largest) {
+  refuse <- function(status, message, advice) {
+    body <- as_json(list(class = "input", message = message, consequence = "Nothing was done.", advice = advice))
+    log_decision(as_json(list(
+      when = api_now(), from = req$REMOTE_ADDR, what = substr(harmless(req$PATH_INFO), 1L, 100L), decision = "refused",
+      status = status, reason = message
+    )))
+    list(status = status, headers = list("Content-Type" = "application/json", "Cache-Control" = "no-store"), body = body)
+  }
+  if (identical(tolower(harmless(req$HTTP_UPGRADE)), "websocket")) {
+    return(refuse(400L, "The abba server has no WebSockets.", "Leave the header `Upgrade` out."))
+  }
+  length <- suppressWarnings(as.numeric(req$CONTENT_LENGTH))
+  if (!is.null(req$HTTP_TRANSFER_ENCODING)) {
+    return(refuse(
+      411L, "The request does not say how long it is.",
+      "Send the header `Content-Length` instead of `Transfer-Encoding`."
+    ))
+  }
+  if (base::length(length) > 0L && !isTRUE(length <= largest)) {
+    return(refuse(
+      413L, paste0("The request is too large: the abba server reads ", format(largest, scientific = FALSE), " bytes."),
+      "Put large programs on storage that the cluster can mount, and send their paths."
+    ))
+  }
+  NULL
+}
+
+# The server's state, which lasts as long as the R process. `docs`: whether the API's description is shown.
 the_server <- new.env(parent = emptyenv())
+the_server$awaited <- new.env(parent = emptyenv())
+the_server$is_looking <- FALSE
 
 # The gateway, opened at the first request. `identity` as of `api_identity()`.
 api_gateway <- function() {
@@ -84,24 +201,22 @@ api_open <- function(call = rlang::caller_env()) {
   invisible(identity)
 }
 
-# The request as the core wants it. Text that is not UTF-8 cannot be anything that is
-# known, so it need only be harmless.
+# The request as the core wants it.
 api_request <- function(call, req) {
-  text <- function(name) {
-    value <- req[[name]]
-    if (is.null(value)) NULL else iconv(value[[1L]], "UTF-8", "UTF-8", sub = "?")
-  }
+  text <- function(name) harmless(req[[name]])
   forwarded <- c(
     "HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP", "HTTP_VIA"
   )
   list(
-    call = call,
+    method = text("REQUEST_METHOD"),
+    call = harmless(call),
     query = text("QUERY_STRING"),
     headers = list(
       authorization = text("HTTP_AUTHORIZATION"),
       connect_credentials = text("HTTP_RSTUDIO_CONNECT_CREDENTIALS"),
       host = text("HTTP_HOST"),
       origin = text("HTTP_ORIGIN"),
+      fetch_site = text("HTTP_SEC_FETCH_SITE"),
       forwarded = if (any(forwarded %in% ls(req))) "yes",
       idempotency_key = text("HTTP_IDEMPOTENCY_KEY")
     ),
@@ -110,25 +225,33 @@ api_request <- function(call, req) {
   )
 }
 
+# Text that is not UTF-8 cannot be anything that is known.
+harmless <- function(text) {
+  if (is.null(text)) NULL else iconv(text[[1L]], "UTF-8", "UTF-8", sub = "?")
+}
+
+# The body's bytes. A route that is answered first reads them itself.
 api_body <- function(req) {
-  body <- req$bodyRaw
+  body <- if (is.null(req$bodyRaw) && !is.null(req$rook.input)) req$rook.input$read() else req$bodyRaw
   if (is.raw(body)) body else raw()
 }
 
 api_now <- function() format(Sys.time(), "%Y-%m-%dT%H:%M:%SZ", tz = "UTC")
 
-api_fault <- function(call, error) {
+api_fault <- function(call, reason, status = 500L) {
   body <- list(
-    class = "internal",
-    message = "The abba server failed.",
+    class = if (status == 403L) "forbidden" else "internal",
+    message = if (status == 403L) "The abba server answers to its host alone." else "The abba server failed.",
     advice = "Tell the administrator of the abba server; its log says more."
   )
   decision <- list(
-    when = api_now(), what = call, decision = "failed", status = 500L, reason = conditionMessage(error)
+    when = api_now(), what = substr(harmless(call), 1L, 100L), decision = if (status == 403L) "refused" else "failed",
+    status = status, reason = reason
   )
-  as_json <- function(x) as.character(jsonlite::toJSON(x, auto_unbox = TRUE))
-  list(status = 500L, headers = list("Retry-After" = "10"), body = as_json(body), decision = as_json(decision))
+  list(status = status, headers = list(), body = as_json(body), decision = as_json(decision))
 }
+
+as_json <- function(x) as.character(jsonlite::toJSON(x, auto_unbox = TRUE, null = "null"))
 
 # A decision that cannot be kept where it should be is at least said.
 log_decision <- function(line) {

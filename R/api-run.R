@@ -31,7 +31,7 @@ abba_run_api <- function(
     host = "127.0.0.1",
     port = 8000L,
     docs = TRUE,
-    largest_request = 8 * 1024^2) {
+    largest_request = getOption("abba.api.largest.request", 8 * 1024^2)) {
   host <- check_string(host)
   port <- check_number(port)
   if (port != round(port) || port < 1 || port > 65535) {
@@ -54,10 +54,13 @@ abba_run_api <- function(
       class = error_classes("input"), use_cli_format = FALSE
     )
   }
-  old <- options(plumber.maxRequestSize = largest_request)
+  old <- options(abba.api.largest.request = largest_request)
   on.exit(options(old))
   router <- plumber::plumb_api("abba", "abba")
-  router$run(host = host, port = as.integer(port), docs = docs, quiet = TRUE, debug = FALSE)
+  the_server$docs <- docs
+  on.exit(the_server$docs <- NULL, add = TRUE)
+  # plumber's own docs would stand at the same addresses.
+  router$run(host = host, port = as.integer(port), docs = FALSE, quiet = TRUE, debug = FALSE)
   invisible()
 }
 
@@ -67,7 +70,7 @@ is_loopback <- function(host) {
 
 # The server's own packages are not needed by those who only use abba.
 check_api_packages <- function(call) {
-  for (package in c("plumber", "jsonlite")) {
+  for (package in c("plumber", "promises", "later", "jsonlite")) {
     if (!requireNamespace(package, quietly = TRUE)) {
       rlang::abort(
         c(paste0("An abba server needs the package ", package, "."), i = "Install it."),

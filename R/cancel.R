@@ -5,14 +5,17 @@
 #' `"Failed"`, and [abba_explain_k8s_job_local()] and [abba_list_k8s_jobs_local()]
 #' say that it was cancelled.
 #'
-#' A program that runs is told to end (SIGTERM), and made to after 30 seconds. To
-#' cancel what has ended, or was cancelled before, is no error.
+#' A program that runs is told to end (SIGTERM), which ends R within a second or two,
+#' and made to after 30 seconds. To cancel what has ended, or was cancelled before, is
+#' no error. A job that has not started is removed from its queue; where its pod was
+#' on the way to a node, it is waited for up to 3 seconds to tell whether the program
+#' has begun.
 #'
 #' @inheritParams abba_get_k8s_job_status_local
 #'
 #' @return A data frame with one row for each job, in the order of the ids, and the
 #'   columns `job_id` and `done`: `"stopped"`, `"kept from starting"`,
-#'   `"was cancelled before"` or `"had ended"`.
+#'   `"stops when its node answers"`, `"was cancelled before"` or `"had ended"`.
 #'
 #' @section Errors:
 #' If some jobs could not be cancelled, the error for the first of them is raised;

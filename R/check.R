@@ -8,7 +8,8 @@ check_string <- function(x, null = FALSE, empty = FALSE,
   if (null && is.null(x)) {
     return(NULL)
   }
-  if (!rlang::is_string(x)) {
+  # Base R's own here and below: loading rlang takes longer than the first call to the cluster, and only errors need it.
+  if (!is.character(x) || length(x) != 1L || is.na(x)) {
     abort_input(argument, "must be a single string", x, call)
   }
   if (!empty && !nzchar(x)) {
@@ -33,8 +34,27 @@ check_strings <- function(x, argument = rlang::caller_arg(x),
 # TRUE or FALSE.
 check_flag <- function(x, argument = rlang::caller_arg(x),
                        call = rlang::caller_env()) {
-  if (!rlang::is_bool(x)) {
+  if (!is.logical(x) || length(x) != 1L || is.na(x)) {
     abort_input(argument, "must be TRUE or FALSE", x, call)
+  }
+  as.vector(unname(x))
+}
+
+# One of `choices`, or the vector of all of them, which means the first: so a verb can
+# have them as its default. With `multiple` some of them.
+check_choice <- function(x, choices, multiple = FALSE, argument = rlang::caller_arg(x),
+                         call = rlang::caller_env()) {
+  if (!multiple && identical(x, choices)) {
+    return(choices[[1L]])
+  }
+  legal <- is.character(x) && length(x) >= 1L && (multiple || length(x) == 1L) && all(x %in% choices)
+  if (!legal) {
+    wrong <- if (multiple && is.character(x)) x[!x %in% choices] else x
+    rule <- paste0(
+      "must be ", if (multiple) "out of " else "one of ",
+      paste0("\"", choices, "\"", collapse = ", ")
+    )
+    abort_input(argument, rule, if (length(wrong) > 1L && multiple) wrong[[1L]] else wrong, call)
   }
   as.vector(unname(x))
 }

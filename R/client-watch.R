@@ -82,13 +82,13 @@ abba_submit_job_and_poll <- function(
 
 # Waits for the jobs of `which`. `verbs`: the functions that wait for them and that cancel them.
 client_watch <- function(which, poll_interval_seconds, timeout_seconds, on_stuck, verbs, call = rlang::caller_env()) {
-  on_stuck <- rlang::arg_match(on_stuck, c("warn", "fail", "wait"), error_call = call)
+  on_stuck <- check_choice(on_stuck, stuck_choices, call = call)
   check_client_wait(poll_interval_seconds, timeout_seconds, call)
   core_value(core_check_which(which), call)
-  ids <- deparse_ids(which[[1L]])
+  ids <- which[[1L]]
   wait_for_end(
     client_news(which, max(0.1, poll_interval_seconds), on_stuck, call),
-    timeout_seconds, on_stuck, paste0(verbs, "(", ids, ")"), call
+    timeout_seconds, on_stuck, vapply(verbs, call_text, "", ids = ids, USE.NAMES = FALSE), call
   )
 }
 
@@ -119,7 +119,7 @@ client_news <- function(which, interval, on_stuck, call) {
       abba_error_timeout = function(cnd) NULL
     )
   }
-  function(seconds) {
+  function(seconds, last) {
     pause <- due - proc.time()[["elapsed"]]
     if (pause > 0) {
       # Short steps keep the line of the console alive.

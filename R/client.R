@@ -419,7 +419,7 @@ with_consequence <- function(record, outcome, may_have_arrived, lost) {
 
 lost_advice <- function(job_id) {
   ask <- if (length(job_id) == 1L) {
-    paste0("abba_get_job_status(", deparse_ids(job_id), ")")
+    call_text("abba_get_job_status", job_id)
   } else {
     "abba_list_jobs(since = Sys.Date())"
   }

@@ -12,6 +12,8 @@
 #'     `finished`, `exit_code`: as of [abba_list_k8s_jobs_local()].
 #'   * `reason`, `advice`, `details`: why it failed or waits, what to do, and
 #'     Kubernetes' own words; strings, `NA` where there is nothing to say.
+#'   * `call`: for a program that ran out of memory the call that submits it again with
+#'     twice as much, and all its other arguments; a string, else `NA`.
 #'   * `pod_id`, `node`, `image`, `image_digest`, `cpu_limit`, `memory_limit`:
 #'     strings, `NA` where not known.
 #'   * `attempts`: how many pods there were, an integer.
@@ -69,8 +71,7 @@ print.abba_explanation <- function(x, ...) {
   facts <- facts[!is.na(facts)]
   cat(x$status, ": ", sentence, "\n", sep = "")
   if (!is.na(x$advice)) cat("What to do: ", x$advice, "\n", sep = "")
-  again <- larger_memory_call(x)
-  if (!is.null(again)) cat("For example: ", again, "\n", sep = "")
+  if (!is.na(x$call)) cat("For example: ", x$call, "\n", sep = "")
   if (!is.na(x$details)) cat("Kubernetes says: ", x$details, "\n", sep = "")
   cat("\n")
   cat(paste0("  ", format(paste0(names(facts), ":")), " ", facts), sep = "\n")
@@ -82,21 +83,4 @@ print.abba_explanation <- function(x, ...) {
     )
   }
   invisible(x)
-}
-
-# The very call with more memory, for a program that ran out of it.
-larger_memory_call <- function(x) {
-  if (!grepl("needed more memory", x$reason, fixed = TRUE) || is.na(x$memory_limit)) {
-    return(NULL)
-  }
-  number <- as.numeric(sub("[A-Za-z]+$", "", x$memory_limit))
-  unit <- sub("^[0-9.]+", "", x$memory_limit)
-  # An explanation does not know by which road it came.
-  verb <- if (has_client_address()) "abba_submit_job" else "abba_submit_k8s_job_local"
-  paste0(
-    verb, "(", deparse(x$program),
-    ", cpu_limit = ", deparse(x$cpu_limit),
-    ", memory_limit = \"", format(2 * number), unit, "\"",
-    ", container = ", deparse(x$image), ")"
-  )
 }

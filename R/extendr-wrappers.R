@@ -44,13 +44,20 @@ core_list <- function(arguments, settings) .Call(wrap__core_list, arguments, set
 # Explains a job: a list, see `explanation()` in `records.rs`.
 core_explain <- function(job_id, settings) .Call(wrap__core_explain, job_id, settings)
 
+# Looks at everything that a submission with these arguments needs. A list with `checks`, the columns of a data frame
+# (`check`, `result`, `what`, `advice`), and `for_admin`, a string or `NA`.
+core_check <- function(arguments, settings) .Call(wrap__core_check, arguments, settings)
+
 # Begins to watch jobs, in the background. A pointer for `core_watch_next`. `which` as for `core_status`.
 core_watch_begin <- function(which, settings) .Call(wrap__core_watch_begin, which, settings)
 
 # Waits up to `seconds` for news of watched jobs. `NULL` where there are none; else a list with `status` (as of
 # `core_status`), `counts` (named by state), `obstacles` (for jobs that have not started lists of `job_id`, `what`,
-# `details`, `advice` and `is_stuck`), and `ended`, whether no job is Pending or Running.
+# `details`, `advice` and `is_stuck`; what matters most first), and `ended`, whether no job is Pending or Running.
 core_watch_next <- function(watching, seconds) .Call(wrap__core_watch_next, watching, seconds)
+
+# Ends the watching of jobs, and waits a moment for it to be over.
+core_watch_end <- function(watching) .Call(wrap__core_watch_end, watching)
 
 # Begins to follow the log of a job, in the background; with `from_now` from here on. A pointer for `core_follow_next`.
 core_follow_begin <- function(job_id, from_now, settings) .Call(wrap__core_follow_begin, job_id, from_now, settings)
@@ -60,16 +67,22 @@ core_follow_begin <- function(job_id, from_now, settings) .Call(wrap__core_follo
 core_follow_next <- function(following, seconds) .Call(wrap__core_follow_next, following, seconds)
 
 # Submits again what has failed of a batch, under a new batch id. `changes` are arguments of `core_submit` that replace
-# those of the first submission. The list of `core_submit_many`, with `program`; empty where nothing has failed.
-core_rerun <- function(batch_id, changes, include_unknown, settings) .Call(wrap__core_rerun, batch_id, changes, include_unknown, settings)
+# those of the first submission; `rest` is `NULL`, or what is left of an earlier rerun: a list of `batch_id`, `rerun_of`
+# and `job_id` (the ids of these jobs' first and second submissions). The list of `core_submit_many`, with `program` and
+# `rerun_of`; empty where nothing has failed.
+core_rerun <- function(batch_id, changes, include_unknown, rest, settings) .Call(wrap__core_rerun, batch_id, changes, include_unknown, rest, settings)
 
 # Opens the server's side of the abba API. A pointer for `core_gateway_answer`. `policy` is a list, see `R/api-options.R`;
 # `key_file` a path or `NULL`.
 core_gateway_open <- function(policy, key_file, version) .Call(wrap__core_gateway_open, policy, key_file, version)
 
-# Answers a request to the abba API. `request` is a list with `call`, `query`, `headers`, `when` and `from`; `body` a raw
-# vector. A list with `status`, `headers`, `body` and `decision`.
-core_gateway_answer <- function(gateway, request, body, settings) .Call(wrap__core_gateway_answer, gateway, request, body, settings)
+# Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers`, `when` and
+# `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.
+core_gateway_begin <- function(gateway, request, body, settings) .Call(wrap__core_gateway_begin, gateway, request, body, settings)
+
+# Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
+# `number`, `status`, `headers`, `body` and `decision`.
+core_gateway_answers <- function(gateway, awaited, seconds) .Call(wrap__core_gateway_answers, gateway, awaited, seconds)
 
 # Makes an API key for a user and keeps its hash in a file. The key, a string.
 core_api_key_create <- function(user, file) .Call(wrap__core_api_key_create, user, file)

@@ -3,9 +3,9 @@
 #' Prints the lines of a program as it writes them, until it ends.
 #'
 #' A connection that breaks is taken up again: no line is lost and none is printed
-#' twice. When the program has ended, the log is read once more as a whole; if lines
-#' were missed on the way, which happens where a cluster cuts a very long log, a
-#' warning of class `abba_warning_log_incomplete` says so.
+#' twice. When the program has ended, the log is read once more as a whole and compared
+#' with what was printed; if lines were missed on the way, which happens where a cluster
+#' cuts a very long log, a warning of class `abba_warning_log_incomplete` says so.
 #'
 #' Ctrl-C ends the printing and leaves the job alone.
 #'
@@ -28,8 +28,9 @@ abba_follow_k8s_job_log_local <- function(
     from = c("start", "now"),
     namespace = getOption("abba.k8s.namespace")) {
   job_id <- check_string(job_id)
-  from <- rlang::arg_match(from)
+  from <- check_choice(from, c("start", "now"))
   following <- core_value(core_follow_begin(job_id, from == "now", settings(namespace)))
+  on.exit(core_follow_end(following))
   call <- rlang::current_env()
   telling_how_to_return(
     job_id, c("abba_follow_k8s_job_log_local", "abba_cancel_k8s_job_local"),
@@ -39,7 +40,8 @@ abba_follow_k8s_job_log_local <- function(
       if (!is.null(news$log)) {
         return(invisible(news$log))
       }
-    }
+    },
+    namespace
   )
 }
 
@@ -52,14 +54,14 @@ print_lines <- function(lines) {
 
 # Runs `code`; Ctrl-C says that the job goes on, and how to come back. `verbs`: the functions that follow it and that
 # cancel it.
-telling_how_to_return <- function(job_id, verbs, code) {
+telling_how_to_return <- function(job_id, verbs, code, namespace = getOption("abba.k8s.namespace")) {
   withCallingHandlers(
     code,
     interrupt = function(condition) {
       rlang::inform(c(
         "The job goes on without you.",
-        i = paste0("To follow it again: ", verbs[[1L]], "(", deparse_ids(job_id), ")"),
-        i = paste0("To cancel it: ", verbs[[2L]], "(", deparse_ids(job_id), ")")
+        i = paste("To follow it again:", call_text(verbs[[1L]], job_id, namespace = namespace)),
+        i = paste("To cancel it:", call_text(verbs[[2L]], job_id, namespace = namespace))
       ), use_cli_format = FALSE)
     }
   )

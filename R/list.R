@@ -39,8 +39,7 @@ job_states <- c("Pending", "Running", "Succeeded", "Failed", "Unknown")
 # The arguments of a list of jobs, their R types checked.
 list_arguments <- function(user, batch_id, status, since, call = rlang::caller_env()) {
   if (!is.null(status)) {
-    status <- check_strings(status, call = call)
-    status <- rlang::arg_match(status, job_states, multiple = TRUE, error_call = call)
+    status <- check_choice(status, job_states, multiple = TRUE, call = call)
   }
   list(
     user = check_string(user, null = TRUE, call = call),
@@ -65,6 +64,9 @@ check_since <- function(since, call = rlang::caller_env()) {
   }
   if (!inherits(since, c("Date", "POSIXct")) || length(since) != 1L || is.na(since)) {
     abort_input("since", "must be a Date or a POSIXct", since, call)
+  }
+  if (is.infinite(since)) {
+    abort_input("since", "must be finite", NULL, call)
   }
   if (inherits(since, "Date")) {
     # Midnight here, not in Greenwich.

@@ -1,7 +1,7 @@
 #' Draw a batch as a timeline
 #'
 #' A bar for each program: light while it waits, dark while it runs, coloured by its
-#' status.
+#' status. A cross stands for a program that has failed or was cancelled before it ran.
 #'
 #' @param x A data frame as of [abba_submit_k8s_batch_local()] (the times are asked of
 #'   the cluster) or of [abba_list_k8s_jobs_local()].
@@ -23,18 +23,26 @@
 #' )
 #' plot(jobs)
 plot.abba_batch <- function(x, ..., namespace = getOption("abba.k8s.namespace")) {
-  jobs <- abba_list_k8s_jobs_local(batch_id = x$batch_id[[1L]], namespace = namespace)
-  plot(jobs[match(x$job_id, jobs$job_id), ], ...)
+  if (nrow(x) == 0L) {
+    return(say_nothing_to_draw(x))
+  }
+  of_batch <- function(batch_id) abba_list_k8s_jobs_local(batch_id = batch_id, namespace = namespace)
+  jobs <- do.call(rbind, lapply(unique(x$batch_id), of_batch))
+  # Some may not have been submitted, or be removed by now.
+  rows <- match(x$job_id, jobs$job_id)
+  plot(jobs[rows[!is.na(rows)], ], ...)
 }
 
 #' @rdname plot.abba_batch
 #' @export
 plot.abba_jobs <- function(x, ...) {
   if (nrow(x) == 0L) {
-    rlang::inform("There are no jobs to draw.")
-    return(invisible(x))
+    return(say_nothing_to_draw(x))
   }
   bars <- timeline(x, Sys.time())
+  unit <- time_unit(max(bars$end))
+  times <- c("begin", "run", "end")
+  bars[times] <- bars[times] / unit$seconds
   colours <- c(
     Pending = "grey60", Running = "#0072B2", Succeeded = "#009E73",
     Failed = "#D55E00", Unknown = "#CC79A7"
@@ -44,15 +52,20 @@ plot.abba_jobs <- function(x, ...) {
   rows <- rev(seq_len(nrow(bars)))
   graphics::plot.new()
   window <- utils::modifyList(
-    list(xlim = c(0, max(bars$end, 1)), ylim = c(0.5, nrow(bars) + 0.5)), list(...)
+    list(xlim = c(0, max(bars$end, 1 / unit$seconds)), ylim = c(0.5, nrow(bars) + 0.5)), list(...)
   )
   do.call(graphics::plot.window, window)
   colour <- colours[bars$status]
-  graphics::rect(0, rows - 0.35, bars$run, rows + 0.35, col = grDevices::adjustcolor(colour, 0.25), border = NA)
+  light <- grDevices::adjustcolor(colour, 0.25)
+  graphics::rect(bars$begin, rows - 0.35, bars$run, rows + 0.35, col = light, border = NA)
   graphics::rect(bars$run, rows - 0.35, bars$end, rows + 0.35, col = colour, border = NA)
+  # What never ran has no bar.
+  graphics::points(bars$end[bars$never_ran], rows[bars$never_ran], pch = 4, lwd = 2, col = colour[bars$never_ran])
   graphics::axis(1)
   graphics::axis(2, at = rows, labels = bars$label, las = 1, tick = FALSE)
-  graphics::title(xlab = "seconds since the first was submitted (light: waiting)")
+  graphics::title(xlab = paste0(
+    unit$name, " since the first was submitted (light: waiting", if (any(bars$never_ran)) ", cross: never ran", ")"
+  ))
   shown <- names(colours)[names(colours) %in% bars$status]
   graphics::legend(
     "top",
@@ -62,16 +75,38 @@ plot.abba_jobs <- function(x, ...) {
   invisible(x)
 }
 
-# For each job the seconds, since the first was submitted, at which it began to run
-# and at which it ended; what has not come yet is `now`.
+say_nothing_to_draw <- function(x) {
+  rlang::inform("There are no jobs to draw.")
+  invisible(x)
+}
+
+# For each job the seconds, since the first was submitted, at which it was submitted, began to run, and ended; what has
+# not come yet is `now`.
 timeline <- function(jobs, now) {
   zero <- min(jobs$submitted)
   seconds <- function(time) as.numeric(difftime(time, zero, units = "secs"))
+  begin <- seconds(jobs$submitted)
   ended <- jobs$status %in% c("Succeeded", "Failed")
-  # A job that never ran has no times of its own: its bar is all waiting.
-  end <- ifelse(is.na(jobs$finished), ifelse(ended, seconds(jobs$submitted), seconds(now)), seconds(jobs$finished))
+  # Of a job that never ran no times are known.
+  end <- ifelse(is.na(jobs$finished), ifelse(ended, begin, seconds(now)), seconds(jobs$finished))
   run <- ifelse(is.na(jobs$started), end, seconds(jobs$started))
   label <- basename(jobs$program)
   label <- ifelse(nchar(label) > 30L, paste0(substr(label, 1L, 27L), "..."), label)
-  data.frame(label = label, status = jobs$status, run = run, end = pmax(run, end))
+  # Two machines' clocks may differ by a little.
+  run <- pmax(begin, run)
+  data.frame(
+    label = label, status = jobs$status, begin = begin, run = run, end = pmax(run, end),
+    never_ran = ended & is.na(jobs$started) & is.na(jobs$finished)
+  )
+}
+
+# The unit in which a span of so many seconds reads well.
+time_unit <- function(seconds) {
+  if (seconds < 180) {
+    list(name = "seconds", seconds = 1)
+  } else if (seconds < 3 * 3600) {
+    list(name = "minutes", seconds = 60)
+  } else {
+    list(name = "hours", seconds = 3600)
+  }
 }

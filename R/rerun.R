@@ -12,13 +12,16 @@
 #'   first submission for all programs, such as `memory_limit = "4G"`; not `file_path`
 #'   and `namespace`.
 #' @param include_unknown Whether to submit those whose status is `"Unknown"` too.
-#' @inheritParams abba_get_k8s_batch_status_local
+#' @param batch_id The id of a batch. Or the field `batch` of the error of an earlier call, to submit what is left of
+#'   it; give the same other arguments as then.
+#' @inheritParams abba_submit_k8s_job_local
 #'
 #' @return A data frame as of [abba_submit_k8s_batch_local()], with no row where
 #'   nothing has failed.
 #'
 #' @section Errors:
-#' As of [abba_submit_k8s_batch_local()].
+#' If some programs could not be submitted, an error of class `abba_error_batch_incomplete` says so, as of
+#' [abba_submit_k8s_batch_local()]; give its field `batch` as `batch_id` to submit the rest.
 #'
 #' @export
 #' @examples
@@ -32,31 +35,63 @@ abba_rerun_k8s_batch_local <- function(
     ...,
     include_unknown = FALSE,
     namespace = getOption("abba.k8s.namespace")) {
-  batch_id <- check_string(batch_id)
   call <- rlang::current_env()
   changes <- check_changes(rlang::list2(...), call)
-  outcomes <- core_value(
-    core_rerun(batch_id, changes, check_flag(include_unknown), settings(namespace))
-  )
+  include_unknown <- check_flag(include_unknown)
+  before <- if (is.data.frame(batch_id)) check_rest_of_rerun(batch_id, call)
+  batch_id <- if (is.null(before)) check_string(batch_id) else before$rerun_of_batch[[1L]]
+  rest <- if (!is.null(before)) rest_of_rerun(before)
+  outcomes <- core_value(core_rerun(batch_id, changes, include_unknown, rest, settings(namespace)))
+  batch <- if (is.null(before)) rerun_batch(outcomes, batch_id) else before
+  if (nrow(batch) == 0L) {
+    rlang::inform("Nothing of the batch has failed, so nothing is submitted again.")
+    return(structure(batch[setdiff(names(batch), c("reason", rerun_columns))], class = c("abba_batch", "data.frame")))
+  }
+  for (outcome in outcomes) {
+    batch <- note_outcome(batch, which(batch$rerun_of == outcome$rerun_of), outcome)
+  }
+  finish_batch(batch, nrow(batch), "in place of `batch_id`", call)
+}
+
+# The columns that the data frame of an error has besides those of a batch: the job that is run again, and its batch.
+rerun_columns <- c("rerun_of", "rerun_of_batch")
+
+# The data frame of a rerun before anything of it is noted.
+rerun_batch <- function(outcomes, batch_id) {
   text <- function(name) vapply(outcomes, `[[`, "", name)
-  batch <- data.frame(
-    job_id = NA_character_,
+  data.frame(
+    job_id = rep(NA_character_, length(outcomes)),
     batch_id = text("batch_id"),
     program = text("program"),
     submitted = as.POSIXct(rep(NA_real_, length(outcomes)), origin = "1970-01-01", tz = "UTC"),
-    reason = NA_character_
-  )[seq_along(outcomes), ]
-  if (length(outcomes) == 0L) {
-    rlang::inform("Nothing of the batch has failed, so nothing is submitted again.")
-    return(structure(batch[names(batch) != "reason"], class = c("abba_batch", "data.frame")))
-  }
-  for (row in seq_along(outcomes)) {
-    batch <- note_outcome(batch, row, outcomes[[row]])
-  }
-  finish_batch(batch, call)
+    reason = rep(NA_character_, length(outcomes)),
+    rerun_of = text("rerun_of"),
+    rerun_of_batch = rep(batch_id, length(outcomes))
+  )
 }
 
-# The arguments that replace those of the first submission, their R types checked.
+check_rest_of_rerun <- function(batch, call) {
+  needed <- c("job_id", "batch_id", "program", "submitted", rerun_columns)
+  if (!all(needed %in% names(batch)) || nrow(batch) == 0L) {
+    abort_input("batch_id", "must be a string, or the data frame of the error of an earlier call", NULL, call)
+  }
+  batch$reason <- NA_character_
+  batch
+}
+
+# What is left of a rerun, as the core wants it.
+rest_of_rerun <- function(batch) {
+  open <- is.na(batch$submitted)
+  list(
+    batch_id = batch$batch_id[[1L]],
+    rerun_of = I(batch$rerun_of[open]),
+    # "" for a job that is sure not to exist.
+    job_id = I(ifelse(is.na(batch$job_id[open]), "", batch$job_id[open]))
+  )
+}
+
+# The arguments that replace those of the first submission, their R types checked:
+# their values by name, and the names of those that are to be none.
 check_changes <- function(changes, call) {
   checks <- list(
     batch_group_id = function(x) check_string(x, argument = "batch_group_id", call = call),
@@ -66,9 +101,9 @@ check_changes <- function(changes, call) {
     container = function(x) check_string(x, argument = "container", call = call),
     mounts = function(x) check_mounts(x, call = call),
     auto_mount_home = function(x) check_flag(x, argument = "auto_mount_home", call = call),
-    home_nfs_ip_address = function(x) check_string(x, argument = "home_nfs_ip_address", call = call),
-    username = function(x) check_string(x, argument = "username", call = call),
-    time_limit_seconds = function(x) check_number(x, argument = "time_limit_seconds", call = call)
+    home_nfs_ip_address = function(x) check_string(x, null = TRUE, argument = "home_nfs_ip_address", call = call),
+    username = function(x) check_string(x, null = TRUE, argument = "username", call = call),
+    time_limit_seconds = function(x) check_number(x, null = TRUE, argument = "time_limit_seconds", call = call)
   )
   unknown <- setdiff(rlang::names2(changes), names(checks))
   if (length(unknown) > 0L) {
@@ -80,5 +115,12 @@ check_changes <- function(changes, call) {
       NULL, call
     )
   }
-  Map(function(check, x) check(x), checks[names(changes)], changes)
+  twice <- names(changes)[duplicated(names(changes))]
+  if (length(twice) > 0L) {
+    abort_input("...", paste0("must not give `", twice[[1L]], "` twice"), NULL, call)
+  }
+  checked <- Map(function(check, x) check(x), checks[names(changes)], changes)
+  # NULL is an argument too: none instead of the first one.
+  none <- vapply(checked, is.null, NA)
+  list(values = checked[!none], none = I(names(checked)[none]))
 }

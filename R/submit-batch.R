@@ -53,6 +53,7 @@ abba_submit_k8s_batch_local <- function(
     time_limit_seconds = NULL) {
   settings <- settings(namespace)
   batch <- batch_to_submit(file_paths, check_string(batch_group_id, empty = TRUE))
+  call <- environment()
   each <- spread_arguments(
     list(
       user_tag = user_tag, cpu_limit = cpu_limit, memory_limit = memory_limit,
@@ -60,9 +61,8 @@ abba_submit_k8s_batch_local <- function(
       home_nfs_ip_address = home_nfs_ip_address, username = username,
       time_limit_seconds = time_limit_seconds
     ),
-    nrow(batch)
+    nrow(batch), call
   )
-  call <- rlang::current_env()
   open <- which(is.na(batch$submitted))
   arguments <- lapply(open, function(row) {
     of_row <- lapply(each, function(values) values[[row]])
@@ -82,19 +82,37 @@ abba_submit_k8s_batch_local <- function(
   progress <- if (length(parts) > 1L) {
     cli::cli_progress_bar("Submitting", total = length(open))
   }
-  for (part in parts) {
-    outcomes <- core_value(core_submit_many(arguments[part], settings))
-    for (index in seq_along(part)) {
-      batch <- note_outcome(batch, open[[part[[index]]]], outcomes[[index]])
-    }
-    if (!is.null(progress)) {
-      cli::cli_progress_update(inc = length(part), id = progress)
-    }
-    if (any(vapply(outcomes, function(outcome) identical(outcome$error$class, "interrupted"), NA))) {
-      break
-    }
+  stopped <- FALSE
+  tryCatch(
+    for (part in parts) {
+      answer <- core_submit_many(arguments[part], settings)
+      outcomes <- if (is.null(answer$error)) {
+        answer$value
+      } else if (all(is.na(batch$job_id))) {
+        # Nothing was sent at all, so there is no data frame to keep.
+        core_value(answer, call)
+      } else {
+        rep(list(list(error = answer$error)), length(part))
+      }
+      for (index in seq_along(part)) {
+        batch <- note_outcome(batch, open[[part[[index]]]], outcomes[[index]])
+      }
+      if (!is.null(progress)) {
+        cli::cli_progress_update(inc = length(part), id = progress)
+      }
+      stopped <- any(vapply(outcomes, function(outcome) identical(outcome$error$class, "interrupted"), NA))
+      if (stopped || !is.null(answer$error)) {
+        break
+      }
+    },
+    interrupt = function(condition) stopped <<- TRUE
+  )
+  if (stopped && all(is.na(batch$job_id))) {
+    rlang::interrupt()
   }
-  finish_batch(batch, call)
+  not_begun <- is.na(batch$submitted) & is.na(batch$reason)
+  batch$reason[not_begun] <- "It was not begun."
+  finish_batch(batch, length(open), "in place of `file_paths`", call)
 }
 
 # How many programs are submitted in one go, between two steps of the progress bar.
@@ -103,11 +121,10 @@ batch_part <- 100L
 # The data frame of a batch before anything of it, or the rest of it, is submitted.
 batch_to_submit <- function(file_paths, batch_group_id, call = rlang::caller_env()) {
   if (is.data.frame(file_paths)) {
-    needed <- c("job_id", "batch_id", "program", "submitted")
-    if (!all(needed %in% names(file_paths))) {
+    if (!is_batch(file_paths)) {
       abort_input("file_paths", "must be a character vector or the data frame of a batch", NULL, call)
     }
-    file_paths$reason <- NA_character_
+    file_paths$reason <- rep(NA_character_, nrow(file_paths))
     return(file_paths)
   }
   file_paths <- check_strings(file_paths, argument = "file_paths", call = call)
@@ -124,6 +141,13 @@ batch_to_submit <- function(file_paths, batch_group_id, call = rlang::caller_env
     submitted = as.POSIXct(rep(NA_real_, length(file_paths)), origin = "1970-01-01", tz = "UTC"),
     reason = NA_character_
   )
+}
+
+# Whether a data frame is one that tells which programs of a batch were submitted.
+is_batch <- function(x) {
+  needed <- c("job_id", "batch_id", "program", "submitted")
+  all(needed %in% names(x)) && is.character(x$job_id) && is.character(x$batch_id) && is.character(x$program) &&
+    inherits(x$submitted, "POSIXct") && !anyNA(x$batch_id) && !anyNA(x$program)
 }
 
 # For each argument a list of one value for each program.
@@ -157,27 +181,37 @@ note_outcome <- function(batch, row, outcome) {
     # The id is kept only where the job may exist: then it is asked for under it.
     unknown <- length(outcome$error$job_id) > 0L
     batch$job_id[[row]] <- if (unknown) outcome$job_id else NA_character_
-    batch$reason[[row]] <- paste(c(outcome$error$message, outcome$error$stderr), collapse = " ")
+    batch$reason[[row]] <- paste(c(outcome$error$message, outcome$error$details, outcome$error$stderr), collapse = " ")
   }
   batch
 }
 
-finish_batch <- function(batch, call) {
+# The data frame of a batch once its programs were submitted, or the error for those that could not be.
+#
+# tried: how many programs were to be submitted this time.
+# place: where the data frame of the error goes in a call for the rest.
+finish_batch <- function(batch, tried, place, call) {
   class(batch) <- c("abba_batch", "data.frame")
   failed <- is.na(batch$submitted)
   if (!any(failed)) {
-    batch$reason <- NULL
-    message(nrow(batch), " jobs created in batch ", batch$batch_id[[1L]])
+    batch <- batch[setdiff(names(batch), c("reason", rerun_columns))]
+    message(
+      tried, if (tried == 1L) " job" else " jobs", " created",
+      if (nrow(batch) > 0L) paste(" in batch", batch$batch_id[[1L]])
+    )
     return(batch)
   }
-  first <- which(failed)[[1L]]
+  # Of those that were not begun there is nothing to tell.
+  first <- c(which(failed & !is.na(batch$reason)), which(failed))[[1L]]
+  reason <- if (is.na(batch$reason[[first]])) "It was not begun." else batch$reason[[first]]
   rlang::abort(
     c(
       paste0(sum(failed), " of ", nrow(batch), " programs could not be submitted."),
-      x = paste0("The first is \"", batch$program[[first]], "\": ", batch$reason[[first]]),
-      i = paste(
-        "The others run. `rlang::last_error()$batch` is the data frame of all; call the function again",
-        "with it in place of `file_paths` to submit the rest."
+      x = paste0("The first is \"", batch$program[[first]], "\": ", reason),
+      i = paste0(
+        if (!all(failed)) "The others run. ",
+        "`rlang::last_error()$batch` is the data frame of all; call the function again with it ", place,
+        " to submit the rest."
       )
     ),
     class = c("abba_error_batch_incomplete", "abba_error_kubectl", "abba_error"),

@@ -21,10 +21,23 @@
 #'
 #' @return The status, as of [abba_get_k8s_job_status_local()].
 #'
+#' @section What cannot heal:
+#' Something keeps a job from starting for good where its image does not exist or may
+#' not be pulled, its container cannot be made, the namespace lacks the service
+#' account or does not allow the limits, or no node of the cluster is large enough for
+#' them. The last is known from the scheduler's words, which tell it since Kubernetes
+#' 1.32. It can heal on a cluster that adds nodes by itself: once that is under way it
+#' counts no more, but it may count before; use `"warn"` there.
+#'
+#' A full cluster, a quota that is used up, or a registry that does not answer are
+#' waited for.
+#'
 #' @section Errors:
 #' When the time is over, an error of class `abba_error_wait_timeout` is raised. Its
-#' field `status` holds the last status, as would have been returned. The classes of
-#' other errors are listed in [abba-package].
+#' field `status` holds the last status, as would have been returned. If somebody
+#' removes jobs before they have ended, the others are waited for, and then an error of
+#' class `abba_error_not_found` names those jobs; it has the field `status` too. The
+#' classes of other errors are listed in [abba-package].
 #'
 #' @export
 #' @examples
@@ -40,12 +53,13 @@ abba_watch_k8s_job_local <- function(
     timeout_seconds = 600,
     on_stuck = c("warn", "fail", "wait"),
     namespace = getOption("abba.k8s.namespace")) {
+  expression <- rlang::enexpr(job_id)
   job_id <- check_strings(job_id)
   watch_jobs(
     list(job_id = job_id), poll_interval_seconds, timeout_seconds, on_stuck, namespace,
     again = c(
-      paste0("abba_watch_k8s_job_local(", deparse_ids(job_id), ")"),
-      paste0("abba_cancel_k8s_job_local(", deparse_ids(job_id), ")")
+      call_text("abba_watch_k8s_job_local", job_id, expression, namespace),
+      call_text("abba_cancel_k8s_job_local", job_id, expression, namespace)
     )
   )
 }
@@ -64,8 +78,8 @@ abba_watch_k8s_batch_local <- function(
   watch_jobs(
     list(batch_id = batch_group_id), poll_interval_seconds, timeout_seconds, on_stuck, namespace,
     again = c(
-      paste0("abba_watch_k8s_batch_local(", deparse_ids(batch_group_id), ")"),
-      paste0("abba_cancel_k8s_batch_local(", deparse_ids(batch_group_id), ")")
+      call_text("abba_watch_k8s_batch_local", batch_group_id, NULL, namespace),
+      call_text("abba_cancel_k8s_batch_local", batch_group_id, NULL, namespace)
     )
   )
 }
@@ -90,7 +104,7 @@ abba_submit_k8s_job_and_poll_local <- function(
     timeout_seconds = 600,
     on_stuck = c("warn", "fail", "wait"),
     namespace = getOption("abba.k8s.namespace")) {
-  on_stuck <- rlang::arg_match(on_stuck)
+  on_stuck <- check_choice(on_stuck, stuck_choices)
   check_wait(poll_interval_seconds, timeout_seconds, rlang::current_env())
   job <- abba_submit_k8s_job_local(..., namespace = namespace)
   abba_watch_k8s_job_local(
@@ -98,35 +112,43 @@ abba_submit_k8s_job_and_poll_local <- function(
   )
 }
 
+# What can be done about a job that cannot start; the first is the default.
+stuck_choices <- c("warn", "fail", "wait")
+
 # Waits for the jobs of `which`. `again`: the calls that come back to them and that
 # cancel them, as text.
 watch_jobs <- function(
     which, poll_interval_seconds, timeout_seconds, on_stuck, namespace, again,
     call = rlang::caller_env()) {
-  on_stuck <- rlang::arg_match(on_stuck, c("warn", "fail", "wait"), error_call = call)
+  on_stuck <- check_choice(on_stuck, stuck_choices, call = call)
   check_wait(poll_interval_seconds, timeout_seconds, call)
   settings <- settings(namespace, call)
   watching <- core_value(core_watch_begin(which, settings), call)
-  wait_for_end(
-    function(seconds) core_value(core_watch_next(watching, max(0.05, min(1, seconds))), call),
-    timeout_seconds, on_stuck, again, call
-  )
+  on.exit(core_watch_end(watching))
+  next_news <- function(seconds, last) {
+    answer <- core_watch_next(watching, max(0.05, min(1, seconds)))
+    if (!is.null(answer$error)) {
+      abort_record(answer$error, call, status = last$status)
+    }
+    core_value(answer, call)
+  }
+  wait_for_end(next_news, timeout_seconds, on_stuck, again, call)
 }
 
 # Waits until no job is Pending or Running, and gives back the status.
 #
-# next_news: a function that waits for news, about a second and at most the seconds that it is given, and gives back the
-#   list of core_watch_next() or NULL.
+# next_news: a function of a number of seconds and of the last news that waits for news, about a second and at most those
+#   seconds, and gives back the list of core_watch_next() or NULL.
 wait_for_end <- function(next_news, timeout_seconds, on_stuck, again, call) {
   begin <- proc.time()[["elapsed"]]
   line <- status_line(begin)
-  on.exit(line$clear())
+  on.exit(line$clear(), add = TRUE)
   told <- character()
   last <- NULL
   withCallingHandlers(
     repeat {
       elapsed <- proc.time()[["elapsed"]] - begin
-      news <- next_news(timeout_seconds - elapsed)
+      news <- next_news(timeout_seconds - elapsed, last)
       if (!is.null(news)) {
         last <- news
         if (news$ended) {
@@ -199,26 +221,34 @@ tell_stuck <- function(obstacles, on_stuck, told, line, news, call) {
 }
 
 count_words <- function(counts) {
-  if (length(counts) == 0L) {
-    return("nothing is known of them")
-  }
   paste(unlist(counts), names(counts), collapse = ", ")
+}
+
+# What the status line says: the seconds since the wait began, how many jobs are in
+# each status, and, where one has waited longer than a moment, why it does not start.
+# `news` is NULL before the first answer of the cluster.
+status_text <- function(elapsed, news) {
+  elapsed <- round(elapsed)
+  if (is.null(news)) {
+    return(paste0(elapsed, " s: asking the cluster"))
+  }
+  text <- paste0(elapsed, " s: ", count_words(news$counts))
+  if (elapsed >= 3 && length(news$obstacles) > 0L) {
+    text <- paste0(text, " - ", news$obstacles[[1L]]$what)
+  }
+  text
 }
 
 # One line at an interactive console that is written anew each second; elsewhere
 # nothing at all.
 status_line <- function(begin) {
-  if (!interactive() || !cli::is_dynamic_tty()) {
+  if (!rlang::is_interactive() || !cli::is_dynamic_tty()) {
     return(list(show = function(news) NULL, clear = function() NULL))
   }
   bar <- NULL
   list(
     show = function(news) {
-      elapsed <- round(proc.time()[["elapsed"]] - begin)
-      text <- paste0(elapsed, " s: ", count_words(news$counts))
-      if (elapsed >= 3 && length(news$obstacles) > 0L) {
-        text <- paste0(text, " - ", news$obstacles[[1L]]$what)
-      }
+      text <- status_text(proc.time()[["elapsed"]] - begin, news)
       if (is.null(bar)) {
         bar <<- cli::cli_progress_bar(
           format = "{cli::pb_spin} {cli::pb_status}", clear = TRUE, .auto_close = FALSE
@@ -235,9 +265,16 @@ status_line <- function(begin) {
   )
 }
 
-deparse_ids <- function(ids) {
-  if (length(ids) > 3L) {
-    return("job_ids")
+# A call of one of the package's functions with these ids, as text to be copied. Many ids stand as the expression that
+# the user gave for them.
+call_text <- function(name, ids, expression = NULL, namespace = getOption("abba.k8s.namespace")) {
+  arguments <- if (length(ids) > 3L) {
+    rlang::expr_name(if (is.null(expression)) quote(job_id) else expression)
+  } else {
+    paste(deparse(ids, width.cutoff = 500L), collapse = "")
   }
-  paste(deparse(ids, width.cutoff = 500L), collapse = "")
+  if (!identical(namespace, getOption("abba.k8s.namespace"))) {
+    arguments <- paste0(arguments, ", namespace = ", deparse(namespace))
+  }
+  paste0(name, "(", arguments, ")")
 }

@@ -129,3 +129,91 @@ finish <- function(process) {
 run_r <- function(code, ...) {
   finish(start_r(code, ...))
 }
+
+submit_batch <- function(file_paths, ..., container = image, namespace = "n") {
+  abba_submit_k8s_batch_local(file_paths, ..., container = container, namespace = namespace)
+}
+batch_status <- function(batch_id = "b-1", ..., namespace = "n") {
+  abba_get_k8s_batch_status_local(batch_id, ..., namespace = namespace)
+}
+batch_log <- function(batch_id = "b-1", ..., namespace = "n") {
+  abba_get_k8s_batch_log_local(batch_id, ..., namespace = namespace)
+}
+watch <- function(job_id = test_job, ..., namespace = "n") {
+  abba_watch_k8s_job_local(job_id, ..., namespace = namespace)
+}
+watch_batch <- function(batch_group_id = "b-1", ..., namespace = "n") {
+  abba_watch_k8s_batch_local(batch_group_id, ..., namespace = namespace)
+}
+follow <- function(job_id = test_job, ..., namespace = "n") {
+  abba_follow_k8s_job_log_local(job_id, ..., namespace = namespace)
+}
+list_jobs <- function(..., namespace = "n") {
+  abba_list_k8s_jobs_local(..., namespace = namespace)
+}
+cancel <- function(job_id = test_job, ..., namespace = "n") {
+  abba_cancel_k8s_job_local(job_id, ..., namespace = namespace)
+}
+cancel_batch <- function(batch_id = "b-1", ..., namespace = "n") {
+  abba_cancel_k8s_batch_local(batch_id, ..., namespace = namespace)
+}
+explain <- function(job_id = test_job, ..., namespace = "n") {
+  abba_explain_k8s_job_local(job_id, ..., namespace = namespace)
+}
+rerun <- function(batch_id = "b-1", ..., namespace = "n") {
+  abba_rerun_k8s_batch_local(batch_id, ..., namespace = namespace)
+}
+
+# Programs in a folder of their own, as for `local_program()`.
+local_programs <- function(names, env = parent.frame()) {
+  folder <- withr::local_tempdir(pattern = "programs-", .local_envir = env)
+  withr::local_dir(folder, .local_envir = env)
+  for (name in names) {
+    write_bytes(paste0("print(\"", name, "\")\n"), name)
+  }
+  invisible(names)
+}
+
+# Checks that each call is refused before kubectl starts, as wrong input, and
+# prints what a user reads of each. `...`: calls, not evaluated.
+refuse <- function(...) {
+  calls <- rlang::enquos(...)
+  kubectl <- local_scripted_kubectl(fails("error: kubectl was started\n"))
+  for (call in calls) {
+    error <- tryCatch(rlang::eval_tidy(call), error = identity)
+    cat("> ", rlang::as_label(call), "\n", sep = "")
+    if (!inherits(error, "abba_error_input")) {
+      cat("NOT REFUSED: ", class(error), "\n")
+      if (inherits(error, "condition")) cat(conditionMessage(error), "\n")
+    } else {
+      cat(conditionMessage(error), "\n\n", sep = "")
+    }
+    expect_s3_class(error, "abba_error_input")
+    expect_identical(class(error)[1:2], c("abba_error_input", "abba_error"))
+  }
+  expect_identical(kubectl$count(), 0L)
+}
+
+# What another R is told where Ctrl-C is pressed while `call` waits: once the
+# condition `ready` holds. Its kubectl must be gone soon, R goes on.
+interrupt_r <- function(call, kubectl, ready, env = parent.frame()) {
+  process <- start_r(
+    c(
+      "result <- tryCatch(",
+      paste0("  { ", call, "; 'returned' },"),
+      "  interrupt = function(cnd) 'interrupted',",
+      "  error = function(cnd) paste('error:', conditionMessage(cnd))",
+      ")",
+      "cat('result:', result, '\\n')",
+      "cat('sum:', sum(1:10), '\\n')"
+    ),
+    env = env
+  )
+  expect_true(wait_until(ready), label = "the call waits")
+  process$interrupt()
+  ended <- finish(process)
+  expect_identical(ended$exit_status, 0L, info = ended$stderr)
+  expect_identical(utils::tail(ended$stdout, 2L), c("result: interrupted ", "sum: 55 "))
+  expect_ended(c(kubectl$pids(), kubectl$helpers()))
+  ended
+}

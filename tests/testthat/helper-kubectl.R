@@ -245,3 +245,71 @@ condition <- function(type, status = "True", reason = "", message = "") {
 drop_null <- function(x) x[!vapply(x, is.null, NA)]
 
 test_job <- "test-program-fbc3131d-a850-4081-8224-c06ef32821da"
+
+# --- What is asked of many jobs ---------------------------------------------
+
+# A job as it lies in the cluster, with all that is known of it beside its pod.
+#
+# arguments: what it was submitted with, as a list; NULL: it does not say.
+full_job <- function(job_id, path = "/home/mike/repos/abba/test_programs/test_program.R",
+                     batch_id = "b-1", user = "mike", created = "2026-01-01T00:00:00Z",
+                     image = "registry.example.com/r-base:4.2.2", arguments = NULL, conditions = list(),
+                     annotations = list()) {
+  job <- job(job_id, path, conditions)
+  job$metadata$creationTimestamp <- created
+  job$metadata$labels[["abba/batch-id"]] <- batch_id
+  job$metadata$labels[["abba/user"]] <- user
+  job$metadata$annotations <- c(job$metadata$annotations, annotations)
+  if (!is.null(arguments)) {
+    job$metadata$annotations[["abba/arguments"]] <- to_json(arguments)
+  }
+  job$spec <- list(template = list(spec = list(containers = list(list(name = "program", image = image)))))
+  job
+}
+
+# A pod as it lies in the cluster, with its limits and the times of its program.
+full_pod <- function(job_id, state = ended(), ..., started = "2026-01-01T00:00:05Z",
+                     finished = "2026-01-01T00:01:05Z") {
+  pod <- pod(job_id, state, ...)
+  pod$spec$containers <- list(list(
+    name = "program", image = "registry.example.com/r-base:4.2.2",
+    resources = list(limits = list(cpu = "500m", memory = "512M"))
+  ))
+  pod$status$containerStatuses[[1L]]$imageID <- "registry.example.com/r-base@sha256:0123"
+  if (!is.null(state$terminated)) {
+    pod$status$containerStatuses[[1L]]$state$terminated$startedAt <- started
+    pod$status$containerStatuses[[1L]]$state$terminated$finishedAt <- finished
+  }
+  pod
+}
+
+# One line of a watch stream.
+change <- function(object, type = "MODIFIED") to_json(list(type = type, object = object))
+
+bookmark <- function() change(list(kind = "Pod", metadata = list(resourceVersion = "12")), "BOOKMARK")
+
+gone_410 <- function() {
+  change(list(
+    kind = "Status", status = "Failure", reason = "Expired", code = 410L,
+    message = "too old resource version: 1 (2)"
+  ), "ERROR")
+}
+
+# kubectl opens a watch stream, which shows these lines and then stays open.
+watches <- function(..., on = "*watch=1*") {
+  new_answer(
+    c("cat \"$answer.out\"", "echo ready > \"$call.hangs\"", "exec sleep 1000"),
+    stdout = paste0(c(...), "\n", collapse = ""), on = on
+  )
+}
+
+# The same, but the server closes the stream after the lines.
+closes <- function(..., on = "*watch=1*") {
+  says(if (length(c(...)) > 0L) paste0(c(...), "\n", collapse = "") else "", on = on)
+}
+
+# The lines of a followed log, with the time before each, one a second.
+log_lines <- function(..., from = 0L, job_id = test_job) {
+  text <- c(...)
+  paste0(sprintf("2026-01-01T00:00:%02dZ ", from + seq_along(text)), text, "\n", collapse = "")
+}

@@ -31,6 +31,7 @@ local({
     # The scripted kubectl plays single calls; the kept one is tested on the real cluster.
     abba.k8s.session = FALSE,
     abba.kubectl = NULL,
+    abba.permitted.containers = NULL,
     abba.api.address = NULL,
     abba.api.key = NULL,
     abba.api.request.timeout = NULL,

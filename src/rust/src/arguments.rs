@@ -2,7 +2,9 @@
 //!
 //! `R/check.R` has checked their R types; an argument of another type here is a mistake of the package itself.
 
-use abba_core::operations::{CpuArgument, ListArguments, SubmitArguments, Which};
+use abba_core::operations::{
+    self, CheckArguments, CpuArgument, ListArguments, RestOfRerun, SubmitArguments, Which,
+};
 use abba_core::{Error, ErrorClass};
 use serde_json::Value as Json;
 
@@ -40,11 +42,7 @@ pub fn submit_arguments(json: Json) -> Result<SubmitArguments, Error> {
         expanded_path: text(&json, "expanded_path")?,
         batch_group_id: text(&json, "batch_group_id")?,
         user_tag: text(&json, "user_tag")?,
-        cpu_limit: match &json["cpu_limit"] {
-            Json::Number(cores) => CpuArgument::Number(cores.as_f64().ok_or_else(|| mistake("cpu_limit"))?),
-            Json::String(text) => CpuArgument::Text(text.clone()),
-            _ => return Err(mistake("cpu_limit")),
-        },
+        cpu_limit: cpu_limit(&json)?,
         memory_limit: text(&json, "memory_limit")?,
         container: text(&json, "container")?,
         mounts: json.get("mounts").filter(|mounts| !mounts.is_null()).cloned(),
@@ -58,16 +56,70 @@ pub fn submit_arguments(json: Json) -> Result<SubmitArguments, Error> {
     })
 }
 
-/// The arguments of an earlier submission, with some of them replaced by those that R hands over now.
+/// Reads the list that `abba_check_k8s_local()` makes.
+pub fn check_arguments(json: Json) -> Result<CheckArguments, Error> {
+    Ok(CheckArguments {
+        container: optional_text(&json, "container")?,
+        permitted_containers: json
+            .get("permitted_containers")
+            .filter(|permitted| !permitted.is_null())
+            .map_or_else(|| Ok(Vec::new()), texts)?,
+        cpu_limit: cpu_limit(&json)?,
+        memory_limit: text(&json, "memory_limit")?,
+        username: optional_text(&json, "username")?,
+    })
+}
+
+/// The arguments of an earlier submission, with some of them replaced by those that R hands over now: a list with
+/// `values`, by name, and `none`, the names of those that are to be none.
 pub fn with_changes(before: SubmitArguments, changes: &Json) -> Result<SubmitArguments, Error> {
     let mut arguments =
         serde_json::to_value(before).map_err(|error| Error::new(ErrorClass::Internal, format!("JSON: {error}.")))?;
-    if let (Some(arguments), Some(changes)) = (arguments.as_object_mut(), changes.as_object()) {
-        for (name, value) in changes {
+    if let (Some(arguments), Some(values)) = (arguments.as_object_mut(), changes["values"].as_object()) {
+        for (name, value) in values {
             arguments.insert(name.clone(), value.clone());
+        }
+        for name in texts(&changes["none"])? {
+            arguments.insert(name, Json::Null);
         }
     }
     submit_arguments(arguments)
+}
+
+/// Reads the list that `rest_of_rerun()` makes, or `NULL`.
+pub fn rest_of_rerun(json: &Json) -> Result<Option<RestOfRerun>, Error> {
+    if json.is_null() {
+        return Ok(None);
+    }
+    let texts_of = |name: &str| json.get(name).ok_or_else(|| mistake(name)).and_then(texts);
+    let job_ids = texts_of("job_id")?;
+    let jobs = texts_of("rerun_of")?.into_iter().zip(job_ids);
+    Ok(Some(RestOfRerun {
+        batch_id: text(json, "batch_id")?,
+        jobs: jobs
+            .map(|(rerun_of, job_id)| (rerun_of, Some(job_id).filter(|id| !id.is_empty())))
+            .collect(),
+    }))
+}
+
+/// Checks such changes by themselves, before the earlier submissions are known.
+pub fn check_changes(changes: &Json) -> Result<(), Error> {
+    let harmless = SubmitArguments {
+        given_path: String::new(),
+        expanded_path: String::new(),
+        batch_group_id: String::new(),
+        user_tag: String::new(),
+        cpu_limit: CpuArgument::Number(1.0),
+        memory_limit: "1G".into(),
+        container: "r".into(),
+        mounts: None,
+        auto_mount_home: false,
+        home_nfs_ip_address: None,
+        username: None,
+        time_limit_seconds: None,
+        job_id: None,
+    };
+    operations::check_values(&with_changes(harmless, changes)?)
 }
 
 /// Reads the list with either `job_id`, a character vector, or `batch_id`, a string.
@@ -99,6 +151,15 @@ fn texts(json: &Json) -> Result<Vec<String>, Error> {
         _ => None,
     };
     texts.ok_or_else(|| mistake("a character vector"))
+}
+
+fn cpu_limit(json: &Json) -> Result<CpuArgument, Error> {
+    let cores = match &json["cpu_limit"] {
+        Json::Number(cores) => cores.as_f64().map(CpuArgument::Number),
+        Json::String(text) => Some(CpuArgument::Text(text.clone())),
+        _ => None,
+    };
+    cores.ok_or_else(|| mistake("cpu_limit"))
 }
 
 /// A string that must be there.

@@ -2,6 +2,7 @@
 //!
 //! R's own thread draws its status line and prints between two questions; the work never touches R.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -25,6 +26,8 @@ enum Message<News, Outcome> {
 pub struct Background<News: 'static, Outcome: 'static> {
     messages: Receiver<Message<News, Outcome>>,
     stop: Arc<AtomicBool>,
+    /// How it ended, until the news before that have been taken.
+    failed: RefCell<Option<Error>>,
 }
 
 /// What came of a question.
@@ -41,6 +44,9 @@ impl<News, Outcome> Drop for Background<News, Outcome> {
         self.stop.store(true, Ordering::Relaxed);
     }
 }
+
+/// How long an end is waited for. The work looks for it every 50 ms, and then ends kubectl.
+const LONGEST_END: Duration = Duration::from_secs(2);
 
 /// How often Ctrl-C is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -72,13 +78,39 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
             .name("abba-background".into())
             .spawn(thread)
             .map_err(|error| Error::new(ErrorClass::Internal, format!("A thread cannot be started: {error}.")))?;
-        Ok(ExternalPtr::new(Self { messages, stop }).into())
+        Ok(ExternalPtr::new(Self {
+            messages,
+            stop,
+            failed: RefCell::new(None),
+        })
+        .into())
     }
 
-    /// Waits up to `patience` for something to be said, and takes all of it.
+    /// Ends the work and waits until it is over, so that no kubectl of it is left when R goes on (or ends). R would only
+    /// let go of it when it tidies up its memory.
+    pub fn end(pointer: &Robj) {
+        let background: std::result::Result<ExternalPtr<Self>, _> = pointer.clone().try_into();
+        let Ok(background) = background else {
+            return;
+        };
+        background.stop.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + LONGEST_END;
+        loop {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            match background.messages.recv_timeout(rest) {
+                Ok(Message::News(_)) => {}
+                Ok(Message::Ended(_)) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Waits up to `patience` for something to be said, and takes all of it. How the work failed is told after all news.
     pub fn ask(pointer: &Robj, patience: Duration) -> std::result::Result<Answer<News, Outcome>, Error> {
         let lost = || Error::new(ErrorClass::Internal, "The work in the background is gone.");
         let background: ExternalPtr<Self> = pointer.clone().try_into().map_err(|_| lost())?;
+        if let Some(error) = background.failed.take() {
+            return Err(error);
+        }
         let deadline = Instant::now() + patience;
         let mut news = Vec::new();
         loop {
@@ -94,7 +126,12 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
             };
             match background.messages.recv_timeout(wait) {
                 Ok(Message::News(one)) => news.push(one),
-                Ok(Message::Ended(Err(error))) => return Err(error),
+                Ok(Message::Ended(Err(error))) if news.is_empty() => return Err(error),
+                Ok(Message::Ended(Err(error))) => {
+                    // What came before it must not be lost: it is the next answer.
+                    background.failed.replace(Some(error));
+                    return Ok(Answer { news, outcome: None });
+                }
                 Ok(Message::Ended(Ok(outcome))) => {
                     return Ok(Answer {
                         news,

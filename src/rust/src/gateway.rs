@@ -1,11 +1,17 @@
 //! The server's side of the abba API, for R.
 
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::Path;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use abba_core::domain::api_keys;
-use abba_core::gateway::{caller::Credentials, policy, Answer, Gateway, Policy, Refusal, Request};
+use abba_core::gateway::{answer, caller::Credentials, policy, Answer, Gateway, Policy, Refusal, Request};
 use abba_core::local::api_key_file::{self, ApiKeyFile};
 use abba_core::operations::Connection;
+use abba_core::transport::leave_signals_to_main_thread;
 use abba_core::{Error, ErrorClass};
 use extendr_api::prelude::*;
 use serde_json::Value as Json;
@@ -13,43 +19,145 @@ use serde_json::Value as Json;
 use crate::arguments::{optional_text, text, Settings};
 use crate::values::Value;
 
-/// A server, for R to hold. `policy` is the list that `api_policy()` in `R/api-options.R` makes.
+/// A server, for R to hold. Each request is answered in a thread of its own, so that one that has to wait for the cluster
+/// keeps nobody else waiting; R's one thread begins them and takes the answers.
+pub struct Server {
+    gateway: Arc<Gateway>,
+    answers: Mutex<Answers>,
+    sender: Sender<(i32, Answer)>,
+}
+
+struct Answers {
+    receiver: Receiver<(i32, Answer)>,
+    /// The number of the request that was begun last.
+    begun: i32,
+}
+
+/// What a request says, to be read in another thread.
+struct OwnedRequest {
+    json: Json,
+    body: Vec<u8>,
+}
+
+/// Opens a server. `policy` is the list that `api_policy()` in `R/api-options.R` makes.
 pub fn open(policy: Json, key_file: Option<&str>, version: &str) -> std::result::Result<Robj, Error> {
     let settings: policy::Settings = serde_json::from_value(policy)
         .map_err(|error| Error::input(format!("The options of the abba API cannot be used: {error}.")))?;
     let policy = Policy::new(settings)?;
     let key_file = key_file.map(|path| ApiKeyFile::open(Path::new(path))).transpose()?;
-    Ok(ExternalPtr::new(Gateway::new(policy, key_file, version)?).into())
+    let (sender, receiver) = mpsc::channel();
+    Ok(ExternalPtr::new(Server {
+        gateway: Arc::new(Gateway::new(policy, key_file, version)?),
+        answers: Mutex::new(Answers { receiver, begun: 0 }),
+        sender,
+    })
+    .into())
 }
 
-/// Answers a request. `request` is the list that `abba_api_answer()` makes, without the body.
-pub fn answer(gateway: &Robj, request: &Json, body: &[u8], settings: &Settings) -> std::result::Result<Value, Error> {
-    let gateway: ExternalPtr<Gateway> = gateway
+fn server(pointer: &Robj) -> std::result::Result<ExternalPtr<Server>, Error> {
+    pointer
         .clone()
         .try_into()
-        .map_err(|_| Error::new(ErrorClass::Internal, "The server of the abba API is gone."))?;
-    let header = |name: &str| request["headers"][name].as_str();
-    let (call, query) = (text(request, "call")?, optional_text(request, "query")?);
-    let (when, from) = (text(request, "when")?, optional_text(request, "from")?);
-    let from = from.unwrap_or_default();
-    let request = Request {
-        call: &call,
-        query: query.as_deref().unwrap_or_default(),
-        body,
-        credentials: Credentials {
-            authorization: header("authorization"),
-            connect_credentials: header("connect_credentials"),
-            host: header("host"),
-            origin: header("origin"),
-            peer: &from,
-            is_forwarded: header("forwarded").is_some(),
-        },
-        idempotency_key: header("idempotency_key"),
-        when: &when,
-        from: &from,
+        .map_err(|_| Error::new(ErrorClass::Internal, "The server of the abba API is gone."))
+}
+
+/// Begins to answer a request. `request` is the list that `api_request()` in `R/api-answer.R` makes. The number by which
+/// [`answers`] names it.
+pub fn begin(pointer: &Robj, request: Json, body: &[u8], settings: Settings) -> std::result::Result<i32, Error> {
+    let server = server(pointer)?;
+    let number = {
+        let mut answers = server.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.begun = answers.begun.checked_add(1).unwrap_or(1);
+        answers.begun
     };
-    let answer = gateway.answer(request, &|operation| with_connection(settings, operation));
-    Ok(answer_list(answer))
+    let (gateway, sender) = (Arc::clone(&server.gateway), server.sender.clone());
+    let request = OwnedRequest {
+        json: request,
+        body: body.to_vec(),
+    };
+    // Refused here what R itself has made wrong.
+    request.with(|_| ())?;
+    thread::Builder::new()
+        .name("abba-request".into())
+        .spawn(move || {
+            leave_signals_to_main_thread();
+            // The receiver is there as long as the server.
+            let _ = sender.send((number, answer_or_fault(&gateway, &request, &settings)));
+        })
+        .map_err(|error| Error::new(ErrorClass::Internal, format!("A thread cannot be started: {error}.")))?;
+    Ok(number)
+}
+
+/// Takes the answers that are ready, and waits up to `patience` for that with the number `awaited`. A list of lists, see
+/// [`answer_list`].
+pub fn answers(pointer: &Robj, awaited: i32, patience: Duration) -> std::result::Result<Value, Error> {
+    let server = server(pointer)?;
+    let answers = server.answers.lock().unwrap_or_else(PoisonError::into_inner);
+    let deadline = Instant::now() + patience;
+    let mut ready = Vec::new();
+    let mut is_there = false;
+    loop {
+        let wait = match is_there {
+            true => Duration::ZERO,
+            false => deadline.saturating_duration_since(Instant::now()),
+        };
+        match answers.receiver.recv_timeout(wait) {
+            Ok((number, answer)) => {
+                is_there |= number == awaited;
+                ready.push(answer_list(number, answer));
+            }
+            Err(_) => return Ok(Value::Unnamed(ready)),
+        }
+    }
+}
+
+impl OwnedRequest {
+    /// Gives what it says to `operation`.
+    fn with<T>(&self, operation: impl FnOnce(Request<'_>) -> T) -> std::result::Result<T, Error> {
+        let header = |name: &str| self.json["headers"][name].as_str();
+        let method = text(&self.json, "method")?;
+        let (call, query) = (text(&self.json, "call")?, optional_text(&self.json, "query")?);
+        let (when, from) = (text(&self.json, "when")?, optional_text(&self.json, "from")?);
+        let from = from.unwrap_or_default();
+        Ok(operation(Request {
+            method: &method,
+            call: &call,
+            query: query.as_deref().unwrap_or_default(),
+            body: &self.body,
+            credentials: Credentials {
+                authorization: header("authorization"),
+                connect_credentials: header("connect_credentials"),
+                host: header("host"),
+                origin: header("origin"),
+                fetch_site: header("fetch_site"),
+                peer: &from,
+                is_forwarded: header("forwarded").is_some(),
+            },
+            idempotency_key: header("idempotency_key"),
+            when: &when,
+            from: &from,
+        }))
+    }
+}
+
+/// Whoever waits gets an answer, whatever happens.
+fn answer_or_fault(gateway: &Gateway, request: &OwnedRequest, settings: &Settings) -> Answer {
+    let work = || request.with(|request| gateway.answer(request, &|operation| with_connection(settings, operation)));
+    let reason = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(answer)) => return answer,
+        Ok(Err(error)) => error.message,
+        Err(_) => "abba itself failed; standard error has more.".into(),
+    };
+    let text = |name: &str| request.json[name].as_str().unwrap_or_default();
+    answer::fault(
+        &reason,
+        answer::Decision {
+            when: text("when"),
+            who: None,
+            what: text("call"),
+            from: text("from"),
+        },
+    )
 }
 
 fn with_connection<T>(
@@ -57,7 +165,8 @@ fn with_connection<T>(
     operation: &mut dyn FnMut(&Connection<'_>) -> std::result::Result<T, Refusal>,
 ) -> std::result::Result<T, Refusal> {
     let mut outcome = None;
-    let connected = settings.connected(|connection| {
+    // The thread is not R's, which alone may ask R for interrupts.
+    let connected = settings.connected_until(&|| false, |connection| {
         outcome = Some(operation(connection));
         Ok(())
     });
@@ -68,9 +177,10 @@ fn with_connection<T>(
     }
 }
 
-/// A list with `status`, an integer; `headers`, a list of strings with names; `body` and `decision`, strings of JSON.
-fn answer_list(answer: Answer) -> Value {
+/// A list with `number`, the request's; `status`, an integer; `headers`, a list of strings with names; `body` and `decision`, strings of JSON.
+fn answer_list(number: i32, answer: Answer) -> Value {
     Value::named([
+        ("number", Value::Integer(number)),
         ("status", Value::Integer(i32::from(answer.status))),
         (
             "headers",

@@ -6,6 +6,8 @@
 
 mod arguments;
 mod background;
+#[cfg(unix)]
+mod descriptors;
 mod gateway;
 mod interrupt;
 mod records;
@@ -17,7 +19,7 @@ use std::time::Duration;
 
 use abba_core::domain::job_status::{self, JobStatus};
 use abba_core::domain::program::Delivery;
-use abba_core::operations::{self, Connection, LogOfJob, Logs, Which};
+use abba_core::operations::{self, Connection, LogOfJob, Logs, Reached, Which};
 #[cfg(unix)]
 use abba_core::transport::Session;
 use abba_core::transport::{Kubectl, Patience, Transport};
@@ -76,42 +78,56 @@ fn core_submit_many(arguments: Robj, settings: Robj) -> Robj {
         let outcomes = settings
             .connected(|connection| operations::submit_many(connection, &prepared))
             .map_err(|error| error.meaning("No job was created."))?;
-        Ok(outcome_lists(&prepared, outcomes).into())
+        let lists = outcome_lists(&prepared, outcomes).into_iter().map(Value::Named);
+        Ok(Value::Unnamed(lists.collect()).into())
     })
 }
 
 fn outcome_lists(
     prepared: &[operations::PreparedJob],
     outcomes: Vec<std::result::Result<operations::Submitted, Error>>,
-) -> Value {
+) -> Vec<Vec<(&'static str, Value)>> {
     let lists = prepared.iter().zip(outcomes).map(|(prepared, outcome)| {
         let submitted = prepared.submitted();
-        Value::named([
+        vec![
             ("job_id", Value::Text(submitted.job_id.clone())),
             ("batch_id", Value::Text(submitted.batch_id.clone())),
             ("program", Value::Text(prepared.program_path().to_string())),
             ("error", outcome.map_or_else(values::error_record, |_| Value::Null)),
-        ])
+        ]
     });
-    Value::Unnamed(lists.collect())
+    lists.collect()
 }
 
-/// Submits again what has failed of a batch, under a new batch id. `changes` are arguments of `core_submit` that replace
-/// those of the first submission. The list of `core_submit_many`, with `program`; empty where nothing has failed.
+/// Submits again what has failed of a batch, under a new batch id. `changes` is a list with `values`, arguments of
+/// `core_submit` that replace those of the first submission, and `none`, the names of those that are to be none; `rest` is `NULL`, or what is left of an earlier rerun: a list of `batch_id`, `rerun_of`
+/// and `job_id` (the ids of these jobs' first and second submissions). The list of `core_submit_many`, with `program` and
+/// `rerun_of`; empty where nothing has failed.
 #[extendr]
-fn core_rerun(batch_id: &str, changes: Robj, include_unknown: bool, settings: Robj) -> Robj {
+fn core_rerun(batch_id: &str, changes: Robj, include_unknown: bool, rest: Robj, settings: Robj) -> Robj {
     respond(|| {
         let settings = Settings::read(to_json(&settings)?)?;
         let changes = to_json(&changes)?;
+        let rest = arguments::rest_of_rerun(&to_json(&rest)?)?;
         settings.check_for(&Which::Batch(batch_id.to_string()))?;
+        arguments::check_changes(&changes)?;
         settings.connected(|connection| {
-            let before = operations::arguments_to_rerun(connection, batch_id, include_unknown)?;
+            let before = operations::arguments_to_rerun(connection, batch_id, include_unknown, rest.as_ref())?;
+            let (rerun_of, before): (Vec<_>, Vec<_>) = before
+                .into_iter()
+                .map(|again| (again.rerun_of, again.arguments))
+                .unzip();
             let prepared = before
                 .into_iter()
                 .map(|before| operations::prepare(&arguments::with_changes(before, &changes)?))
                 .collect::<std::result::Result<Vec<_>, Error>>()?;
             let outcomes = operations::submit_many(connection, &prepared)?;
-            Ok(outcome_lists(&prepared, outcomes).into())
+            let lists = outcome_lists(&prepared, outcomes).into_iter().zip(rerun_of);
+            let lists = lists.map(|(mut list, rerun_of)| {
+                list.push(("rerun_of", Value::Text(rerun_of)));
+                Value::Named(list)
+            });
+            Ok(Value::Unnamed(lists.collect()).into())
         })
     })
 }
@@ -127,10 +143,20 @@ fn core_check_submissions(arguments: Robj) -> Robj {
 
 fn prepare_many(arguments: &Robj) -> std::result::Result<Vec<operations::PreparedJob>, Error> {
     match to_json(arguments)? {
-        serde_json::Value::Array(arguments) => arguments
-            .into_iter()
-            .map(|arguments| operations::prepare(&arguments::submit_arguments(arguments)?))
-            .collect(),
+        serde_json::Value::Array(all) => {
+            let many = all.len() > 1;
+            let prepare = |one: serde_json::Value| {
+                let arguments = arguments::submit_arguments(one)?;
+                operations::prepare(&arguments).map_err(|error| match many {
+                    true => Error {
+                        details: Some(format!("This is about the program \"{}\".", arguments.given_path)),
+                        ..error
+                    },
+                    false => error,
+                })
+            };
+            all.into_iter().map(prepare).collect()
+        }
         _ => Ok(Vec::new()),
     }
 }
@@ -260,16 +286,50 @@ fn core_explain(job_id: &str, settings: Robj) -> Robj {
     })
 }
 
+/// Looks at everything that a submission with these arguments needs. A list with `checks`, the columns of a data frame
+/// (`check`, `result`, `what`, `advice`), and `for_admin`, a string or `NA`.
+#[extendr]
+fn core_check(arguments: Robj, settings: Robj) -> Robj {
+    respond(|| {
+        let arguments = arguments::check_arguments(to_json(&arguments)?)?;
+        let settings = Settings::read(to_json(&settings)?)?;
+        let namespace = settings.namespace.as_deref();
+        if let Some(namespace) = namespace {
+            abba_core::domain::job_name::check_namespace(namespace)?;
+        }
+        let patience = Patience::new(
+            Duration::from_secs_f64(settings.request_timeout),
+            &interrupt::is_pending,
+        );
+        let report = match Kubectl::find(&settings.kubectl) {
+            Ok(kubectl) => {
+                let transport = settings.transport(kubectl.clone());
+                let reached = Reached {
+                    kubectl: &kubectl,
+                    transport: transport.as_ref(),
+                };
+                operations::check_cluster(Ok(reached), namespace, patience, &arguments)
+            }
+            Err(failure) => operations::check_cluster(Err(failure), namespace, patience, &arguments),
+        }?;
+        Ok(records::check_report(report).into())
+    })
+}
+
 /// Begins to watch jobs, in the background. A pointer for `core_watch_next`. `which` as for `core_status`.
 #[extendr]
 fn core_watch_begin(which: Robj, settings: Robj) -> Robj {
     respond(|| {
         let which = arguments::which(&to_json(&which)?)?;
         let settings = Settings::read(to_json(&settings)?)?;
+        if let Which::Batch(batch_id) = &which {
+            // The verb's own name of it.
+            abba_core::domain::labels::check_label_value("batch_group_id", batch_id)?;
+        }
         settings.check_for(&which)?;
         let watching = Watching::begin(move |stopped, tell| {
             settings.connected_until(stopped, |connection| {
-                operations::watch(connection, &which, &mut |jobs| tell(jobs.to_vec()))
+                operations::watch(connection, &which, &mut |news| tell(news))
             })
         })?;
         Ok(Value::Pointer(watching).into())
@@ -278,7 +338,7 @@ fn core_watch_begin(which: Robj, settings: Robj) -> Robj {
 
 /// Waits up to `seconds` for news of watched jobs. `NULL` where there are none; else a list with `status` (as of
 /// `core_status`), `counts` (named by state), `obstacles` (for jobs that have not started lists of `job_id`, `what`,
-/// `details`, `advice` and `is_stuck`), and `ended`, whether no job is Pending or Running.
+/// `details`, `advice` and `is_stuck`; what matters most first), and `ended`, whether no job is Pending or Running.
 #[extendr]
 fn core_watch_next(watching: Robj, seconds: f64) -> Robj {
     respond(|| {
@@ -286,6 +346,15 @@ fn core_watch_next(watching: Robj, seconds: f64) -> Robj {
         // Of several news the last tells all.
         let newest = answer.news.into_iter().next_back();
         Ok(newest.map_or(Value::Null, watching::news_list).into())
+    })
+}
+
+/// Ends the watching of jobs, and waits a moment for it to be over.
+#[extendr]
+fn core_watch_end(watching: Robj) -> Robj {
+    respond(|| {
+        Watching::end(&watching);
+        Ok(Value::Null.into())
     })
 }
 
@@ -319,6 +388,15 @@ fn core_follow_next(following: Robj, seconds: f64) -> Robj {
             value: Value::named([("lines", Value::Texts(answer.news)), ("log", log)]),
             warnings,
         })
+    })
+}
+
+/// Ends the following of a log, and waits a moment for it to be over.
+#[extendr]
+fn core_follow_end(following: Robj) -> Robj {
+    respond(|| {
+        Following::end(&following);
+        Ok(Value::Null.into())
     })
 }
 
@@ -359,14 +437,24 @@ fn core_gateway_open(policy: Robj, key_file: Robj, version: &str) -> Robj {
     })
 }
 
-/// Answers a request to the abba API. `request` is a list with `call`, `query`, `headers`, `when` and `from`; `body` a raw
-/// vector. A list with `status`, `headers`, `body` and `decision`.
+/// Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers`, `when` and
+/// `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.
 #[extendr]
-fn core_gateway_answer(gateway: Robj, request: Robj, body: Robj, settings: Robj) -> Robj {
+fn core_gateway_begin(gateway: Robj, request: Robj, body: Robj, settings: Robj) -> Robj {
     respond(|| {
         let settings = Settings::read(to_json(&settings)?)?;
         let body = body.as_raw_slice().unwrap_or_default();
-        Ok(gateway::answer(&gateway, &to_json(&request)?, body, &settings)?.into())
+        Ok(Value::Integer(gateway::begin(&gateway, to_json(&request)?, body, settings)?).into())
+    })
+}
+
+/// Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
+/// `number`, `status`, `headers`, `body` and `decision`.
+#[extendr]
+fn core_gateway_answers(gateway: Robj, awaited: i32, seconds: f64) -> Robj {
+    respond(|| {
+        let patience = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        Ok(gateway::answers(&gateway, awaited, patience)?.into())
     })
 }
 
@@ -414,8 +502,12 @@ impl Settings {
     /// One kubectl kept for the session, or one a call where the user wants that or there are no unix sockets.
     fn transport(&self, kubectl: Kubectl) -> Box<dyn Transport> {
         #[cfg(unix)]
-        if self.session {
-            return Box::new(Session::new(kubectl));
+        {
+            if self.session {
+                return Box::new(Session::new(kubectl, descriptors::with_nothing_inherited));
+            }
+            // So that the option, set and unset, also gives up a login that is kept too long.
+            Session::end();
         }
         Box::new(kubectl)
     }
@@ -471,13 +563,17 @@ extendr_module! {
     fn core_cancel;
     fn core_list;
     fn core_explain;
+    fn core_check;
     fn core_watch_begin;
     fn core_watch_next;
+    fn core_watch_end;
     fn core_follow_begin;
     fn core_follow_next;
+    fn core_follow_end;
     fn core_rerun;
     fn core_gateway_open;
-    fn core_gateway_answer;
+    fn core_gateway_begin;
+    fn core_gateway_answers;
     fn core_api_key_create;
     fn core_end_session;
 }

@@ -1,7 +1,9 @@
-//! Jobs in one line each, and a job explained, as R lists.
+//! Jobs in one line each, a job explained, and a cluster checked, as R lists.
 
+use abba_core::domain::check::Finding;
 use abba_core::domain::job_record::{Explanation, JobRecord};
 use abba_core::kubernetes::objects::Event;
+use abba_core::operations::CheckReport;
 
 use crate::values::Value;
 
@@ -31,7 +33,7 @@ pub fn columns(records: &[JobRecord]) -> Value {
 }
 
 /// A job explained: the elements of its record (`job_id` ... `reason`), then `details`, `advice`, `pod_id`, `node`,
-/// `image`, `image_digest`, `cpu_limit`, `memory_limit` (strings or `NA`), `attempts` (an integer), and `events`, a list of
+/// `call`, `image`, `image_digest`, `cpu_limit`, `memory_limit` (strings or `NA`), `attempts` (an integer), and `events`, a list of
 /// the character vectors `time`, `type`, `reason` and `message`.
 pub fn explanation(explanation: Explanation) -> Value {
     let record = explanation.record;
@@ -55,6 +57,7 @@ pub fn explanation(explanation: Explanation) -> Value {
         ("reason", Value::OptionalText(filled(record.reason))),
         ("details", Value::OptionalText(details)),
         ("advice", Value::OptionalText(advice)),
+        ("call", Value::OptionalText(explanation.call)),
         ("pod_id", Value::OptionalText(explanation.pod_id)),
         ("node", Value::OptionalText(explanation.node)),
         ("image", Value::OptionalText(explanation.image)),
@@ -74,5 +77,25 @@ pub fn explanation(explanation: Explanation) -> Value {
                 ("message", of_events(|event| event.message.clone())),
             ]),
         ),
+    ])
+}
+
+/// What was found of a cluster: `checks`, a list of the character vectors `check`, `result`, `what` and `advice` (`NA`
+/// where there is nothing to do), and `for_admin`, a string or `NA`.
+pub fn check_report(report: CheckReport) -> Value {
+    let findings = report.findings;
+    let texts = |of: fn(&Finding) -> &str| Value::Texts(findings.iter().map(|one| of(one).to_string()).collect());
+    let advice = |finding: &Finding| Some(finding.advice.clone()).filter(|advice| !advice.is_empty());
+    Value::named([
+        (
+            "checks",
+            Value::named([
+                ("check", texts(|finding| &finding.check)),
+                ("result", texts(|finding| finding.outcome.name())),
+                ("what", texts(|finding| &finding.what)),
+                ("advice", Value::OptionalTexts(findings.iter().map(advice).collect())),
+            ]),
+        ),
+        ("for_admin", Value::OptionalText(report.for_admin)),
     ])
 }

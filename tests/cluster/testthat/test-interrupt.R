@@ -72,3 +72,85 @@ test_that("Ctrl-C ends a submission, leaves no kubectl behind, and says what tha
     "Whether the job was created is not known"
   )
 })
+
+# Starts another R that waits for a program of the real cluster; `call` is its call as text. Gives back the process once
+# the call is under way, as `is_under_way` says of it.
+start_wait <- function(call, namespace, is_under_way, env = parent.frame()) {
+  script <- withr::local_tempfile(lines = c(
+    "library(abba)",
+    paste0("options(abba.k8s.namespace = ", deparse(namespace), ")"),
+    paste0("options(abba.k8s.session = ", getOption("abba.k8s.session"), ")"),
+    paste0("tryCatch(", call, ", interrupt = function(cnd) cat('interrupted\\n'))"),
+    "flush(stdout())",
+    "readLines(file('stdin'), 1)",
+    # What was kept for the session is ended with it; here only what the call itself started is looked for.
+    "abba:::core_end_session()",
+    "cat('ended\\n')",
+    "flush(stdout())",
+    "readLines(file('stdin'), 1)",
+    "cat('still there\\n')"
+  ), .local_envir = env)
+  process <- processx::process$new(
+    file.path(R.home("bin"), "Rscript"), c("--vanilla", script),
+    stdin = "|", stdout = "|", stderr = "|", env = c("current", R_LIBS = paste(.libPaths(), collapse = ":"))
+  )
+  withr::defer(process$kill_tree(), envir = env)
+  wait_until(function() length(kubectls_of(process)) >= 1L && is_under_way(process), what = "the wait to be under way")
+  process
+}
+
+expect_left_alone <- function(process, id, said) {
+  process$interrupt()
+  output <- character()
+  has_printed <- function(line) {
+    function() {
+      output <<- c(output, process$read_output_lines())
+      if (line %in% output) TRUE else output
+    }
+  }
+  # Well before the program ends: its gate is shut.
+  wait_until(has_printed("interrupted"), 20, what = "the call to return")
+  expect_identical(unname(states(id)), "Running")
+  process$write_input("\n")
+  wait_until(has_printed("ended"), what = "R to go on")
+  wait_until(function() length(kubectls_of(process)) == 0L, what = "nothing to be left behind")
+  process$write_input("\n")
+  process$wait(60000)
+  error <- process$read_all_error()
+  for (words in said) expect_match(error, words, fixed = TRUE)
+}
+
+test_that("Ctrl-C ends a watch, leaves the jobs running and nothing behind, and prints how to go on", {
+  namespace <- local_namespace()
+  gate <- local_gate()
+  id <- submit(local_program(gate$wait), mounts = gate$mounts)
+  wait_for_state(id, "Running")
+  process <- start_wait(sprintf("abba_watch_k8s_job_local('%s')", id), namespace, function(process) TRUE)
+  expect_left_alone(process, id, c(
+    "The jobs go on without you.",
+    paste0("To wait for them again: abba_watch_k8s_job_local(\"", id, "\")"),
+    paste0("To cancel them: abba_cancel_k8s_job_local(\"", id, "\")")
+  ))
+  gate$open()
+  expect_identical(wait_for_end(id), "Succeeded")
+})
+
+test_that("Ctrl-C ends the following of a log, leaves the job running and nothing behind, and prints how to go on", {
+  namespace <- local_namespace()
+  gate <- local_gate()
+  id <- submit(local_program(c("cat('begun\\n')", gate$wait)), mounts = gate$mounts)
+  wait_for_state(id, "Running")
+  printed <- character()
+  has_begun <- function(process) {
+    printed <<- c(printed, process$read_output_lines())
+    "begun" %in% printed
+  }
+  process <- start_wait(sprintf("abba_follow_k8s_job_log_local('%s')", id), namespace, has_begun)
+  expect_left_alone(process, id, c(
+    "The job goes on without you.",
+    paste0("To follow it again: abba_follow_k8s_job_log_local(\"", id, "\")"),
+    paste0("To cancel it: abba_cancel_k8s_job_local(\"", id, "\")")
+  ))
+  gate$open()
+  expect_identical(wait_for_end(id), "Succeeded")
+})

@@ -55,6 +55,9 @@ pub fn of_unstarted_pod(pod: &Pod, events: &[Event]) -> Diagnosis {
     let container = pod.program_container();
     let image = container.map_or("the container image", |container| container.image.as_str());
     if pod.status.phase == "Failed" && pod.terminated().is_none() {
+        if was_cancelled(pod) {
+            return cancelled_before_start();
+        }
         return of_failed_pod(&pod.status.reason, &pod.status.message);
     }
     if let Some(waiting) = container.and_then(|container| container.state.waiting.as_ref()) {
@@ -73,7 +76,7 @@ pub fn of_unstarted_pod(pod: &Pod, events: &[Event]) -> Diagnosis {
         .condition("PodScheduled")
         .filter(|condition| condition.status == "False")
     {
-        return of_unscheduled(scheduled);
+        return of_unscheduled(scheduled, events);
     }
     if let Some(event) = last_warning(events) {
         return of_obstacle(event);
@@ -90,8 +93,11 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
     if job_status::of_pod(pod).status != Status::Failed {
         return None;
     }
-    if pod.metadata.annotations.contains_key(labels::CANCELLED) {
-        return Some(Diagnosis::new("The program was cancelled.", "", ""));
+    if was_cancelled(pod) {
+        return Some(match pod.has_started() {
+            true => Diagnosis::new("The program was cancelled.", "", ""),
+            false => cancelled_before_start(),
+        });
     }
     let limit = |resource: &str| {
         pod.program_spec()
@@ -99,10 +105,12 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
             .map_or("its limit", String::as_str)
     };
     let terminated = pod.terminated();
-    let details = terminated.map_or_else(
-        || join(&pod.status.reason, &pod.status.message),
-        |terminated| join(&terminated.reason, &terminated.message),
-    );
+    let of_pod = join(&pod.status.reason, &pod.status.message);
+    let details = match terminated {
+        // What the node did to the pod says more than how its program took it.
+        Some(terminated) if of_pod.is_empty() => join(&terminated.reason, &terminated.message),
+        _ => of_pod,
+    };
     let (what, advice) = match (pod.status.reason.as_str(), terminated) {
         ("DeadlineExceeded", _) => (
             format!(
@@ -110,6 +118,11 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
                 pod.spec.active_deadline_seconds.unwrap_or_default()
             ),
             "Submit it again with a longer `time_limit_seconds`.".to_string(),
+        ),
+        // The node's words for a volume (`emptyDir.sizeLimit`) and for a container (kubelet: `localStorageEviction`).
+        ("Evicted", _) if pod.status.message.contains("exceeds the") => (
+            "The program wrote more to its node's disk than its limit.".into(),
+            "Submit it again with a larger limit in `mounts`, or let it write less.".into(),
         ),
         ("Evicted", _) => (
             "The node ran short of memory or disk and removed the program.".into(),
@@ -150,6 +163,34 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
     Some(Diagnosis::new(what, advice, details))
 }
 
+/// Whether a pod was ended by abba's cancelling, and not by itself a moment before that took effect. The node's word for
+/// it is that of a time limit; until the node has said it, the signals that it sends speak.
+fn was_cancelled(pod: &Pod) -> bool {
+    let by_signal = || {
+        pod.terminated()
+            .is_some_and(|terminated| matches!(terminated.exit_code, 137 | 143) && terminated.reason != "OOMKilled")
+    };
+    pod.metadata.annotations.contains_key(labels::CANCELLED)
+        && (pod.status.reason == "DeadlineExceeded" || (pod.status.phase != "Failed" && by_signal()))
+}
+
+/// What is to be said of a program that was cancelled and has not ended yet.
+pub fn of_being_cancelled() -> Diagnosis {
+    Diagnosis::new("The program was cancelled, and has up to 30 seconds to end.", "", "")
+}
+
+fn cancelled_before_start() -> Diagnosis {
+    Diagnosis::new("The program has not run: it was cancelled before it started.", "", "")
+}
+
+/// Whether a program has failed because it needed more memory than its limit.
+pub fn ran_out_of_memory(pod: &Pod) -> bool {
+    job_status::of_pod(pod).status == Status::Failed
+        && pod
+            .terminated()
+            .is_some_and(|terminated| terminated.reason == "OOMKilled")
+}
+
 /// What a lost node means for a program.
 pub fn of_lost_node(pod: &Pod) -> Diagnosis {
     Diagnosis::new(
@@ -166,13 +207,9 @@ pub fn of_lost_node(pod: &Pod) -> Diagnosis {
 pub fn of_job_without_pod(job: &Job, events: &[Event]) -> Diagnosis {
     if let Some(failed) = job.holds("Failed").or(job.holds("FailureTarget")) {
         if job.metadata.annotations.contains_key(labels::CANCELLED) {
-            return Diagnosis::new("The program has not run: it was cancelled before it started.", "", "");
+            return cancelled_before_start();
         }
-        return Diagnosis::new(
-            "The program's log is gone: its job has failed, and its pod was removed.",
-            "Submit the program again to get a log.",
-            join(&failed.reason, &failed.message),
-        );
+        return of_removed_pod(failed, events);
     }
     if job.holds("Complete").is_some() {
         return Diagnosis::new(
@@ -206,7 +243,29 @@ pub fn of_job_without_pod(job: &Job, events: &[Event]) -> Diagnosis {
         advice,
         join(&event.reason, &event.message),
     )
-    .stuck(!waits_for_room)
+    .stuck(!waits_for_room && !may_pass(&event.message))
+}
+
+/// What it means that a Job has failed and its pod is gone. `events` are those of the Job and of the pod it had.
+fn of_removed_pod(failed: &Condition, events: &[Event]) -> Diagnosis {
+    let has = |reason: &str| events.iter().find(|event| event.reason == reason);
+    let by_whom = if let Some(event) = has("TaintManagerEviction").or(has("Preempted")).or(has("Evicted")) {
+        Some((
+            "The cluster removed the program's pod, and its log with it.",
+            join(&event.reason, &event.message),
+        ))
+    } else {
+        None
+    };
+    let (what, details) = by_whom.unwrap_or((
+        "The program's log is gone: its job has failed, and its pod was removed.",
+        join(&failed.reason, &failed.message),
+    ));
+    Diagnosis::new(
+        what,
+        "Somebody deleted the pod, or the cluster cleared its node. Submit the program again.",
+        details,
+    )
 }
 
 fn of_waiting(reason: &str, message: &str, image: &str, events: &[Event]) -> Option<Diagnosis> {
@@ -223,15 +282,15 @@ fn of_waiting(reason: &str, message: &str, image: &str, events: &[Event]) -> Opt
                 "Check the image's name and tag, and that the cluster may pull it. Kubernetes keeps trying.",
                 join(reason, cause),
             )
-            // The first failure may be an accident of the network; after the retries it is not.
-            .stuck(reason != "ErrImagePull")
+            // The first failure may be an accident; after the retries it is not, unless the registry is out of reach.
+            .stuck(reason != "ErrImagePull" && !may_pass(cause))
         }
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "StartError" => Diagnosis::new(
             "The program has not started: its container cannot be made.",
             "Check `mounts`, `username` and the container image.",
             join(reason, message),
         )
-        .stuck(true),
+        .stuck(!may_pass(message)),
         _ => return None,
     })
 }
@@ -254,9 +313,35 @@ fn of_failed_pod(reason: &str, message: &str) -> Diagnosis {
     Diagnosis::new(what, advice, join(reason, message))
 }
 
-fn of_unscheduled(condition: &Condition) -> Diagnosis {
+fn of_unscheduled(condition: &Condition, events: &[Event]) -> Diagnosis {
     let message = condition.message.as_str();
+    let details = join(&condition.reason, message);
     let lacks = |resource: &str| message.contains(&format!("Insufficient {resource}"));
+    let argument = match (lacks("cpu"), lacks("memory")) {
+        (true, false) => "a smaller `cpu_limit`",
+        (false, true) => "a smaller `memory_limit`",
+        (true, true) => "smaller limits",
+        (false, false) => "",
+    };
+    // Autoscalers say so, Karpenter with "Nominated".
+    let node_is_coming = events
+        .iter()
+        .any(|event| matches!(event.reason.as_str(), "TriggeredScaleUp" | "Nominated"));
+    if node_is_coming {
+        return Diagnosis::new(
+            "The program has not started: the cluster is getting a node for it.",
+            "",
+            details,
+        );
+    }
+    if !argument.is_empty() && no_node_is_large_enough(message) {
+        return Diagnosis::new(
+            "The program cannot start: no node of the cluster is large enough for its limits.",
+            format!("Cancel it and submit it with {argument}. It would start only if the cluster got a larger node."),
+            details,
+        )
+        .stuck(true);
+    }
     let advice = match (lacks("cpu"), lacks("memory")) {
         (true, false) => {
             "It starts when enough cores are free; if no node is that large, submit it with a smaller `cpu_limit`."
@@ -274,8 +359,74 @@ fn of_unscheduled(condition: &Condition) -> Diagnosis {
     Diagnosis::new(
         "The program has not started: no node of the cluster can take it now.",
         advice,
-        join(&condition.reason, message),
+        details,
     )
+}
+
+/// Whether the scheduler's message says that the limits are beyond what any node has, not only beyond what is free. To
+/// know the nodes' sizes one would need the right to list nodes, which users rarely have; but since Kubernetes 1.32 the
+/// scheduler itself tells the two apart, in what it says of making room: "Preemption is not helpful for scheduling" of a
+/// node that is too small even when empty, "No preemption victims found" of one that is full (plugin NodeResourcesFit;
+/// seen with 1.34). An older one says the latter of both, and then nothing is claimed here. Nor is it where a node is out
+/// of use for another reason that may pass.
+fn no_node_is_large_enough(message: &str) -> bool {
+    let Some((of_nodes, of_room)) = message.split_once("preemption:") else {
+        return false;
+    };
+    let reasons = |text: &str| -> Vec<String> {
+        let Some((_, reasons)) = text.split_once("nodes are available:") else {
+            return Vec::new();
+        };
+        // "1 Insufficient cpu, 2 node(s) had untolerated taint {a: }. no new claims to deallocate, ". Each begins with a
+        // count of nodes.
+        let reasons = reasons.split_once(". ").map_or(reasons, |(reasons, _)| reasons);
+        reasons
+            .trim()
+            .trim_end_matches('.')
+            .split(", ")
+            .map(|reason| {
+                reason
+                    .trim_start_matches(|c: char| c.is_ascii_digit())
+                    .trim()
+                    .to_string()
+            })
+            .collect()
+    };
+    let (of_nodes, of_room) = (reasons(of_nodes), reasons(of_room));
+    let lasts = |reason: &String| {
+        matches!(reason.as_str(), "Insufficient cpu" | "Insufficient memory")
+            || reason.contains("taint {node-role.kubernetes.io/")
+    };
+    !of_nodes.is_empty()
+        && of_nodes.iter().all(lasts)
+        && !of_room.is_empty()
+        && of_room
+            .iter()
+            .all(|reason| reason.starts_with("Preemption is not helpful"))
+}
+
+/// Whether a failure to pull an image, to start a container or to make a pod is one of a network or a server that does not
+/// answer: then the next attempt may succeed.
+fn may_pass(words: &str) -> bool {
+    let words = words.to_lowercase();
+    [
+        "timeout",
+        "timed out",
+        "deadline exceeded",
+        "connection refused",
+        "connection reset",
+        "no route to host",
+        "temporary failure",
+        "server misbehaving",
+        "too many requests",
+        "toomanyrequests",
+        "unexpected eof",
+        "internal server error",
+        "bad gateway",
+        "service unavailable",
+    ]
+    .iter()
+    .any(|sign| words.contains(sign))
 }
 
 fn of_obstacle(event: &Event) -> Diagnosis {
@@ -345,6 +496,96 @@ mod tests {
         let diagnosis = of_unstarted_pod(&waiting, &[]);
         assert!(diagnosis.advice.contains("cpu_limit"));
         assert!(diagnosis.details.contains("1 Insufficient cpu"));
+    }
+
+    #[test]
+    fn limits_beyond_every_node_are_told_from_a_full_cluster() {
+        let of = |message: &str, events: &[Event]| {
+            let condition =
+                json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
+            of_unstarted_pod(&pod(json!({"phase": "Pending", "conditions": [condition]})), events)
+        };
+        let too_large = [
+            "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+            "0/3 nodes are available: 1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }, 2 Insufficient memory. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.",
+        ];
+        for message in too_large {
+            let diagnosis = of(message, &[]);
+            assert!(diagnosis.is_stuck, "{message}");
+            assert!(diagnosis.advice.contains("_limit"));
+        }
+        for message in [
+            // Full; or a scheduler that does not tell.
+            "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.",
+            "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.",
+            // A node that may come back.
+            "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.",
+            "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.",
+            "0/2 nodes are available: 2 Insufficient cpu.",
+            "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+            "no nodes available to schedule pods",
+        ] {
+            assert!(!of(message, &[]).is_stuck, "{message}");
+        }
+        let coming = [Event {
+            reason: "TriggeredScaleUp".into(),
+            message: "pod triggered scale-up: [{group 1->2 (max: 5)}]".into(),
+            ..Default::default()
+        }];
+        assert!(!of(too_large[0], &coming).is_stuck);
+    }
+
+    #[test]
+    fn what_may_pass_is_no_reason_to_give_up() {
+        let waiting = |reason: &str, message: &str| {
+            let state = json!({"waiting": {"reason": reason, "message": message}});
+            let status =
+                json!({"phase": "Pending", "containerStatuses": [{"name": "program", "image": "i", "state": state}]});
+            of_unstarted_pod(&pod(status), &[]).is_stuck
+        };
+        assert!(waiting(
+            "ImagePullBackOff",
+            "Back-off pulling image \"i\": ErrImagePull: i: not found"
+        ));
+        assert!(waiting("InvalidImageName", "couldn't parse image name"));
+        assert!(!waiting("ErrImagePull", "i: not found"));
+        assert!(!waiting(
+            "ImagePullBackOff",
+            "dial tcp 127.0.0.1:1: connect: connection refused"
+        ));
+        let stuck = |message: &str| of_job_without_pod(&Job::default(), &[warning("FailedCreate", message)]).is_stuck;
+        assert!(stuck("serviceaccount \"nope\" not found"));
+        assert!(!stuck("exceeded quota: small"));
+        assert!(!stuck("failed calling webhook \"x\": context deadline exceeded"));
+    }
+
+    #[test]
+    fn a_cancelled_program_is_told_from_one_that_failed_by_itself() {
+        let ended = |phase: &str, reason: &str, exit_code: i32| {
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": {"annotations": {"abba/cancelled-by": "mike"}},
+                "status": {"phase": phase, "reason": reason, "containerStatuses": [
+                    {"name": "program", "state": {"terminated": {"exitCode": exit_code, "reason": "Error"}}}]},
+            }))
+            .unwrap();
+            of_failed(&pod).unwrap().what
+        };
+        assert!(ended("Failed", "DeadlineExceeded", 143).contains("was cancelled"));
+        assert!(ended("Running", "", 143).contains("was cancelled"));
+        // It had ended in the very moment in which it was cancelled.
+        assert!(ended("Failed", "", 1).contains("exit status 1"));
+        let unstarted: Pod = serde_json::from_value(json!({
+            "metadata": {"annotations": {"abba/cancelled-by": "mike"}},
+            "status": {"phase": "Failed", "reason": "DeadlineExceeded"},
+        }))
+        .unwrap();
+        assert!(of_failed(&unstarted)
+            .unwrap()
+            .what
+            .contains("cancelled before it started"));
+        assert!(of_unstarted_pod(&unstarted, &[])
+            .what
+            .contains("cancelled before it started"));
     }
 
     #[test]

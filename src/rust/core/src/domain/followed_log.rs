@@ -1,5 +1,8 @@
 //! A log that is read while it is written, over streams that may break.
 
+use std::cmp::Ordering;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use crate::domain::job_log;
 
 /// Where a followed log stands: what was seen already is known by the time before each line, so that a stream that is
@@ -13,8 +16,12 @@ pub struct FollowedLog {
     seen_of_newest: usize,
     /// How many lines of that time this stream has shown.
     shown_of_newest: usize,
+    /// Whether this stream still shows what was seen before.
+    repeats: bool,
     /// How many of the program's lines were seen.
     pub lines: usize,
+    /// A fingerprint of these lines.
+    fingerprint: u64,
 }
 
 impl FollowedLog {
@@ -29,6 +36,7 @@ impl FollowedLog {
     /// A new stream begins.
     pub fn reopened(&mut self) {
         self.shown_of_newest = 0;
+        self.repeats = !self.newest.is_empty();
     }
 
     /// The time from which a new stream has to begin: whole seconds.
@@ -42,28 +50,47 @@ impl FollowedLog {
         let space = line.iter().position(|&byte| byte == b' ').unwrap_or(line.len());
         let (time, rest) = line.split_at(space);
         let time = String::from_utf8_lossy(time).into_owned();
-        match comparable(&time).cmp(&comparable(&self.newest)) {
-            std::cmp::Ordering::Less => return None,
-            std::cmp::Ordering::Equal => {
-                self.shown_of_newest += 1;
-                if self.shown_of_newest <= self.seen_of_newest {
-                    return None;
+        if self.repeats {
+            match comparable(&time).cmp(&comparable(&self.newest)) {
+                Ordering::Less => return None,
+                Ordering::Equal => {
+                    self.shown_of_newest += 1;
+                    if self.shown_of_newest <= self.seen_of_newest {
+                        return None;
+                    }
                 }
-                self.seen_of_newest = self.shown_of_newest;
+                Ordering::Greater => {}
             }
-            std::cmp::Ordering::Greater => {
-                self.newest = time;
-                self.seen_of_newest = 1;
-                self.shown_of_newest = 1;
-            }
+            self.repeats = false;
+        }
+        // From here on everything is new, whatever its time: a node's clock may be set back.
+        if time == self.newest {
+            self.seen_of_newest += 1;
+        } else {
+            self.newest = time;
+            self.seen_of_newest = 1;
         }
         let text = rest.strip_prefix(b" ").unwrap_or(rest);
         if self.lines == 0 && text == self.marker.as_bytes() {
             return None;
         }
         self.lines += 1;
-        Some(job_log::line(text))
+        let line = job_log::line(text);
+        self.fingerprint = with_line(self.fingerprint, &line);
+        Some(line)
     }
+
+    /// Whether the lines that were seen are these.
+    pub fn is(&self, lines: &[&String]) -> bool {
+        self.lines == lines.len() && self.fingerprint == lines.iter().fold(0, |print, line| with_line(print, line))
+    }
+}
+
+/// The fingerprint of some lines with one more.
+fn with_line(fingerprint: u64, line: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (fingerprint, line).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A time as text that sorts as times do: the node leaves out zeros at the end of the fraction.
@@ -107,6 +134,32 @@ mod tests {
             seen.extend(repeated.filter_map(|line| log.take(line.as_bytes())));
             assert_eq!(seen, ["a", "b", "c", "d"], "{broken_after}");
         }
+    }
+
+    #[test]
+    fn what_was_seen_is_compared_with_the_log_read_whole() {
+        let mut log = FollowedLog::new("j-1");
+        assert!(log.is(&[]));
+        for (second, text) in ["a", "b"].iter().enumerate() {
+            log.take(format!("2026-01-01T00:00:0{second}Z {text}").as_bytes());
+        }
+        let [a, b, c] = ["a", "b", "c"].map(String::from);
+        assert!(log.is(&[&a, &b]));
+        assert!(!log.is(&[&a]));
+        assert!(!log.is(&[&a, &c]));
+        assert!(!log.is(&[&b, &a]));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_loses_no_line() {
+        let mut log = FollowedLog::new("j-1");
+        let take = |log: &mut FollowedLog, line: &str| log.take(line.as_bytes());
+        assert_eq!(take(&mut log, "2026-01-01T00:00:09.5Z a").as_deref(), Some("a"));
+        assert_eq!(take(&mut log, "2026-01-01T00:00:07.1Z b").as_deref(), Some("b"));
+        log.reopened();
+        assert_eq!(log.since().as_deref(), Some("2026-01-01T00:00:07Z"));
+        assert_eq!(take(&mut log, "2026-01-01T00:00:07.1Z b"), None);
+        assert_eq!(take(&mut log, "2026-01-01T00:00:07.2Z c").as_deref(), Some("c"));
     }
 
     #[test]

@@ -49,6 +49,14 @@ pub fn new_batch_id(file_name: &str) -> String {
     batch_id(file_name, Uuid::new_v4())
 }
 
+/// Whether `id` is a batch id that was made for this program, and not one that the user gave.
+pub fn is_own_batch_id(id: &str, file_name: &str) -> bool {
+    const UUID_LENGTH: usize = 36;
+    id.len().checked_sub(UUID_LENGTH).is_some_and(|begin| {
+        id.is_char_boundary(begin) && Uuid::parse_str(&id[begin..]).is_ok_and(|uuid| id == batch_id(file_name, uuid))
+    })
+}
+
 /// A new key by which a repeated request is known as the same one: a random uuid.
 pub fn new_request_key() -> String {
     Uuid::new_v4().to_string()

@@ -3,6 +3,7 @@
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_status::{self, Status};
 use crate::domain::labels;
+use crate::domain::r_call;
 use crate::kubernetes::objects::{Event, Job, Pod};
 
 /// A job in one line.
@@ -51,6 +52,8 @@ pub struct Explanation {
     pub memory_limit: Option<String>,
     /// How many pods there were.
     pub attempts: usize,
+    /// For a program that ran out of memory: the R call that submits it again with more.
+    pub call: Option<String>,
     /// What Kubernetes noted, oldest first.
     pub events: Vec<Event>,
 }
@@ -60,12 +63,25 @@ pub fn of(job: &Job, pod: Option<&Pod>) -> JobRecord {
     record(job, pod, &diagnose(job, pod, &[]))
 }
 
-/// Explains a job. `events` are the Job's and the pod's, oldest first.
-pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, events: Vec<Event>) -> Explanation {
+/// Explains a job. `events` are the Job's and the pod's, oldest first; `namespace` is the one that the user gave.
+pub fn explain(
+    job: &Job,
+    pod: Option<&Pod>,
+    attempts: usize,
+    events: Vec<Event>,
+    namespace: Option<&str>,
+) -> Explanation {
     let diagnosis = diagnose(job, pod, &events);
     let container = pod.and_then(Pod::program_container);
     let spec = pod.and_then(Pod::program_spec);
-    let limit = |name: &str| spec.and_then(|spec| spec.resources.limits.get(name).cloned());
+    // A Job whose pod is gone, or has not come, says the same.
+    let of_job = job.spec.template.spec.containers.first();
+    let limit = |name: &str| {
+        let limits = spec
+            .map(|spec| &spec.resources.limits)
+            .or(of_job.map(|container| &container.resources.limits));
+        limits.and_then(|limits| limits.get(name).cloned())
+    };
     Explanation {
         record: record(job, pod, &diagnosis),
         diagnosis,
@@ -73,19 +89,17 @@ pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, events: Vec<Event>
         node: pod
             .map(|pod| pod.spec.node_name.clone())
             .filter(|node| !node.is_empty()),
-        image: job
-            .spec
-            .template
-            .spec
-            .containers
-            .first()
-            .map(|container| container.image.clone()),
+        image: of_job.map(|container| container.image.clone()),
         image_digest: container
             .map(|container| container.image_id.clone())
             .filter(|digest| !digest.is_empty()),
         cpu_limit: limit("cpu"),
         memory_limit: limit("memory"),
         attempts,
+        call: pod
+            .filter(|pod| diagnosis::ran_out_of_memory(pod))
+            .and_then(|_| job.metadata.annotations.get(labels::ARGUMENTS))
+            .and_then(|arguments| r_call::with_twice_the_memory(arguments, namespace)),
         events,
     }
 }
@@ -125,6 +139,9 @@ fn diagnose(job: &Job, pod: Option<&Pod>, events: &[Event]) -> Option<Diagnosis>
             .then(|| diagnosis::of_job_without_pod(job, events));
     };
     match job_status::of_pod(pod).status {
+        Status::Running if pod.metadata.annotations.contains_key(labels::CANCELLED) => {
+            Some(diagnosis::of_being_cancelled())
+        }
         Status::Succeeded | Status::Running => None,
         Status::Failed => diagnosis::of_failed(pod),
         Status::Unknown => Some(diagnosis::of_lost_node(pod)),

@@ -40,6 +40,11 @@ pub const PROGRAM_TEXT: &str = "abba/program-text";
 /// Annotation of the pod that carries the program's bytes as base64.
 pub const PROGRAM_BASE64: &str = "abba/program-base64";
 
+/// Whether a label or annotation of this name says something that abba reads: all of its own do, but for the programs.
+pub fn is_read_back(name: &str) -> bool {
+    name.starts_with("abba/") && name != PROGRAM_TEXT && name != PROGRAM_BASE64
+}
+
 /// The longest legal label value, in characters.
 pub const MAXIMUM_LENGTH: usize = 63;
 
@@ -114,6 +119,16 @@ mod tests {
         }
         for bad in ["", "-a", "a-", "a b", "é", &"x".repeat(64), "a\n"] {
             assert!(!is_label_value(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn programs_and_what_is_not_ours_are_not_read_back() {
+        for name in [JOB_ID, BATCH_ID, USER, PROGRAM_PATH, ARGUMENTS, CANCELLED, SUBMISSION] {
+            assert!(is_read_back(name), "{name}");
+        }
+        for name in [PROGRAM_TEXT, PROGRAM_BASE64, MANAGED_BY, "batch.kubernetes.io/job-name"] {
+            assert!(!is_read_back(name), "{name}");
         }
     }
 }

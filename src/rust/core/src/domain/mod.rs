@@ -1,6 +1,7 @@
 //! What can be computed without any input or output.
 
 pub mod api_keys;
+pub mod check;
 pub mod container;
 pub mod diagnosis;
 pub mod followed_log;
@@ -15,3 +16,4 @@ pub mod mounts;
 pub mod paths;
 pub mod program;
 pub mod quantity;
+pub mod r_call;

@@ -135,7 +135,7 @@ impl MemoryLimit {
 
 /// The value of a Kubernetes quantity, or `None` where the text is none. Exact enough for bounds; what is sent is the
 /// text itself.
-fn parse_quantity(text: &str) -> Option<f64> {
+pub fn parse_quantity(text: &str) -> Option<f64> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let digits = unsigned
         .find(|c: char| !c.is_ascii_digit() && c != '.')

@@ -51,6 +51,8 @@ pub struct Refusal {
     pub reason: String,
     /// After how many seconds to ask again.
     pub retry_after: Option<u64>,
+    /// The methods that the call has, where the request has another.
+    pub allow: Option<String>,
     /// A further element of the body.
     pub detail: Option<(&'static str, Value)>,
 }
@@ -83,6 +85,20 @@ fn with_words_of_cluster(mut error: Error) -> Error {
     error
 }
 
+/// A node that does not give a log: what to do is not to ask the cluster by oneself.
+fn of_node(error: Error) -> Error {
+    match error.kubectl {
+        Some(_) => Error {
+            advice: Some(
+                "Repeat the call in a minute; if it does not heal, tell the administrator of the abba server.".into(),
+            ),
+            details: None,
+            ..error
+        },
+        None => error,
+    }
+}
+
 /// A caller has no kubectl and no login to the cluster: what is wrong there is the administrator's to mend.
 fn for_callers(error: Error) -> Error {
     let (message, advice) = match error.class {
@@ -109,12 +125,22 @@ fn for_callers(error: Error) -> Error {
     };
     let consequence = error.consequence.filter(|text| !text.contains("_local("));
     Error {
+        // What is missing for the server itself is nothing that the caller has asked for.
+        class: match error.class {
+            ErrorClass::NotFound | ErrorClass::Input => ErrorClass::Kubectl,
+            class => class,
+        },
         message: message.into(),
         consequence,
         advice: Some(advice.into()),
         details: None,
         ..error
     }
+}
+
+/// The functions that ask an abba server are named as those that ask the cluster, without `k8s` and `local`.
+fn with_names_of_the_api(text: &str) -> String {
+    text.replace("_k8s_", "_").replace("_local(", "(")
 }
 
 impl Refusal {
@@ -130,13 +156,17 @@ impl Refusal {
             ErrorClass::NotFound if !of_cluster => (404, error),
             ErrorClass::Forbidden if !of_cluster => (403, error),
             ErrorClass::Unauthorized if !of_cluster => (401, error),
-            ErrorClass::Internal => (500, error),
+            ErrorClass::Internal => {
+                let told = Error::new(ErrorClass::Internal, "The abba server failed.")
+                    .advise("Tell the administrator of the abba server; its log says more.");
+                (500, told)
+            }
             // The cluster refuses what the caller wants: its words name the field or the quota.
             ErrorClass::Invalid => (400, with_words_of_cluster(error)),
             ErrorClass::Forbidden if words(&error).contains("exceeded quota") => (429, with_words_of_cluster(error)),
             ErrorClass::Timeout => (504, for_callers(error)),
             // A log that is gone or a node that is down is the caller's to know.
-            ErrorClass::Unavailable if !error.job_ids.is_empty() => (502, error),
+            ErrorClass::Unavailable if error.message.starts_with("The log ") => (502, of_node(error)),
             _ => (502, for_callers(error)),
         };
         Self {
@@ -144,6 +174,7 @@ impl Refusal {
             status,
             error,
             reason,
+            allow: None,
             detail: None,
         }
     }
@@ -155,6 +186,7 @@ impl Refusal {
             status,
             error,
             retry_after: None,
+            allow: None,
             detail: None,
         }
     }
@@ -173,7 +205,7 @@ impl Refusal {
         let mut body = Map::new();
         let mut put = |name: &str, text: &Option<String>| {
             if let Some(text) = text {
-                body.insert(name.into(), text.clone().into());
+                body.insert(name.into(), with_names_of_the_api(text).into());
             }
         };
         put("class", &Some(error.class.name().to_string()));
@@ -207,6 +239,18 @@ pub struct Decision<'a> {
     pub from: &'a str,
 }
 
+/// A line of the log of decisions names some jobs, not thousands, and a stranger does not decide how long it is.
+const LOGGED_JOBS: usize = 20;
+const LONGEST_REASON: usize = 1000;
+
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 100;
+    match text.chars().nth(LONGEST) {
+        Some(_) => text.chars().take(LONGEST).chain("...".chars()).collect(),
+        None => text.to_string(),
+    }
+}
+
 /// The answer for an outcome.
 pub fn answer(outcome: Result<Success, Refusal>, decision: Decision<'_>) -> Answer {
     let (status, word, reason, job_ids) = match &outcome {
@@ -223,23 +267,21 @@ pub fn answer(outcome: Result<Success, Refusal>, decision: Decision<'_>) -> Answ
     };
     let line = json!({
         "when": decision.when,
-        "who": decision.who,
-        "from": decision.from,
-        "what": decision.what,
-        "job": job_ids,
+        "who": decision.who.map(shortened),
+        "from": shortened(decision.from),
+        "what": shortened(decision.what),
+        "job": job_ids.iter().take(LOGGED_JOBS).map(|id| shortened(id)).collect::<Vec<_>>(),
         "decision": word,
         "status": status,
-        "reason": reason,
+        "reason": reason.chars().take(LONGEST_REASON).collect::<String>(),
     })
     .to_string();
     let (headers, body) = match outcome {
         Ok(success) => (success.headers, success.body),
         Err(refusal) => {
-            let headers = refusal
-                .retry_after
-                .map(|seconds| ("Retry-After", seconds.to_string()))
-                .into_iter()
-                .collect();
+            let retry_after = refusal.retry_after.map(|seconds| ("Retry-After", seconds.to_string()));
+            let allow = refusal.allow.clone().map(|methods| ("Allow", methods));
+            let headers = retry_after.into_iter().chain(allow).collect();
             (headers, refusal.body())
         }
     };
@@ -249,6 +291,18 @@ pub fn answer(outcome: Result<Success, Refusal>, decision: Decision<'_>) -> Answ
         body: body.to_string(),
         decision: line,
     }
+}
+
+/// The answer where abba itself has failed. `reason` is for the administrator alone.
+pub fn fault(reason: &str, decision: Decision<'_>) -> Answer {
+    let told = Error::new(ErrorClass::Internal, "The abba server failed.")
+        .advise("Tell the administrator of the abba server; its log says more.");
+    let refusal = Refusal {
+        reason: reason.to_string(),
+        retry_after: Some(10),
+        ..Refusal::new(500, told)
+    };
+    answer(Err(refusal), decision)
 }
 
 /// The JSON of [`job_status::by_status`]: an object by states.

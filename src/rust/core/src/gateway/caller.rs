@@ -24,6 +24,9 @@ pub struct Credentials<'a> {
     pub connect_credentials: Option<&'a str>,
     /// The header `Host`.
     pub host: Option<&'a str>,
+    /// The header `Sec-Fetch-Site`: browsers set it on every request, and no page can.
+    /// <https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header>
+    pub fetch_site: Option<&'a str>,
     /// The header `Origin`: browsers set it on requests that a page makes.
     pub origin: Option<&'a str>,
     /// The address that the request comes from.
@@ -48,6 +51,7 @@ pub fn identify(
     keys: &ApiKeys,
     own_name: &str,
 ) -> Result<Caller, Error> {
+    check_site(credentials)?;
     let name = match policy.identity {
         IdentityMode::Keys => {
             let key = credentials
@@ -78,6 +82,19 @@ fn key_of(authorization: &str) -> Option<&str> {
     let (scheme, key) = authorization.split_once(' ')?;
     let key = key.trim();
     (scheme.eq_ignore_ascii_case("key") && !key.is_empty()).then_some(key)
+}
+
+/// A browser sends what it keeps for a server (Connect's cookie, a login of the network) along with what a page of any
+/// other site makes it send.
+fn check_site(credentials: Credentials<'_>) -> Result<(), Error> {
+    match credentials.fetch_site {
+        None | Some("same-origin" | "none") => Ok(()),
+        Some(_) => Err(Error::new(
+            ErrorClass::Forbidden,
+            "The abba server answers to its own page, not to pages of other sites.",
+        )
+        .advise("Open the page of the abba server itself.")),
+    }
 }
 
 /// Without keys a server trusts whoever reaches it on this machine. A page on the web reaches it, too, through the browser
@@ -188,6 +205,28 @@ mod tests {
         assert_eq!((caller.name.as_str(), caller.is_operator), ("mike", false));
         for wrong in ["", "mike", "{}", r#"{"user": ""}"#, r#"{"user": 1}"#] {
             assert!(ask(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_site_does_not_speak_for_who_looks_at_it() {
+        let ask = |fetch_site| {
+            let credentials = Credentials {
+                fetch_site,
+                ..connect(r#"{"user": "mike"}"#)
+            };
+            identify(
+                credentials,
+                &policy(IdentityMode::Connect),
+                &ApiKeys::default(),
+                "server",
+            )
+        };
+        for site in [None, Some("same-origin"), Some("none")] {
+            assert!(ask(site).is_ok(), "{site:?}");
+        }
+        for site in [Some("cross-site"), Some("same-site"), Some(""), Some("x")] {
+            assert_eq!(ask(site).unwrap_err().class, ErrorClass::Forbidden, "{site:?}");
         }
     }
 

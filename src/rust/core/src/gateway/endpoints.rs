@@ -1,5 +1,6 @@
 //! The calls of the abba API.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use super::arguments::Arguments;
 use super::caller::{self, Caller, Credentials};
 use super::policy::{IdentityMode, Policy};
 use super::request_rate::RequestRate;
-use super::snapshot::{Snapshot, Snapshots};
+use super::seats::Seats;
+use super::snapshot::{self, Reservation, Snapshot, Snapshots};
 use super::submission;
 use crate::domain::api_keys::ApiKeys;
 use crate::domain::{job_name, labels};
@@ -22,6 +24,8 @@ use crate::{Error, ErrorClass};
 /// A request, as HTTP brought it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'a> {
+    /// HTTP's method, as `GET`.
+    pub method: &'a str,
     /// The call: the path without its `/`, as `submit-job`.
     pub call: &'a str,
     /// What stands after the `?`.
@@ -51,14 +55,32 @@ pub struct Gateway {
     abba_version: String,
     rate: Mutex<RequestRate>,
     snapshots: Snapshots,
-    /// The version of Kubernetes, or that there was no answer, and when that was seen.
-    health: Mutex<Option<(Instant, Option<String>)>>,
+    health: Mutex<Health>,
+    /// How many requests are with the cluster.
+    with_cluster: AtomicUsize,
+    /// For those who read logs, which are large.
+    log_seats: Seats,
     /// How the cluster failed last, and when.
     outage: Mutex<Option<(Instant, Refusal)>>,
 }
 
 /// After a failure of the cluster callers are told so at once for this long: each attempt would keep all others waiting.
 const OUTAGE: Duration = Duration::from_secs(2);
+
+/// What is known of the cluster's health.
+#[derive(Debug, Default)]
+struct Health {
+    /// The version of Kubernetes, or that there was no answer, and when that was seen.
+    seen: Option<(Instant, Option<String>)>,
+    /// Whether somebody is asking.
+    is_asked: bool,
+}
+
+/// Requests that may be with the cluster at a time: each has a thread.
+const MOST_WITH_CLUSTER: usize = 200;
+
+/// Requests that may read logs at a time; the others wait. Each holds up to a page, and while it reads it a log or several.
+const LOG_SEATS: usize = 4;
 
 /// For how long an answer about the health of the cluster is good.
 const HEALTH: Duration = Duration::from_secs(5);
@@ -87,7 +109,9 @@ impl Gateway {
             key_file,
             own_name: accounts::current_name(),
             abba_version: abba_version.to_string(),
-            health: Mutex::new(None),
+            health: Mutex::default(),
+            with_cluster: AtomicUsize::new(0),
+            log_seats: Seats::new(LOG_SEATS),
             outage: Mutex::new(None),
         })
     }
@@ -97,9 +121,10 @@ impl Gateway {
         let mut who = None;
         let outcome = match request.call {
             // For programs that watch over the server; it says nothing that is anybody's.
-            "health" => self.health(with_connection),
+            "health" => check_method(&request).and_then(|()| self.health(with_connection)),
             _ => self.identify(&request).and_then(|caller| {
                 who = Some(caller.name.clone());
+                check_method(&request)?;
                 self.call(&request, &caller, with_connection)
             }),
         };
@@ -167,16 +192,17 @@ impl Gateway {
                 Ok(json!(self.policy.permitted_containers).into())
             }
             "submit-job" => {
-                let prepared =
-                    submission::prepare(arguments, caller, &self.policy, check_key(request.idempotency_key)?)?;
+                let key = check_key(request.idempotency_key)?;
+                let prepared = submission::prepare(arguments, caller, &self.policy, key)?;
                 self.with_cluster(with_connection, &mut |connection| {
-                    self.submit_job(connection, caller, &prepared)
+                    self.submit_job(connection, caller, &prepared, key.is_some())
                 })
             }
             "submit-batch" => {
-                let prepared = self.prepare_batch(arguments, caller, check_key(request.idempotency_key)?)?;
+                let key = check_key(request.idempotency_key)?;
+                let prepared = self.prepare_batch(arguments, caller, key)?;
                 self.with_cluster(with_connection, &mut |connection| {
-                    self.submit_batch(connection, caller, &prepared, request.when)
+                    self.submit_batch(connection, caller, &prepared, request.when, key.is_some())
                 })
             }
             "job-status" => {
@@ -225,10 +251,8 @@ impl Gateway {
                     self.explain(connection, caller, &which)
                 })
             }
-            call => Err(Refusal::new(
-                404,
-                Error::new(ErrorClass::NotFound, format!("The abba API has no call \"{call}\".")),
-            )),
+            // `check_method` knows all calls.
+            call => Err(no_call(call)),
         }
     }
 
@@ -248,7 +272,7 @@ impl Gateway {
                 return Err(refusal);
             }
         }
-        let outcome = with_connection(operation);
+        let outcome = self.counted(|| with_connection(operation));
         *outage() = match &outcome {
             // A single node that is down, or a single log that is gone, is no outage.
             Err(refusal) if is_outage(refusal) => Some((
@@ -263,21 +287,54 @@ impl Gateway {
         outcome
     }
 
-    fn health(&self, with_connection: WithConnection<'_>) -> Result<Success, Refusal> {
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = health.as_ref().filter(|(when, _)| when.elapsed() < HEALTH);
-        let version = match known {
-            Some((_, version)) => version.clone(),
-            None => {
-                let mut version = None;
-                let _ = with_connection(&mut |connection| {
-                    version = Some(operations::server_version(connection)?);
-                    Ok(Success::default())
-                });
-                *health = Some((Instant::now(), version.clone()));
-                version
+    /// Does something with the cluster, unless too many do.
+    fn counted(&self, operation: impl FnOnce() -> Result<Success, Refusal>) -> Result<Success, Refusal> {
+        struct Counted<'a>(&'a AtomicUsize);
+        impl Drop for Counted<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
             }
+        }
+        let others = self.with_cluster.fetch_add(1, Ordering::Relaxed);
+        let _counted = Counted(&self.with_cluster);
+        if others < MOST_WITH_CLUSTER {
+            return operation();
+        }
+        let error = Error::new(ErrorClass::Unavailable, "The abba server is too busy to answer.")
+            .meaning("Nothing was asked of the cluster.")
+            .advise("Repeat the call in a moment.");
+        Err(Refusal {
+            retry_after: Some(1),
+            ..Refusal::new(503, error)
+        })
+    }
+
+    /// The version of Kubernetes; `None`: the cluster does not answer. Asked by one at a time, since everybody may ask for
+    /// it: the others get what was seen last.
+    fn cluster_version(&self, with_connection: WithConnection<'_>) -> Option<String> {
+        let health = || self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut health = health();
+            let is_good = health.seen.as_ref().is_some_and(|(when, _)| when.elapsed() < HEALTH);
+            if is_good || health.is_asked {
+                return health.seen.as_ref().and_then(|(_, version)| version.clone());
+            }
+            health.is_asked = true;
+        }
+        let mut version = None;
+        let _ = with_connection(&mut |connection| {
+            version = Some(operations::server_version(connection)?);
+            Ok(Success::default())
+        });
+        *health() = Health {
+            seen: Some((Instant::now(), version.clone())),
+            is_asked: false,
         };
+        version
+    }
+
+    fn health(&self, with_connection: WithConnection<'_>) -> Result<Success, Refusal> {
+        let version = self.cluster_version(with_connection);
         let body = json!({
             "alive": true,
             "cluster": version.is_some(),
@@ -295,22 +352,37 @@ impl Gateway {
         }
     }
 
-    /// Refuses `more` jobs where the caller has too many that have not ended.
-    fn check_open_jobs(&self, connection: &Connection<'_>, caller: &Caller, more: usize) -> Result<(), Refusal> {
-        let open = self.snapshots.open_jobs(connection, &caller.name)?;
-        if open + more <= self.policy.open_jobs {
-            return Ok(());
+    /// A place for jobs that are about to be submitted. Refused where the caller would have too many that have not ended, or
+    /// where the request's key was used for others.
+    fn reserve(
+        &self,
+        connection: &Connection<'_>,
+        caller: &Caller,
+        prepared: &[PreparedJob],
+        has_key: bool,
+    ) -> Result<Reservation, Refusal> {
+        let job_ids: Vec<String> = prepared.iter().map(|one| one.submitted().job_id.clone()).collect();
+        let reserved = self
+            .snapshots
+            .reserve(connection, &caller.name, &job_ids, self.policy.open_jobs)
+            .map_err(|error| error.meaning("No job was created."))?;
+        let reservation = reserved.map_err(|open| {
+            let error = Error::new(
+                ErrorClass::Unavailable,
+                format!(
+                    "You have {open} jobs that have not ended, and the abba server allows {}.",
+                    self.policy.open_jobs
+                ),
+            )
+            .meaning("No job was created.")
+            .advise("Wait until some have ended, or cancel some.");
+            Refusal::too_many(error, 10)
+        })?;
+        if has_key && job_ids.iter().any(|id| self.snapshots.has_other_of_same_key(id)) {
+            self.snapshots.submitted(reservation, &job_ids);
+            return Err(key_was_used());
         }
-        let error = Error::new(
-            ErrorClass::Unavailable,
-            format!(
-                "You have {open} jobs that have not ended, and the abba server allows {}.",
-                self.policy.open_jobs
-            ),
-        )
-        .meaning("No job was created.")
-        .advise("Wait until some have ended, or cancel some.");
-        Err(Refusal::too_many(error, 10))
+        Ok(reservation)
     }
 
     fn submit_job(
@@ -318,10 +390,14 @@ impl Gateway {
         connection: &Connection<'_>,
         caller: &Caller,
         prepared: &PreparedJob,
+        has_key: bool,
     ) -> Result<Success, Refusal> {
-        self.check_open_jobs(connection, caller, 1)?;
+        let reservation = self.reserve(connection, caller, std::slice::from_ref(prepared), has_key)?;
         let outcome = operations::submit(connection, prepared);
-        self.snapshots.changed(&caller.name, 1);
+        self.snapshots.submitted(
+            reservation,
+            &surely_not_there(prepared, &outcome).into_iter().collect::<Vec<_>>(),
+        );
         let submitted = outcome.map_err(submit_refusal)?;
         Ok(Success {
             body: json!({"job_id": submitted.job_id, "batch_id": submitted.batch_id}),
@@ -367,10 +443,19 @@ impl Gateway {
         caller: &Caller,
         prepared: &[PreparedJob],
         now: &str,
+        has_key: bool,
     ) -> Result<Success, Refusal> {
-        self.check_open_jobs(connection, caller, prepared.len())?;
+        let reservation = self.reserve(connection, caller, prepared, has_key)?;
         let outcomes = operations::submit_many(connection, prepared);
-        self.snapshots.changed(&caller.name, prepared.len());
+        let refused: Vec<String> = match &outcomes {
+            Ok(outcomes) => prepared
+                .iter()
+                .zip(outcomes)
+                .filter_map(|(one, outcome)| surely_not_there(one, outcome))
+                .collect(),
+            Err(_) => prepared.iter().map(|one| one.submitted().job_id.clone()).collect(),
+        };
+        self.snapshots.submitted(reservation, &refused);
         let mut rows = Vec::new();
         let mut first_refusal = None;
         let mut job_ids = Vec::new();
@@ -429,7 +514,10 @@ impl Gateway {
     ) -> Result<Success, Refusal> {
         let jobs = self.ask(connection, caller, which)?;
         let which = Which::Jobs(jobs.iter().map(|job| job.record.job_id.clone()).collect());
-        let read = operations::log_page(connection, &which, page, self.policy.log_page_bytes)?;
+        let seat = self.log_seats.take();
+        let read = operations::log_page(connection, &which, page, self.policy.log_page_bytes)
+            .map_err(snapshot::in_words_for_callers)?;
+        drop(seat);
         let mut headers = Vec::new();
         if let Some(next) = read.next {
             headers.push(("Abba-Next-Page", format!("{}.{}", next.log, next.line)));
@@ -449,8 +537,9 @@ impl Gateway {
     fn cancel(&self, connection: &Connection<'_>, caller: &Caller, which: &Which) -> Result<Success, Refusal> {
         let jobs = self.ask(connection, caller, which)?;
         let ids: Vec<String> = jobs.iter().map(|job| job.record.job_id.clone()).collect();
-        let outcomes = operations::cancel_as(connection, &Which::Jobs(ids), &caller.name)?;
-        self.snapshots.changed(&caller.name, 0);
+        let outcomes = operations::cancel_as(connection, &Which::Jobs(ids), &caller.name)
+            .map_err(snapshot::in_words_for_callers)?;
+        self.snapshots.cancelled();
         let mut rows = Vec::new();
         let mut first_refusal: Option<Refusal> = None;
         for outcome in outcomes {
@@ -523,7 +612,8 @@ impl Gateway {
         let [job] = jobs.as_slice() else {
             return Err(Error::input("`job_id` must be the id of one job.").into());
         };
-        let explanation = operations::explain(connection, &job.record.job_id)?;
+        let explanation =
+            operations::explain(connection, &job.record.job_id).map_err(snapshot::in_words_for_callers)?;
         let mut body = answer::explanation(explanation);
         body["user"] = owner_or_user(job).into();
         Ok(Success {
@@ -546,14 +636,58 @@ impl Gateway {
     }
 }
 
+/// Which methods a call has; `None`: there is no such call.
+fn methods(call: &str) -> Option<&'static [&'static str]> {
+    match call {
+        "submit-job" | "submit-batch" | "cancel-job" => Some(&["POST"]),
+        // POST: for more ids than an address can hold.
+        "job-status" | "job-log" => Some(&["GET", "POST"]),
+        "batch-status" | "batch-log" | "jobs" | "explain-job" | "permitted-containers" | "whoami" | "health" => {
+            Some(&["GET"])
+        }
+        _ => None,
+    }
+}
+
+fn no_call(call: &str) -> Refusal {
+    let message = format!("The abba API has no call {}.", job_name::quote_shortened(call));
+    Refusal::new(404, Error::new(ErrorClass::NotFound, message))
+}
+
+fn check_method(request: &Request<'_>) -> Result<(), Refusal> {
+    let Some(methods) = methods(request.call) else {
+        return Err(no_call(request.call));
+    };
+    if methods.contains(&request.method) {
+        return Ok(());
+    }
+    let methods = methods.join(", ");
+    let error = Error::input(format!(
+        "The call {} is made with {methods}, not with {}.",
+        request.call,
+        job_name::quote_shortened(request.method)
+    ));
+    Err(Refusal {
+        allow: Some(methods),
+        ..Refusal::new(405, error)
+    })
+}
+
+/// The job of a submission that was refused for certain.
+fn surely_not_there(prepared: &PreparedJob, outcome: &Result<operations::Submitted, Error>) -> Option<String> {
+    match outcome {
+        Err(error) if error.job_ids.is_empty() => Some(prepared.submitted().job_id.clone()),
+        _ => None,
+    }
+}
+
 /// Whose job it is: word for word where it came through the API, else as its label has it.
 fn owner_or_user(job: &SurveyedJob) -> &str {
     job.owner.as_deref().unwrap_or(&job.record.user)
 }
 
-/// A line of the log of decisions names some jobs, not thousands.
 fn logged_ids(jobs: &[SurveyedJob]) -> Vec<String> {
-    jobs.iter().take(20).map(|job| job.record.job_id.clone()).collect()
+    jobs.iter().map(|job| job.record.job_id.clone()).collect()
 }
 
 /// Whether the cluster as a whole did not answer.
@@ -566,13 +700,7 @@ fn is_outage(refusal: &Refusal) -> bool {
 /// What went wrong with a submission. A Job of that name that is another was made by a request of the same key.
 fn submit_refusal(error: Error) -> Refusal {
     if error.class == ErrorClass::NameTaken {
-        let told = Error::new(
-            ErrorClass::Invalid,
-            "The `Idempotency-Key` of the request was used before, for another program.",
-        )
-        .meaning("No job was created.")
-        .advise("Use a new key for each submission.");
-        return Refusal::new(409, told);
+        return key_was_used();
     }
     let job_ids = error.job_ids.clone();
     let mut refusal = Refusal::from(error);
@@ -584,6 +712,16 @@ fn submit_refusal(error: Error) -> Refusal {
         refusal.error.job_ids = job_ids;
     }
     refusal
+}
+
+fn key_was_used() -> Refusal {
+    let error = Error::new(
+        ErrorClass::Invalid,
+        "The `Idempotency-Key` of the request was used before, for another program or other arguments.",
+    )
+    .meaning("No job was created.")
+    .advise("Use a new key for each submission.");
+    Refusal::new(409, error)
 }
 
 fn check_key(key: Option<&str>) -> Result<Option<&str>, Error> {

@@ -8,6 +8,7 @@
 //! - [`caller`]: who somebody is, by [`crate::domain::api_keys`] for instance; [`request_rate`]: how often they may ask.
 //! - [`arguments`]: what a request says; [`submission`]: how it becomes a Job.
 //! - [`snapshot`]: what was seen of all jobs a moment ago, so that a hundred callers do not ask the cluster a hundred times.
+//! - [`seats`]: how many do the same at a time.
 //! - [`endpoints`]: the calls; [`answer`]: what goes back, and the line for the log of decisions.
 
 pub mod answer;
@@ -17,6 +18,7 @@ pub mod endpoints;
 pub mod permitted_mounts;
 pub mod policy;
 pub mod request_rate;
+mod seats;
 mod snapshot;
 pub mod submission;
 

@@ -1,7 +1,7 @@
 //! What was seen of all jobs a moment ago.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::caller::Caller;
@@ -88,21 +88,96 @@ fn not_found(message: String) -> Error {
         .advise("Check the id.")
 }
 
-/// The last snapshot, taken anew when it is too old.
+/// An error of an operation for a caller, who knows neither namespace nor kubectl: a job that went away since the snapshot
+/// is as one that never was.
+pub fn in_words_for_callers(error: Error) -> Error {
+    match (error.class, error.job_ids.first()) {
+        (ErrorClass::NotFound, Some(one)) if error.kubectl.is_none() => {
+            not_found(format!("You have no job \"{one}\".")).about(error.job_ids)
+        }
+        _ => error,
+    }
+}
+
+/// The last snapshot, taken anew when it is too old. Callers ask side by side: of those who need a new one at the same
+/// moment one asks the cluster, and the others wait for what it sees.
 #[derive(Debug)]
 pub struct Snapshots {
     age: Duration,
-    held: Mutex<Option<Held>>,
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: Option<Held>,
+    /// How many snapshots were begun so far.
+    begun: u64,
+    /// What had changed when the one under way began; `None`: none is under way.
+    under_way: Option<u64>,
+    /// The number of the one that ended last, and what came of it.
+    last: Option<(u64, Result<Arc<Snapshot>, Error>)>,
+    /// How often something was submitted or cancelled so far.
+    changes: u64,
+    /// Submissions that no snapshot shows for certain.
+    submissions: Vec<Submission>,
 }
 
 #[derive(Debug)]
 struct Held {
     snapshot: Arc<Snapshot>,
     good_until: Instant,
-    /// Something was submitted or cancelled since.
-    is_outdated: bool,
-    /// Jobs that callers have submitted since.
-    submitted: HashMap<String, usize>,
+    /// What had changed when it was begun.
+    changes: u64,
+}
+
+#[derive(Debug)]
+struct Submission {
+    number: u64,
+    owner: String,
+    job_ids: Vec<String>,
+    /// What had changed when it was over; `None`: it is under way.
+    ended: Option<u64>,
+}
+
+impl State {
+    fn is_good(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| Instant::now() < held.good_until)
+    }
+
+    fn is_up_to_date(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.changes == self.changes)
+    }
+
+    fn is_in_snapshot(&self, job_id: &str) -> bool {
+        self.held
+            .as_ref()
+            .is_some_and(|held| held.snapshot.places.contains_key(job_id))
+    }
+
+    /// How many jobs of `owner` have not ended, with those submitted meanwhile and those of `job_ids` that are new.
+    fn open_jobs(&self, owner: &str, job_ids: &[String]) -> (usize, usize) {
+        let submitted: HashSet<&String> = self
+            .submissions
+            .iter()
+            .filter(|submission| submission.owner == owner)
+            .flat_map(|submission| &submission.job_ids)
+            .filter(|id| !self.is_in_snapshot(id))
+            .collect();
+        let more = job_ids
+            .iter()
+            .filter(|id| !self.is_in_snapshot(id) && !submitted.contains(id))
+            .count();
+        let seen = self.held.as_ref().map_or(0, |held| held.snapshot.open_jobs(owner));
+        (seen + submitted.len(), more)
+    }
+}
+
+/// Jobs that are about to be submitted, counted among their owner's open ones; [`Snapshots::submitted`] ends it.
+#[derive(Debug)]
+#[must_use]
+pub struct Reservation {
+    number: u64,
 }
 
 /// A LIST that takes long is not made more often than this many times its length.
@@ -111,41 +186,93 @@ const RESTS: u32 = 5;
 /// ... but a snapshot is never older than this.
 const OLDEST: Duration = Duration::from_secs(10);
 
+/// Sees to it that those who wait go on, whatever becomes of the one that they wait for.
+struct UnderWay<'a>(&'a Snapshots);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.state().under_way = None;
+        self.0.ended.notify_all();
+    }
+}
+
 impl Snapshots {
     /// Snapshots that are good for `age`, or longer where a LIST takes long.
     pub fn new(age: Duration) -> Self {
         Self {
             age,
-            held: Mutex::new(None),
+            state: Mutex::default(),
+            ended: Condvar::new(),
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Option<Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A snapshot that is not too old, and whether it was taken for this very question.
     pub fn recent(&self, connection: &Connection<'_>) -> Result<(Arc<Snapshot>, bool), Error> {
-        if let Some(held) = self.held().as_ref() {
-            if !held.is_outdated && Instant::now() < held.good_until {
+        let state = self.state();
+        if let Some(held) = &state.held {
+            if state.is_good() && state.is_up_to_date() {
                 return Ok((Arc::clone(&held.snapshot), false));
             }
         }
-        Ok((self.take(connection)?, true))
+        // The one under way is as recent as can be, unless something was submitted or cancelled since it began.
+        let wanted = match state.under_way {
+            Some(changes) if changes == state.changes => state.begun,
+            _ => state.begun + 1,
+        };
+        Ok((self.take(connection, state, wanted)?, true))
     }
 
-    /// A snapshot of now.
-    fn take(&self, connection: &Connection<'_>) -> Result<Arc<Snapshot>, Error> {
+    /// A snapshot that is begun after this call.
+    fn of_now(&self, connection: &Connection<'_>) -> Result<Arc<Snapshot>, Error> {
+        let state = self.state();
+        let wanted = state.begun + 1;
+        self.take(connection, state, wanted)
+    }
+
+    /// The snapshot of the number `wanted` or a later one: waits for it, or takes it where nobody does.
+    fn take(
+        &self,
+        connection: &Connection<'_>,
+        mut state: MutexGuard<'_, State>,
+        wanted: u64,
+    ) -> Result<Arc<Snapshot>, Error> {
+        loop {
+            match &state.last {
+                Some((number, outcome)) if *number >= wanted => return outcome.clone(),
+                _ if state.under_way.is_none() => break,
+                _ => state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+        let changes = state.changes;
+        state.begun += 1;
+        let number = state.begun;
+        state.under_way = Some(changes);
+        drop(state);
+
+        let under_way = UnderWay(self);
         let begin = Instant::now();
-        let snapshot = Arc::new(Snapshot::new(survey(connection)?));
+        let outcome = survey(connection).map(|jobs| Arc::new(Snapshot::new(jobs)));
         let good_for = self.age.max((begin.elapsed() * RESTS).min(OLDEST));
-        *self.held() = Some(Held {
-            snapshot: Arc::clone(&snapshot),
-            good_until: begin + good_for,
-            is_outdated: false,
-            submitted: HashMap::new(),
-        });
-        Ok(snapshot)
+        let mut state = self.state();
+        if let Ok(snapshot) = &outcome {
+            state.held = Some(Held {
+                snapshot: Arc::clone(snapshot),
+                good_until: begin + good_for,
+                changes,
+            });
+            // What was over when it began is in it.
+            state
+                .submissions
+                .retain(|submission| submission.ended.is_none_or(|ended| ended > changes));
+        }
+        state.last = Some((number, outcome.clone()));
+        drop(state);
+        drop(under_way);
+        outcome
     }
 
     /// Asks a recent snapshot; where it does not know, one of now, since another process may have submitted what is asked
@@ -157,33 +284,83 @@ impl Snapshots {
     ) -> Result<T, Error> {
         let (snapshot, is_new) = self.recent(connection)?;
         match question(&snapshot) {
-            Err(error) if error.class == ErrorClass::NotFound && !is_new => question(&*self.take(connection)?),
+            Err(error) if error.class == ErrorClass::NotFound && !is_new => question(&*self.of_now(connection)?),
             answer => answer,
         }
     }
 
-    /// How many open jobs a caller has: those of a snapshot that may be a moment old, and those submitted since.
-    pub fn open_jobs(&self, connection: &Connection<'_>, name: &str) -> Result<usize, Error> {
-        let is_good = self
-            .held()
-            .as_ref()
-            .is_some_and(|held| Instant::now() < held.good_until);
-        if !is_good {
-            self.take(connection)?;
+    /// Reserves a caller's place for jobs that are about to be submitted, unless more than `limit` of theirs would be open.
+    /// A job that is there already, because the request is made again, takes no place.
+    ///
+    /// Errors: the cluster cannot be asked. The inner error: there is no place; how many jobs are open.
+    pub fn reserve(
+        &self,
+        connection: &Connection<'_>,
+        owner: &str,
+        job_ids: &[String],
+        limit: usize,
+    ) -> Result<Result<Reservation, usize>, Error> {
+        let was_good = self.state().is_good();
+        if !was_good {
+            self.recent(connection)?;
         }
-        Ok(self.held().as_ref().map_or(0, |held| {
-            held.snapshot.open_jobs(name) + held.submitted.get(name).copied().unwrap_or_default()
-        }))
+        let reserve = || {
+            let mut state = self.state();
+            let (open, more) = state.open_jobs(owner, job_ids);
+            if more > 0 && open + more > limit {
+                return Err(open);
+            }
+            let number = state.submissions.last().map_or(0, |last| last.number + 1);
+            state.submissions.push(Submission {
+                number,
+                owner: owner.to_string(),
+                job_ids: job_ids.to_vec(),
+                ended: None,
+            });
+            Ok(Reservation { number })
+        };
+        match reserve() {
+            // Some may have ended in the meantime, or been submitted by another process.
+            Err(_) if was_good => {
+                self.of_now(connection)?;
+                Ok(reserve())
+            }
+            outcome => Ok(outcome),
+        }
     }
 
-    /// Notes that a caller has submitted jobs, or, with none, cancelled some.
-    pub fn changed(&self, name: &str, submitted: usize) {
-        if let Some(held) = self.held().as_mut() {
-            held.is_outdated = true;
-            *held.submitted.entry(name.to_string()).or_default() += submitted;
+    /// Ends a reservation: the jobs were submitted, all but `refused`, of which there is surely none.
+    pub fn submitted(&self, reservation: Reservation, refused: &[String]) {
+        let mut state = self.state();
+        state.changes += 1;
+        let changes = state.changes;
+        if let Some(submission) = state
+            .submissions
+            .iter_mut()
+            .find(|submission| submission.number == reservation.number)
+        {
+            submission.ended = Some(changes);
+            submission.job_ids.retain(|id| !refused.contains(id));
         }
     }
+
+    /// Notes that something was cancelled.
+    pub fn cancelled(&self) {
+        self.state().changes += 1;
+    }
+
+    /// Whether another job than `job_id` ends as it does, with the uuid that the caller's key makes.
+    pub fn has_other_of_same_key(&self, job_id: &str) -> bool {
+        let uuid = |id: &str| id.get(id.len().saturating_sub(UUID)..).map(String::from);
+        let (state, wanted) = (self.state(), uuid(job_id));
+        let seen = state.held.iter().flat_map(|held| held.snapshot.places.keys());
+        let submitted = state.submissions.iter().flat_map(|submission| &submission.job_ids);
+        wanted.is_some() && seen.chain(submitted).any(|id| id != job_id && uuid(id) == wanted)
+    }
 }
+
+/// The length of a uuid as text.
+const UUID: usize = 36;
 
 #[cfg(test)]
 mod tests {

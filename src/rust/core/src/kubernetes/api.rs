@@ -8,9 +8,14 @@ use std::time::Duration;
 
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{json, Value};
 
-use super::objects::{Event, Job, List, Pod, WatchEvent, PROGRAM_CONTAINER};
+use super::cluster_objects::{
+    LimitRange, Namespace, Node, ResourceQuota, ResourceRule, SelfSubjectAccessReview, SelfSubjectReview,
+    SelfSubjectRulesReview, VersionInfo,
+};
+use super::list_reader::ListReader;
+use super::objects::{Event, Job, List, Name, Named, Pod, WatchEvent, PROGRAM_CONTAINER};
 use crate::domain::labels;
 use crate::error::KubectlReport;
 use crate::transport::{Call, Failure, FailureKind, Patience, Transport};
@@ -31,28 +36,29 @@ struct Pauses {
 }
 
 impl Pauses {
-    /// The pause after a failure; `None`: give up. A server that asks to come back later is asked more often.
-    fn after(&mut self, failure: FailureKind, patience: &Patience<'_>) -> Option<Duration> {
+    /// The pause after a failure; `None`: give up. A server that is busy is asked again as long as there is time, and not
+    /// before the moment that it names.
+    fn after(&mut self, failure: &Failure, patience: &Patience<'_>) -> Option<Duration> {
         let pause = match PAUSES.get(self.taken) {
-            None if failure == FailureKind::TooManyRequests && self.taken < ATTEMPTS_WHEN_BUSY => PAUSES.last(),
+            None if failure.kind == FailureKind::TooManyRequests => PAUSES.last(),
             pause => pause,
         };
         self.taken += 1;
         // An attempt without time would hide this failure behind a time-out.
         pause
-            .copied()
+            .map(|pause| failure.retry_after.map_or(*pause, |wanted| wanted.max(*pause)))
             .filter(|pause| *pause + TIME_FOR_AN_ATTEMPT < patience.rest())
     }
 }
-
-/// How often a server that says that it is busy (429) is asked.
-const ATTEMPTS_WHEN_BUSY: usize = 8;
 
 /// What an attempt needs at least: kubectl alone takes a tenth of a second to start, and more on a busy machine.
 const TIME_FOR_AN_ATTEMPT: Duration = Duration::from_millis(500);
 
 /// Proxies before an API server may refuse longer request lines (8 KiB is a common bound).
 const LONGEST_QUERY: usize = 7000;
+
+/// How many bytes of an answer are kept to show how it begins.
+const LONGEST_BEGINNING: usize = 800;
 
 /// After how many seconds the server ends a watch, so that what it cannot show (a Job that fails without a pod) is looked
 /// for from time to time.
@@ -176,7 +182,7 @@ impl<'a> Api<'a> {
             may_still_arrive |= failure.kind == FailureKind::Timeout;
             let try_again = failure.kind.may_heal() || failure.kind.leaves_outcome_open();
             if try_again && !patience.is_over() {
-                if let Some(pause) = pauses.after(failure.kind, &patience) {
+                if let Some(pause) = pauses.after(&failure, &patience) {
                     if patience.sleep(pause) {
                         continue;
                     }
@@ -227,14 +233,6 @@ impl<'a> Api<'a> {
         }
     }
 
-    /// The version of the API server, as `v1.34.1`.
-    ///
-    /// <https://kubernetes.io/docs/reference/using-api/health-checks/> has its neighbours; who may log in may read it.
-    pub fn server_version(&self) -> Result<String, Failure> {
-        let version: Value = self.read(&Call::get("/version"))?;
-        Ok(version["gitVersion"].as_str().unwrap_or_default().to_string())
-    }
-
     fn job_call(&self, name: &str) -> Call {
         Call::get(format!("/apis/batch/v1/namespaces/{}/jobs/{name}", self.namespace))
     }
@@ -242,33 +240,38 @@ impl<'a> Api<'a> {
     /// The pods of a selection: in one LIST, as long as its ids fit into one request.
     pub fn list_pods(&self, selection: &Selection<'_>) -> Result<Listed<Pod>, Failure> {
         let resource = format!("/api/v1/namespaces/{}/pods", self.namespace);
-        self.list(&resource, selection, "")
+        self.list(&resource, selection, Call::get)
     }
 
-    /// The Jobs of a selection, all or those that have not succeeded.
-    pub fn list_jobs(&self, selection: &Selection<'_>, not_succeeded_only: bool) -> Result<Listed<Job>, Failure> {
-        let resource = format!("/apis/batch/v1/namespaces/{}/jobs", self.namespace);
-        // The one field of its status that a Job can be selected by.
-        let fields = match not_succeeded_only {
-            true => "&fieldSelector=status.successful%3D0",
-            false => "",
-        };
-        self.list(&resource, selection, fields)
+    /// The Jobs of a selection.
+    pub fn list_jobs(&self, selection: &Selection<'_>) -> Result<Listed<Job>, Failure> {
+        self.list(&self.jobs(), selection, Call::get)
+    }
+
+    /// The metadata of the Jobs of a selection: their names and when they were created. Costs less than the Jobs themselves,
+    /// which hold their programs.
+    pub fn list_job_names(&self, selection: &Selection<'_>) -> Result<Vec<Name>, Failure> {
+        let listed: Listed<Named> = self.list(&self.jobs(), selection, Call::get_metadata)?;
+        Ok(listed.items.into_iter().map(|named| named.metadata).collect())
+    }
+
+    fn jobs(&self) -> String {
+        format!("/apis/batch/v1/namespaces/{}/jobs", self.namespace)
     }
 
     fn list<T: DeserializeOwned>(
         &self,
         resource: &str,
         selection: &Selection<'_>,
-        fields: &str,
+        call: impl Fn(String) -> Call,
     ) -> Result<Listed<T>, Failure> {
         let mut listed = Listed {
             items: Vec::new(),
             resource_version: String::new(),
         };
         for selector in selection.selectors() {
-            let path = format!("{resource}?labelSelector={}{fields}", encode(&selector));
-            let list: List<T> = self.read(&Call::get(path))?;
+            let path = format!("{resource}?labelSelector={}", encode(&selector));
+            let list: List<T> = self.read_list(&call(path))?;
             listed.items.extend(list.items);
             // Of several lists the first: a watch from there sees too much rather than too little.
             if listed.resource_version.is_empty() {
@@ -312,11 +315,14 @@ impl<'a> Api<'a> {
 
     /// The events about an object, oldest first. `kind` is `Job` or `Pod`.
     pub fn list_events(&self, kind: &str, name: &str) -> Result<Vec<Event>, Failure> {
-        let selector = format!("involvedObject.kind={kind},involvedObject.name={name}");
+        self.list_events_with(&format!("involvedObject.kind={kind},involvedObject.name={name}"))
+    }
+
+    fn list_events_with(&self, selector: &str) -> Result<Vec<Event>, Failure> {
         let path = format!(
             "/api/v1/namespaces/{}/events?fieldSelector={}",
             self.namespace,
-            encode(&selector)
+            encode(selector)
         );
         let mut events = self.read::<List<Event>>(&Call::get(path))?.items;
         events.sort_by_key(Event::time);
@@ -375,9 +381,15 @@ impl<'a> Api<'a> {
         Ok(())
     }
 
+    /// One pod.
+    pub fn get_pod(&self, name: &str) -> Result<Pod, Failure> {
+        self.read(&Call::get(format!("/api/v1/namespaces/{}/pods/{name}", self.namespace)))
+    }
+
     /// Changes a Job or a pod: reads it, has `change` change it, and writes it back; again where somebody else was faster.
-    /// `resource` is `Job` or `Pod`.
-    pub fn update(&self, resource: Resource, name: &str, change: &dyn Fn(&mut Value)) -> Result<(), Failure> {
+    /// `resource` is `Job` or `Pod`. `false` where `change` says, by `false`, that there is nothing to change: then
+    /// nothing is written. What is written is what `change` saw with its changes and nothing else.
+    pub fn update(&self, resource: Resource, name: &str, change: &dyn Fn(&mut Value) -> bool) -> Result<bool, Failure> {
         let namespace = &self.namespace;
         let path = match resource {
             Resource::Job => format!("/apis/batch/v1/namespaces/{namespace}/jobs/{name}"),
@@ -387,17 +399,24 @@ impl<'a> Api<'a> {
         let mut pauses = Pauses::default();
         loop {
             let mut object: Value = self.read(&Call::get(&path))?;
-            change(&mut object);
+            if !change(&mut object) {
+                return Ok(false);
+            }
             let body = serde_json::to_vec(&object)
                 .map_err(|error| Failure::new(FailureKind::Other, format!("JSON: {error}")))?;
             let failure = match self.transport.send(&Call::replace(&path, body), &patience) {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(true),
                 Err(failure) => failure,
             };
             // The change may have been made all the same; making it again does no harm.
             let again = failure.kind == FailureKind::Conflict || failure.kind.may_heal();
-            match pauses.after(failure.kind, &patience).filter(|_| again) {
-                Some(pause) if patience.sleep(pause.min(Duration::from_millis(500))) => {}
+            let pause = pauses.after(&failure, &patience).filter(|_| again);
+            let pause = match failure.kind {
+                FailureKind::TooManyRequests => pause,
+                _ => pause.map(|pause| pause.min(Duration::from_millis(500))),
+            };
+            match pause {
+                Some(pause) if patience.sleep(pause) => {}
                 Some(_) => {
                     return Err(Failure {
                         kind: FailureKind::Interrupted,
@@ -409,22 +428,144 @@ impl<'a> Api<'a> {
         }
     }
 
+    /// The server's version. It tells everybody.
+    pub fn server_version(&self) -> Result<VersionInfo, Failure> {
+        self.read(&Call::get("/version"))
+    }
+
+    /// Who the user is to the cluster.
+    pub fn who_am_i(&self) -> Result<SelfSubjectReview, Failure> {
+        self.review("authentication.k8s.io", "SelfSubjectReview", &json!({}))
+    }
+
+    /// What the user may do in the namespace. The list may lack what another authorizer than RBAC allows.
+    pub fn rules(&self) -> Result<Vec<ResourceRule>, Failure> {
+        let spec = json!({"namespace": self.namespace});
+        let review: SelfSubjectRulesReview = self.review("authorization.k8s.io", "SelfSubjectRulesReview", &spec)?;
+        Ok(review.status.resource_rules.unwrap_or_default())
+    }
+
+    /// Whether the user may do one thing in the namespace. `resource` may have a subresource, as `pods/log`.
+    pub fn is_allowed(&self, api_group: &str, resource: &str, verb: &str) -> Result<bool, Failure> {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let spec = json!({"resourceAttributes": {
+            "namespace": self.namespace,
+            "group": api_group,
+            "resource": resource,
+            "subresource": subresource,
+            "verb": verb,
+        }});
+        let review: SelfSubjectAccessReview = self.review("authorization.k8s.io", "SelfSubjectAccessReview", &spec)?;
+        Ok(review.status.allowed)
+    }
+
+    /// Asks for a review, which the server answers and does not keep.
+    fn review<T: DeserializeOwned>(&self, api_group: &str, kind: &str, spec: &Value) -> Result<T, Failure> {
+        let api_version = format!("{api_group}/v1");
+        let path = format!("/apis/{api_version}/{}s", kind.to_lowercase());
+        let body = json!({"apiVersion": api_version, "kind": kind, "spec": spec});
+        self.read(&Call::create(path, body.to_string().into_bytes()))
+    }
+
+    /// The namespace itself.
+    pub fn namespace_object(&self) -> Result<Namespace, Failure> {
+        self.read(&Call::get(format!("/api/v1/namespaces/{}", self.namespace)))
+    }
+
+    /// The quotas of the namespace.
+    pub fn list_quotas(&self) -> Result<Vec<ResourceQuota>, Failure> {
+        self.list_all("resourcequotas")
+    }
+
+    /// The bounds on single pods in the namespace.
+    pub fn list_limit_ranges(&self) -> Result<Vec<LimitRange>, Failure> {
+        self.list_all("limitranges")
+    }
+
+    fn list_all<T: DeserializeOwned>(&self, resource: &str) -> Result<Vec<T>, Failure> {
+        let path = format!("/api/v1/namespaces/{}/{resource}", self.namespace);
+        Ok(self.read::<List<T>>(&Call::get(path))?.items)
+    }
+
+    /// The nodes of the cluster.
+    pub fn list_nodes(&self) -> Result<Vec<Node>, Failure> {
+        Ok(self.read::<List<Node>>(&Call::get("/api/v1/nodes"))?.items)
+    }
+
+    /// The events of the last hour that tell why a Job's pod could not be made, oldest first.
+    pub fn list_refused_pods(&self) -> Result<Vec<Event>, Failure> {
+        self.list_events_with("involvedObject.kind=Job,reason=FailedCreate")
+    }
+
+    /// Has the server check a Job as it would check one that is created, and keeps nothing. Its warnings.
+    ///
+    /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>
+    pub fn try_job(&self, job: &Job) -> Result<Vec<String>, Failure> {
+        let path = format!("/apis/batch/v1/namespaces/{}/jobs", self.namespace);
+        self.try_object::<Job>(&path, &json!(job))
+    }
+
+    /// The same for the pod of a Job, which more rules apply to: the user needs the right to create pods.
+    pub fn try_pod(&self, job: &Job) -> Result<Vec<String>, Failure> {
+        let path = format!("/api/v1/namespaces/{}/pods", self.namespace);
+        let mut pod = json!(job.spec.template);
+        pod["apiVersion"] = json!("v1");
+        pod["kind"] = json!("Pod");
+        pod["metadata"]["name"] = json!(job.metadata.name);
+        self.try_object::<Pod>(&path, &pod)
+    }
+
+    fn try_object<T: DeserializeOwned>(&self, path: &str, object: &Value) -> Result<Vec<String>, Failure> {
+        let path = format!("{path}?dryRun=All&fieldValidation=Strict");
+        let call = Call::create(path, object.to_string().into_bytes());
+        let (answer, warnings) = self.read_with(|patience| self.transport.send_with_warnings(&call, patience))?;
+        parse::<T>(&call, &answer).map(|_| warnings)
+    }
+
     fn read<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Failure> {
         parse(call, &self.read_bytes(call)?)
     }
 
     fn read_bytes(&self, call: &Call) -> Result<Vec<u8>, Failure> {
+        self.read_with(|patience| self.transport.send(call, patience))
+    }
+
+    /// Reads a list while it arrives: a long one would fill the memory.
+    fn read_list<T: DeserializeOwned>(&self, call: &Call) -> Result<List<T>, Failure> {
+        self.read_with(|patience| {
+            let mut reader = ListReader::new();
+            let mut beginning = Vec::new();
+            let mut no_list = None;
+            self.transport.stream(call, patience, &mut |part| {
+                let missing = LONGEST_BEGINNING.saturating_sub(beginning.len());
+                beginning.extend_from_slice(&part[..missing.min(part.len())]);
+                match reader.push(part) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        no_list = Some(error);
+                        ControlFlow::Break(())
+                    }
+                }
+            })?;
+            no_list
+                .map_or_else(|| reader.finish(), Err)
+                .map_err(|error| unreadable(call, &beginning, &error))
+        })
+    }
+
+    /// Reads, and again while the failure may heal.
+    fn read_with<T>(&self, read: impl Fn(&Patience<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
         let patience = self.patience.renewed();
         let mut pauses = Pauses::default();
         loop {
-            let failure = match self.transport.send(call, &patience) {
+            let failure = match read(&patience) {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
             if !failure.kind.may_heal() {
                 return Err(failure);
             }
-            let Some(pause) = pauses.after(failure.kind, &patience) else {
+            let Some(pause) = pauses.after(&failure, &patience) else {
                 return Err(failure);
             };
             if !patience.sleep(pause) {
@@ -539,13 +680,16 @@ fn is_submission(job: &Job, submission: &str) -> bool {
 
 /// Reads the answer to a call.
 fn parse<T: DeserializeOwned>(call: &Call, answer: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(answer).map_err(|error| {
-        let beginning: String = String::from_utf8_lossy(answer).chars().take(200).collect();
-        garbage(
-            call,
-            format!("The answer cannot be read ({error}); it begins: {beginning:?}"),
-        )
-    })
+    serde_json::from_slice(answer).map_err(|error| unreadable(call, answer, &error))
+}
+
+/// The failure for an answer that cannot be read. `beginning` is the answer, or its first part.
+fn unreadable(call: &Call, beginning: &[u8], error: &serde_json::Error) -> Failure {
+    let beginning: String = String::from_utf8_lossy(beginning).chars().take(200).collect();
+    garbage(
+        call,
+        format!("The answer cannot be read ({error}); it begins: {beginning:?}"),
+    )
 }
 
 /// The failure for an answer that is none to this call.
@@ -756,6 +900,38 @@ mod tests {
     }
 
     #[test]
+    fn names_are_asked_for_without_the_objects() {
+        let script = Script::new([Ok(br#"{"items": [{"metadata": {"name": "a-1"}}]}"#.to_vec())]);
+        let api = Api::new(&script, None, Patience::new(Duration::from_secs(60), &never)).unwrap();
+        assert_eq!(api.list_job_names(&Selection::Batch("b")).unwrap()[0].name, "a-1");
+        let calls = script.calls.lock().unwrap();
+        assert!(calls[0].metadata_only);
+    }
+
+    #[test]
+    fn a_busy_server_is_asked_until_the_time_is_over_and_never_before_it_wishes() {
+        let busy = |wish| Failure {
+            retry_after: wish,
+            ..Failure::new(FailureKind::TooManyRequests, "scripted")
+        };
+        let patience = Patience::new(Duration::from_secs(60), &never);
+        let mut pauses = Pauses::default();
+        for _ in 0..100 {
+            assert!(pauses.after(&busy(None), &patience).is_some());
+        }
+        let wish = Duration::from_secs(7);
+        assert_eq!(Pauses::default().after(&busy(Some(wish)), &patience), Some(wish));
+        // There is no time for that.
+        let wish = Duration::from_secs(600);
+        assert_eq!(Pauses::default().after(&busy(Some(wish)), &patience), None);
+        // Other failures are soon given up.
+        let mut pauses = Pauses::default();
+        let failure = Failure::new(FailureKind::Server, "scripted");
+        let taken = (0..100).filter(|_| pauses.after(&failure, &patience).is_some()).count();
+        assert_eq!(taken, PAUSES.len());
+    }
+
+    #[test]
     fn what_is_no_list_is_not_taken_for_an_empty_one() {
         for answer in ["", "{}", "null", "<html>", "{\"items\": 1}"] {
             let script = Script::new([Ok(answer.as_bytes().to_vec())]);
@@ -790,5 +966,180 @@ mod tests {
         assert!(chunks.iter().all(|chunk| chunk.len() * 66 <= LONGEST_QUERY));
         assert_eq!(chunks_that_fit(&ids[..25]).len(), 1);
         assert!(chunks_that_fit(&[]).is_empty());
+    }
+
+    fn api(script: &Script) -> Api<'_> {
+        Api::new(script, Some("n"), Patience::new(Duration::from_secs(60), &never)).unwrap()
+    }
+
+    fn paths(script: &Script) -> Vec<String> {
+        script
+            .calls
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|call| call.path.clone())
+            .collect()
+    }
+
+    fn watched(answer: &str, stop_at: Option<&str>) -> (Vec<String>, Result<(), Failure>) {
+        let script = Script::new([Ok(answer.as_bytes().to_vec())]);
+        let mut seen = Vec::new();
+        let patience = Patience::new(Duration::from_secs(60), &never);
+        let result = api(&script).watch_pods(&Selection::Batch("b"), "7", &patience, &mut |event| {
+            let stop = stop_at == Some(event.event_type.as_str());
+            seen.push(event.event_type);
+            match stop {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        (seen, result)
+    }
+
+    #[test]
+    fn a_watch_names_its_moment_and_its_jobs() {
+        let script = Script::new([Ok(Vec::new())]);
+        let patience = Patience::new(Duration::from_secs(60), &never);
+        let go_on = &mut |_| ControlFlow::Continue(());
+        api(&script)
+            .watch_pods(&Selection::Batch("b"), "7", &patience, go_on)
+            .unwrap();
+        assert_eq!(
+            paths(&script),
+            ["/api/v1/namespaces/n/pods?watch=1&allowWatchBookmarks=true&timeoutSeconds=240&resourceVersion=7&labelSelector=app.kubernetes.io%2Fmanaged-by%3Dabba%2Cabba%2Fbatch-id%3Db"]
+        );
+        // More ids than fit into one request: all of abba's pods are watched.
+        let id = "x".repeat(63);
+        let ids = vec![id.as_str(); 1000];
+        let script = Script::new([Ok(Vec::new())]);
+        let go_on = &mut |_| ControlFlow::Continue(());
+        api(&script)
+            .watch_pods(&Selection::Jobs(&ids), "7", &patience, go_on)
+            .unwrap();
+        assert!(paths(&script)[0].ends_with("labelSelector=app.kubernetes.io%2Fmanaged-by%3Dabba"));
+    }
+
+    #[test]
+    fn the_events_of_a_watch_are_handed_over_until_somebody_has_enough() {
+        let line = |kind: &str| json!({"type": kind, "object": {}}).to_string();
+        let three = format!("{}\n{}\n{}\n", line("ADDED"), line("BOOKMARK"), line("DELETED"));
+        let (seen, result) = watched(&three, None);
+        assert_eq!(seen, ["ADDED", "BOOKMARK", "DELETED"]);
+        result.unwrap();
+        let (seen, result) = watched(&three, Some("BOOKMARK"));
+        assert_eq!(seen, ["ADDED", "BOOKMARK"]);
+        result.unwrap();
+        // The end of a stream that broke in the middle of a line is no event.
+        assert_eq!(watched(&three[..three.len() - 5], None).0, ["ADDED", "BOOKMARK"]);
+    }
+
+    #[test]
+    fn a_line_of_a_watch_that_is_no_event_is_a_failure() {
+        for line in ["<html>\n", "{}\n", "\n", "{\"type\": \"ADDED\"}\n"] {
+            let (seen, result) = watched(line, None);
+            assert!(seen.is_empty());
+            assert_eq!(result.unwrap_err().kind, FailureKind::Garbage, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_list_in_parts_is_one_list_of_the_first_moment() {
+        let part = |version: &str, name: &str| {
+            let list = json!({"metadata": {"resourceVersion": version}, "items": [{"metadata": {"name": name}}]});
+            Ok(serde_json::to_vec(&list).unwrap())
+        };
+        let id = "x".repeat(63);
+        let ids = vec![id.as_str(); 150];
+        let script = Script::new([part("7", "a"), part("9", "b")]);
+        let listed = api(&script).list_pods(&Selection::Jobs(&ids)).unwrap();
+        assert_eq!(listed.resource_version, "7");
+        let names: Vec<&str> = listed.items.iter().map(|pod| pod.metadata.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        // Where one part fails there is no list at all.
+        let script = Script::new([part("7", "a"), failure(FailureKind::Forbidden)]);
+        let failed = api(&script).list_pods(&Selection::Jobs(&ids)).unwrap_err();
+        assert_eq!(failed.kind, FailureKind::Forbidden);
+    }
+
+    #[test]
+    fn events_come_in_the_order_of_time_whichever_api_they_are_of() {
+        let events = json!({"items": [
+            {"reason": "c", "lastTimestamp": "2026-01-01T00:00:03Z"},
+            {"reason": "b", "lastTimestamp": null, "eventTime": "2026-01-01T00:00:02.5Z"},
+            {"reason": "a", "lastTimestamp": "2026-01-01T00:00:01Z", "eventTime": null},
+        ]});
+        let script = Script::new([Ok(serde_json::to_vec(&events).unwrap())]);
+        let events = api(&script).list_events("Pod", "a-p").unwrap();
+        let reasons: Vec<&str> = events.iter().map(|event| event.reason.as_str()).collect();
+        assert_eq!(reasons, ["a", "b", "c"]);
+        assert_eq!(
+            paths(&script),
+            ["/api/v1/namespaces/n/events?fieldSelector=involvedObject.kind%3DPod%2CinvolvedObject.name%3Da-p"]
+        );
+    }
+
+    #[test]
+    fn a_line_without_an_end_counts_where_the_log_is_not_followed() {
+        for (follow, expected) in [(true, vec!["a"]), (false, vec!["a", "b"])] {
+            let script = Script::new([Ok(b"a\nb".to_vec())]);
+            let question = LogQuestion {
+                since: Some("2026-01-01T00:00:01Z"),
+                follow,
+                ..Default::default()
+            };
+            let mut seen = Vec::new();
+            let patience = Patience::new(Duration::from_secs(60), &never);
+            api(&script)
+                .log_lines("a-p", question, &patience, &mut |line| {
+                    seen.push(String::from_utf8(line.to_vec()).unwrap());
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+            assert_eq!(seen, expected);
+            let path = &paths(&script)[0];
+            assert!(path.contains("/pods/a-p/log?container=program&timestamps=true&sinceTime=2026-01-01T00%3A00%3A01Z"));
+            assert_eq!(path.ends_with("&follow=true"), follow);
+        }
+    }
+
+    #[test]
+    fn a_change_is_made_on_what_is_there_now_and_given_up_where_it_is_refused() {
+        let object = || Ok(br#"{"spec": {}}"#.to_vec());
+        let change = |value: &mut Value| value["spec"]["x"] = json!(1);
+        let script = Script::new([
+            object(),
+            failure(FailureKind::Conflict),
+            object(),
+            failure(FailureKind::Unreachable),
+            object(),
+            object(),
+        ]);
+        api(&script).update(Resource::Pod, "a-p", &change).unwrap();
+        let verbs = script.verbs();
+        assert_eq!(verbs.iter().filter(|verb| **verb == Verb::Replace).count(), 3);
+        let script = Script::new([object(), failure(FailureKind::Forbidden)]);
+        let failed = api(&script).update(Resource::Job, "a", &change).unwrap_err();
+        assert_eq!(failed.kind, FailureKind::Forbidden);
+    }
+
+    #[test]
+    fn a_busy_server_is_asked_more_often_than_one_that_is_down() {
+        let mut asked = Vec::new();
+        for kind in [
+            FailureKind::TooManyRequests,
+            FailureKind::Refused,
+            FailureKind::Forbidden,
+        ] {
+            let patience = Patience::new(Duration::from_secs(3600), &never);
+            let mut pauses = Pauses::default();
+            let mut count = 0;
+            while pauses.after(kind, &patience).is_some() {
+                count += 1;
+            }
+            asked.push(count);
+        }
+        assert_eq!(asked[0], ATTEMPTS_WHEN_BUSY);
+        assert_eq!(asked[1], PAUSES.len());
     }
 }

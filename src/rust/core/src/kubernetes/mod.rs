@@ -1,6 +1,8 @@
 //! The few parts of the Kubernetes API that are used.
 
 pub mod api;
+pub mod cluster_objects;
+mod list_reader;
 pub mod objects;
 
 pub use api::{Api, LogQuestion, Resource, Selection};

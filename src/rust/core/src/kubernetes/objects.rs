@@ -2,26 +2,33 @@
 //! <https://kubernetes.io/docs/reference/kubernetes-api/>.
 //!
 //! What is written is checked by the API server itself, which refuses an unknown field (`fieldValidation=Strict`). What
-//! is read may lack any field.
+//! is read may lack any field; and what nobody asks for is passed over, because ten thousand objects are read at once.
 // Each field is documented by the API reference under its own name.
 #![allow(missing_docs)]
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+
+use crate::domain::labels;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectMeta {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    /// Of an object that is read, abba's own alone.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "abbas_own")]
     pub labels: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    /// The same, without the program that a pod carries.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "abbas_own")]
     pub annotations: BTreeMap<String, String>,
     /// RFC 3339, whole seconds, UTC: so their order as text is their order in time.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "text_or_null")]
     pub creation_timestamp: String,
 }
 
@@ -53,6 +60,7 @@ pub struct JobStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodTemplateSpec {
+    #[serde(skip_deserializing)]
     pub metadata: ObjectMeta,
     pub spec: PodSpec,
 }
@@ -69,7 +77,7 @@ pub struct PodSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub security_context: Option<PodSecurityContext>,
     pub containers: Vec<Container>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", skip_deserializing)]
     pub volumes: Vec<Value>,
 }
 
@@ -99,11 +107,13 @@ pub struct SeccompProfile {
 pub struct Container {
     pub name: String,
     pub image: String,
+    #[serde(skip_deserializing)]
     pub command: Vec<String>,
+    #[serde(skip_deserializing)]
     pub env: Vec<EnvVar>,
     pub resources: ResourceRequirements,
     pub security_context: SecurityContext,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", skip_deserializing)]
     pub volume_mounts: Vec<Value>,
 }
 
@@ -132,6 +142,31 @@ pub struct SecurityContext {
 #[serde(default)]
 pub struct Capabilities {
     pub drop: Vec<String>,
+}
+
+/// Reads the labels or annotations that are abba's own, and passes over the rest and the programs, which nobody reads back.
+fn abbas_own<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Own;
+    impl<'de> Visitor<'de> for Own {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("labels or annotations")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut own = BTreeMap::new();
+            while let Some(name) = map.next_key::<Cow<'_, str>>()? {
+                if labels::is_read_back(&name) {
+                    own.insert(name.into_owned(), map.next_value()?);
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(own)
+        }
+    }
+    deserializer.deserialize_map(Own)
 }
 
 /// A pod as it is observed.
@@ -208,6 +243,7 @@ pub struct ContainerStateWaiting {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerStateRunning {
+    #[serde(deserialize_with = "text_or_null")]
     pub started_at: String,
 }
 
@@ -252,6 +288,20 @@ impl Event {
     }
 }
 
+/// Any object, of which alone is read what it is called and since when it exists.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Named {
+    pub metadata: Name,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Name {
+    pub name: String,
+    #[serde(deserialize_with = "text_or_null")]
+    pub creation_timestamp: String,
+}
+
 /// The answer to a LIST.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct List<T> {
@@ -275,6 +325,12 @@ pub struct WatchEvent {
     pub event_type: String,
     /// The pod; of a bookmark its resource version alone; of an error a Status.
     pub object: serde_json::Value,
+}
+
+/// Reads a time that is not set: servers before Kubernetes 1.34 write `"creationTimestamp": null` into the template of
+/// every Job (Go's `omitempty` does not leave out a zero `metav1.Time`).
+fn text_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// The name of the one container of a Job's pod.
@@ -337,10 +393,7 @@ impl Pod {
 
     /// The id of the job that the pod belongs to.
     pub fn job_id(&self) -> Option<&str> {
-        self.metadata
-            .labels
-            .get(crate::domain::labels::JOB_ID)
-            .map(String::as_str)
+        self.metadata.labels.get(labels::JOB_ID).map(String::as_str)
     }
 }
 
@@ -355,4 +408,39 @@ fn find_condition<'a>(conditions: &'a [Condition], condition_type: &str) -> Opti
     conditions
         .iter()
         .find(|condition| condition.condition_type == condition_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_time_that_is_not_set_may_be_null() {
+        let job: Job = serde_json::from_value(json!({
+            "metadata": {"name": "a-1", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"template": {"metadata": {"creationTimestamp": null}, "spec": {"containers": []}}},
+        }))
+        .unwrap();
+        assert_eq!(job.metadata.creation_timestamp, "2026-01-01T00:00:00Z");
+        assert_eq!(job.spec.template.metadata.creation_timestamp, "");
+        let state: ContainerState = serde_json::from_value(json!({"running": {"startedAt": null}})).unwrap();
+        assert_eq!(state.running.unwrap().started_at, "");
+    }
+
+    #[test]
+    fn of_a_pod_the_program_is_passed_over() {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {
+                "name": "a",
+                "labels": {"abba/job-id": "b", "job-name": "b"},
+                "annotations": {"abba/program-path": "/é.R", "abba/program-text": "x", "other": "y"},
+            },
+        }))
+        .unwrap();
+        assert_eq!(pod.job_id(), Some("b"));
+        assert_eq!(pod.metadata.labels.len(), 1);
+        let annotations: Vec<(&str, &str)> = pod.metadata.annotations.iter().map(|(k, v)| (&**k, &**v)).collect();
+        assert_eq!(annotations, [("abba/program-path", "/é.R")]);
+    }
 }

@@ -1,15 +1,20 @@
 //! Cancelling jobs, so that what they have left stays.
 
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
 use serde_json::{json, Value};
 
 use super::observation::{Observed, UNTOUCHED};
 use super::side_by_side::side_by_side;
 use super::{failure_words, Connection, Which};
+use crate::domain::job_status::{self, Status};
 use crate::domain::labels;
 use crate::error::{Error, ErrorClass};
+use crate::kubernetes::objects::{Job, ObjectMeta, Pod};
 use crate::kubernetes::{Api, Resource};
 use crate::local::accounts;
-use crate::transport::{FailureKind, Patience};
+use crate::transport::FailureKind;
 
 /// What was done about a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +23,8 @@ pub enum Cancelled {
     Stopped,
     /// It had not started and will not.
     KeptFromStarting,
+    /// Its node does not answer. It is ended as soon as the node does.
+    StopsWhenNodeAnswers,
     /// It was cancelled before.
     AlreadyCancelled,
     /// It had ended by itself.
@@ -30,6 +37,7 @@ impl Cancelled {
         match self {
             Self::Stopped => "stopped",
             Self::KeptFromStarting => "kept from starting",
+            Self::StopsWhenNodeAnswers => "stops when its node answers",
             Self::AlreadyCancelled => "was cancelled before",
             Self::AlreadyEnded => "had ended",
         }
@@ -48,7 +56,8 @@ pub struct CancelOutcome {
 /// Cancels jobs, several at once; each with what was done or why not, in order.
 ///
 /// What has a node gets a time limit that is over: its node ends it, and pod and log stay (deleting or suspending the Job
-/// would remove both). What has none has nothing to keep: its Job gets such a limit.
+/// would remove both). What has none has nothing to keep: its Job gets such a limit, and the Job controller removes the pod
+/// or makes none.
 ///
 /// Errors: a job or the batch does not exist; the cluster cannot be asked.
 pub fn cancel(connection: &Connection<'_>, which: &Which) -> Result<Vec<CancelOutcome>, Error> {
@@ -61,13 +70,18 @@ pub fn cancel_as(connection: &Connection<'_>, which: &Which, user: &str) -> Resu
     let (transport, namespace) = (api.transport(), api.namespace());
     let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
     let outcomes = side_by_side(&jobs, &connection.patience, |(job_id, observed), patience| {
-        cancel_job(
-            &Api::in_namespace(transport, namespace, *patience),
-            patience,
+        let connection = Connection {
+            transport,
+            namespace: Some(namespace),
+            patience: *patience,
+        };
+        Cancelling {
+            connection: &connection,
+            api: Api::in_namespace(transport, namespace, *patience),
             job_id,
-            observed,
             user,
-        )
+        }
+        .cancel(observed)
     });
     let stopped = || Err(Error::new(ErrorClass::Interrupted, "Stopped before it was cancelled."));
     Ok(jobs
@@ -80,65 +94,232 @@ pub fn cancel_as(connection: &Connection<'_>, which: &Which, user: &str) -> Resu
         .collect())
 }
 
-fn cancel_job(
-    api: &Api<'_>,
-    patience: &Patience<'_>,
-    job_id: &str,
-    observed: &Observed<'_>,
-    user: &str,
-) -> Result<Cancelled, Error> {
-    let annotations = match observed {
-        Observed::Pod(pod) => &pod.metadata.annotations,
-        Observed::Job(job) => &job.metadata.annotations,
-    };
-    if annotations.contains_key(labels::CANCELLED) {
-        return Ok(Cancelled::AlreadyCancelled);
-    }
-    // An unknown state may still be a running program.
-    if matches!(observed.status().status.name(), "Succeeded" | "Failed") {
-        return Ok(Cancelled::AlreadyEnded);
-    }
-    let change = |object: &mut Value| end_now(object, user);
-    let (resource, name, done) = match observed {
-        Observed::Pod(pod) if !pod.spec.node_name.is_empty() => {
-            let done = match pod.has_started() {
-                true => Cancelled::Stopped,
-                false => Cancelled::KeptFromStarting,
-            };
-            (Resource::Pod, pod.metadata.name.as_str(), done)
+/// How often a job is looked at that changes while it is cancelled.
+const LOOKS: usize = 10;
+
+/// How long is waited to see whether a program that was about to start was kept from it.
+const TIME_TO_END: Duration = Duration::from_secs(3);
+
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// One job that is being cancelled.
+struct Cancelling<'a> {
+    connection: &'a Connection<'a>,
+    api: Api<'a>,
+    job_id: &'a str,
+    user: &'a str,
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Done(Cancelled),
+    /// It is not any more as it was seen.
+    LookAgain,
+}
+
+impl Cancelling<'_> {
+    fn cancel(&self, observed: &Observed<'_>) -> Result<Cancelled, Error> {
+        // What runs was seen a moment ago and cannot un-start; what does not is looked at anew, since with many jobs their
+        // turn may come late.
+        if let Observed::Pod(pod) = observed {
+            if !pod.spec.node_name.is_empty() {
+                if let Attempt::Done(done) = self.attempt_on_node(pod)? {
+                    return Ok(done);
+                }
+            }
         }
-        _ => (Resource::Job, job_id, Cancelled::KeptFromStarting),
-    };
-    match api.update(resource, name, &change) {
-        Ok(()) => Ok(done),
-        // It went away in the meantime.
-        Err(failure) if failure.kind == FailureKind::NotFound => Ok(Cancelled::AlreadyEnded),
-        Err(failure) => {
-            let doing = match resource {
-                Resource::Pod => "change pods",
-                Resource::Job => "change jobs",
+        for _ in 0..LOOKS {
+            let which = Which::Jobs(vec![self.job_id.to_string()]);
+            let (_, observation) = match self.connection.observe(&which) {
+                // It was removed in the meantime.
+                Err(error) if error.class == ErrorClass::NotFound => return Ok(Cancelled::AlreadyEnded),
+                looked => looked?,
             };
-            Err(failure_words::error(&failure, doing, api.namespace(), patience)
-                .meaning(UNTOUCHED)
-                .about([job_id]))
+            let attempt = match observation.of(self.job_id) {
+                Some(Observed::Pod(pod)) if !pod.spec.node_name.is_empty() => self.attempt_on_node(pod)?,
+                Some(Observed::Pod(pod)) => self.attempt_without_node(pod)?,
+                Some(Observed::Job(job)) => self.attempt_on_job(job)?,
+                None => Attempt::Done(Cancelled::AlreadyEnded),
+            };
+            match attempt {
+                Attempt::Done(done) => return Ok(done),
+                Attempt::LookAgain if self.connection.patience.renewed().sleep(PAUSE) => {}
+                Attempt::LookAgain => {
+                    return Err(Error::new(ErrorClass::Interrupted, "Stopped before it was cancelled."))
+                }
+            }
+        }
+        Err(Error::new(
+            ErrorClass::Unavailable,
+            format!(
+                "Job \"{}\" changes all the time, so it could not be cancelled.",
+                self.job_id
+            ),
+        )
+        .meaning(UNTOUCHED)
+        .advise("Repeat the call.")
+        .about([self.job_id]))
+    }
+
+    /// Cancels what has a node, by its pod.
+    fn attempt_on_node(&self, pod: &Pod) -> Result<Attempt, Error> {
+        let status = job_status::of_pod(pod).status;
+        // An unknown state may still be a running program.
+        if matches!(status, Status::Succeeded | Status::Failed) {
+            return Ok(Attempt::Done(match is_cancelled(&pod.metadata) {
+                true => Cancelled::AlreadyCancelled,
+                false => Cancelled::AlreadyEnded,
+            }));
+        }
+        if is_cancelled(&pod.metadata) {
+            return Ok(Attempt::Done(Cancelled::AlreadyCancelled));
+        }
+        // It may end by itself before it is told: then it must not look cancelled.
+        let changed = self.update(Resource::Pod, &pod.metadata.name, &|object| {
+            let runs = Pod::deserialize(&*object)
+                .is_ok_and(|pod| !matches!(job_status::of_pod(&pod).status, Status::Succeeded | Status::Failed));
+            if runs {
+                end_now(object, POD_LIMIT, self.user);
+            }
+            runs
+        })?;
+        Ok(match changed {
+            false => Attempt::LookAgain,
+            true if status == Status::Unknown => Attempt::Done(Cancelled::StopsWhenNodeAnswers),
+            true if pod.has_started() => Attempt::Done(Cancelled::Stopped),
+            true => Attempt::Done(self.what_became_of(&pod.metadata.name)),
+        })
+    }
+
+    /// Whether a program that was about to start did so. Where that cannot be seen it may have.
+    fn what_became_of(&self, pod_name: &str) -> Cancelled {
+        let begin = Instant::now();
+        while begin.elapsed() < TIME_TO_END && self.connection.patience.renewed().sleep(PAUSE) {
+            match self.api.get_pod(pod_name) {
+                Ok(pod) if pod.has_started() => return Cancelled::Stopped,
+                Ok(pod) if job_status::of_pod(&pod).status == Status::Failed => return Cancelled::KeptFromStarting,
+                _ => {}
+            }
+        }
+        Cancelled::Stopped
+    }
+
+    /// Cancels what no node has taken yet. First the pod gets its limit, while it has no node: should one take it now,
+    /// that node ends it. Then the Job, whose controller removes the pod.
+    fn attempt_without_node(&self, pod: &Pod) -> Result<Attempt, Error> {
+        let changed = self.update(Resource::Pod, &pod.metadata.name, &|object| {
+            let has_node = object["spec"]["nodeName"].as_str().is_some_and(|node| !node.is_empty());
+            if !has_node {
+                end_now(object, POD_LIMIT, self.user);
+            }
+            !has_node
+        })?;
+        match changed {
+            true => self.update_job(),
+            false => Ok(Attempt::LookAgain),
+        }
+    }
+
+    /// Cancels what has no pod. Should the Job controller make one in this very moment, it removes it again before a node
+    /// can start it: that takes a node some tenths of a second at least, and what has not started has no log to lose.
+    fn attempt_on_job(&self, job: &Job) -> Result<Attempt, Error> {
+        if is_cancelled(&job.metadata) {
+            return Ok(Attempt::Done(Cancelled::AlreadyCancelled));
+        }
+        match job_status::of_job(job).status.is_final() {
+            true => Ok(Attempt::Done(Cancelled::AlreadyEnded)),
+            false => self.update_job(),
+        }
+    }
+
+    fn update_job(&self) -> Result<Attempt, Error> {
+        let changed = self.update(Resource::Job, self.job_id, &|object| {
+            let cancelled = object["metadata"]["annotations"].get(labels::CANCELLED).is_some();
+            if !cancelled {
+                end_now(object, JOB_LIMIT, self.user);
+            }
+            !cancelled
+        })?;
+        Ok(Attempt::Done(match changed {
+            true => Cancelled::KeptFromStarting,
+            false => Cancelled::AlreadyCancelled,
+        }))
+    }
+
+    /// `false` where nothing was changed, or the object is not there any more.
+    fn update(&self, resource: Resource, name: &str, change: &dyn Fn(&mut Value) -> bool) -> Result<bool, Error> {
+        match self.api.update(resource, name, change) {
+            Ok(changed) => Ok(changed),
+            Err(failure) if failure.kind == FailureKind::NotFound => Ok(false),
+            Err(failure) => {
+                let doing = match resource {
+                    Resource::Pod => "change pods",
+                    Resource::Job => "change jobs",
+                };
+                let error = failure_words::error(&failure, doing, self.api.namespace(), &self.connection.patience);
+                let job_id = self.job_id;
+                let consequence = match failure.kind.leaves_outcome_open() {
+                    true => format!(
+                        "Whether job \"{job_id}\" was cancelled is not known; to cancel it once more does no harm."
+                    ),
+                    false => format!("Job \"{job_id}\" was not cancelled."),
+                };
+                Err(error.meaning(consequence).about([job_id]))
+            }
         }
     }
 }
 
-/// Gives a Job or a pod a time limit that is over, and notes who did so.
-fn end_now(object: &mut Value, user: &str) {
-    object["spec"]["activeDeadlineSeconds"] = json!(1);
+fn is_cancelled(metadata: &ObjectMeta) -> bool {
+    metadata.annotations.contains_key(labels::CANCELLED)
+}
+
+/// The shortest limit that a pod may have.
+const POD_LIMIT: u32 = 1;
+
+/// A limit that is over before the Job controller has made a pod. With one second it would make it first, and the program
+/// would run for the rest of that second.
+const JOB_LIMIT: u32 = 0;
+
+/// Gives a Job or a pod a time limit in seconds, and notes who did so.
+fn end_now(object: &mut Value, seconds: u32, user: &str) {
+    object["spec"]["activeDeadlineSeconds"] = json!(seconds);
     object["metadata"]["annotations"][labels::CANCELLED] = json!(user);
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::scripted::{
+        ended, impatient, job, list, object, patient, pod, running, waiting, Answer, Scripted,
+    };
     use super::*;
+    use crate::transport::Verb;
+
+    const POD: &str = "/pods/a-p";
+    const JOB: &str = "/jobs/a";
+
+    fn jobs(ids: &[&str]) -> Which {
+        Which::Jobs(ids.iter().map(|id| (*id).to_string()).collect())
+    }
+
+    fn cancel_a(cluster: &Scripted) -> Result<Cancelled, Error> {
+        let mut outcomes = cancel(&impatient(cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(outcomes.len(), 1);
+        outcomes.remove(0).done
+    }
+
+    fn cluster_with(pod: &Value, answers: impl IntoIterator<Item = Answer>) -> Scripted {
+        Scripted::new()
+            .get(POD, [object(pod)])
+            .get("/pods?", [list(1, [pod.clone()])])
+            .on(Verb::Replace, POD, answers)
+    }
 
     #[test]
     fn a_cancelled_object_says_by_whom_and_keeps_the_rest() {
         let mut object = json!({"metadata": {"name": "a", "annotations": {"x": "y"}}, "spec": {"nodeName": "n"}});
-        end_now(&mut object, "mike");
+        end_now(&mut object, POD_LIMIT, "mike");
         assert_eq!(
             object,
             json!({
@@ -146,5 +327,97 @@ mod tests {
                 "spec": {"nodeName": "n", "activeDeadlineSeconds": 1},
             })
         );
+    }
+
+    #[test]
+    fn what_has_a_node_is_ended_there_and_what_has_none_by_its_job() {
+        let cluster = cluster_with(&pod("a", 1, running()), [Answer::Echo]);
+        assert_eq!(cancel_a(&cluster), Ok(Cancelled::Stopped));
+        let cluster = cluster_with(&pod("a", 1, waiting()), [Answer::Echo]);
+        assert_eq!(cancel_a(&cluster), Ok(Cancelled::KeptFromStarting));
+        let sent = cluster.sent();
+        assert_eq!(sent.len(), 1);
+        assert!(sent[0].0.ends_with("/api/v1/namespaces/n/pods/a-p"));
+        assert_eq!(sent[0].1["spec"]["activeDeadlineSeconds"], 1);
+
+        let mut without_node = pod("a", 1, waiting());
+        without_node["spec"]["nodeName"] = json!("");
+        for pods in [vec![without_node], vec![]] {
+            let cluster = Scripted::new()
+                .get(JOB, [object(&job("a", 1))])
+                .get("/pods?", [list(1, pods)])
+                .get("/jobs?", [list(1, [job("a", 1)])])
+                .on(Verb::Replace, JOB, [Answer::Echo]);
+            assert_eq!(cancel_a(&cluster), Ok(Cancelled::KeptFromStarting));
+            assert!(cluster.sent()[0].0.ends_with("/apis/batch/v1/namespaces/n/jobs/a"));
+        }
+    }
+
+    #[test]
+    fn what_has_ended_or_was_cancelled_is_left_alone() {
+        let mut cancelled = pod("a", 1, running());
+        cancelled["metadata"]["annotations"][labels::CANCELLED] = json!("mike");
+        for (pod, done) in [
+            (pod("a", 1, ended(0)), Cancelled::AlreadyEnded),
+            (pod("a", 1, ended(1)), Cancelled::AlreadyEnded),
+            (cancelled, Cancelled::AlreadyCancelled),
+        ] {
+            let cluster = cluster_with(&pod, [Answer::Echo]);
+            assert_eq!(cancel_a(&cluster), Ok(done));
+            assert!(cluster.sent().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_change_that_somebody_else_was_faster_with_is_made_again_on_what_is_there_now() {
+        let newer = {
+            let mut newer = pod("a", 1, running());
+            newer["metadata"]["resourceVersion"] = json!("2");
+            newer
+        };
+        let cluster = Scripted::new()
+            .get(POD, [object(&pod("a", 1, running())), object(&newer)])
+            .get("/pods?", [list(1, [pod("a", 1, running())])])
+            .on(Verb::Replace, POD, [Answer::Fails(FailureKind::Conflict), Answer::Echo]);
+        let outcomes = cancel(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(outcomes[0].done, Ok(Cancelled::Stopped));
+        assert_eq!(cluster.sent()[1].1["metadata"]["resourceVersion"], "2");
+    }
+
+    #[test]
+    fn a_pod_that_went_away_meanwhile_had_ended() {
+        let cluster = cluster_with(&pod("a", 1, running()), [Answer::Fails(FailureKind::NotFound)]);
+        assert_eq!(cancel_a(&cluster), Ok(Cancelled::AlreadyEnded));
+    }
+
+    #[test]
+    fn an_error_says_what_became_of_this_job() {
+        for (kind, words) in [
+            (FailureKind::Forbidden, "\"a\" was not cancelled"),
+            (FailureKind::Timeout, "is not known"),
+            (FailureKind::KubectlDied, "is not known"),
+        ] {
+            let cluster = cluster_with(&pod("a", 1, running()), [Answer::Fails(kind)]);
+            let error = cancel_a(&cluster).unwrap_err();
+            assert!(error.consequence.unwrap().contains(words), "{kind:?}");
+            assert_eq!(error.job_ids, ["a"]);
+        }
+    }
+
+    #[test]
+    fn each_of_many_jobs_has_its_own_outcome_in_the_order_asked_for() {
+        let ids: Vec<String> = (0..50).map(|n| format!("j{n:02}")).collect();
+        let cluster = Scripted::new()
+            .get("/pods/j07-p", [Answer::Fails(FailureKind::Forbidden)])
+            .get("/pods/", [object(&pod("x", 1, running()))])
+            .get("/pods?", [list(1, ids.iter().rev().map(|id| pod(id, 1, running())))])
+            .on(Verb::Replace, "/pods/", [Answer::Echo]);
+        let outcomes = cancel(&impatient(&cluster), &Which::Jobs(ids.clone())).unwrap();
+        let order: Vec<&String> = outcomes.iter().map(|outcome| &outcome.job_id).collect();
+        assert_eq!(order, ids.iter().collect::<Vec<_>>());
+        for outcome in &outcomes {
+            assert_eq!(outcome.done.is_err(), outcome.job_id == "j07", "{}", outcome.job_id);
+        }
+        assert_eq!(cluster.sent().len(), 49);
     }
 }

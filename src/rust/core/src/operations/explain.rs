@@ -19,9 +19,109 @@ pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation,
         return Err(not_found(&ids, api.namespace()));
     };
     let mut events = api.list_events_if_allowed("Job", job_id).map_err(stopped)?;
-    if let Some(pod) = pod {
-        events.extend(api.list_events_if_allowed("Pod", &pod.metadata.name).map_err(stopped)?);
-        events.sort_by_key(Event::time);
+    let pods: Vec<String> = match pod {
+        Some(pod) => vec![pod.metadata.name.clone()],
+        None => events.iter().filter_map(created_pod).map(String::from).collect(),
+    };
+    for pod in pods {
+        events.extend(api.list_events_if_allowed("Pod", &pod).map_err(stopped)?);
     }
-    Ok(job_record::explain(job, pod, observation.attempts(job_id), events))
+    events.sort_by_key(Event::time);
+    Ok(job_record::explain(
+        job,
+        pod,
+        observation.attempts(job_id),
+        events,
+        connection.namespace,
+    ))
+}
+
+/// The name of the pod whose making this event of a Job tells: where the pod is gone, nothing else does.
+fn created_pod(event: &Event) -> Option<&str> {
+    match event.reason.as_str() {
+        "SuccessfulCreate" => event.message.strip_prefix("Created pod: "),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pod_that_is_gone_is_known_by_its_making() {
+        let event = |reason: &str, message: &str| Event {
+            reason: reason.into(),
+            message: message.into(),
+            ..Default::default()
+        };
+        assert_eq!(
+            created_pod(&event("SuccessfulCreate", "Created pod: a-1-x7k2p")),
+            Some("a-1-x7k2p")
+        );
+        assert_eq!(created_pod(&event("SuccessfulDelete", "Deleted pod: a-1-x7k2p")), None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{ended, job, list, patient, pod, Answer, Scripted};
+    use super::*;
+    use crate::transport::FailureKind;
+    use crate::ErrorClass;
+    use serde_json::{json, Value};
+
+    fn noted(reason: &str, second: u32) -> Value {
+        json!({"reason": reason, "message": "", "type": "Normal",
+            "lastTimestamp": format!("2026-01-01T00:00:{second:02}Z")})
+    }
+
+    #[test]
+    fn events_of_the_job_and_of_its_newest_pod_stand_in_the_order_of_time() {
+        let mut second = pod("a", 9, ended(1));
+        second["metadata"]["name"] = json!("a-p2");
+        let cluster = Scripted::new()
+            .get(
+                "kind%3DPod%2CinvolvedObject.name%3Da-p2",
+                [list(1, [noted("Started", 4), noted("Pulled", 2)])],
+            )
+            .get(
+                "kind%3DJob",
+                [list(1, [noted("Completed", 5), noted("SuccessfulCreate", 1)])],
+            )
+            .get("/pods", [list(1, [pod("a", 1, ended(1)), second])])
+            .get("/jobs", [list(1, [job("a", 1)])]);
+        let explanation = explain(&patient(&cluster), "a").unwrap();
+        let reasons: Vec<&str> = explanation.events.iter().map(|event| event.reason.as_str()).collect();
+        assert_eq!(reasons, ["SuccessfulCreate", "Pulled", "Started", "Completed"]);
+        assert_eq!(explanation.attempts, 2);
+        assert_eq!(explanation.pod_id.as_deref(), Some("a-p2"));
+    }
+
+    #[test]
+    fn without_the_right_to_read_events_the_rest_is_told() {
+        let cluster = Scripted::new()
+            .get("/events", [Answer::Fails(FailureKind::Forbidden)])
+            .get("/pods", [list(1, [pod("a", 1, ended(1))])])
+            .get("/jobs", [list(1, [job("a", 1)])]);
+        let explanation = explain(&patient(&cluster), "a").unwrap();
+        assert!(explanation.events.is_empty());
+        assert_eq!(explanation.record.exit_code, Some(1));
+    }
+
+    #[test]
+    fn an_interrupt_and_a_job_that_is_not_there_are_errors() {
+        let cluster = Scripted::new()
+            .get("/events", [Answer::Fails(FailureKind::Interrupted)])
+            .get("/pods", [list(1, [])])
+            .get("/jobs", [list(1, [job("a", 1)])]);
+        let error = explain(&patient(&cluster), "a").unwrap_err();
+        assert_eq!(error.class, ErrorClass::Interrupted);
+        let cluster = Scripted::new().get("/pods", [list(1, [])]).get("/jobs", [list(1, [])]);
+        let error = explain(&patient(&cluster), "a").unwrap_err();
+        assert_eq!(
+            (error.class, error.job_ids),
+            (ErrorClass::NotFound, vec!["a".to_string()])
+        );
+    }
 }

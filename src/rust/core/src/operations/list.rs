@@ -49,3 +49,92 @@ pub fn list(connection: &Connection<'_>, arguments: &ListArguments) -> Result<Ve
     records.sort_by(|a, b| (&b.submitted, &a.job_id).cmp(&(&a.submitted, &b.job_id)));
     Ok(records)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{ended, job, list as answer, patient, pod, running, Scripted};
+    use super::*;
+    use crate::ErrorClass;
+    use serde_json::json;
+
+    fn cluster() -> Scripted {
+        let mut annas = job("d", 4);
+        annas["metadata"]["labels"]["abba/user"] = json!("anna");
+        Scripted::new()
+            .get("/pods", [answer(1, [pod("a", 1, ended(1)), pod("b", 1, running())])])
+            .get("/jobs", [answer(1, [job("b", 1), job("c", 3), job("a", 1), annas])])
+    }
+
+    fn ids(arguments: &ListArguments) -> Vec<String> {
+        let cluster = cluster();
+        let records = list(&patient(&cluster), arguments).unwrap();
+        records.into_iter().map(|record| record.job_id).collect()
+    }
+
+    #[test]
+    fn the_newest_comes_first_and_of_one_second_the_ids_decide() {
+        assert_eq!(ids(&ListArguments::default()), ["d", "c", "a", "b"]);
+    }
+
+    #[test]
+    fn jobs_are_chosen() {
+        let states = |names: &[&str]| ListArguments {
+            statuses: names.iter().map(|name| (*name).to_string()).collect(),
+            ..Default::default()
+        };
+        assert_eq!(ids(&states(&["Failed"])), ["a"]);
+        assert_eq!(ids(&states(&["Running", "Pending"])), ["d", "c", "b"]);
+        assert!(ids(&states(&["Unknown"])).is_empty());
+        let since = |time: &str| ListArguments {
+            since: Some(time.into()),
+            ..Default::default()
+        };
+        assert_eq!(ids(&since("2026-01-01T00:00:03Z")), ["d", "c"]);
+        let anna = ListArguments {
+            user: Some("anna".into()),
+            ..Default::default()
+        };
+        assert_eq!(ids(&anna), ["d"]);
+    }
+
+    #[test]
+    fn the_cluster_is_asked_for_no_more_than_is_wanted() {
+        for (arguments, selector) in [
+            (ListArguments::default(), "managed-by%3Dabba"),
+            (
+                ListArguments {
+                    user: Some("DOMAIN\\mike".into()),
+                    ..Default::default()
+                },
+                "%2Cabba%2Fuser%3DDOMAIN-mike",
+            ),
+            (
+                ListArguments {
+                    batch_id: Some("b".into()),
+                    ..Default::default()
+                },
+                "%2Cabba%2Fbatch-id%3Db",
+            ),
+        ] {
+            let cluster = cluster();
+            list(&patient(&cluster), &arguments).unwrap();
+            let asked = cluster.paths("");
+            assert_eq!(asked.len(), 2);
+            assert!(asked.iter().all(|path| path.ends_with(selector)), "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn no_jobs_are_no_error_and_a_batch_id_that_is_none_is_one() {
+        let cluster = Scripted::new()
+            .get("/pods", [answer(1, [])])
+            .get("/jobs", [answer(1, [])]);
+        assert!(list(&patient(&cluster), &ListArguments::default()).unwrap().is_empty());
+        let wrong = ListArguments {
+            batch_id: Some("a b".into()),
+            ..Default::default()
+        };
+        let cluster = Scripted::new();
+        assert_eq!(list(&patient(&cluster), &wrong).unwrap_err().class, ErrorClass::Input);
+    }
+}

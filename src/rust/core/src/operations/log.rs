@@ -77,7 +77,7 @@ pub struct LogPage {
     pub next: Option<LogPosition>,
 }
 
-/// How many logs are read at once for a page.
+/// How many logs are read at once for a page, at most.
 const LOGS_AT_ONCE: usize = 8;
 
 /// The logs of jobs as of [`log`], from `from` on, until their lines have about `bytes` bytes; at least one line.
@@ -90,8 +90,11 @@ pub fn log_page(connection: &Connection<'_>, which: &Which, from: LogPosition, b
     let mut page = LogPage::default();
     let mut rest = bytes;
     let mut position = from;
+    // The first may fill the page. Several are read at once when those before were small.
+    let mut at_once = 1;
     while position.log < jobs.len() {
-        let some = &jobs[position.log..jobs.len().min(position.log + LOGS_AT_ONCE)];
+        let some = &jobs[position.log..jobs.len().min(position.log + at_once)];
+        at_once = (at_once * 2).min(LOGS_AT_ONCE);
         let outcomes = side_by_side(some, &connection.patience, |(job_id, observed), patience| {
             log_of_job(
                 &Api::in_namespace(transport, namespace, *patience),

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod carry;
+mod check;
 mod explain;
 mod failure_words;
 mod follow;
@@ -9,6 +10,8 @@ mod list;
 mod log;
 mod observation;
 mod rerun;
+#[cfg(test)]
+mod scripted;
 mod side_by_side;
 mod status;
 mod submit;
@@ -18,18 +21,19 @@ mod watch;
 
 pub use cancel::{cancel, cancel_as, CancelOutcome, Cancelled};
 pub use carry::{carry, CarriedProgram};
+pub use check::{check_cluster, CheckArguments, CheckReport, Reached};
 pub use explain::explain;
 pub use follow::follow;
 pub use list::{list, ListArguments};
 pub use log::{log, log_page, LogOfJob, LogPage, LogPosition, Logs};
-pub use rerun::arguments_to_rerun;
+pub use rerun::{arguments_to_rerun, Again, RestOfRerun};
 pub use status::status;
 pub use submit::{
-    prepare, prepare_program, submit, submit_many, CpuArgument, Origin, PreparedJob, SubmitArguments, Submitted,
+    check_values, prepare, prepare_program, submit, submit_many, CpuArgument, Origin, PreparedJob, SubmitArguments, Submitted,
 };
 pub use survey::{survey, SurveyedJob};
 pub use version::server_version;
-pub use watch::{watch, WatchedJob};
+pub use watch::{watch, WatchNews, WatchedJob};
 
 use crate::kubernetes::Api;
 use crate::transport::{Patience, Transport};

@@ -1,15 +1,21 @@
 //! What is seen of jobs in the cluster at one moment.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::Connection;
+use super::side_by_side::side_by_side;
+use super::{Connection, Which};
 use crate::domain::job_status::{self, JobStatus};
 use crate::error::{Error, ErrorClass};
+use crate::kubernetes::api::Stopped;
 use crate::kubernetes::objects::{Job, Pod};
 use crate::kubernetes::{Api, Selection};
 
 /// What it means for the jobs that they could not be looked at.
 pub(super) const UNTOUCHED: &str = "The jobs themselves are not affected.";
+
+/// How many of a batch's Jobs are asked for by name at most, which takes a request for each hundred; beyond that the
+/// whole batch is.
+const ASKED_BY_NAME: usize = 300;
 
 /// What was seen of one job.
 #[derive(Clone, Copy)]
@@ -45,6 +51,22 @@ impl Observation {
     ///
     /// Errors: one of them does not exist; the cluster cannot be asked.
     pub fn of_jobs(connection: &Connection<'_>, api: &Api<'_>, job_ids: &[String]) -> Result<Self, Error> {
+        let (observation, missing) = Self::of_jobs_that_exist(connection, api, job_ids)?;
+        match missing.as_slice() {
+            [] => Ok(observation),
+            missing => {
+                let missing: Vec<&str> = missing.iter().map(String::as_str).collect();
+                Err(not_found(&missing, api.namespace()))
+            }
+        }
+    }
+
+    /// The same, and the ids of those that do not exist.
+    fn of_jobs_that_exist(
+        connection: &Connection<'_>,
+        api: &Api<'_>,
+        job_ids: &[String],
+    ) -> Result<(Self, Vec<String>), Error> {
         let ids = distinct(job_ids.iter().map(String::as_str));
         let mut observation = Self::of_pods(connection, api, &Selection::Jobs(&ids))?;
         let without_pod: Vec<&str> = ids
@@ -52,60 +74,154 @@ impl Observation {
             .filter(|id| !observation.pods.contains_key(*id))
             .collect();
         if !without_pod.is_empty() {
-            observation.add_jobs(connection, api, &Selection::Jobs(&without_pod), false)?;
+            observation.add_jobs(connection, api, &Selection::Jobs(&without_pod))?;
         }
-        let missing: Vec<&str> = without_pod
+        let missing = without_pod
             .into_iter()
             .filter(|id| !observation.jobs.contains_key(*id))
+            .map(String::from)
             .collect();
-        if !missing.is_empty() {
-            return Err(not_found(&missing, api.namespace()));
-        }
         observation.job_ids = job_ids.to_vec();
+        Ok((observation, missing))
+    }
+
+    /// Looks once more at jobs that were seen `before`. A job that had ended then and is gone now keeps the end that was
+    /// seen; one that had not ended is left in `job_ids`, and [`Self::of`] knows nothing of it.
+    ///
+    /// Errors: the cluster cannot be asked.
+    pub fn again(connection: &Connection<'_>, api: &Api<'_>, which: &Which, before: &Self) -> Result<Self, Error> {
+        let mut observation = match which {
+            Which::Jobs(job_ids) => Self::of_jobs_that_exist(connection, api, job_ids)?.0,
+            Which::Batch(batch_id) => match Self::of_batch(connection, api, batch_id) {
+                Ok(observation) => observation,
+                Err(error) if error.class == ErrorClass::NotFound => Self::empty(String::new()),
+                Err(error) => return Err(error),
+            },
+        };
+        for id in &before.job_ids {
+            if observation.of(id).is_some() {
+                continue;
+            }
+            if before
+                .of(id)
+                .is_some_and(|observed| observed.status().status.is_final())
+            {
+                if let Some(pods) = before.pods.get(id) {
+                    observation.pods.insert(id.clone(), pods.clone());
+                }
+                if let Some(job) = before.jobs.get(id) {
+                    observation.jobs.insert(id.clone(), job.clone());
+                }
+            }
+        }
+        let known: std::collections::HashSet<&String> = before.job_ids.iter().collect();
+        let new: Vec<String> = observation
+            .job_ids
+            .iter()
+            .filter(|id| !known.contains(id))
+            .cloned()
+            .collect();
+        observation.job_ids = before.job_ids.iter().cloned().chain(new).collect();
         Ok(observation)
     }
 
-    /// Looks at all jobs of a batch: one LIST of pods, and one of those Jobs that have not succeeded, because some of them
-    /// may have no pod.
+    /// The jobs that are not there any more, although they had not ended when they were seen last.
+    pub fn removed(&self) -> Vec<&str> {
+        distinct(
+            self.job_ids
+                .iter()
+                .map(String::as_str)
+                .filter(|id| self.of(id).is_none()),
+        )
+    }
+
+    /// The jobs that have no pod and have not ended.
+    pub fn waiting_without_pod(&self) -> Vec<&str> {
+        distinct(self.each().filter_map(|(id, observed)| match observed {
+            Observed::Job(_) if !observed.status().status.is_final() => Some(id),
+            _ => None,
+        }))
+    }
+
+    /// Looks at the Jobs of those that have no pod: their pods are followed elsewhere. `false` where one is gone.
+    ///
+    /// Errors: the cluster cannot be asked.
+    pub fn look_at_jobs_without_pod(&mut self, connection: &Connection<'_>, api: &Api<'_>) -> Result<bool, Error> {
+        let waiting: Vec<String> = self.waiting_without_pod().into_iter().map(String::from).collect();
+        if waiting.is_empty() {
+            return Ok(true);
+        }
+        let ids: Vec<&str> = waiting.iter().map(String::as_str).collect();
+        for id in &waiting {
+            self.jobs.remove(id);
+        }
+        self.add_jobs(connection, api, &Selection::Jobs(&ids))?;
+        Ok(waiting.iter().all(|id| self.jobs.contains_key(id)))
+    }
+
+    /// Looks at all jobs of a batch: one LIST of pods and one of the Jobs' names, since some may have no pod: not yet, or no
+    /// longer, as when a node was taken out of the cluster. What is known of those is asked for then.
     ///
     /// Errors: there is no such batch; the cluster cannot be asked.
     pub fn of_batch(connection: &Connection<'_>, api: &Api<'_>, batch_id: &str) -> Result<Self, Error> {
         let selection = Selection::Batch(batch_id);
-        let mut observation = Self::of_pods(connection, api, &selection)?;
-        observation.add_jobs(connection, api, &selection, true)?;
-        let mut created: Vec<(String, String)> = Vec::new();
+        let (mut observation, names) = at_once(
+            connection,
+            api,
+            |connection, api| Self::of_pods(connection, api, &selection),
+            |connection, api| {
+                api.list_job_names(&selection)
+                    .map_err(|failure| connection.error(api, &failure, "list jobs").meaning(UNTOUCHED))
+            },
+        )?;
+        let without_pod: Vec<&str> = names
+            .iter()
+            .map(|named| named.name.as_str())
+            .filter(|name| !observation.pods.contains_key(*name))
+            .collect();
+        match without_pod.len() {
+            0 => {}
+            1..=ASKED_BY_NAME => observation.add_jobs(connection, api, &Selection::Jobs(&without_pod))?,
+            _ => observation.add_jobs(connection, api, &selection)?,
+        }
+        let mut created: Vec<(&str, &str)> = names
+            .iter()
+            .map(|named| (named.creation_timestamp.as_str(), named.name.as_str()))
+            // One may have been removed since.
+            .filter(|(_, id)| observation.of(id).is_some())
+            .collect();
+        // A Job that was removed, and whose pod is on its way out.
+        let known: HashSet<&str> = created.iter().map(|(_, id)| *id).collect();
         for (id, pods) in &observation.pods {
-            let first = pods.iter().map(|pod| &pod.metadata.creation_timestamp).min();
-            created.push((first.cloned().unwrap_or_default(), id.clone()));
-        }
-        for (id, job) in &observation.jobs {
-            if !observation.pods.contains_key(id) {
-                created.push((job.metadata.creation_timestamp.clone(), id.clone()));
+            if !known.contains(id.as_str()) {
+                let first = pods.iter().map(|pod| pod.metadata.creation_timestamp.as_str()).min();
+                created.push((first.unwrap_or_default(), id));
             }
-        }
-        if created.is_empty() {
-            // Succeeded jobs whose pods were removed are still a batch.
-            observation.add_jobs(connection, api, &selection, false)?;
-            created.extend(
-                observation
-                    .jobs
-                    .iter()
-                    .map(|(id, job)| (job.metadata.creation_timestamp.clone(), id.clone())),
-            );
         }
         if created.is_empty() {
             return Err(no_batch(batch_id, api.namespace()));
         }
-        created.sort();
-        observation.job_ids = created.into_iter().map(|(_, id)| id).collect();
+        created.sort_unstable();
+        observation.job_ids = created.into_iter().map(|(_, id)| id.to_string()).collect();
         Ok(observation)
     }
 
-    /// Looks at all jobs of a selection: one LIST of pods and one of Jobs. That there are none is no error.
+    /// Looks at all jobs of a selection: one LIST of pods and one of Jobs, both at once. That there are none is no error.
     pub fn of_all(connection: &Connection<'_>, api: &Api<'_>, selection: &Selection<'_>) -> Result<Self, Error> {
-        let mut observation = Self::of_pods(connection, api, selection)?;
-        observation.add_jobs(connection, api, selection, false)?;
-        Ok(observation)
+        let (pods, jobs) = at_once(
+            connection,
+            api,
+            |connection, api| Self::of_pods(connection, api, selection),
+            |connection, api| {
+                let mut observation = Self::empty(String::new());
+                observation.add_jobs(connection, api, selection)?;
+                Ok(observation)
+            },
+        )?;
+        Ok(Self {
+            jobs: jobs.jobs,
+            ..pods
+        })
     }
 
     /// Each Job with its newest pod.
@@ -121,31 +237,29 @@ impl Observation {
         self.pods.get(job_id).map_or(0, Vec::len)
     }
 
+    fn empty(resource_version: String) -> Self {
+        Self {
+            job_ids: Vec::new(),
+            pods: HashMap::new(),
+            jobs: HashMap::new(),
+            resource_version,
+        }
+    }
+
     fn of_pods(connection: &Connection<'_>, api: &Api<'_>, selection: &Selection<'_>) -> Result<Self, Error> {
         let listed = api
             .list_pods(selection)
             .map_err(|failure| connection.error(api, &failure, "list pods").meaning(UNTOUCHED))?;
-        let mut observation = Self {
-            job_ids: Vec::new(),
-            pods: HashMap::new(),
-            jobs: HashMap::new(),
-            resource_version: listed.resource_version,
-        };
+        let mut observation = Self::empty(listed.resource_version);
         for pod in listed.items {
             observation.put_pod(pod);
         }
         Ok(observation)
     }
 
-    fn add_jobs(
-        &mut self,
-        connection: &Connection<'_>,
-        api: &Api<'_>,
-        selection: &Selection<'_>,
-        not_succeeded_only: bool,
-    ) -> Result<(), Error> {
+    fn add_jobs(&mut self, connection: &Connection<'_>, api: &Api<'_>, selection: &Selection<'_>) -> Result<(), Error> {
         let listed = api
-            .list_jobs(selection, not_succeeded_only)
+            .list_jobs(selection)
             .map_err(|failure| connection.error(api, &failure, "list jobs").meaning(UNTOUCHED))?;
         self.jobs
             .extend(listed.items.into_iter().map(|job| (job.metadata.name.clone(), job)));
@@ -194,6 +308,35 @@ impl Observation {
     }
 }
 
+/// Does two things with the cluster at the same time.
+fn at_once<A: Send, B: Send>(
+    connection: &Connection<'_>,
+    api: &Api<'_>,
+    one: impl Fn(&Connection<'_>, &Api<'_>) -> Result<A, Error> + Sync,
+    other: impl Fn(&Connection<'_>, &Api<'_>) -> Result<B, Error> + Sync,
+) -> Result<(A, B), Error> {
+    let (transport, namespace) = (api.transport(), api.namespace());
+    let outcomes = side_by_side(&[true, false], &connection.patience, |is_one, patience| {
+        let api = Api::in_namespace(transport, namespace, *patience);
+        let connection = Connection {
+            transport,
+            namespace: Some(namespace),
+            patience: *patience,
+        };
+        match is_one {
+            true => one(&connection, &api).map(|value| (Some(value), None)),
+            false => other(&connection, &api).map(|value| (None, Some(value))),
+        }
+    });
+    let (mut a, mut b) = (None, None);
+    for outcome in outcomes {
+        let (one, other) = outcome.unwrap_or_else(|| Err(super::stopped(Stopped)))?;
+        a = a.or(one);
+        b = b.or(other);
+    }
+    a.zip(b).ok_or_else(|| super::stopped(Stopped))
+}
+
 fn distinct<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut seen = std::collections::HashSet::new();
     ids.filter(|id| seen.insert(*id)).collect()
@@ -239,6 +382,8 @@ fn no_batch(batch_id: &str, namespace: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scripted::{ended, job, list, patient, pod, running, Scripted};
+    use super::super::Which;
     use super::*;
 
     #[test]
@@ -250,5 +395,87 @@ mod tests {
         let error = not_found(&ids, "n");
         assert!(error.message.contains("and 3 more"));
         assert_eq!(error.job_ids.len(), 8);
+    }
+
+    fn observe(cluster: &Scripted, which: &Which) -> Result<Observation, Error> {
+        patient(cluster).observe(which).map(|(_, observation)| observation)
+    }
+
+    fn ids(observation: &Observation) -> Vec<&str> {
+        observation.each().map(|(id, _)| id).collect()
+    }
+
+    #[test]
+    fn jobs_stand_in_the_order_asked_for_also_twice() {
+        let cluster = Scripted::new()
+            .get("/pods", [list(7, [pod("a", 1, running()), pod("c", 1, ended(0))])])
+            .get("/jobs", [list(1, [job("b", 1)])]);
+        let which = Which::Jobs(["c", "b", "a", "c"].map(String::from).to_vec());
+        let observation = observe(&cluster, &which).unwrap();
+        assert_eq!(ids(&observation), ["c", "b", "a", "c"]);
+        assert_eq!(observation.resource_version, "7");
+        // Jobs are asked for only where a pod is lacking.
+        assert!(cluster.paths("/jobs")[0].ends_with("%28b%29"));
+    }
+
+    #[test]
+    fn jobs_that_are_not_there_are_all_named() {
+        let cluster = Scripted::new()
+            .get("/pods", [list(1, [pod("a", 1, running())])])
+            .get("/jobs", [list(1, [job("b", 1)])]);
+        let which = Which::Jobs(["x", "a", "b", "y", "x"].map(String::from).to_vec());
+        let error = observe(&cluster, &which).err().unwrap();
+        assert_eq!(error.job_ids, ["x", "y"]);
+    }
+
+    #[test]
+    fn a_batch_stands_in_the_order_of_its_creation_with_or_without_pods() {
+        // a's pod was made anew: its first one counts.
+        let mut again = pod("a", 9, running());
+        again["metadata"]["name"] = serde_json::json!("a-p2");
+        let cluster = Scripted::new()
+            .get(
+                "/pods",
+                [list(1, [again, pod("c", 3, ended(0)), pod("a", 1, ended(1))])],
+            )
+            .get("/jobs", [list(1, [job("a", 1), job("d", 4), job("b", 2)])]);
+        let observation = observe(&cluster, &Which::Batch("x".into())).unwrap();
+        assert_eq!(ids(&observation), ["a", "b", "c", "d"]);
+        assert_eq!(observation.attempts("a"), 2);
+        assert_eq!(observation.statuses()[0].id, "a-p2");
+        assert_eq!(cluster.paths("").len(), 2);
+    }
+
+    #[test]
+    fn a_batch_of_which_only_succeeded_jobs_are_left_is_still_one() {
+        let cluster = Scripted::new()
+            .get("/pods", [list(1, [])])
+            .get("fieldSelector", [list(1, [])])
+            .get("/jobs", [list(1, [job("b", 2), job("a", 1)])]);
+        assert_eq!(ids(&observe(&cluster, &Which::Batch("x".into())).unwrap()), ["a", "b"]);
+        let none = Scripted::new().get("/pods", [list(1, [])]).get("/jobs", [list(1, [])]);
+        let error = observe(&none, &Which::Batch("x".into())).err().unwrap();
+        assert_eq!(error.class, ErrorClass::NotFound);
+    }
+
+    #[test]
+    fn a_pod_is_noted_as_it_is_now_and_a_new_job_once() {
+        let cluster = Scripted::new().get("/pods", [list(1, [pod("a", 1, running())])]);
+        let mut observation = observe(&cluster, &Which::Jobs(vec!["a".into()])).unwrap();
+        let seen = |value| serde_json::from_value::<Pod>(value).unwrap();
+        observation.put_pod(seen(pod("a", 1, ended(0))));
+        assert_eq!(observation.attempts("a"), 1);
+        assert!(observation.statuses()[0].status.is_final());
+        for _ in 0..2 {
+            let new = seen(pod("b", 2, running()));
+            observation.add_job_of(&new);
+            observation.put_pod(new);
+        }
+        assert_eq!(ids(&observation), ["a", "b"]);
+        // A pod without a job of abba's.
+        let foreign = seen(serde_json::json!({"metadata": {"name": "x"}}));
+        observation.add_job_of(&foreign);
+        observation.put_pod(foreign);
+        assert_eq!(ids(&observation), ["a", "b"]);
     }
 }

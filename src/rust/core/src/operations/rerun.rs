@@ -7,46 +7,195 @@ use crate::domain::{job_name, labels};
 use crate::error::{Error, ErrorClass};
 use crate::kubernetes::Selection;
 
-/// The arguments of those jobs of a batch that have failed or were cancelled (with `include_unknown` also of those whose
-/// node does not answer), in the order of their submission, with a new batch id.
+/// One job that is to be submitted again.
+#[derive(Clone, Debug)]
+pub struct Again {
+    /// The job.
+    pub rerun_of: String,
+    /// What it was submitted with.
+    pub arguments: SubmitArguments,
+}
+
+/// What is left of a rerun of which some programs could not be submitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestOfRerun {
+    /// The batch id that the rerun got.
+    pub batch_id: String,
+    /// The jobs to submit again, each with the id under which it may have been created, if any.
+    pub jobs: Vec<(String, Option<String>)>,
+}
+
+/// Those jobs of a batch that have failed or were cancelled (with `include_unknown` also those whose node does not
+/// answer), in the order of their submission, with a new batch id; or those of `rest`, whatever their state.
 ///
 /// Errors: there is no such batch; a job does not say what it was submitted with; the cluster cannot be asked.
 pub fn arguments_to_rerun(
     connection: &Connection<'_>,
     batch_id: &str,
     include_unknown: bool,
-) -> Result<Vec<SubmitArguments>, Error> {
+    rest: Option<&RestOfRerun>,
+) -> Result<Vec<Again>, Error> {
     let api = connection.api()?;
     // Raises the error for a batch that does not exist.
     let order = Observation::of_batch(connection, &api, batch_id)?.job_ids;
     let observation = Observation::of_all(connection, &api, &Selection::Batch(batch_id))?;
-    let mut failed: Vec<(usize, SubmitArguments)> = Vec::new();
+    let mut failed: Vec<(usize, Again)> = Vec::new();
     for (job, pod) in observation.jobs_with_pods() {
+        let id = &job.metadata.name;
         let status = pod.map_or_else(|| job_status::of_job(job), job_status::of_pod).status;
-        if status != Status::Failed && !(include_unknown && status == Status::Unknown) {
+        let left = rest.and_then(|rest| rest.jobs.iter().find(|(rerun_of, _)| rerun_of == id));
+        let is_meant = match rest {
+            Some(_) => left.is_some(),
+            None => status == Status::Failed || (include_unknown && status == Status::Unknown),
+        };
+        if !is_meant {
             continue;
         }
-        let id = &job.metadata.name;
         let kept = job.metadata.annotations.get(labels::ARGUMENTS);
-        let arguments = kept.and_then(|kept| serde_json::from_str(kept).ok()).ok_or_else(|| {
-            Error::new(
-                ErrorClass::Invalid,
-                format!("Job \"{id}\" does not say what it was submitted with."),
-            )
-            .advise("Submit its program again by hand.")
-            .about([id])
-        })?;
+        let mut arguments: SubmitArguments =
+            kept.and_then(|kept| serde_json::from_str(kept).ok()).ok_or_else(|| {
+                Error::new(
+                    ErrorClass::Invalid,
+                    format!("Job \"{id}\" does not say what it was submitted with."),
+                )
+                .advise("Submit its program again by hand.")
+                .about([id])
+            })?;
+        arguments.job_id = left.and_then(|(_, job_id)| job_id.clone());
         let position = order.iter().position(|known| known == id).unwrap_or(usize::MAX);
-        failed.push((position, arguments));
+        let again = Again {
+            rerun_of: id.clone(),
+            arguments,
+        };
+        failed.push((position, again));
     }
     failed.sort_by_key(|(position, _)| *position);
-    let mut arguments: Vec<SubmitArguments> = failed.into_iter().map(|(_, arguments)| arguments).collect();
-    if let Some(first) = arguments.first() {
-        let name = first.expanded_path.rsplit('/').next().unwrap_or_default();
-        let new_batch_id = job_name::new_batch_id(name);
-        for again in &mut arguments {
-            again.batch_group_id.clone_from(&new_batch_id);
+    let mut again: Vec<Again> = failed.into_iter().map(|(_, again)| again).collect();
+    if let Some(first) = again.first() {
+        let name = first.arguments.expanded_path.rsplit('/').next().unwrap_or_default();
+        let new_batch_id = rest.map_or_else(|| job_name::new_batch_id(name), |rest| rest.batch_id.clone());
+        for job in &mut again {
+            job.arguments.batch_group_id.clone_from(&new_batch_id);
         }
     }
-    Ok(arguments)
+    Ok(again)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{ended, job, list, patient, pod, running, Scripted};
+    use super::*;
+    use serde_json::{json, Value};
+
+    /// A Job that says what it was submitted with.
+    fn submitted(id: &str, second: u32) -> Value {
+        let mut job = job(id, second);
+        let arguments = json!({
+            "given_path": format!("{id}.R"), "expanded_path": format!("/programs/{id}.R"), "batch_group_id": "b",
+            "user_tag": "t", "cpu_limit": "500m", "memory_limit": "1G", "container": "r", "mounts": null,
+            "auto_mount_home": false, "home_nfs_ip_address": null, "username": null, "time_limit_seconds": 9.0,
+            "job_id": null,
+        });
+        job["metadata"]["annotations"][labels::ARGUMENTS] = json!(arguments.to_string());
+        job
+    }
+
+    fn lost(id: &str, second: u32) -> Value {
+        let mut pod = pod(id, second, running());
+        pod["status"]["conditions"] =
+            json!([{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}]);
+        pod
+    }
+
+    /// e and c failed, d was ended before it had a pod, b's node is lost, a has succeeded, f runs.
+    fn cluster() -> Scripted {
+        let mut without_pod = submitted("d", 4);
+        without_pod["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
+        Scripted::new()
+            .get(
+                "/pods",
+                [list(
+                    1,
+                    [
+                        pod("e", 5, ended(1)),
+                        pod("c", 3, ended(2)),
+                        lost("b", 2),
+                        pod("a", 1, ended(0)),
+                        pod("f", 6, running()),
+                    ],
+                )],
+            )
+            .get(
+                "/jobs",
+                [list(
+                    1,
+                    ["f", "a", "e", "c", "b"]
+                        .iter()
+                        .zip([6, 1, 5, 3, 2])
+                        .map(|(id, second)| submitted(id, second))
+                        .chain([without_pod]),
+                )],
+            )
+    }
+
+    fn paths(arguments: &[SubmitArguments]) -> Vec<&str> {
+        arguments
+            .iter()
+            .map(|arguments| arguments.given_path.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn what_has_failed_comes_in_the_order_of_its_submission_under_one_new_batch_id() {
+        let cluster = cluster();
+        let arguments = arguments_to_rerun(&patient(&cluster), "b", false).unwrap();
+        assert_eq!(paths(&arguments), ["c.R", "d.R", "e.R"]);
+        assert!(arguments
+            .iter()
+            .all(|again| again.batch_group_id == arguments[0].batch_group_id));
+        assert!(arguments[0].batch_group_id.starts_with("c-"));
+        assert_ne!(arguments[0].batch_group_id, "b");
+        assert_eq!(arguments[0].memory_limit, "1G");
+        assert_eq!(arguments[0].job_id, None);
+    }
+
+    #[test]
+    fn what_is_unknown_comes_on_demand() {
+        let cluster = cluster();
+        let arguments = arguments_to_rerun(&patient(&cluster), "b", true).unwrap();
+        assert_eq!(paths(&arguments), ["b.R", "c.R", "d.R", "e.R"]);
+    }
+
+    #[test]
+    fn where_nothing_has_failed_there_is_nothing_to_do() {
+        let cluster = Scripted::new()
+            .get("/pods", [list(1, [pod("a", 1, ended(0))])])
+            .get("/jobs", [list(1, [job("a", 1)])]);
+        assert!(arguments_to_rerun(&patient(&cluster), "b", true).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_job_that_does_not_say_with_what_it_was_submitted_is_named() {
+        for kept in [None, Some("{}"), Some("nonsense")] {
+            let mut job = job("a", 1);
+            if let Some(kept) = kept {
+                job["metadata"]["annotations"][labels::ARGUMENTS] = json!(kept);
+            }
+            let cluster = Scripted::new()
+                .get("/pods", [list(1, [pod("a", 1, ended(1))])])
+                .get("/jobs", [list(1, [job])]);
+            let error = arguments_to_rerun(&patient(&cluster), "b", false).unwrap_err();
+            assert_eq!(
+                (error.class, error.job_ids),
+                (ErrorClass::Invalid, vec!["a".to_string()])
+            );
+        }
+    }
+
+    #[test]
+    fn a_batch_that_does_not_exist_is_an_error() {
+        let cluster = Scripted::new().get("/pods", [list(1, [])]).get("/jobs", [list(1, [])]);
+        let error = arguments_to_rerun(&patient(&cluster), "b", false).unwrap_err();
+        assert_eq!(error.class, ErrorClass::NotFound);
+    }
 }

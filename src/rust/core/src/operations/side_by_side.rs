@@ -90,4 +90,41 @@ mod tests {
         // `false`: their own patience told them.
         assert!(outcomes.into_iter().flatten().all(|slept_on| !slept_on));
     }
+
+    #[test]
+    fn nothing_to_do_is_done_and_one_item_is_done_here() {
+        let patience = Patience::new(Duration::from_secs(60), &|| false);
+        assert!(side_by_side(&[] as &[()], &patience, |(), _| ()).is_empty());
+        let here = thread::current().id();
+        let outcomes = side_by_side(&[()], &patience, |(), _| thread::current().id());
+        assert_eq!(outcomes, [Some(here)]);
+    }
+
+    #[test]
+    fn no_more_than_the_bound_are_under_way_at_once() {
+        let under_way = AtomicUsize::new(0);
+        let most = AtomicUsize::new(0);
+        let items = [(); 64];
+        side_by_side(
+            &items,
+            &Patience::new(Duration::from_secs(60), &|| false),
+            |(), patience| {
+                most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                patience.sleep(Duration::from_millis(2));
+                under_way.fetch_sub(1, Ordering::SeqCst);
+            },
+        );
+        let most = most.into_inner();
+        assert!((2..=AT_ONCE).contains(&most), "{most}");
+    }
+
+    #[test]
+    fn each_item_has_the_whole_time_limit() {
+        let items = [(); 10];
+        let limit = Duration::from_secs(60);
+        let outcomes = side_by_side(&items, &Patience::new(limit, &|| false), |(), patience| {
+            patience.limit()
+        });
+        assert!(outcomes.into_iter().all(|outcome| outcome == Some(limit)));
+    }
 }

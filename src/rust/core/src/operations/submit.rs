@@ -2,16 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::side_by_side::side_by_side;
 use super::{failure_words, Connection};
 use crate::domain::container::check_container;
+use crate::domain::identity::Identity;
 use crate::domain::job_name::{self, quote_shortened};
 use crate::domain::labels::check_label_value;
 use crate::domain::manifest::{self, JobRequest};
 use crate::domain::mounts::Mounts;
-use crate::domain::program::Program;
+use crate::domain::program::{hexadecimal, Program};
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
 use crate::kubernetes::objects::Job;
 use crate::kubernetes::Api;
@@ -112,19 +114,13 @@ pub fn prepare(arguments: &SubmitArguments) -> Result<PreparedJob, Error> {
 
 /// The same for a program that is known already: it is not looked for on this machine.
 pub fn prepare_program(arguments: &SubmitArguments, program: Program, origin: Origin) -> Result<PreparedJob, Error> {
-    check_container(&arguments.container)?;
-    let cpu_limit = match &arguments.cpu_limit {
-        CpuArgument::Number(cores) => CpuLimit::from_number(*cores)?,
-        CpuArgument::Text(text) => CpuLimit::parse(text)?,
-    };
-    let memory_limit = MemoryLimit::parse(&arguments.memory_limit)?;
-    check_user_tag(&arguments.user_tag)?;
-    let time_limit_seconds = arguments.time_limit_seconds.map(check_time_limit).transpose()?;
-    let run_as = arguments.username.as_deref().map(accounts::find).transpose()?;
-    let mut mounts = match &arguments.mounts {
-        Some(value) => Mounts::from_value(value)?,
-        None => Mounts::default(),
-    };
+    let Values {
+        cpu_limit,
+        memory_limit,
+        time_limit_seconds,
+        run_as,
+        mut mounts,
+    } = values(arguments)?;
     let mut mounted_home = None;
     if arguments.auto_mount_home {
         let server = check_nfs_server(arguments.home_nfs_ip_address.as_deref())?;
@@ -140,7 +136,6 @@ pub fn prepare_program(arguments: &SubmitArguments, program: Program, origin: Or
     let batch_id = if arguments.batch_group_id.is_empty() {
         job_name::batch_id(&file_name, origin.uuid.unwrap_or_else(Uuid::new_v4))
     } else {
-        check_label_value("batch_group_id", &arguments.batch_group_id)?;
         arguments.batch_group_id.clone()
     };
     let job_id = match &arguments.job_id {
@@ -150,7 +145,6 @@ pub fn prepare_program(arguments: &SubmitArguments, program: Program, origin: Or
         }
         None => job_name::job_id(&file_name, origin.uuid.unwrap_or_else(Uuid::new_v4)),
     };
-    let submission = program.submission(&job_id, &batch_id);
     let user = run_as
         .as_ref()
         .map_or_else(accounts::current_name, |user| user.name.clone());
@@ -167,6 +161,16 @@ pub fn prepare_program(arguments: &SubmitArguments, program: Program, origin: Or
     };
     let kept = serde_json::to_string(&kept)
         .map_err(|error| Error::input(format!("The arguments cannot be written as JSON: {error}.")))?;
+    let mut submission = program.submission(&job_id, &batch_id);
+    if origin.uuid.is_some() {
+        // The same key with another container, say, is not the same request.
+        let parts = [
+            submission.as_str(),
+            kept.as_str(),
+            origin.owner.as_deref().unwrap_or_default(),
+        ];
+        submission = hexadecimal(&Sha256::digest(parts.join("\n")));
+    }
     let program_path = program.given_path.clone();
     let job = manifest::job(&JobRequest {
         arguments: kept,
@@ -190,6 +194,44 @@ pub fn prepare_program(arguments: &SubmitArguments, program: Program, origin: Or
         submitted: Submitted { job_id, batch_id },
         submission,
         program_path,
+    })
+}
+
+/// Checks what can be checked of arguments without the program and the home's server, which a change of arguments may
+/// leave to the first submission. Speaks to nobody.
+pub fn check_values(arguments: &SubmitArguments) -> Result<(), Error> {
+    values(arguments).map(|_| ())
+}
+
+/// What the user's values mean.
+struct Values {
+    cpu_limit: CpuLimit,
+    memory_limit: MemoryLimit,
+    time_limit_seconds: Option<u64>,
+    run_as: Option<Identity>,
+    mounts: Mounts,
+}
+
+fn values(arguments: &SubmitArguments) -> Result<Values, Error> {
+    check_container(&arguments.container)?;
+    let cpu_limit = match &arguments.cpu_limit {
+        CpuArgument::Number(cores) => CpuLimit::from_number(*cores)?,
+        CpuArgument::Text(text) => CpuLimit::parse(text)?,
+    };
+    let memory_limit = MemoryLimit::parse(&arguments.memory_limit)?;
+    check_user_tag(&arguments.user_tag)?;
+    if !arguments.batch_group_id.is_empty() {
+        check_label_value("batch_group_id", &arguments.batch_group_id)?;
+    }
+    Ok(Values {
+        cpu_limit,
+        memory_limit,
+        time_limit_seconds: arguments.time_limit_seconds.map(check_time_limit).transpose()?,
+        run_as: arguments.username.as_deref().map(accounts::find).transpose()?,
+        mounts: match &arguments.mounts {
+            Some(value) => Mounts::from_value(value)?,
+            None => Mounts::default(),
+        },
     })
 }
 

@@ -7,5 +7,6 @@ use crate::error::Error;
 pub fn server_version(connection: &Connection<'_>) -> Result<String, Error> {
     let api = connection.api()?;
     api.server_version()
+        .map(|version| version.git_version)
         .map_err(|failure| connection.error(&api, &failure, "ask for the version"))
 }

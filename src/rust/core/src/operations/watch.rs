@@ -1,16 +1,16 @@
 //! Following jobs until they have ended, with one watch stream for any number of them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::observation::{Observation, Observed};
+use super::observation::{not_found, Observation, Observed};
 use super::{Connection, Which};
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_status::{JobStatus, Status};
-use crate::error::Error;
-use crate::kubernetes::objects::Pod;
+use crate::error::{Error, ErrorClass};
+use crate::kubernetes::objects::{Event, Pod};
 use crate::kubernetes::{Api, Selection};
 use crate::transport::{FailureKind, Patience};
 
@@ -25,6 +25,15 @@ pub struct WatchedJob {
     pub obstacle: Option<Diagnosis>,
 }
 
+/// All jobs that are watched, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchNews {
+    /// The jobs as they were seen last.
+    pub jobs: Vec<WatchedJob>,
+    /// Whether the watch is over: none of them is Pending or Running, or will ever be.
+    pub ended: bool,
+}
+
 /// The server sends something at least once a minute (bookmarks). After this much silence the connection is taken for
 /// dead: a laptop may have slept.
 const LONGEST_SILENCE: Duration = Duration::from_secs(150);
@@ -32,11 +41,25 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(150);
 /// How often changes are told at most.
 const TELL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The longest pause before a broken watch is taken up again.
+/// The first pause before a stream that ended is taken up again.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// For how many jobs without a pod the reason is asked for, at most; each costs a call.
+/// How often something is tried again, on the way back from an outage, that the cluster refuses: a server that has just
+/// started may refuse for a moment what it allows, until it has read its rules.
+const ATTEMPTS_AT_REFUSAL: usize = 7;
+
+/// For how many jobs that wait the events are asked for, at most; each costs a call.
 const REASONS_ASKED: usize = 3;
+
+/// When jobs that wait are looked at for what the stream of their pods does not show: why a Job has no pod, that it has
+/// failed without one, what the events say of a pod. The first time soon, since a user has just submitted them.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+
+/// The longest pause between two such looks.
+const LONGEST_LOOK_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Follows jobs until none is Pending or Running, or `tell` breaks off. `tell` gets all jobs, in order, at the beginning
 /// and after each change.
@@ -45,53 +68,137 @@ const REASONS_ASKED: usize = 3;
 /// while the cluster cannot be reached it is tried again for ever: `connection.patience` is the limit of a single call,
 /// its interrupt ends the whole.
 ///
-/// Errors: a job or the batch does not exist, or not any more; the cluster refuses.
+/// Errors: a job or the batch does not exist; the cluster refuses. Jobs that are removed before they ended are an error
+/// once all others have ended.
 pub fn watch(
     connection: &Connection<'_>,
     which: &Which,
-    tell: &mut dyn FnMut(&[WatchedJob]) -> ControlFlow<()>,
+    tell: &mut dyn FnMut(WatchNews) -> ControlFlow<()>,
 ) -> Result<(), Error> {
     let (api, mut observation) = connection.observe(which)?;
-    let mut pause = Duration::from_millis(100);
+    let mut events = EventsOfJobs::new();
+    let mut looks = Looks::default();
+    let mut pause = FIRST_PAUSE;
+    let mut refusals = 0;
+    let mut has_streamed = false;
     loop {
-        let jobs = watched(&observation, &api);
-        let all_ended = jobs.iter().all(|job| job.status.status.is_final());
-        if tell(&jobs).is_break() || all_ended {
+        let news = news(&observation, &events);
+        let removed = observation.removed();
+        let ended = news.ended;
+        let none_is_open = news.jobs.iter().all(|job| job.status.status.is_final());
+        if tell(news).is_break() || ended {
             return Ok(());
         }
-        let healthy = follow(connection, which, &api, &mut observation, tell)?;
-        match healthy {
+        if none_is_open {
+            let mut error = not_found(&removed, api.namespace());
+            error.consequence = Some(match removed.len() {
+                1 => "It was removed while it was watched, before its end was seen.".into(),
+                _ => "They were removed while they were watched, before their ends were seen.".into(),
+            });
+            return Err(error);
+        }
+        let begin = Instant::now();
+        match follow(connection, which, &api, &mut observation, &events, looks.next(), tell) {
             Follow::Ended => return Ok(()),
-            Follow::LookAgain => pause = Duration::from_millis(100),
-            Follow::Broken => {
+            Follow::LookAtWaiting => {
+                looks.taken();
+                has_streamed = true;
+                // A failure may heal; the stream, which is opened next, will show whether it does.
+                if let Ok(true) = observation.look_at_jobs_without_pod(connection, &api) {
+                    events = events_of_waiting(&observation, &api);
+                    continue;
+                }
+            }
+            Follow::LookAgain => {
+                has_streamed = true;
+                refusals = 0;
+            }
+            Follow::Refused(error) => {
+                refusals += 1;
+                if !has_streamed || refusals == ATTEMPTS_AT_REFUSAL {
+                    return Err(error);
+                }
+            }
+        }
+        // Whatever ends a stream at once again and again must not make a storm of requests.
+        if begin.elapsed() > LONGEST_PAUSE {
+            pause = FIRST_PAUSE;
+        }
+        if !unfinished(&observation).is_empty() {
+            if !connection.patience.renewed().sleep(pause) {
+                return Ok(());
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        match look_patiently(connection, || Observation::again(connection, &api, which, &observation))? {
+            Some(seen) => observation = seen,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Looks until the cluster can be reached: for ever, or until the user wants to stop (`None`). For looks after the first,
+/// which has shown that the user may look.
+///
+/// Errors: those that do not heal.
+pub(super) fn look_patiently<T>(
+    connection: &Connection<'_>,
+    mut look: impl FnMut() -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    let mut pause = FIRST_PAUSE;
+    let mut refusals = 0;
+    loop {
+        match look() {
+            Ok(seen) => return Ok(Some(seen)),
+            Err(error) if error.class == ErrorClass::Interrupted => return Ok(None),
+            Err(error) => {
+                if !error.may_heal() {
+                    refusals += 1;
+                    if refusals == ATTEMPTS_AT_REFUSAL
+                        || !matches!(
+                            error.class,
+                            ErrorClass::Forbidden | ErrorClass::Unauthorized | ErrorClass::Kubectl
+                        )
+                    {
+                        return Err(error);
+                    }
+                }
                 if !connection.patience.renewed().sleep(pause) {
-                    return Ok(());
+                    return Ok(None);
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
-        observation = loop {
-            match connection.observe(which) {
-                Ok((_, observation)) => break observation,
-                Err(error) if error.may_heal() => {
-                    if !connection.patience.renewed().sleep(pause) {
-                        return Ok(());
-                    }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                Err(error) => return Err(error),
-            }
-        };
+    }
+}
+
+/// When to look at jobs that wait.
+#[derive(Default)]
+struct Looks {
+    interval: Option<Duration>,
+    last: Option<Instant>,
+}
+
+impl Looks {
+    fn next(&mut self) -> Instant {
+        *self.last.get_or_insert_with(Instant::now) + self.interval.unwrap_or(FIRST_LOOK)
+    }
+
+    fn taken(&mut self) {
+        self.last = Some(Instant::now());
+        self.interval = Some((self.interval.unwrap_or(FIRST_LOOK) * 2).min(LONGEST_LOOK_INTERVAL));
     }
 }
 
 enum Follow {
     /// All jobs have ended, or `tell` broke off, or the user wants to stop.
     Ended,
-    /// The stream ended as streams do, or showed something that needs a new look.
+    /// It is time to look at what waits. The stream can go on where it was.
+    LookAtWaiting,
+    /// The stream ended or broke, or showed something that needs a new look.
     LookAgain,
-    /// The stream broke at once.
-    Broken,
+    /// The cluster does not allow the stream.
+    Refused(Error),
 }
 
 /// Follows the stream. `tell` is called at once when all jobs have ended, and otherwise at most ten times a second, since
@@ -101,8 +208,10 @@ fn follow(
     which: &Which,
     api: &Api<'_>,
     observation: &mut Observation,
-    tell: &mut dyn FnMut(&[WatchedJob]) -> ControlFlow<()>,
-) -> Result<Follow, Error> {
+    events: &EventsOfJobs,
+    next_look: Instant,
+    tell: &mut dyn FnMut(WatchNews) -> ControlFlow<()>,
+) -> Follow {
     let job_ids = observation.job_ids.clone();
     let ids: Vec<&str> = job_ids.iter().map(String::as_str).collect();
     let selection = match which {
@@ -110,50 +219,65 @@ fn follow(
         Which::Batch(batch_id) => Selection::Batch(batch_id),
     };
     let resource_version = observation.resource_version.clone();
+    let is_batch = matches!(which, Which::Batch(_));
     let stream = RefCell::new(Stream {
+        watched: job_ids.iter().cloned().collect(),
         unfinished: unfinished(observation),
         observation,
+        events,
+        is_batch,
+        something_waits: None,
         tell,
         untold: false,
         last_told: Instant::now(),
         ended: false,
     });
-    let begin = Instant::now();
-    let last_heard = Cell::new(begin);
+    let last_heard = Cell::new(Instant::now());
     let stopped = Cell::new(false);
+    let look = Cell::new(false);
     // Asked twenty times a second, from the same thread that hands over the events.
     let interrupted = || {
         let mut stream = stream.borrow_mut();
         stopped.set(stopped.get() || connection.patience.is_interrupted() || stream.tell_what_is_untold().is_break());
-        stopped.get() || last_heard.get().elapsed() > LONGEST_SILENCE
+        look.set(look.get() || (Instant::now() >= next_look && stream.something_waits()));
+        stopped.get() || look.get() || last_heard.get().elapsed() > LONGEST_SILENCE
     };
     let a_day = Duration::from_secs(24 * 60 * 60);
     let patience = Patience::new(a_day, &interrupted);
     let result = api.watch_pods(&selection, &resource_version, &patience, &mut |event| {
         last_heard.set(Instant::now());
+        let mut stream = stream.borrow_mut();
         match event.event_type.as_str() {
-            "ADDED" | "MODIFIED" => {}
-            "BOOKMARK" => return ControlFlow::Continue(()),
-            // A pod is gone: only its Job can say what that means. Or 410 Gone: the moment is too long ago.
+            "ADDED" | "MODIFIED" | "DELETED" => {}
+            "BOOKMARK" => {
+                stream.stands_at(&event.object);
+                return ControlFlow::Continue(());
+            }
+            // 410 Gone: the moment is too long ago.
             _ => return ControlFlow::Break(()),
         }
-        match serde_json::from_value::<Pod>(event.object) {
-            Ok(pod) => stream.borrow_mut().take(pod, matches!(which, Which::Batch(_))),
-            Err(_) => ControlFlow::Break(()),
+        stream.stands_at(&event.object);
+        let Ok(pod) = serde_json::from_value::<Pod>(event.object) else {
+            return ControlFlow::Break(());
+        };
+        let flow = stream.take(pod);
+        match event.event_type.as_str() {
+            // Only its Job can say what that means.
+            "DELETED" => ControlFlow::Break(()),
+            _ => flow,
         }
     });
     let ended = stream.borrow().ended || stopped.get();
     match result {
-        _ if ended => Ok(Follow::Ended),
-        Ok(()) => Ok(Follow::LookAgain),
+        _ if ended => Follow::Ended,
+        Ok(()) => Follow::LookAgain,
         Err(failure) => match failure.kind {
-            // The silence was too long.
-            FailureKind::Interrupted => Ok(Follow::LookAgain),
+            FailureKind::Interrupted if look.get() => Follow::LookAtWaiting,
             FailureKind::Forbidden | FailureKind::Unauthorized | FailureKind::KubectlMissing => {
-                Err(connection.error(api, &failure, "watch pods"))
+                Follow::Refused(connection.error(api, &failure, "watch pods"))
             }
-            _ if begin.elapsed() > LONGEST_PAUSE => Ok(Follow::LookAgain),
-            _ => Ok(Follow::Broken),
+            // Also where the silence was too long.
+            _ => Follow::LookAgain,
         },
     }
 }
@@ -161,45 +285,72 @@ fn follow(
 /// What the stream has shown so far.
 struct Stream<'a> {
     observation: &'a mut Observation,
+    events: &'a EventsOfJobs,
+    /// The jobs that were asked for; the stream may show others.
+    watched: HashSet<String>,
     /// The jobs that have not ended.
     unfinished: HashSet<String>,
-    tell: &'a mut dyn FnMut(&[WatchedJob]) -> ControlFlow<()>,
+    is_batch: bool,
+    /// Whether some job is Pending, once that was looked at.
+    something_waits: Option<bool>,
+    tell: &'a mut dyn FnMut(WatchNews) -> ControlFlow<()>,
     untold: bool,
     last_told: Instant,
     ended: bool,
 }
 
 impl Stream<'_> {
+    /// Notes how far the stream has come, so that it can be taken up there.
+    fn stands_at(&mut self, object: &serde_json::Value) {
+        if let Some(version) = object["metadata"]["resourceVersion"].as_str() {
+            self.observation.resource_version = version.to_string();
+        }
+    }
+
     /// Notes a pod as it is now; breaks off once all jobs have ended.
-    fn take(&mut self, pod: Pod, take_up_new_jobs: bool) -> ControlFlow<()> {
+    fn take(&mut self, pod: Pod) -> ControlFlow<()> {
         let Some(id) = pod.job_id().map(String::from) else {
             return ControlFlow::Continue(());
         };
-        if take_up_new_jobs {
+        if !self.watched.contains(&id) {
+            if !self.is_batch {
+                return ControlFlow::Continue(());
+            }
+            // It was submitted in the meantime.
             self.observation.add_job_of(&pod);
+            self.watched.insert(id.clone());
         }
         self.observation.put_pod(pod);
         match self.observation.of(&id) {
             Some(observed) if !observed.status().status.is_final() => {
-                if take_up_new_jobs {
-                    self.unfinished.insert(id);
-                }
+                self.unfinished.insert(id);
             }
             _ => {
                 self.unfinished.remove(&id);
             }
         }
         self.untold = true;
-        if self.unfinished.is_empty() {
-            // One of them may have begun again to answer since it was counted.
-            self.unfinished = unfinished(self.observation);
+        self.something_waits = None;
+        if !self.unfinished.is_empty() {
+            return ControlFlow::Continue(());
         }
-        if self.unfinished.is_empty() {
+        // Of a batch there may be a new job without a pod, which only another look shows; and of jobs that were removed
+        // the caller tells.
+        if !self.is_batch && self.observation.removed().is_empty() {
             self.ended = true;
-            let _ = (self.tell)(&watched_without_asking(self.observation));
-            return ControlFlow::Break(());
+            let _ = (self.tell)(news(self.observation, self.events));
         }
-        ControlFlow::Continue(())
+        ControlFlow::Break(())
+    }
+
+    /// Whether some job waits, so that it is worth to look at what the stream does not show.
+    fn something_waits(&mut self) -> bool {
+        let observation = &self.observation;
+        *self.something_waits.get_or_insert_with(|| {
+            observation
+                .each()
+                .any(|(_, observed)| observed.status().status == Status::Pending)
+        })
     }
 
     fn tell_what_is_untold(&mut self) -> ControlFlow<()> {
@@ -208,7 +359,7 @@ impl Stream<'_> {
         }
         self.untold = false;
         self.last_told = Instant::now();
-        (self.tell)(&watched_without_asking(self.observation))
+        (self.tell)(news(self.observation, self.events))
     }
 }
 
@@ -220,13 +371,18 @@ fn unfinished(observation: &Observation) -> HashSet<String> {
         .collect()
 }
 
-/// All jobs as they were seen, with the reasons of those that have not started as far as the pods tell them.
-fn watched_without_asking(observation: &Observation) -> Vec<WatchedJob> {
+/// The events of some jobs that wait, by job: of the pod, or of the Job that has none.
+type EventsOfJobs = HashMap<String, Vec<Event>>;
+
+/// All jobs as they were seen, with the reasons of those that have not started.
+fn news(observation: &Observation, events: &EventsOfJobs) -> WatchNews {
     let watched = |(job_id, observed): (&str, Observed<'_>)| {
         let status = observed.status();
+        let events = events.get(job_id).map(Vec::as_slice);
         let obstacle = match observed {
-            Observed::Pod(pod) if status.status == Status::Pending => Some(diagnosis::of_unstarted_pod(pod, &[])),
-            _ => None,
+            _ if status.status != Status::Pending => None,
+            Observed::Pod(pod) => Some(diagnosis::of_unstarted_pod(pod, events.unwrap_or_default())),
+            Observed::Job(job) => events.map(|events| diagnosis::of_job_without_pod(job, events)),
         };
         WatchedJob {
             job_id: job_id.to_string(),
@@ -234,22 +390,352 @@ fn watched_without_asking(observation: &Observation) -> Vec<WatchedJob> {
             obstacle,
         }
     };
-    observation.each().map(watched).collect()
+    let jobs: Vec<WatchedJob> = observation.each().map(watched).collect();
+    WatchNews {
+        ended: jobs.iter().all(|job| job.status.status.is_final()) && observation.removed().is_empty(),
+        jobs,
+    }
 }
 
-/// The same, and for some jobs without a pod the events are asked for the reason.
-fn watched(observation: &Observation, api: &Api<'_>) -> Vec<WatchedJob> {
-    let mut jobs = watched_without_asking(observation);
-    let mut asked = 0;
-    for watched in &mut jobs {
-        if watched.status.status != Status::Pending || asked == REASONS_ASKED {
-            continue;
+/// Asks for the events of some jobs that wait. Those without a pod come first: their events alone say why.
+fn events_of_waiting(observation: &Observation, api: &Api<'_>) -> EventsOfJobs {
+    let pods = observation.each().filter_map(|(id, observed)| match observed {
+        Observed::Pod(pod) if observed.status().status == Status::Pending => {
+            Some((id, "Pod", pod.metadata.name.as_str()))
         }
-        if let Some(Observed::Job(job)) = observation.of(&watched.job_id) {
-            asked += 1;
-            let events = api.list_events_if_allowed("Job", &watched.job_id).unwrap_or_default();
-            watched.obstacle = Some(diagnosis::of_job_without_pod(job, &events));
+        _ => None,
+    });
+    observation
+        .waiting_without_pod()
+        .into_iter()
+        .map(|id| (id, "Job", id))
+        .take(REASONS_ASKED)
+        .chain(pods.take(REASONS_ASKED))
+        .map(|(id, kind, name)| {
+            let events = api.list_events_if_allowed(kind, name).unwrap_or_default();
+            (id.to_string(), events)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{
+        ended, event, gone, impatient, job, list, patient, pod, running, waiting, Answer, Scripted, StreamEnd,
+    };
+    use super::*;
+    use crate::error::ErrorClass;
+    use serde_json::json;
+
+    const WATCH: &str = "watch=1";
+
+    /// Watches to the end; each of the news as "id status" pairs.
+    fn watch_all(connection: &Connection<'_>, which: &Which) -> Result<Vec<Vec<String>>, Error> {
+        let mut news = Vec::new();
+        watch(connection, which, &mut |jobs| {
+            news.push(
+                jobs.iter()
+                    .map(|job| format!("{} {}", job.job_id, job.status.status.name()))
+                    .collect(),
+            );
+            ControlFlow::Continue(())
+        })?;
+        Ok(news)
+    }
+
+    fn jobs(ids: &[&str]) -> Which {
+        Which::Jobs(ids.iter().map(|id| (*id).to_string()).collect())
+    }
+
+    fn stream(parts: &[String], end: StreamEnd) -> Answer {
+        Answer::Stream(parts.to_vec(), end)
+    }
+
+    #[test]
+    fn what_has_ended_is_told_once_and_not_watched() {
+        let cluster = Scripted::new().get("/pods", [list(1, [pod("a", 1, ended(0))])]);
+        assert_eq!(watch_all(&patient(&cluster), &jobs(&["a"])).unwrap(), [["a Succeeded"]]);
+        assert!(cluster.paths(WATCH).is_empty());
+    }
+
+    #[test]
+    fn ends_in_the_same_moment_are_told_at_once_and_in_the_order_asked_for() {
+        // All in one part, as a busy server sends them.
+        let part = ["b", "c", "a"]
+            .map(|id| event("MODIFIED", &pod(id, 1, ended(0))))
+            .concat();
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&[part], StreamEnd::Stays)])
+            .get("/pods", [list(1, ["a", "b", "c"].map(|id| pod(id, 1, running())))]);
+        let news = watch_all(&patient(&cluster), &jobs(&["c", "a", "b"])).unwrap();
+        assert_eq!(
+            news,
+            [
+                ["c Running", "a Running", "b Running"],
+                ["c Succeeded", "a Succeeded", "b Succeeded"]
+            ]
+        );
+    }
+
+    #[test]
+    fn the_last_end_is_told_however_the_parts_are_cut() {
+        let text = event("MODIFIED", &pod("a", 1, waiting())) + &event("MODIFIED", &pod("a", 1, ended(3)));
+        let parts: Vec<String> = text
+            .as_bytes()
+            .chunks(7)
+            .map(|part| String::from_utf8(part.to_vec()).unwrap())
+            .collect();
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&parts, StreamEnd::Stays)])
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news.last().unwrap(), &["a Failed"]);
+        assert_eq!(cluster.paths(WATCH).len(), 1);
+    }
+
+    #[test]
+    fn a_watch_that_ends_in_whatever_way_begins_anew_where_the_jobs_stand_then() {
+        let half = event("MODIFIED", &pod("a", 1, ended(0)))[..50].to_string();
+        for first in [
+            stream(&[], StreamEnd::Closes),
+            stream(&[gone()], StreamEnd::Stays),
+            stream(&[half], StreamEnd::Closes),
+            stream(&["<html>\n".into()], StreamEnd::Stays),
+            stream(&[event("SOMETHING_NEW", &json!({}))], StreamEnd::Stays),
+            stream(&[event("DELETED", &pod("a", 1, running()))], StreamEnd::Stays),
+            // Nothing is heard for too long: a laptop may have slept.
+            stream(&[], StreamEnd::Stays),
+            stream(&[], StreamEnd::Breaks(FailureKind::Unreachable)),
+            stream(&[], StreamEnd::Breaks(FailureKind::KubectlDied)),
+            Answer::Fails(FailureKind::Other),
+            Answer::Fails(FailureKind::Server),
+            Answer::Fails(FailureKind::TooManyRequests),
+        ] {
+            let name = format!("{first:?}");
+            let cluster = Scripted::new()
+                .get(
+                    WATCH,
+                    [
+                        first,
+                        stream(&[event("MODIFIED", &pod("a", 1, ended(0)))], StreamEnd::Stays),
+                    ],
+                )
+                .get(
+                    "/pods",
+                    [list(11, [pod("a", 1, running())]), list(22, [pod("a", 1, running())])],
+                );
+            let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+            assert_eq!(news.last().unwrap(), &["a Succeeded"], "{name}");
+            let opened = cluster.paths(WATCH);
+            assert_eq!(opened.len(), 2, "{name}");
+            assert!(opened[0].contains("resourceVersion=11&"), "{name}");
+            assert!(opened[1].contains("resourceVersion=22&"), "{name}");
         }
     }
-    jobs
+
+    #[test]
+    fn an_end_while_nobody_watched_is_not_missed() {
+        let cluster = Scripted::new().get(WATCH, [stream(&[gone()], StreamEnd::Closes)]).get(
+            "/pods",
+            [list(1, [pod("a", 1, running())]), list(2, [pod("a", 1, ended(0))])],
+        );
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news, [["a Running"], ["a Succeeded"]]);
+        assert_eq!(cluster.paths(WATCH).len(), 1);
+    }
+
+    #[test]
+    fn bookmarks_show_that_the_stream_lives_and_are_no_news() {
+        let bookmark = event("BOOKMARK", &json!({"metadata": {"resourceVersion": "9"}}));
+        let cluster = Scripted::new()
+            .get(
+                WATCH,
+                [stream(
+                    &[bookmark.clone(), bookmark, event("MODIFIED", &pod("a", 1, ended(0)))],
+                    StreamEnd::Stays,
+                )],
+            )
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news, [["a Running"], ["a Succeeded"]]);
+    }
+
+    #[test]
+    fn while_the_cluster_cannot_be_reached_it_is_asked_again() {
+        let cluster = Scripted::new().get(WATCH, [stream(&[], StreamEnd::Closes)]).get(
+            "/pods",
+            [
+                list(1, [pod("a", 1, running())]),
+                Answer::Fails(FailureKind::Refused),
+                Answer::Fails(FailureKind::Unreachable),
+                Answer::Fails(FailureKind::Timeout),
+                Answer::Fails(FailureKind::Server),
+                list(2, [pod("a", 1, ended(0))]),
+            ],
+        );
+        let news = watch_all(&impatient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news.last().unwrap(), &["a Succeeded"]);
+    }
+
+    #[test]
+    fn what_does_not_pass_is_an_error() {
+        for (kind, class) in [
+            (FailureKind::Forbidden, ErrorClass::Forbidden),
+            (FailureKind::Unauthorized, ErrorClass::Unauthorized),
+        ] {
+            let watching = Scripted::new()
+                .get(WATCH, [Answer::Fails(kind)])
+                .get("/pods", [list(1, [pod("a", 1, running())])]);
+            assert_eq!(watch_all(&patient(&watching), &jobs(&["a"])).unwrap_err().class, class);
+            let looking = Scripted::new()
+                .get(WATCH, [stream(&[], StreamEnd::Closes)])
+                .get("/pods", [list(1, [pod("a", 1, running())]), Answer::Fails(kind)]);
+            assert_eq!(watch_all(&patient(&looking), &jobs(&["a"])).unwrap_err().class, class);
+        }
+        let removed = Scripted::new()
+            .get(
+                WATCH,
+                [stream(&[event("DELETED", &pod("a", 1, running()))], StreamEnd::Stays)],
+            )
+            .get("/pods", [list(1, [pod("a", 1, running())]), list(2, [])])
+            .get("/jobs", [list(2, [])]);
+        let error = watch_all(&patient(&removed), &jobs(&["a"])).unwrap_err();
+        assert_eq!(
+            (error.class, error.job_ids),
+            (ErrorClass::NotFound, vec!["a".to_string()])
+        );
+        // The first look is not repeated: the id or the login may be wrong.
+        let first = Scripted::new().get("/pods", [Answer::Fails(FailureKind::Refused)]);
+        assert_eq!(
+            watch_all(&impatient(&first), &jobs(&["a"])).unwrap_err().class,
+            ErrorClass::Unavailable
+        );
+    }
+
+    #[test]
+    fn new_jobs_of_a_batch_are_waited_for_too_and_stand_at_the_end() {
+        let parts = [
+            event("ADDED", &pod("c", 3, waiting())),
+            event("MODIFIED", &pod("a", 1, ended(0))),
+            event("MODIFIED", &pod("b", 2, ended(0))),
+            event("MODIFIED", &pod("c", 3, ended(0))),
+        ];
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&parts, StreamEnd::Stays)])
+            .get("/pods", [list(1, [pod("b", 2, running()), pod("a", 1, running())])])
+            .get("/jobs", [list(1, [])]);
+        let news = watch_all(&patient(&cluster), &Which::Batch("b".into())).unwrap();
+        assert_eq!(news[0], ["a Running", "b Running"]);
+        assert_eq!(news.last().unwrap(), &["a Succeeded", "b Succeeded", "c Succeeded"]);
+        assert!(cluster.paths(WATCH)[0].contains("batch-id%3Db"));
+    }
+
+    #[test]
+    fn pods_of_jobs_that_nobody_asked_for_are_passed_over() {
+        let parts = [
+            event("ADDED", &pod("x", 3, running())),
+            event("ADDED", &json!({"metadata": {"name": "no-label"}})),
+            event("MODIFIED", &pod("a", 1, ended(0))),
+        ];
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&parts, StreamEnd::Stays)])
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news.last().unwrap(), &["a Succeeded"]);
+    }
+
+    #[test]
+    fn a_job_whose_first_pod_is_replaced_has_not_ended() {
+        let mut second = pod("a", 9, running());
+        second["metadata"]["name"] = json!("a-p2");
+        let mut second_ended = pod("a", 9, ended(0));
+        second_ended["metadata"]["name"] = json!("a-p2");
+        let cluster = Scripted::new()
+            .get(
+                WATCH,
+                [stream(
+                    &[
+                        event("ADDED", &second),
+                        event("MODIFIED", &pod("a", 1, ended(1))),
+                        event("MODIFIED", &second_ended),
+                    ],
+                    StreamEnd::Stays,
+                )],
+            )
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news, [["a Running"], ["a Succeeded"]]);
+    }
+
+    #[test]
+    fn a_job_without_a_pod_is_pending_and_its_reason_is_asked_for_of_a_few() {
+        let ids = ["a", "b", "c", "d", "e"];
+        let cluster = Scripted::new()
+            .get(
+                "/events",
+                [list(
+                    1,
+                    [json!({"reason": "FailedCreate", "type": "Warning", "message": "exceeded quota"})],
+                )],
+            )
+            .get("/pods", [list(1, [])])
+            .get("/jobs", [list(1, ids.map(|id| job(id, 1)))]);
+        let mut told = Vec::new();
+        watch(&patient(&cluster), &jobs(&ids), &mut |jobs| {
+            told = jobs.to_vec();
+            ControlFlow::Break(())
+        })
+        .unwrap();
+        assert!(told.iter().all(|job| job.status.status == Status::Pending));
+        assert_eq!(told.iter().filter(|job| job.obstacle.is_some()).count(), REASONS_ASKED);
+        assert!(told[0].obstacle.as_ref().unwrap().details.contains("exceeded quota"));
+        assert_eq!(cluster.paths("/events").len(), REASONS_ASKED);
+    }
+
+    #[test]
+    fn the_end_of_a_job_without_a_pod_is_seen_although_no_pod_shows_it() {
+        let mut failed = job("a", 1);
+        failed["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
+        // The stream lives, and there is nothing to see in it.
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&[], StreamEnd::Lives)])
+            .get("/events", [list(1, [])])
+            .get("/pods", [list(1, [])])
+            .get("/jobs", [list(1, [job("a", 1)]), list(2, [failed])]);
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news, [["a Pending"], ["a Failed"]]);
+    }
+
+    #[test]
+    fn a_stream_that_lives_is_not_left_while_there_are_pods() {
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&[], StreamEnd::Lives)])
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let end = Instant::now() + LONGEST_SILENCE * 2;
+        let interrupted = || Instant::now() > end;
+        let connection = Connection {
+            patience: Patience::new(Duration::from_secs(60), &interrupted),
+            ..patient(&cluster)
+        };
+        watch_all(&connection, &jobs(&["a"])).unwrap();
+        assert_eq!(cluster.paths(WATCH).len(), 1);
+    }
+
+    #[test]
+    fn the_user_may_stop_at_any_time() {
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&[], StreamEnd::Stays)])
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let asked = Cell::new(0);
+        let interrupted = || {
+            asked.set(asked.get() + 1);
+            asked.get() > 3
+        };
+        let connection = Connection {
+            patience: Patience::new(Duration::from_secs(60), &interrupted),
+            ..patient(&cluster)
+        };
+        assert_eq!(watch_all(&connection, &jobs(&["a"])).unwrap(), [["a Running"]]);
+        assert_eq!(cluster.paths(WATCH).len(), 1);
+    }
 }

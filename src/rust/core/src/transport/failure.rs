@@ -1,5 +1,7 @@
 //! Why a call did not succeed.
 
+use std::time::Duration;
+
 use crate::error::KubectlReport;
 
 /// What went wrong.
@@ -78,6 +80,8 @@ pub struct Failure {
     pub details: Option<String>,
     /// What kubectl did; `None` where it never ran.
     pub report: Option<KubectlReport>,
+    /// How long a server that is busy asks to wait before the next attempt.
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
@@ -88,6 +92,7 @@ impl Failure {
             words: String::new(),
             details: Some(details.into()).filter(|details: &String| !details.is_empty()),
             report: None,
+            retry_after: None,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+
 use super::manifest_file::ManifestFile;
 use super::process::{self, End};
 use super::{kubectl_words, Call, Failure, FailureKind, Patience, Transport, Verb};
@@ -48,22 +50,22 @@ impl Kubectl {
         Ok(stdout)
     }
 
-    /// The same, but stdout is handed over in parts as it comes, until `part` breaks off.
+    /// The same, but stdout is handed over in parts as it comes, until `part` breaks off. Gives back stderr.
     fn run_streaming(
         &self,
         arguments: &[&str],
         request: &str,
         patience: &Patience<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<String, Failure> {
         let (end, stderr) =
             process::run(&self.program, arguments, patience, part).map_err(|error| self.not_started(&error))?;
         let stderr = String::from_utf8_lossy(&stderr).into_owned();
         let words = kubectl_words::without_debugging_lines(&stderr);
         let mut details = None;
         let (kind, words, exit_status) = match end {
-            End::BrokenOff => return Ok(()),
-            End::Exited(status) if status.success() => return Ok(()),
+            End::BrokenOff => return Ok(stderr),
+            End::Exited(status) if status.success() => return Ok(stderr),
             End::Exited(status) => match status.code() {
                 Some(code) => (kubectl_words::classify(&stderr), words, Some(code)),
                 None => {
@@ -83,6 +85,8 @@ impl Kubectl {
                 exit_status,
                 stderr,
             }),
+            // kubectl itself has waited as long as the server asked, and up to ten times.
+            retry_after: None,
         })
     }
 
@@ -93,15 +97,51 @@ impl Kubectl {
             format!("{program} cannot be started: {error}"),
         )
     }
-}
 
-impl Transport for Kubectl {
-    fn stream(
+    /// The version of kubectl itself, as `v1.34.4`. Speaks to no cluster.
+    pub fn version(&self, patience: &Patience<'_>) -> Result<String, Failure> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Answer {
+            client_version: ClientVersion,
+        }
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct ClientVersion {
+            git_version: String,
+        }
+        let arguments = ["version", "--client", "--output=json"];
+        let answer: Answer = self.run_json(&arguments, "kubectl version", patience)?;
+        Ok(answer.client_version.git_version)
+    }
+
+    /// What kubectl is configured to use.
+    pub fn configuration(&self, patience: &Patience<'_>) -> Result<KubectlConfiguration, Failure> {
+        // Without `--minify` it answers even where there is no configuration at all, and never with a secret: kubectl
+        // leaves those out.
+        let arguments = ["config", "view", "--output=json"];
+        let configuration: serde_json::Value = self.run_json(&arguments, "kubectl config view", patience)?;
+        Ok(current_configuration(&configuration, service_account_namespace()))
+    }
+
+    fn run_json<T: DeserializeOwned>(
+        &self,
+        arguments: &[&str],
+        request: &str,
+        patience: &Patience<'_>,
+    ) -> Result<T, Failure> {
+        let answer = self.run(arguments, request, patience)?;
+        serde_json::from_slice(&answer)
+            .map_err(|error| Failure::new(FailureKind::Garbage, format!("{request}: {error}")))
+    }
+
+    /// Sends a call; what [`Self::run_streaming`] gives back.
+    fn send_streaming(
         &self,
         call: &Call,
         patience: &Patience<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<String, Failure> {
         let verb = match call.verb {
             Verb::Get => "get",
             Verb::Create => "create",
@@ -121,32 +161,72 @@ impl Transport for Kubectl {
         let arguments = [verb, "--raw", &call.path, "-f", file.path()];
         self.run_streaming(&arguments, &request, patience, part)
     }
+}
+
+impl Transport for Kubectl {
+    fn stream(
+        &self,
+        call: &Call,
+        patience: &Patience<'_>,
+        part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        self.send_streaming(call, patience, part).map(|_| ())
+    }
+
+    fn send_with_warnings(&self, call: &Call, patience: &Patience<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
+        let mut answer = Vec::new();
+        let stderr = self.send_streaming(call, patience, &mut |part| {
+            answer.extend_from_slice(part);
+            ControlFlow::Continue(())
+        })?;
+        let warnings = stderr.lines().filter_map(|line| line.strip_prefix("Warning: "));
+        Ok((answer, warnings.map(String::from).collect()))
+    }
 
     fn namespace(&self, patience: &Patience<'_>) -> Result<String, Failure> {
-        // Without `--minify` it answers even where there is no configuration at all, and never with a secret: kubectl
-        // leaves those out.
-        let arguments = ["config", "view", "--output=json"];
-        let answer = self.run(&arguments, "kubectl config view", patience)?;
-        let configuration: serde_json::Value = serde_json::from_slice(&answer)
-            .map_err(|error| Failure::new(FailureKind::Garbage, format!("kubectl config view: {error}")))?;
-        Ok(current_namespace(&configuration)
-            .or_else(service_account_namespace)
-            .unwrap_or_else(|| "default".to_string()))
+        Ok(self.configuration(patience)?.namespace)
     }
 }
 
-/// The namespace of the current context of a kubectl configuration.
-fn current_namespace(configuration: &serde_json::Value) -> Option<String> {
-    let current = configuration["current-context"].as_str()?;
-    let context = configuration["contexts"]
-        .as_array()?
-        .iter()
-        .find(|context| context["name"] == current)?;
-    // A context without a namespace means "default"; only where there is no context may a pod's own count.
-    let namespace = context["context"]["namespace"]
-        .as_str()
-        .filter(|namespace| !namespace.is_empty());
-    Some(namespace.unwrap_or("default").to_string())
+/// What kubectl is configured to use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubectlConfiguration {
+    /// The current context; empty where there is none.
+    pub context: String,
+    /// Whether the configuration has a context of that name.
+    pub context_exists: bool,
+    /// The address of that context's server, if it names one.
+    pub server: Option<String>,
+    /// Whether this is a pod with a service account, which kubectl uses where there is no context.
+    pub in_pod: bool,
+    /// The namespace: of the current context, in a pod that of its service account, else `default`.
+    pub namespace: String,
+}
+
+/// Reads the answer of `kubectl config view`.
+fn current_configuration(configuration: &serde_json::Value, pod_namespace: Option<String>) -> KubectlConfiguration {
+    let named = |list: &str, name: &str| {
+        let items = configuration[list].as_array()?;
+        items.iter().find(|item| item["name"] == name)
+    };
+    let text = |value: &serde_json::Value| value.as_str().filter(|text| !text.is_empty()).map(String::from);
+    let context = text(&configuration["current-context"]).unwrap_or_default();
+    let current = named("contexts", &context).map(|context| &context["context"]);
+    let server = current
+        .and_then(|current| named("clusters", current["cluster"].as_str()?))
+        .and_then(|cluster| text(&cluster["cluster"]["server"]));
+    KubectlConfiguration {
+        context_exists: current.is_some(),
+        in_pod: pod_namespace.is_some(),
+        // A context without a namespace means "default"; only where there is no context may a pod's own count.
+        namespace: match current {
+            Some(current) => text(&current["namespace"]),
+            None => pod_namespace,
+        }
+        .unwrap_or_else(|| "default".to_string()),
+        context,
+        server,
+    }
 }
 
 fn service_account_namespace() -> Option<String> {
@@ -169,12 +249,35 @@ mod tests {
                 {"name": "c", "context": {}},
             ],
         });
-        assert_eq!(current_namespace(&configuration).as_deref(), Some("two"));
+        let namespace =
+            |configuration, pod: Option<&str>| current_configuration(configuration, pod.map(String::from)).namespace;
+        assert_eq!(namespace(&configuration, Some("pods-own")), "two");
         let mut without = configuration.clone();
         without["current-context"] = json!("c");
-        assert_eq!(current_namespace(&without).as_deref(), Some("default"));
+        assert_eq!(namespace(&without, Some("pods-own")), "default");
         let none = json!({"current-context": "", "contexts": null});
-        assert_eq!(current_namespace(&none), None);
+        assert_eq!(namespace(&none, None), "default");
+        assert_eq!(namespace(&none, Some("pods-own")), "pods-own");
+    }
+
+    #[test]
+    fn the_current_context_names_the_server() {
+        let mut configuration = json!({
+            "current-context": "b",
+            "contexts": [{"name": "b", "context": {"cluster": "d"}}],
+            "clusters": [
+                {"name": "c", "cluster": {"server": "https://c"}},
+                {"name": "d", "cluster": {"server": "https://d"}},
+            ],
+        });
+        let current = current_configuration(&configuration, None);
+        assert_eq!(
+            (current.context_exists, current.server.as_deref()),
+            (true, Some("https://d"))
+        );
+        configuration["current-context"] = json!("gone");
+        let current = current_configuration(&configuration, None);
+        assert_eq!((current.context_exists, current.server), (false, None));
     }
 
     #[test]

@@ -13,11 +13,11 @@ mod process;
 mod session;
 
 pub use failure::{Failure, FailureKind};
-pub use kubectl::Kubectl;
+pub use kubectl::{Kubectl, KubectlConfiguration};
 pub use patience::Patience;
 pub use process::leave_signals_to_main_thread;
 #[cfg(unix)]
-pub use session::Session;
+pub use session::{Session, WithNothingInherited};
 
 use std::ops::ControlFlow;
 
@@ -55,6 +55,9 @@ pub struct Call {
     pub path: String,
     /// The object, as JSON, for a verb that sends one.
     pub body: Option<Vec<u8>>,
+    /// Whether the metadata of the objects of a list is all that is wanted. A transport that cannot ask for that gets
+    /// the whole objects.
+    pub metadata_only: bool,
 }
 
 impl Call {
@@ -64,6 +67,15 @@ impl Call {
             verb: Verb::Get,
             path: path.into(),
             body: None,
+            metadata_only: false,
+        }
+    }
+
+    /// A call that reads a list of objects' metadata.
+    pub fn get_metadata(path: impl Into<String>) -> Self {
+        Self {
+            metadata_only: true,
+            ..Self::get(path)
         }
     }
 
@@ -73,6 +85,7 @@ impl Call {
             verb: Verb::Create,
             path: path.into(),
             body: Some(body),
+            metadata_only: false,
         }
     }
 
@@ -82,6 +95,7 @@ impl Call {
             verb: Verb::Replace,
             path: path.into(),
             body: Some(body),
+            metadata_only: false,
         }
     }
 
@@ -91,6 +105,7 @@ impl Call {
             verb: Verb::Delete,
             path: path.into(),
             body: None,
+            metadata_only: false,
         }
     }
 
@@ -110,6 +125,13 @@ pub trait Transport: Sync {
             ControlFlow::Continue(())
         })?;
         Ok(answer)
+    }
+
+    /// The same, with the warnings that the server gives with its consent, one text each.
+    ///
+    /// <https://kubernetes.io/blog/2020/09/03/warnings/>
+    fn send_with_warnings(&self, call: &Call, patience: &Patience<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
+        Ok((self.send(call, patience)?, Vec::new()))
     }
 
     /// Sends a call and hands over the body of the answer in parts as they come, until it ends or `part` breaks off. The

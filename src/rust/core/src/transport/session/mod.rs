@@ -4,12 +4,15 @@
 //! from then on a call is an HTTP request over that socket, while kubectl still owns the login. Nothing is kept but the
 //! supervising process and the socket's path: runtime and connection are made anew for each call, so a forked child of R
 //! can use the same proxy.
+//!
+//! Where no proxy can be had, each call is one kubectl, and whatever is wrong is told in that one's words.
 
 mod configuration;
 mod http;
 mod proxy;
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -18,16 +21,26 @@ use self::proxy::Socket;
 use super::{kubectl_words, Call, Failure, FailureKind, Kubectl, Patience, Transport};
 use crate::error::KubectlReport;
 
+/// Calls a function, and meanwhile has no program that is started inherit any open file beside its standard streams.
+///
+/// The kept kubectl lives on while R goes on to close its files. Would it hold the end of a pipe that R has closed, its
+/// reader would wait for ever for the end.
+pub type WithNothingInherited = fn(&mut dyn FnMut());
+
 /// Speaks to the API server through the `kubectl proxy` of this process.
 #[derive(Clone, Debug)]
 pub struct Session {
     kubectl: Kubectl,
+    isolated: WithNothingInherited,
 }
+
+/// How old a proxy must be for a "forbidden" to be blamed on its login. Else each one would start another kubectl.
+const OLD_LOGIN: Duration = Duration::from_secs(60);
 
 impl Session {
     /// A transport that starts the proxy with `kubectl` when it needs one.
-    pub fn new(kubectl: Kubectl) -> Self {
-        Self { kubectl }
+    pub fn new(kubectl: Kubectl, isolated: WithNothingInherited) -> Self {
+        Self { kubectl, isolated }
     }
 
     /// Ends the proxy of this process, if it has one. It ends by itself with the process, however that ends.
@@ -35,22 +48,34 @@ impl Session {
         proxy::end();
     }
 
-    /// Sends a call and hands over the answer's body in parts as they come, until `part` breaks off.
+    /// Sends a call and hands over the answer's body in parts as they come, until `part` breaks off. Gives back the
+    /// server's warnings.
     fn exchange(
         &self,
         call: &Call,
         patience: &Patience<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<String>, Failure> {
         let mut renewed = false;
         loop {
-            let socket = proxy::socket(&self.kubectl, patience)?;
-            let failure = match http::exchange(socket.path(), call, patience, part) {
-                Ok(Exchange::Done) => return Ok(()),
-                Ok(Exchange::Refused { status, body }) => refusal(call, status, &body),
+            let socket =
+                proxy::socket(&self.kubectl, self.isolated, patience).map_err(|failure| about(call, failure))?;
+            let Some(socket) = socket else {
+                return self.kubectl.stream(call, patience, part).map(|()| Vec::new());
+            };
+            let failure = match http::exchange(&socket.path, call, patience, part) {
+                Ok(Exchange::Done { warnings }) => return Ok(warnings),
+                Ok(Exchange::Refused {
+                    status,
+                    retry_after,
+                    body,
+                }) => Failure {
+                    retry_after,
+                    ..refusal(call, status, &body)
+                },
                 Err(HttpFailure::NoProxy(words)) => {
                     // It died, or another program removed its socket. Nothing was delivered: a new one, once.
-                    proxy::forget(&socket);
+                    proxy::forget(&socket, patience)?;
                     if !renewed {
                         renewed = true;
                         continue;
@@ -61,15 +86,24 @@ impl Session {
                 Err(HttpFailure::TimedOut) => failure(call, FailureKind::Timeout, String::new()),
                 Err(HttpFailure::Interrupted) => failure(call, FailureKind::Interrupted, String::new()),
             };
-            // A login that was renewed behind our back is seen by a new kubectl only. It was refused, so it may be sent
-            // again.
-            if failure.kind == FailureKind::Unauthorized && !renewed && !socket.is_new() {
+            // It was refused, so it may be sent again.
+            if may_be_an_old_login(failure.kind, &socket) && !renewed {
                 renewed = true;
-                proxy::forget(&socket);
+                proxy::forget(&socket, patience)?;
                 continue;
             }
             return Err(failure);
         }
+    }
+}
+
+/// Whether a new kubectl may have a login that is accepted: one that was renewed behind our back, which the files do not
+/// show.
+fn may_be_an_old_login(kind: FailureKind, socket: &Socket) -> bool {
+    match kind {
+        FailureKind::Unauthorized => !socket.new,
+        FailureKind::Forbidden => socket.has_login_helper && socket.started.elapsed() > OLD_LOGIN,
+        _ => false,
     }
 }
 
@@ -80,11 +114,20 @@ impl Transport for Session {
         patience: &Patience<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
-        self.exchange(call, patience, part)
+        self.exchange(call, patience, part).map(|_| ())
+    }
+
+    fn send_with_warnings(&self, call: &Call, patience: &Patience<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
+        let mut answer = Vec::new();
+        let warnings = self.exchange(call, patience, &mut |part| {
+            answer.extend_from_slice(part);
+            ControlFlow::Continue(())
+        })?;
+        Ok((answer, warnings))
     }
 
     fn namespace(&self, patience: &Patience<'_>) -> Result<String, Failure> {
-        proxy::namespace(&self.kubectl, patience)
+        proxy::namespace(&self.kubectl, self.isolated, patience)
     }
 }
 
@@ -151,19 +194,40 @@ fn failure(call: &Call, kind: FailureKind, words: String) -> Failure {
         }),
         words,
         details: None,
+        retry_after: None,
     }
 }
 
-impl Socket {
-    /// Whether the proxy was started for this very call.
-    fn is_new(&self) -> bool {
-        self.new
-    }
+/// The same failure with the call that it stopped.
+fn about(call: &Call, failure: Failure) -> Failure {
+    let report = Some(KubectlReport {
+        request: call.request_line(),
+        ..Default::default()
+    });
+    Failure { report, ..failure }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_refusal_may_be_due_to_an_old_login() {
+        let socket = |age: u64, new, has_login_helper| Socket {
+            path: "socket".into(),
+            started: Instant::now().checked_sub(Duration::from_secs(age)).unwrap(),
+            new,
+            has_login_helper,
+        };
+        assert!(may_be_an_old_login(FailureKind::Unauthorized, &socket(1, false, false)));
+        assert!(!may_be_an_old_login(FailureKind::Unauthorized, &socket(1, true, true)));
+        assert!(may_be_an_old_login(FailureKind::Forbidden, &socket(61, false, true)));
+        // Without a login helper the files tell; and not at each refusal.
+        assert!(!may_be_an_old_login(FailureKind::Forbidden, &socket(61, false, false)));
+        assert!(!may_be_an_old_login(FailureKind::Forbidden, &socket(1, false, true)));
+        assert!(!may_be_an_old_login(FailureKind::NotFound, &socket(61, false, true)));
+    }
 
     #[test]
     fn the_servers_errors_are_understood_as_kubectls_are() {

@@ -1,0 +1,47 @@
+# Measures all subjects, or those named, and prints the table. Run by bench/run.
+library(abba)
+for (file in setdiff(list.files("bench", "[.]R$", full.names = TRUE), "bench/run.R")) source(file)
+
+arguments <- commandArgs(TRUE)
+keep <- "--keep" %in% arguments
+chosen <- setdiff(arguments, "--keep")
+image <- Sys.getenv("ABBA_BENCH_IMAGE")
+options(abba.default.container = image)
+
+subjects <- list(
+  `first-call` = bench_first_call, submit = bench_submit, status = bench_status, many = bench_many, logs = bench_logs,
+  end = bench_end, watch = bench_watch, scale = bench_scale
+)
+stopifnot(chosen %in% names(subjects))
+if (length(chosen) > 0L) subjects <- subjects[chosen]
+
+invisible(new_namespace("noise"))
+begin <- now()
+noise("at the beginning")
+for (name in names(subjects)) {
+  say(name)
+  taken <- seconds(subjects[[name]]())
+  say(sprintf("%s took %.0f s", name, taken))
+}
+invisible(new_namespace("noise-2"))
+noise("at the end")
+
+machine <- function() {
+  model <- sub(".*: ", "", grep("^model name", readLines("/proc/cpuinfo"), value = TRUE)[[1L]])
+  memory <- as.numeric(gsub("[^0-9]", "", grep("^MemTotal", readLines("/proc/meminfo"), value = TRUE))) / 1024^2
+  sprintf(
+    "%d cores (%s), %.0f GiB of memory, Linux %s. %s, %.0f s in all; load average at the end %s.",
+    parallel::detectCores(), model, memory, Sys.info()[["release"]], format(Sys.Date()), now() - begin,
+    sub(" .*", "", readLines("/proc/loadavg"))
+  )
+}
+table <- c(machine(), "", table_lines())
+utils::write.csv(do.call(rbind, raw_figures), "build/bench/figures.csv", row.names = FALSE)
+writeLines(table, "build/bench/table.md")
+writeLines(table)
+if (keep) {
+  readme <- readLines("bench/README.md")
+  marks <- match(c("<!-- begin of the table -->", "<!-- end of the table -->"), readme)
+  stopifnot(!anyNA(marks))
+  writeLines(c(readme[seq_len(marks[[1L]])], "", table, "", readme[marks[[2L]]:length(readme)]), "bench/README.md")
+}

@@ -1,0 +1,18 @@
+# The status of one job, in a session that has its kubectl.
+bench_status <- function() {
+  new_namespace("status")
+  batch <- submit_batch(1L)
+  id <- batch$job_id
+  wait_for_batch(batch$batch_id)
+  figures <- alternate("status", size(40L), list(
+    abba = function() seconds(abba_get_k8s_job_status_local(id)),
+    kubectl = function() {
+      seconds(kubectl("get", "pods", in_namespace(), "--selector", paste0("job-name=", id), "--output", "json"))
+    }
+  ))
+  ratio <- times(figures$kubectl, figures$abba)
+  row("status of one", "abba", figures$abba, goal = "at most 4 ms", reached = stats::median(figures$abba) <= 0.004)
+  row("", "`kubectl get pods -l job-name=... -o json`", figures$kubectl,
+    ratio = format_times(ratio), goal = "at least 15 x", reached = ratio >= 15
+  )
+}

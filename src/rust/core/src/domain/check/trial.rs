@@ -1,0 +1,122 @@
+//! What a trial shows: the server checks a job as if it were created, and keeps nothing.
+//!
+//! Admission checks more of a pod than of a Job: quotas of cores and memory, LimitRanges and Pod Security act on pods. A pod
+//! can be tried by those only who may create pods.
+
+use super::Finding;
+
+/// The name of the check.
+pub const CHECK: &str = "trial";
+
+/// How a trial of one object came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// It was not tried, or its outcome tells nothing. Why: a sentence.
+    NotTried(String),
+    /// The server would accept it.
+    Accepted {
+        /// What it warned about.
+        warnings: Vec<String>,
+    },
+    /// The server would refuse it.
+    Refused {
+        /// Its words.
+        words: String,
+    },
+}
+
+/// The trials of a Job and of its pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trials {
+    /// Of the Job.
+    pub job: Trial,
+    /// Of its pod.
+    pub pod: Trial,
+}
+
+impl Trials {
+    /// Words of a refusal that hold one of these texts.
+    pub fn refusal(&self, texts: &[&str]) -> Option<&str> {
+        [&self.job, &self.pod].into_iter().find_map(|trial| match trial {
+            Trial::Refused { words } if texts.iter().any(|text| words.contains(text)) => Some(words.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The first warning that holds a text.
+    pub fn warning(&self, text: &str) -> Option<&str> {
+        match &self.job {
+            Trial::Accepted { warnings } => warnings.iter().find(|words| words.contains(text)).map(String::as_str),
+            _ => None,
+        }
+    }
+
+    /// Whether a pod was tried and would be accepted: nothing in the namespace stands in its way.
+    pub fn pod_is_accepted(&self) -> bool {
+        matches!(self.pod, Trial::Accepted { .. })
+    }
+
+    /// What they show as a whole. `explained` are texts of refusals that another check explains to the administrator.
+    pub fn finding(&self, explained: &[&str]) -> Finding {
+        let refused = |what: &str, words: &str| {
+            let finding = Finding::problem(
+                CHECK,
+                format!("{what} Kubernetes says: {words}"),
+                "The checks above may say why; else show this to the cluster's administrator.",
+            );
+            match self.refusal(explained) {
+                Some(_) => finding,
+                None => finding.for_admin(),
+            }
+        };
+        match (&self.job, &self.pod) {
+            (Trial::NotTried(why), _) => Finding::not_known(CHECK, why),
+            (Trial::Refused { words }, _) => refused("The cluster would refuse a job.", words),
+            (_, Trial::Refused { words }) => refused("The cluster would accept a job, and refuse its pod.", words),
+            (_, Trial::Accepted { .. }) => Finding::ok(
+                CHECK,
+                "The cluster would accept a job and its pod (nothing was created).",
+            ),
+            (_, Trial::NotTried(why)) => Finding::ok(
+                CHECK,
+                format!("The cluster would accept a job (nothing was created). {why}"),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::check::Outcome;
+
+    fn refused(words: &str) -> Trial {
+        Trial::Refused { words: words.into() }
+    }
+
+    const ACCEPTED: Trial = Trial::Accepted { warnings: Vec::new() };
+
+    #[test]
+    fn a_refusal_of_either_is_a_problem() {
+        let not_tried = || Trial::NotTried("Why.".into());
+        for (job, pod, outcome) in [
+            (ACCEPTED, ACCEPTED, Outcome::Ok),
+            (ACCEPTED, not_tried(), Outcome::Ok),
+            (ACCEPTED, refused("no"), Outcome::Problem),
+            (refused("no"), not_tried(), Outcome::Problem),
+            (not_tried(), not_tried(), Outcome::NotKnown),
+        ] {
+            assert_eq!(Trials { job, pod }.finding(&[]).outcome, outcome);
+        }
+    }
+
+    #[test]
+    fn the_administrator_is_told_once() {
+        let trials = Trials {
+            job: ACCEPTED,
+            pod: refused("exceeded quota: q"),
+        };
+        assert!(!trials.finding(&["exceeded quota"]).is_for_admin);
+        assert!(trials.finding(&["violates"]).is_for_admin);
+    }
+}

@@ -1,0 +1,165 @@
+//! The Kubernetes objects that say how a cluster and a namespace are set up: only the fields that are used, named as in the
+//! API reference, <https://kubernetes.io/docs/reference/kubernetes-api/>. They are read alone, and may lack any field.
+// Each field is documented by the API reference under its own name.
+#![allow(missing_docs)]
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::objects::{Condition, ObjectMeta};
+
+/// The answer of `/version`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionInfo {
+    /// As `v1.34.4`. Required, so that another program's answer is not taken for a version.
+    pub git_version: String,
+}
+
+/// Who one is. <https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/self-subject-review-v1/>
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct SelfSubjectReview {
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    /// Required, so that another object is not taken for a review of nobody.
+    pub status: SelfSubjectReviewStatus,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SelfSubjectReviewStatus {
+    pub user_info: UserInfo,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct UserInfo {
+    pub username: String,
+}
+
+/// What one may do in a namespace.
+/// <https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/self-subject-rules-review-v1/>
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct SelfSubjectRulesReview {
+    /// Required, so that another object is not taken for a review without any rights.
+    pub status: SubjectRulesReviewStatus,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SubjectRulesReviewStatus {
+    /// `null` where one may do nothing at all.
+    pub resource_rules: Option<Vec<ResourceRule>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ResourceRule {
+    pub verbs: Vec<String>,
+    pub api_groups: Vec<String>,
+    pub resources: Vec<String>,
+    pub resource_names: Vec<String>,
+}
+
+/// Whether one may do one thing.
+/// <https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/self-subject-access-review-v1/>
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct SelfSubjectAccessReview {
+    pub status: SubjectAccessReviewStatus,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct SubjectAccessReviewStatus {
+    pub allowed: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Namespace {
+    pub metadata: ObjectMeta,
+    pub status: NamespaceStatus,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct NamespaceStatus {
+    /// `Active` or `Terminating`.
+    pub phase: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ResourceQuota {
+    pub metadata: ObjectMeta,
+    pub spec: ResourceQuotaSpec,
+    pub status: ResourceQuotaStatus,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ResourceQuotaSpec {
+    pub hard: BTreeMap<String, String>,
+    pub scopes: Vec<String>,
+    pub scope_selector: Option<serde_json::Value>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ResourceQuotaStatus {
+    pub used: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct LimitRange {
+    pub metadata: ObjectMeta,
+    pub spec: LimitRangeSpec,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct LimitRangeSpec {
+    pub limits: Vec<LimitRangeItem>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LimitRangeItem {
+    /// `Container`, `Pod` or `PersistentVolumeClaim`.
+    #[serde(rename = "type")]
+    pub limit_type: String,
+    pub min: BTreeMap<String, String>,
+    pub max: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Node {
+    pub metadata: ObjectMeta,
+    pub spec: NodeSpec,
+    pub status: NodeStatus,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct NodeSpec {
+    pub unschedulable: bool,
+    pub taints: Vec<Taint>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Taint {
+    pub key: String,
+    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    pub effect: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct NodeStatus {
+    /// What pods may use of the node.
+    pub allocatable: BTreeMap<String, String>,
+    pub conditions: Vec<Condition>,
+}

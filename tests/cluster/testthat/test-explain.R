@@ -1,0 +1,184 @@
+# What happened to a job, in plain words.
+local_namespace()
+
+explain <- function(id) abba_explain_k8s_job_local(id)
+
+# Waits until the explanation's `element` has these words, and gives the explanation back.
+explained <- function(id, words, element = "details") {
+  found <- NULL
+  has_words <- function() {
+    found <<- explain(id)
+    if (isTRUE(grepl(words, found[[element]], fixed = TRUE))) TRUE else found[[element]]
+  }
+  wait_until(has_words, 120, what = paste0("\"", words, "\""))
+  found
+}
+
+test_that("a program that ran to its end has a record", {
+  id <- submit(local_program("cat('ran\\n')"), batch_group_id = "b", memory_limit = "256M")
+  wait_for_end(id)
+  x <- explain(id)
+  expect_s3_class(x, "abba_explanation")
+  expect_identical(
+    names(x),
+    c(
+      "job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished", "exit_code", "reason",
+      "details", "advice", "call", "pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit", "attempts",
+      "events"
+    )
+  )
+  expect_identical(x$status, "Succeeded")
+  expect_identical(x$exit_code, 0L)
+  expect_identical(x$batch_id, "b")
+  expect_identical(x$pod_id, pods_of(id))
+  expect_identical(x$node, "127.0.0.1")
+  expect_identical(x$image, r_image)
+  expect_match(x$image_digest, "sha256:[0-9a-f]{64}$")
+  expect_identical(c(x$cpu_limit, x$memory_limit), c("200m", "256M"))
+  expect_identical(x$attempts, 1L)
+  for (time in x[c("submitted", "started", "finished")]) expect_s3_class(time, "POSIXct")
+  expect_true(x$submitted <= x$started && x$started <= x$finished)
+  expect_true(all(is.na(c(x$reason, x$advice, x$details, x$call))))
+  expect_identical(names(x$events), c("time", "type", "reason", "message"))
+  expect_true(all(c("SuccessfulCreate", "Scheduled", "Started") %in% x$events$reason))
+  printed <- capture.output(print(x))
+  expect_identical(printed[[1L]], "Succeeded: The program ran to its end.")
+  expect_match(printed, paste0("Job: +", id), all = FALSE)
+  expect_invisible(print(x))
+})
+
+test_that("a program that ran out of memory has the very call with a larger limit, which works", {
+  folder <- withr::local_tempdir()
+  program <- local_program(c("x <- numeric(3e7)", "x[] <- 1", "cat(length(x), readLines('/data/it\\'s'), '\\n')"))
+  writeLines("there", file.path(folder, "it's"))
+  id <- submit(
+    program,
+    cpu_limit = 0.3, memory_limit = "200M", batch_group_id = "tables", user_tag = "say \"100%\" \\ `x`",
+    mounts = host_path(folder, "/data"), username = "nobody", time_limit_seconds = 600
+  )
+  expect_identical(wait_for_end(id), "Failed")
+  x <- explain(id)
+  expect_identical(x$reason, "The program needed more memory than its limit of 200M.")
+  expect_match(x$advice, "`memory_limit`")
+  expect_match(capture.output(print(x)), paste("For example:", x$call), fixed = TRUE, all = FALSE)
+  call <- rlang::parse_expr(x$call)
+  expect_identical(call[[1L]], quote(abba_submit_k8s_job_local))
+  arguments <- lapply(as.list(call)[-1L], eval)
+  expect_identical(arguments[["memory_limit"]], "400M")
+  expect_identical(arguments[["namespace"]], the_namespace())
+  again <- suppressMessages(eval(call))
+  expect_identical(again$batch_id, "tables")
+  expect_identical(wait_for_end(again$job_id), "Succeeded")
+  expect_identical(log_of(again$job_id), "3e+07 there ")
+  # It differs from the first in its memory alone.
+  kept <- function(id) {
+    jsonlite::fromJSON(field("job", id, ".metadata.annotations.abba/arguments"), simplifyVector = FALSE)
+  }
+  expect_identical(kept(again$job_id), utils::modifyList(kept(id), list(memory_limit = "400M")))
+})
+
+test_that("every way to fail is told apart", {
+  gate <- local_gate()
+  ids <- c(
+    stop = submit(local_program("stop('boom')")),
+    quit = submit(local_program("quit(status = 3)")),
+    signal = submit(local_program("tools::pskill(Sys.getpid(), 11L)")),
+    time = submit(local_program("Sys.sleep(10000)"), time_limit_seconds = 3),
+    no_r = submit(local_program("1"), container = cluster_image("no-r:1")),
+    no_shell = submit(local_program("1"), container = cluster_image("pause:1")),
+    # More than its volume may hold: the node removes it.
+    disk = submit(
+      local_program(c("writeBin(raw(3e7), '/scratch/large')", gate$wait)),
+      mounts = list(
+        volumes = c(gate$mounts$volumes, list(list(name = "scratch", emptyDir = list(sizeLimit = "1M")))),
+        volumeMounts = c(gate$mounts$volumeMounts, list(list(name = "scratch", mountPath = "/scratch")))
+      )
+    )
+  )
+  wait_for_state(ids, "Failed")
+  reasons <- vapply(ids, reason_of, "")
+  expect_identical(reasons[["stop"]], "The program ended with exit status 1.")
+  expect_identical(reasons[["quit"]], "The program ended with exit status 3.")
+  expect_match(reasons[["signal"]], "signal 11")
+  over <- "The program was ended because its time limit of 3 seconds was over."
+  wait_until(function() reason_of(ids[["time"]]) == over, what = "the limit")
+  expect_match(reasons[["no_r"]], "The container image has no R")
+  expect_identical(reasons[["no_shell"]], "The program has not run: its container could not be started.")
+  expect_identical(reasons[["disk"]], "The program wrote more to its node's disk than its limit.")
+  expect_match(explain(ids[["disk"]])$details, "Evicted: Usage of EmptyDir volume \"scratch\" exceeds the limit")
+  expect_identical(explain(ids[["quit"]])$exit_code, 3L)
+  expect_true(is.na(explain(ids[["no_shell"]])$exit_code))
+  # The same in the list.
+  listed <- abba_list_k8s_jobs_local(status = "Failed")
+  expect_identical(listed$reason[match(ids, listed$job_id)][1:3], unname(reasons[1:3]))
+})
+
+test_that("a node that ran short of memory or disk is told", {
+  # What the node writes when it does so; making it run short would take the whole machine along.
+  gate <- local_gate()
+  id <- submit(local_program(gate$wait), mounts = gate$mounts)
+  wait_for_state(id, "Running")
+  with_component_stopped("kubelet", {
+    message <- "The node was low on resource: memory. Threshold quantity: 100Mi, available: 84Mi."
+    patch <- list(status = list(phase = "Failed", reason = "Evicted", message = message))
+    kubectl_lines(
+      "patch", "pod", pods_of(id), "--subresource=status", "--type=merge",
+      "--patch", jsonlite::toJSON(patch, auto_unbox = TRUE)
+    )
+    x <- explain(id)
+    expect_identical(x$status, "Failed")
+    expect_identical(x$reason, "The node ran short of memory or disk and removed the program.")
+    expect_identical(x$details, paste("Evicted:", message))
+  })
+  gate$open()
+})
+
+test_that("a pod that is evicted or deleted is told, with what is known of it", {
+  gate <- local_gate()
+  program <- local_program(gate$wait)
+  ids <- c(submit(program, mounts = gate$mounts), submit(program, mounts = gate$mounts))
+  wait_for_state(ids, "Running")
+  pods <- vapply(ids, pods_of, "", USE.NAMES = FALSE)
+  # As `kubectl drain` does.
+  eviction <- withr::local_tempfile(lines = jsonlite::toJSON(list(
+    apiVersion = "policy/v1", kind = "Eviction", metadata = list(name = pods[[1L]])
+  ), auto_unbox = TRUE))
+  kubectl_lines(
+    "create", "--raw", paste0("/api/v1/namespaces/", the_namespace(), "/pods/", pods[[1L]], "/eviction"), "-f", eviction
+  )
+  kubectl_lines("delete", "pod", pods[[2L]])
+  wait_until(function() length(unlist(lapply(ids, pods_of))) == 0L, what = "the pods to be gone")
+  for (i in 1:2) {
+    x <- explained(ids[[i]], "Submit the program again", "advice")
+    expect_identical(x$status, "Failed")
+    expect_identical(x$reason, "The program's log is gone: its job has failed, and its pod was removed.")
+    expect_match(x$advice, "Somebody deleted the pod, or the cluster cleared its node.")
+    expect_identical(x$image, r_image)
+    expect_identical(x$memory_limit, "512M")
+    # The events of the pod that is gone.
+    expect_true("Started" %in% x$events$reason)
+  }
+})
+
+test_that("what keeps a program from starting is told, and what to do", {
+  local_namespace()
+  large <- submit(local_program("1"), cpu_limit = 64)
+  image <- submit(local_program("1"), container = cluster_image("nope:1"))
+  x <- explained(large, "Insufficient cpu")
+  expect_identical(x$status, "Pending")
+  expect_identical(x$reason, "The program cannot start: no node of the cluster is large enough for its limits.")
+  expect_match(x$advice, "`cpu_limit`", fixed = TRUE)
+  expect_true(all(is.na(c(x$node, x$image_digest))))
+  x <- explained(image, "not found")
+  expect_match(x$reason, paste0("\"", cluster_image("nope:1"), "\" cannot be pulled"), fixed = TRUE)
+  abba_cancel_k8s_job_local(c(large, image))
+  expect_identical(reason_of(image), "The program has not run: it was cancelled before it started.")
+
+  create_quota("pods=0")
+  x <- explained(submit(local_program("1")), "exceeded quota")
+  expect_identical(x$reason, "The program has not started: Kubernetes cannot make its pod.")
+  expect_match(x$advice, "It starts when other jobs in the namespace have ended")
+  expect_identical(x$attempts, 0L)
+  expect_true(is.na(x$pod_id))
+  expect_abba_error(explain("no-such-job"), "not_found", "no-such-job")
+})

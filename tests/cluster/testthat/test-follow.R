@@ -1,0 +1,166 @@
+# Reading a log while it is written.
+local_namespace()
+
+# What the function prints, and its value.
+follow <- function(...) {
+  value <- NULL
+  printed <- capture.output(value <- abba_follow_k8s_job_log_local(...))
+  list(printed = printed, log = value)
+}
+
+follow_in_background <- function(id, ..., env = parent.frame()) {
+  local_background(function(...) abba_follow_k8s_job_log_local(...), id, ..., env = env)
+}
+
+# A program that prints numbered lines, up to the number that stands in the gate's file "to", and ends after the last.
+counting_program <- function(last, env = parent.frame()) {
+  local_program(c(
+    "done <- 0L",
+    paste0("while (done < ", last, "L) {"),
+    "  to <- if (file.exists('/gate/to')) scan('/gate/to', quiet = TRUE) else 0",
+    "  while (done < to) { done <- done + 1L; cat('line', done, '\\n') }",
+    "  Sys.sleep(0.05)",
+    "}"
+  ), env = env)
+}
+
+# Lets it print up to that line. Renamed into place, so that it never reads half a number.
+let_count <- function(gate, to) {
+  writeLines(as.character(to), gate$file("new"))
+  file.rename(gate$file("new"), gate$file("to"))
+}
+
+numbered <- function(numbers) paste("line", numbers, "")
+
+test_that("lines are printed while the program runs, from the start, and the whole log is given back invisibly", {
+  gate <- local_gate()
+  id <- submit(counting_program(4), mounts = gate$mounts)
+  # It begins before there is a pod.
+  following <- follow_in_background(id)
+  let_count(gate, 2)
+  wait_until(has_printed(following, numbered(1:2)), what = "the first lines")
+  expect_identical(unname(states(id)), "Running")
+  # From now: what was written before is left out, also while the program waits.
+  late <- follow_in_background(id, from = "now")
+  wait_until(function() late$is_alive() && length(output_of(late)) == 0L, what = "the late one to begin")
+  Sys.sleep(1)
+  let_count(gate, 4)
+  outcome <- outcome_of(following)
+  expect_identical(output_of(following), numbered(1:4))
+  expect_identical(outcome$value, abba_get_k8s_job_log_local(id))
+  expect_identical(outcome$value, list(list(job_id = id, log = numbered(1:4))))
+  expect_identical(outcome$warnings, list())
+  late_outcome <- outcome_of(late)
+  expect_identical(output_of(late), numbered(3:4))
+  expect_identical(late_outcome$value, outcome$value)
+
+  # After its end.
+  expect_invisible(capture.output(abba_follow_k8s_job_log_local(id)))
+  expect_identical(follow(id), list(printed = numbered(1:4), log = outcome$value))
+  expect_identical(follow(id, from = "now"), list(printed = character(), log = outcome$value))
+})
+
+test_that("all kinds of lines are as in the log read whole", {
+  path <- local_program(c(
+    "out <- function(...) { writeBin(c(...), con <- pipe('cat', 'wb')); close(con) }",
+    "raw <- function(text) charToRaw(text)",
+    "out(raw('first\\r\\n'))",
+    "out(raw('10%\\r20%\\r100%\\n'))",
+    "out(as.raw(c(0xe9, 0x74, 0xe9, 0x0a)))",
+    "out(raw('\\033[31mred\\033[0m\\n'))",
+    "out(raw('\\n\\n'))",
+    "out(raw(paste0(strrep('0123456789', 10000), '\\n')))",
+    "out(raw('  spaces  \\n'))",
+    "out(raw('\\u00e9\\u65e5 2026-01-01T00:00:00Z\\n'))",
+    "out(raw('no end'))"
+  ))
+  id <- submit(path)
+  followed <- follow_in_background(id)
+  outcome <- outcome_of(followed)
+  log <- log_of(id)
+  expect_identical(outcome$value[[1L]]$log, log)
+  expect_identical(output_of(followed), log)
+  expect_identical(outcome$warnings, list())
+  expect_identical(log[[1L]], "first")
+  expect_identical(log[[2L]], "10%\r20%\r100%")
+  expect_identical(log[[3L]], "\ufffdt\ufffd")
+  expect_identical(log[[7L]], strrep("0123456789", 10000))
+  expect_identical(log[[10L]], "no end")
+})
+
+test_that("a program that never starts has its reason printed", {
+  id <- submit(local_program("1"), container = cluster_image("no-r:1"))
+  never <- submit(local_program("1"), container = cluster_image("pause:1"))
+  expect_match(follow(id)$printed, "R: not found", all = FALSE)
+  followed <- follow(never)
+  expect_match(followed$printed[[1L]], "^abba: The program has not run: its container could not be started.")
+  expect_identical(followed$printed, followed$log[[1L]]$log)
+  large <- submit(local_program("1"), cpu_limit = 64)
+  following <- follow_in_background(large)
+  wait_until(function() has_pod(large), what = "its pod")
+  abba_cancel_k8s_job_local(large)
+  log <- outcome_of(following)$value[[1L]]$log
+  expect_identical(log, "abba: The program has not run: it was cancelled before it started.")
+  expect_abba_error(abba_follow_k8s_job_log_local("no-such-job"), "not_found", "no-such-job")
+})
+
+test_that("a stream that breaks loses no line and repeats none", {
+  gate <- local_gate()
+  id <- submit(counting_program(300), mounts = gate$mounts)
+  # The first streams are cut after some lines, at any byte.
+  base <- local_kubectl(c(
+    "case $* in *follow=true*)",
+    "  echo x >>\"$base/streams\"",
+    "  count=$(wc -l <\"$base/streams\")",
+    "  if [ \"$count\" -le 4 ]; then",
+    "    \"$real\" \"$@\" | head -c $((count * 997)); exit 1",
+    "  fi;;",
+    "esac",
+    "exec \"$real\" \"$@\""
+  ))
+  following <- follow_in_background(id)
+  let_count(gate, 150)
+  wait_until(function() length(output_of(following)) == 150L, what = "the first half")
+  let_count(gate, 300)
+  outcome <- outcome_of(following)
+  expect_identical(output_of(following), numbered(1:300))
+  expect_identical(outcome$value[[1L]]$log, numbered(1:300))
+  expect_identical(outcome$warnings, list())
+  expect_gt(length(readLines(file.path(base, "streams"))), 4L)
+})
+
+test_that("a restart of the API server loses no line and repeats none", {
+  gate <- local_gate()
+  id <- submit(counting_program(30), mounts = gate$mounts)
+  following <- follow_in_background(id)
+  let_count(gate, 10)
+  wait_until(has_printed(following, numbered(1:10)), what = "the first lines")
+  with_component_stopped("apiserver", {
+    let_count(gate, 20)
+    # Longer than a call is tried again.
+    Sys.sleep(6)
+    expect_true(following$is_alive())
+  })
+  wait_until(has_printed(following, numbered(1:20)), what = "the lines of the meantime")
+  let_count(gate, 30)
+  outcome <- outcome_of(following)
+  expect_identical(output_of(following), numbered(1:30))
+  expect_identical(outcome$value[[1L]]$log, numbered(1:30))
+  expect_identical(outcome$warnings, list())
+})
+
+test_that("what a node drops of a very long log is told at the end", {
+  # Over 10 MiB: the node keeps the newest part.
+  path <- local_program("for (i in 1:13) writeLines(sprintf('%07d %s', 1:10000 + (i - 1) * 10000, strrep('x', 90)))")
+  id <- submit(path, cpu_limit = 0.5)
+  following <- follow_in_background(id)
+  outcome <- outcome_of(following, 300)
+  expect_length(outcome$warnings, 1L)
+  expect_s3_class(outcome$warnings[[1L]], "abba_warning_log_incomplete")
+  expect_identical(outcome$warnings[[1L]]$job_id, id)
+  log <- outcome$value[[1L]]$log
+  expect_identical(log[[length(log)]], sprintf("%07d %s", 130000L, strrep("x", 90)))
+  printed <- output_of(following)
+  expect_identical(anyDuplicated(printed), 0L)
+  expect_false(is.unsorted(printed))
+})

@@ -1,0 +1,160 @@
+# A kubectl that says what there is and accepts each change.
+#
+# pods, jobs: what there is; ...: other answers, which come first.
+local_cluster <- function(pods = list(), jobs = list(), ..., env = parent.frame()) {
+  one <- function(objects, kind) {
+    lapply(objects, function(object) {
+      says(to_json(object), on = paste0("get --raw */", kind, "/", object$metadata$name))
+    })
+  }
+  answers <- c(
+    list(...), one(pods, "pods"), one(jobs, "jobs"),
+    list(
+      runs("exec cat \"$manifest\"", on = "replace *"),
+      says(do.call(list_of, pods), on = "*/pods[?]*"),
+      says(do.call(list_of, jobs), on = "*/jobs[?]*")
+    )
+  )
+  do.call(local_scripted_kubectl, c(answers, list(env = env)))
+}
+replaced <- function(kubectl) {
+  calls <- which(grepl("^replace ", kubectl$requests()))
+  stats::setNames(lapply(calls, kubectl$manifest), sub("^replace ", "", kubectl$requests()[calls]))
+}
+
+test_that("a program that runs is ended by a time limit on its pod, which keeps its log", {
+  kubectl <- local_cluster(list(full_pod("a-1", running())))
+  expect_identical(cancel("a-1"), data.frame(job_id = "a-1", done = "stopped"))
+  changes <- replaced(kubectl)
+  expect_named(changes, "/api/v1/namespaces/n/pods/a-1-2dbr8")
+  expect_identical(changes[[1]]$spec$activeDeadlineSeconds, 1L)
+  expect_identical(changes[[1]]$metadata$annotations[["abba/cancelled-by"]], Sys.info()[["user"]])
+  # The rest is as it was.
+  expect_mapequal(changes[[1]]$spec$containers[[1]], full_pod("a-1", running())$spec$containers[[1]])
+  expect_no_match(kubectl$requests(), "^delete")
+})
+
+test_that("what has not started is kept from starting", {
+  on_node <- full_pod("a-1", waiting())
+  without_node <- pod("b-2", NULL, "Pending")
+  without_node$spec <- list(containers = list())
+  kubectl <- local_cluster(list(on_node, without_node), list(full_job("b-2"), full_job("c-3")))
+  expect_identical(cancel(c("c-3", "b-2", "a-1")), data.frame(
+    job_id = c("c-3", "b-2", "a-1"), done = rep("kept from starting", 3L)
+  ))
+  changes <- replaced(kubectl)
+  expect_setequal(names(changes), c(
+    "/api/v1/namespaces/n/pods/a-1-2dbr8",
+    "/apis/batch/v1/namespaces/n/jobs/b-2", "/apis/batch/v1/namespaces/n/jobs/c-3"
+  ))
+  expect_true(all(vapply(changes, function(object) object$spec$activeDeadlineSeconds, 1L) == 1L))
+})
+
+test_that("cancelling twice, or what has ended, is no error and changes nothing", {
+  cancelled <- full_pod("a-1", running())
+  cancelled$metadata$annotations[["abba/cancelled-by"]] <- "mike"
+  kubectl <- local_cluster(
+    list(cancelled, full_pod("b-2"), full_pod("c-3", ended(1L), "Failed")),
+    list(full_job("d-4", annotations = list("abba/cancelled-by" = "mike")))
+  )
+  expect_identical(cancel(c("a-1", "b-2", "c-3", "d-4")), data.frame(
+    job_id = c("a-1", "b-2", "c-3", "d-4"),
+    done = c("was cancelled before", "had ended", "had ended", "was cancelled before")
+  ))
+  expect_length(replaced(kubectl), 0L)
+})
+
+test_that("a program whose node does not answer is cancelled, since it may still run", {
+  lost <- full_pod("a-1", running(), conditions = list(condition("Ready", "False"), condition("ContainersReady")))
+  kubectl <- local_cluster(list(lost))
+  expect_identical(cancel("a-1")$done, "stopped")
+  expect_length(replaced(kubectl), 1L)
+})
+
+test_that("a batch is cancelled whole, with what was done for each job", {
+  kubectl <- local_cluster(
+    list(full_pod("a-1"), full_pod("b-2", running(), created = "2026-01-01T00:00:01Z")),
+    list(full_job("c-3", created = "2026-01-01T00:00:02Z"))
+  )
+  expect_identical(cancel_batch("b-1"), data.frame(
+    job_id = c("a-1", "b-2", "c-3"), done = c("had ended", "stopped", "kept from starting")
+  ))
+  expect_match(utils::URLdecode(kubectl$requests()[[1]]), "abba/batch-id=b-1", fixed = TRUE)
+})
+
+test_that("where somebody else was faster, the change is made again on what is there now", {
+  kubectl <- local_cluster(
+    list(full_pod("a-1", running())), list(),
+    fails("Error from server (Conflict): the object has been modified\n", on = "replace *"),
+    runs("exec cat \"$manifest\"", on = "replace *")
+  )
+  expect_identical(cancel("a-1")$done, "stopped")
+  expect_length(replaced(kubectl), 2L)
+})
+
+test_that("a job that goes away meanwhile had ended", {
+  local_cluster(
+    list(full_pod("a-1", running())), list(),
+    fails("Error from server (NotFound): pods \"a-1-2dbr8\" not found\n", on = "replace *")
+  )
+  expect_identical(cancel("a-1")$done, "had ended")
+})
+
+test_that("where some jobs cannot be cancelled, the error holds the data frame of all", {
+  forbidden <- "Error from server (Forbidden): pods \"b-2-2dbr8\" is forbidden: User \"mike\" cannot update\n"
+  local_cluster(
+    list(full_pod("a-1", running()), full_pod("b-2", running()), full_pod("c-3")), list(),
+    fails(forbidden, on = "replace *b-2-2dbr8*")
+  )
+  error <- raised(cancel(c("a-1", "b-2", "c-3")))
+  expect_s3_class(error, "abba_error_forbidden")
+  expect_identical(error$done, data.frame(
+    job_id = c("a-1", "b-2", "c-3"), done = c("stopped", NA, "had ended")
+  ))
+  expect_identical(error$job_id, "b-2")
+  expect_words(abba_cancel_k8s_job_local(c("a-1", "b-2", "c-3"), namespace = "n"), error = TRUE)
+})
+
+test_that("a job or a batch that does not exist is an error, and nothing is cancelled", {
+  kubectl <- local_cluster(list(full_pod("a-1", running())))
+  error <- raised(cancel(c("a-1", "no-such-job")))
+  expect_s3_class(error, "abba_error_not_found")
+  expect_identical(error$job_id, "no-such-job")
+  expect_length(replaced(kubectl), 0L)
+  local_cluster()
+  expect_words(abba_cancel_k8s_batch_local("nope", namespace = "n"), error = TRUE)
+})
+
+test_that("an id that is given twice is told twice", {
+  local_cluster(list(full_pod("a-1")))
+  expect_identical(cancel(c("a-1", "a-1")), data.frame(job_id = c("a-1", "a-1"), done = "had ended"))
+})
+
+test_that("a change that hangs is an error that names the job", {
+  withr::local_options(abba.k8s.request.timeout = 1)
+  kubectl <- local_cluster(list(full_pod("a-1", running())), list(), hangs(on = "replace *"))
+  error <- raised(cancel("a-1"))
+  expect_s3_class(error, "abba_error_timeout")
+  expect_identical(error$job_id, "a-1")
+  expect_identical(error$done, data.frame(job_id = "a-1", done = NA_character_))
+  expect_reaped(kubectl$pids())
+})
+
+test_that("bad arguments are refused before kubectl starts", {
+  expect_words(refuse(
+    cancel(NULL), cancel(character()), cancel(NA_character_), cancel(c("a-1", NA)), cancel(""), cancel(1),
+    cancel("A B"), cancel(list("a-1")), cancel(namespace = "A"),
+    cancel_batch(NULL), cancel_batch(""), cancel_batch(c("a", "b")), cancel_batch("a b"), cancel_batch(1)
+  ))
+})
+
+test_that("Ctrl-C ends the cancelling of many jobs", {
+  pods <- lapply(sprintf("job-%03d", 1:40), full_pod, running())
+  kubectl <- local_scripted_kubectl(
+    says(do.call(list_of, pods), on = "*/pods[?]*"), says(list_of(), on = "*/jobs[?]*"), hangs()
+  )
+  interrupt_r(
+    "abba_cancel_k8s_batch_local('b-1', namespace = 'n')", kubectl, function() length(kubectl$helpers()) > 1L
+  )
+  expect_lt(kubectl$count(), 20L)
+})

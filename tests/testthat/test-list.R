@@ -1,0 +1,136 @@
+utc <- function(text) as.POSIXct(text, format = "%Y-%m-%dT%H:%M:%SZ", tz = "UTC")
+columns <- c(
+  "job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished", "exit_code", "reason"
+)
+
+local_jobs <- function(env = parent.frame()) {
+  local_scripted_kubectl(
+    says(list_of(
+      full_pod("a-1"),
+      full_pod("b-2", ended(1L), "Failed"),
+      full_pod("c-3", list(running = list(startedAt = "2026-01-03T00:00:05Z")))
+    ), on = "*/pods*"),
+    says(list_of(
+      full_job("a-1", "a.R", created = "2026-01-01T00:00:00Z"),
+      full_job("b-2", "b.R", created = "2026-01-02T00:00:00Z", user = "anna", batch_id = "b-9"),
+      full_job("c-3", "c.R", created = "2026-01-03T00:00:00Z"),
+      full_job("d-4", "d.R", created = "2026-01-04T00:00:00Z")
+    ), on = "*/jobs*"),
+    env = env
+  )
+}
+
+test_that("jobs are listed in a data frame of the contract's columns, the newest first", {
+  local_jobs()
+  jobs <- list_jobs()
+  expect_identical(class(jobs), c("abba_jobs", "data.frame"))
+  expect_named(jobs, columns)
+  expect_identical(attr(jobs, "row.names"), 1:4)
+  expect_identical(as.list(jobs)[columns], list(
+    job_id = c("d-4", "c-3", "b-2", "a-1"),
+    batch_id = c("b-1", "b-1", "b-9", "b-1"),
+    program = c("d.R", "c.R", "b.R", "a.R"),
+    user = c("mike", "mike", "anna", "mike"),
+    status = c("Pending", "Running", "Failed", "Succeeded"),
+    submitted = utc(paste0("2026-01-0", 4:1, "T00:00:00Z")),
+    started = utc(c(NA, "2026-01-03T00:00:05Z", "2026-01-01T00:00:05Z", "2026-01-01T00:00:05Z")),
+    finished = utc(c(NA, NA, "2026-01-01T00:01:05Z", "2026-01-01T00:01:05Z")),
+    exit_code = c(NA, NA, 1L, 0L),
+    reason = c(
+      "The program has not started yet: Kubernetes has just accepted its job.", NA,
+      "The program ended with exit status 1.", NA
+    )
+  ))
+})
+
+test_that("two calls of kubectl answer for all jobs", {
+  kubectl <- local_jobs()
+  list_jobs(namespace = "team-1")
+  selector <- "?labelSelector=app.kubernetes.io/managed-by=abba"
+  expect_identical(vapply(kubectl$requests(), utils::URLdecode, "", USE.NAMES = FALSE), c(
+    paste0("get /api/v1/namespaces/team-1/pods", selector),
+    paste0("get /apis/batch/v1/namespaces/team-1/jobs", selector)
+  ))
+})
+
+test_that("no jobs are a data frame without rows, of the same columns", {
+  local_scripted_kubectl(says(list_of()))
+  jobs <- list_jobs()
+  local_jobs()
+  expect_identical(jobs, list_jobs()[0L, ], ignore_attr = "row.names")
+  expect_identical(nrow(jobs), 0L)
+  expect_identical(lapply(jobs, class), lapply(list_jobs(), class))
+})
+
+test_that("jobs are chosen by status and by time", {
+  local_jobs()
+  ids <- function(...) list_jobs(...)$job_id
+  expect_identical(ids(status = "Failed"), "b-2")
+  expect_identical(ids(status = c("Running", "Pending")), c("d-4", "c-3"))
+  expect_identical(ids(status = "Unknown"), character())
+  expect_identical(ids(since = utc("2026-01-03T00:00:00Z")), c("d-4", "c-3"))
+  expect_identical(ids(since = utc("2026-01-03T00:00:01Z")), "d-4")
+  expect_identical(ids(since = as.POSIXct("2026-01-03 01:00:00", tz = "Europe/Berlin")), c("d-4", "c-3"))
+  expect_identical(ids(status = "Succeeded", since = utc("2026-01-02T00:00:00Z")), character())
+  expect_identical(ids(user = "anna"), "b-2")
+})
+
+test_that("a date begins at midnight where the user is", {
+  local_jobs()
+  withr::local_timezone("America/New_York")
+  # Midnight there is five hours later than in Greenwich.
+  expect_identical(list_jobs(since = as.Date("2026-01-03"))$job_id, "d-4")
+  withr::local_timezone("UTC")
+  expect_identical(list_jobs(since = as.Date("2026-01-03"))$job_id, c("d-4", "c-3"))
+})
+
+test_that("the cluster is asked for one user's jobs, or one batch's", {
+  kubectl <- local_jobs()
+  list_jobs(user = "mike")
+  list_jobs(user = "DOMAIN\\mike m")
+  list_jobs(batch_id = "Study_1.tables")
+  asked <- vapply(kubectl$requests(), utils::URLdecode, "", USE.NAMES = FALSE)
+  expect_match(asked[1:2], "abba/user=mike$")
+  # A name is looked for as it is written on the job: as a legal label.
+  expect_match(asked[3:4], "abba/user=DOMAIN-mike-m$")
+  expect_match(asked[5:6], "abba/batch-id=Study_1.tables$")
+})
+
+test_that("a cancelled job is told apart from one that failed by itself", {
+  cancelled <- full_pod("a-1", ended(143L), "Failed", reason = "DeadlineExceeded")
+  cancelled$metadata$annotations[["abba/cancelled-by"]] <- "mike"
+  local_scripted_kubectl(
+    says(list_of(cancelled, full_pod("b-2", ended(1L), "Failed")), on = "*/pods*"),
+    says(list_of(full_job("a-1"), full_job("b-2"), full_job(
+      "c-3",
+      annotations = list("abba/cancelled-by" = "mike"), conditions = list(condition("Failed"))
+    )), on = "*/jobs*")
+  )
+  expect_words(list_jobs()[c("job_id", "status", "reason")])
+})
+
+test_that("bad arguments are refused before kubectl starts", {
+  expect_words(refuse(
+    list_jobs(user = 1), list_jobs(user = ""), list_jobs(user = NA_character_), list_jobs(user = c("a", "b")),
+    list_jobs(batch_id = ""), list_jobs(batch_id = "a b"), list_jobs(batch_id = 1), list_jobs(batch_id = c("a", "b")),
+    list_jobs(status = "Done"), list_jobs(status = c("Failed", "failed")), list_jobs(status = NA_character_),
+    list_jobs(status = 1), list_jobs(status = character()), list_jobs(status = TRUE),
+    list_jobs(since = "2026-01-01"), list_jobs(since = NA), list_jobs(since = as.Date(NA)), list_jobs(since = 1),
+    list_jobs(since = Sys.time()[0L]), list_jobs(since = as.Date(c("2026-01-01", "2026-01-02"))),
+    list_jobs(since = as.Date(Inf)), list_jobs(since = as.POSIXct(-Inf)),
+    list_jobs(namespace = "A"), list_jobs(namespace = "")
+  ))
+})
+
+test_that("an error is that of the function that the user called", {
+  of <- function(error) as.character(conditionCall(error)[[1L]])
+  expect_identical(of(raised(list_jobs(status = "Done"))), "abba_list_k8s_jobs_local")
+  expect_identical(of(raised(list_jobs(since = 1))), "abba_list_k8s_jobs_local")
+})
+
+test_that("faults of kubectl are told as those of other reads are", {
+  local_scripted_kubectl(fails("Error from server (Forbidden): pods is forbidden: User \"mike\" cannot list\n"))
+  expect_words(abba_list_k8s_jobs_local(namespace = "n"), error = TRUE)
+  local_scripted_kubectl(says("[]"))
+  expect_identical(class(raised(list_jobs()))[1:2], c("abba_error_kubectl", "abba_error"))
+})

@@ -1,0 +1,114 @@
+local_png <- function(env = parent.frame()) {
+  path <- withr::local_tempfile(fileext = ".png", .local_envir = env)
+  # Cairo and X11 need not be there: without them R draws to a PDF file.
+  if (isTRUE(capabilities("png"))) grDevices::png(path) else grDevices::pdf(path)
+  device <- grDevices::dev.cur()
+  withr::defer(grDevices::dev.off(device), envir = env)
+  path
+}
+utc <- function(...) as.POSIXct(c(...), origin = "1970-01-01", tz = "UTC")
+jobs <- function() {
+  structure(
+    data.frame(
+      job_id = c("a-1", "b-2", "c-3", "d-4"), program = c("a.R", "x/b.R", "c.R", strrep("long", 20)),
+      status = c("Succeeded", "Failed", "Running", "Pending"), submitted = utc(0, 0, 1, 2),
+      started = utc(1, 4, 5, NA), finished = utc(5, 9, NA, NA)
+    ),
+    class = c("abba_jobs", "data.frame")
+  )
+}
+
+test_that("a plot of jobs is drawn, and gives back what it drew", {
+  path <- local_png()
+  before <- graphics::par("mar")
+  expect_invisible(drawn <- plot(jobs()))
+  expect_identical(drawn, jobs())
+  # The device is left as it was.
+  expect_identical(graphics::par("mar"), before)
+  grDevices::dev.off()
+  expect_gt(file.size(path), 1000)
+  grDevices::pdf(NULL)
+})
+
+test_that("waiting and running are told apart, from the first submission on", {
+  bars <- timeline(jobs(), utc(20))
+  expect_identical(bars, data.frame(
+    label = c("a.R", "b.R", "c.R", paste0(substr(strrep("long", 20), 1, 27), "...")),
+    status = c("Succeeded", "Failed", "Running", "Pending"),
+    run = c(1, 4, 5, 20), end = c(5, 9, 20, 20)
+  ))
+})
+
+test_that("a job that ended without having run has a bar of no length", {
+  failed <- jobs()[1, ]
+  failed$status <- "Failed"
+  failed$started <- utc(NA)
+  failed$finished <- utc(NA)
+  expect_identical(timeline(failed, utc(20))[c("run", "end")], data.frame(run = 0, end = 0))
+  local_png()
+  expect_identical(plot(failed), failed)
+})
+
+test_that("every status has a colour, and arguments are passed on", {
+  local_png()
+  all <- jobs()[c(1, 1, 1, 1, 1), ]
+  all$status <- c("Pending", "Running", "Succeeded", "Failed", "Unknown")
+  expect_identical(plot(all, xlim = c(0, 100)), all)
+  expect_equal(graphics::par("usr")[2], 104)
+})
+
+test_that("without jobs it is said that there is nothing to draw", {
+  local_png()
+  expect_words(drawn <- plot(jobs()[0, ]))
+  expect_identical(nrow(drawn), 0L)
+})
+
+batch_of <- function(job_id, batch_id = "b-1") {
+  structure(
+    data.frame(
+      job_id = job_id, batch_id = batch_id, program = sprintf("%s.R", job_id), submitted = utc(seq_along(job_id))
+    ),
+    class = c("abba_batch", "data.frame")
+  )
+}
+local_listed <- function(env = parent.frame()) {
+  local_scripted_kubectl(
+    says(list_of(full_pod("a-1"), full_pod("b-2", ended(1L), "Failed")), on = "*/pods*"),
+    says(list_of(full_job("a-1", "a.R"), full_job("b-2", "b.R"), full_job("z-9", "z.R")), on = "*/jobs*"),
+    env = env
+  )
+}
+
+test_that("a batch is drawn with the cluster's times, in its own order", {
+  local_png()
+  kubectl <- local_listed()
+  expect_invisible(drawn <- plot(batch_of(c("b-2", "a-1")), namespace = "n"))
+  expect_s3_class(drawn, "abba_jobs")
+  expect_identical(drawn$job_id, c("b-2", "a-1"))
+  expect_identical(drawn$status, c("Failed", "Succeeded"))
+  expect_match(utils::URLdecode(kubectl$requests()[[1]]), "abba/batch-id=b-1", fixed = TRUE)
+})
+
+test_that("jobs of a batch that are not there, or were never submitted, are left out", {
+  local_png()
+  local_listed()
+  drawn <- plot(batch_of(c("b-2", "gone-1", NA)), namespace = "n")
+  expect_identical(drawn$job_id, "b-2")
+})
+
+test_that("rows of several batches are drawn together", {
+  local_png()
+  local_scripted_kubectl(
+    says(list_of(full_pod("a-1")), on = "*/pods*b-1*"), says(list_of(full_job("a-1", "a.R")), on = "*/jobs*b-1*"),
+    says(list_of(full_pod("b-2")), on = "*/pods*b-9*"), says(list_of(full_job("b-2", "b.R")), on = "*/jobs*b-9*")
+  )
+  drawn <- plot(batch_of(c("b-2", "a-1"), c("b-9", "b-1")), namespace = "n")
+  expect_identical(drawn$job_id, c("b-2", "a-1"))
+})
+
+test_that("a batch without rows asks nobody and draws nothing", {
+  local_png()
+  kubectl <- local_listed()
+  expect_message(plot(batch_of(character(), character()), namespace = "n"), "no jobs to draw", fixed = TRUE)
+  expect_identical(kubectl$count(), 0L)
+})

@@ -1,0 +1,179 @@
+kept <- function(path, ...) {
+  utils::modifyList(list(
+    given_path = path, expanded_path = file.path(getwd(), path), batch_group_id = "b-1", user_tag = "first",
+    cpu_limit = "250m", memory_limit = "1G", container = "r:1", auto_mount_home = FALSE, time_limit_seconds = 90
+  ), list(...))
+}
+# A batch of which a-1 has succeeded, b-2 failed, c-3 was cancelled before it began, d-4 is
+# running and e-5 unknown.
+local_batch <- function(create = creates(), env = parent.frame()) {
+  programs <- c("a.R", "b.R", "c.R", "d.R", "e.R")
+  local_programs(programs, env = env)
+  ids <- c("a-1", "b-2", "c-3", "d-4", "e-5")
+  jobs <- Map(function(id, path, second) {
+    full_job(id, path, created = paste0("2026-01-01T00:00:0", second, "Z"), arguments = kept(path))
+  }, ids, programs, 1:5)
+  jobs[["c-3"]]$status$conditions <- list(condition("Failed", reason = "DeadlineExceeded"))
+  jobs[["c-3"]]$metadata$annotations[["abba/cancelled-by"]] <- "mike"
+  lost <- list(condition("Ready", "False"), condition("ContainersReady"))
+  of_pod <- function(id, state, second, ...) {
+    pod(id, state, ..., created = paste0("2026-01-01T00:00:0", second, "Z"))
+  }
+  local_scripted_kubectl(
+    create,
+    # Not in the order of their submission.
+    says(list_of(
+      of_pod("e-5", running(), 5, conditions = lost), of_pod("d-4", running(), 4),
+      of_pod("b-2", ended(1L), 2, "Failed"), of_pod("a-1", ended(), 1)
+    ), on = "*/pods*"),
+    says(do.call(list_of, unname(rev(jobs))), on = "*/jobs*"),
+    env = env
+  )
+}
+sent <- function(kubectl) {
+  creates <- which(grepl("^create ", kubectl$requests()))
+  manifests <- lapply(creates, kubectl$manifest)
+  names(manifests) <- vapply(manifests, function(job) job$metadata$annotations[["abba/program-path"]], "")
+  manifests[order(names(manifests))]
+}
+program_container <- function(job) job$spec$template$spec$containers[[1]]
+
+test_that("what has failed or was cancelled is submitted again, with its first arguments, under a new batch id", {
+  kubectl <- local_batch()
+  expect_message(batch <- rerun(), "^2 jobs created in batch b-")
+  expect_identical(class(batch), c("abba_batch", "data.frame"))
+  expect_named(batch, c("job_id", "batch_id", "program", "submitted"))
+  expect_identical(batch$program, c("b.R", "c.R"))
+  expect_match(batch$batch_id, paste0("^b-", uuid, "$"), all = TRUE)
+  expect_length(unique(batch$batch_id), 1L)
+  expect_s3_class(batch$submitted, "POSIXct")
+  expect_false(anyNA(batch$submitted))
+  jobs <- sent(kubectl)
+  expect_named(jobs, c("b.R", "c.R"))
+  for (job in jobs) {
+    expect_identical(program_container(job)$image, "r:1")
+    expect_identical(program_container(job)$resources$limits, list(cpu = "250m", memory = "1G"))
+    expect_identical(job$metadata$annotations[["abba/user-tag"]], "first")
+    expect_identical(job$spec$template$spec$activeDeadlineSeconds, 90L)
+    expect_identical(job$metadata$labels[["abba/batch-id"]], batch$batch_id[[1]])
+  }
+  expect_identical(vapply(jobs, function(job) job$metadata$name, "", USE.NAMES = FALSE), batch$job_id)
+  expect_false(any(batch$job_id %in% c("b-2", "c-3")))
+})
+
+test_that("what is unknown is submitted again on demand only, since it may still run", {
+  kubectl <- local_batch()
+  expect_identical(suppressMessages(rerun(include_unknown = TRUE))$program, c("b.R", "c.R", "e.R"))
+})
+
+test_that("a program that was mended runs as it is now", {
+  kubectl <- local_batch()
+  writeLines("print('mended')", "b.R")
+  suppressMessages(rerun())
+  text <- sent(kubectl)[["b.R"]]$spec$template$metadata$annotations[["abba/program-text"]]
+  expect_identical(text, "print('mended')\n")
+})
+
+test_that("arguments that are given replace the first ones, for all programs", {
+  kubectl <- local_batch()
+  batch <- suppressMessages(rerun(
+    memory_limit = "4G", cpu_limit = 2, container = "r:2", user_tag = "second", batch_group_id = "again",
+    time_limit_seconds = 10,
+    mounts = list(
+      volumes = list(list(name = "v", emptyDir = list())), volumeMounts = list(list(name = "v", mountPath = "/v"))
+    )
+  ))
+  expect_identical(batch$batch_id, c("again", "again"))
+  for (job in sent(kubectl)) {
+    expect_identical(program_container(job)$image, "r:2")
+    expect_identical(program_container(job)$resources$limits, list(cpu = "2", memory = "4G"))
+    expect_identical(job$metadata$annotations[["abba/user-tag"]], "second")
+    expect_identical(job$spec$template$spec$activeDeadlineSeconds, 10L)
+    expect_true("/v" %in% vapply(program_container(job)$volumeMounts, `[[`, "", "mountPath"))
+  }
+})
+
+test_that("mounts, a time limit, a user and a tag can be taken away", {
+  local_programs("b.R")
+  mounts <- list(
+    volumes = list(list(name = "v", emptyDir = list())), volumeMounts = list(list(name = "v", mountPath = "/v"))
+  )
+  kubectl <- local_scripted_kubectl(
+    creates(), says(list_of(pod("b-2", ended(1L), "Failed")), on = "*/pods*"),
+    says(list_of(full_job("b-2", "b.R", arguments = kept("b.R", mounts = mounts))), on = "*/jobs*")
+  )
+  suppressMessages(rerun())
+  suppressMessages(rerun(mounts = "", time_limit_seconds = NULL, user_tag = "", username = NULL))
+  jobs <- sent(kubectl)
+  paths <- lapply(jobs, function(job) vapply(program_container(job)$volumeMounts, `[[`, "", "mountPath"))
+  expect_identical(vapply(paths, function(path) "/v" %in% path, NA, USE.NAMES = FALSE), c(TRUE, FALSE))
+  limits <- lapply(unname(jobs), function(job) job$spec$template$spec$activeDeadlineSeconds)
+  expect_identical(limits, list(90L, NULL))
+})
+
+test_that("where nothing has failed, nothing is submitted and it is said", {
+  kubectl <- local_scripted_kubectl(
+    says(list_of(pod("a-1")), on = "*/pods*"), says(list_of(full_job("a-1", arguments = list())), on = "*/jobs*")
+  )
+  expect_words(batch <- rerun())
+  expect_identical(class(batch), c("abba_batch", "data.frame"))
+  expect_named(batch, c("job_id", "batch_id", "program", "submitted"))
+  expect_identical(vapply(batch, function(column) class(column)[[1]], ""), c(
+    job_id = "character", batch_id = "character", program = "character", submitted = "POSIXct"
+  ))
+  expect_identical(nrow(batch), 0L)
+  expect_no_match(kubectl$requests(), "^create")
+})
+
+test_that("where some cannot be submitted again, the error says how to submit the rest, and that works", {
+  local_batch(runs(c(
+    "if grep -q '\"abba/program-path\":\"c.R\"' \"$manifest\"; then",
+    "  echo 'Error from server (Forbidden): jobs.batch is forbidden: exceeded quota: small' >&2; exit 1",
+    "fi", "exec cat \"$manifest\""
+  ), on = "create *"))
+  error <- raised(rerun())
+  expect_s3_class(error, "abba_error_batch_incomplete")
+  expect_identical(is.na(error$batch$submitted), c(FALSE, TRUE))
+  expect_words(abba_rerun_k8s_batch_local("b-1", namespace = "n"), error = TRUE)
+  kubectl <- local_scripted_kubectl(creates())
+  rest <- suppressMessages(submit_batch(error$batch))
+  expect_named(sent(kubectl), "c.R")
+  expect_identical(rest$batch_id, error$batch$batch_id)
+})
+
+test_that("a program that is no longer there submits nothing", {
+  kubectl <- local_batch()
+  unlink("c.R")
+  error <- raised(rerun())
+  expect_s3_class(error, "abba_error_input")
+  expect_match(conditionMessage(error), "c.R", fixed = TRUE)
+  expect_no_match(kubectl$requests(), "^create")
+})
+
+test_that("a job that does not say what it was submitted with is an error that names it", {
+  kubectl <- local_scripted_kubectl(
+    says(list_of(pod("a-1", ended(1L), "Failed")), on = "*/pods*"), says(list_of(full_job("a-1")), on = "*/jobs*")
+  )
+  error <- raised(rerun())
+  expect_s3_class(error, "abba_error_invalid")
+  expect_identical(error$job_id, "a-1")
+  expect_words(abba_rerun_k8s_batch_local("b-1", namespace = "n"), error = TRUE)
+})
+
+test_that("a batch that does not exist is an error that names it", {
+  local_scripted_kubectl(says(list_of()))
+  expect_s3_class(raised(rerun("nope")), "abba_error_not_found")
+})
+
+test_that("bad arguments are refused before kubectl starts", {
+  expect_words(refuse(
+    rerun(NULL), rerun(""), rerun(c("a", "b")), rerun("a b"), rerun(NA_character_), rerun(1),
+    rerun("b-1", "4G"), rerun(memory = "4G"), rerun(file_path = "a.R"), rerun(memory_limit = NA),
+    rerun(memory_limit = NULL), rerun(memory_limit = "512m"), rerun(memory_limit = c("1G", "2G")),
+    rerun(cpu_limit = "lots"), rerun(cpu_limit = -1), rerun(container = ""), rerun(container = "a b"),
+    rerun(mounts = 1), rerun(auto_mount_home = NA), rerun(home_nfs_ip_address = 1), rerun(username = ""),
+    rerun(user_tag = NULL), rerun(batch_group_id = ""), rerun(batch_group_id = "a b"),
+    rerun(time_limit_seconds = 0), rerun(time_limit_seconds = "a"), rerun(user_tag = "a", user_tag = "b"),
+    rerun(include_unknown = NA), rerun(include_unknown = 1), rerun(namespace = "A")
+  ))
+})
