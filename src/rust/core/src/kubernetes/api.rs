@@ -1106,7 +1106,10 @@ mod tests {
     #[test]
     fn a_change_is_made_on_what_is_there_now_and_given_up_where_it_is_refused() {
         let object = || Ok(br#"{"spec": {}}"#.to_vec());
-        let change = |value: &mut Value| value["spec"]["x"] = json!(1);
+        let change = |value: &mut Value| {
+            value["spec"]["x"] = json!(1);
+            true
+        };
         let script = Script::new([
             object(),
             failure(FailureKind::Conflict),
@@ -1121,25 +1124,5 @@ mod tests {
         let script = Script::new([object(), failure(FailureKind::Forbidden)]);
         let failed = api(&script).update(Resource::Job, "a", &change).unwrap_err();
         assert_eq!(failed.kind, FailureKind::Forbidden);
-    }
-
-    #[test]
-    fn a_busy_server_is_asked_more_often_than_one_that_is_down() {
-        let mut asked = Vec::new();
-        for kind in [
-            FailureKind::TooManyRequests,
-            FailureKind::Refused,
-            FailureKind::Forbidden,
-        ] {
-            let patience = Patience::new(Duration::from_secs(3600), &never);
-            let mut pauses = Pauses::default();
-            let mut count = 0;
-            while pauses.after(kind, &patience).is_some() {
-                count += 1;
-            }
-            asked.push(count);
-        }
-        assert_eq!(asked[0], ATTEMPTS_WHEN_BUSY);
-        assert_eq!(asked[1], PAUSES.len());
     }
 }

@@ -46,25 +46,6 @@ fn created_pod(event: &Event) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pod_that_is_gone_is_known_by_its_making() {
-        let event = |reason: &str, message: &str| Event {
-            reason: reason.into(),
-            message: message.into(),
-            ..Default::default()
-        };
-        assert_eq!(
-            created_pod(&event("SuccessfulCreate", "Created pod: a-1-x7k2p")),
-            Some("a-1-x7k2p")
-        );
-        assert_eq!(created_pod(&event("SuccessfulDelete", "Deleted pod: a-1-x7k2p")), None);
-    }
-}
-
-#[cfg(test)]
-mod tests {
     use super::super::scripted::{ended, job, list, patient, pod, Answer, Scripted};
     use super::*;
     use crate::transport::FailureKind;
@@ -123,5 +104,19 @@ mod tests {
             (error.class, error.job_ids),
             (ErrorClass::NotFound, vec!["a".to_string()])
         );
+    }
+
+    #[test]
+    fn the_pod_that_is_gone_is_known_by_its_making() {
+        let event = |reason: &str, message: &str| Event {
+            reason: reason.into(),
+            message: message.into(),
+            ..Default::default()
+        };
+        assert_eq!(
+            created_pod(&event("SuccessfulCreate", "Created pod: a-1-x7k2p")),
+            Some("a-1-x7k2p")
+        );
+        assert_eq!(created_pod(&event("SuccessfulDelete", "Deleted pod: a-1-x7k2p")), None);
     }
 }

@@ -15,10 +15,10 @@ use crate::kubernetes::{Api, LogQuestion};
 use crate::transport::{FailureKind, Patience};
 
 /// The first pause before a stream that ended is opened again.
-const FIRST_PAUSE: Duration = Duration::from_millis(300);
+const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 300 });
 
 /// The longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 4 } else { 2000 });
 
 /// How often the rest of the log is asked for, once the program has ended, while its node does not give it.
 const ATTEMPTS_AT_THE_REST: usize = 8;
@@ -374,7 +374,7 @@ mod tests {
             follow_all(&patient(&cluster), false).unwrap_err().class,
             ErrorClass::Unavailable
         );
-        assert_eq!(cluster.paths(REST).len(), ATTEMPTS_FOR_REST + 1);
+        assert_eq!(cluster.paths(REST).len(), ATTEMPTS_AT_THE_REST);
     }
 
     #[test]

@@ -138,31 +138,31 @@ mod tests {
             )
     }
 
-    fn paths(arguments: &[SubmitArguments]) -> Vec<&str> {
-        arguments
+    fn paths(again: &[Again]) -> Vec<&str> {
+        again
             .iter()
-            .map(|arguments| arguments.given_path.as_str())
+            .map(|again| again.arguments.given_path.as_str())
             .collect()
     }
 
     #[test]
     fn what_has_failed_comes_in_the_order_of_its_submission_under_one_new_batch_id() {
         let cluster = cluster();
-        let arguments = arguments_to_rerun(&patient(&cluster), "b", false).unwrap();
+        let arguments = arguments_to_rerun(&patient(&cluster), "b", false, None).unwrap();
         assert_eq!(paths(&arguments), ["c.R", "d.R", "e.R"]);
         assert!(arguments
             .iter()
-            .all(|again| again.batch_group_id == arguments[0].batch_group_id));
-        assert!(arguments[0].batch_group_id.starts_with("c-"));
-        assert_ne!(arguments[0].batch_group_id, "b");
-        assert_eq!(arguments[0].memory_limit, "1G");
-        assert_eq!(arguments[0].job_id, None);
+            .all(|again| again.arguments.batch_group_id == arguments[0].arguments.batch_group_id));
+        assert!(arguments[0].arguments.batch_group_id.starts_with("c-"));
+        assert_ne!(arguments[0].arguments.batch_group_id, "b");
+        assert_eq!(arguments[0].arguments.memory_limit, "1G");
+        assert_eq!(arguments[0].arguments.job_id, None);
     }
 
     #[test]
     fn what_is_unknown_comes_on_demand() {
         let cluster = cluster();
-        let arguments = arguments_to_rerun(&patient(&cluster), "b", true).unwrap();
+        let arguments = arguments_to_rerun(&patient(&cluster), "b", true, None).unwrap();
         assert_eq!(paths(&arguments), ["b.R", "c.R", "d.R", "e.R"]);
     }
 
@@ -171,7 +171,7 @@ mod tests {
         let cluster = Scripted::new()
             .get("/pods", [list(1, [pod("a", 1, ended(0))])])
             .get("/jobs", [list(1, [job("a", 1)])]);
-        assert!(arguments_to_rerun(&patient(&cluster), "b", true).unwrap().is_empty());
+        assert!(arguments_to_rerun(&patient(&cluster), "b", true, None).unwrap().is_empty());
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
             let cluster = Scripted::new()
                 .get("/pods", [list(1, [pod("a", 1, ended(1))])])
                 .get("/jobs", [list(1, [job])]);
-            let error = arguments_to_rerun(&patient(&cluster), "b", false).unwrap_err();
+            let error = arguments_to_rerun(&patient(&cluster), "b", false, None).unwrap_err();
             assert_eq!(
                 (error.class, error.job_ids),
                 (ErrorClass::Invalid, vec!["a".to_string()])
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_batch_that_does_not_exist_is_an_error() {
         let cluster = Scripted::new().get("/pods", [list(1, [])]).get("/jobs", [list(1, [])]);
-        let error = arguments_to_rerun(&patient(&cluster), "b", false).unwrap_err();
+        let error = arguments_to_rerun(&patient(&cluster), "b", false, None).unwrap_err();
         assert_eq!(error.class, ErrorClass::NotFound);
     }
 }

@@ -42,10 +42,10 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(150);
 const TELL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The first pause before a stream that ended is taken up again.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 50 });
 
 /// The longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 4 } else { 5000 });
 
 /// How often something is tried again, on the way back from an outage, that the cluster refuses: a server that has just
 /// started may refuse for a moment what it allows, until it has read its rules.
@@ -432,9 +432,17 @@ mod tests {
     /// Watches to the end; each of the news as "id status" pairs.
     fn watch_all(connection: &Connection<'_>, which: &Which) -> Result<Vec<Vec<String>>, Error> {
         let mut news = Vec::new();
-        watch(connection, which, &mut |jobs| {
+        // A watch that misses an end would never return.
+        let begin = Instant::now();
+        let interrupted = || connection.patience.is_interrupted() || begin.elapsed() > Duration::from_secs(20);
+        let connection = &Connection {
+            patience: Patience::new(connection.patience.limit(), &interrupted),
+            ..*connection
+        };
+        watch(connection, which, &mut |told| {
             news.push(
-                jobs.iter()
+                told.jobs
+                    .iter()
                     .map(|job| format!("{} {}", job.job_id, job.status.status.name()))
                     .collect(),
             );
@@ -681,8 +689,8 @@ mod tests {
             .get("/pods", [list(1, [])])
             .get("/jobs", [list(1, ids.map(|id| job(id, 1)))]);
         let mut told = Vec::new();
-        watch(&patient(&cluster), &jobs(&ids), &mut |jobs| {
-            told = jobs.to_vec();
+        watch(&patient(&cluster), &jobs(&ids), &mut |news| {
+            told = news.jobs;
             ControlFlow::Break(())
         })
         .unwrap();
