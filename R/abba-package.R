@@ -8,6 +8,9 @@
 #' | `abba.permitted.containers` | Images that [abba_check_k8s_local()] takes as permitted. | all |
 #' | `abba.k8s.session` | Whether one kubectl is kept for the R session. A call with `FALSE` ends the kept one. | `TRUE` |
 #' | `abba.kubectl` | The kubectl program: a path, or a name on the `PATH`. | `kubectl` |
+#' | `abba.api.address` | Where the abba API is. | the environment variable `ABBA_API_ADDRESS` |
+#' | `abba.api.key` | Your key for it. | the environment variable `ABBA_API_KEY` |
+#' | `abba.api.request.timeout` | Seconds that a call of the abba API may take, with all its repetitions. | 60 |
 #'
 #' The kept kubectl is started anew when kubectl's configuration, the files that it
 #' names, or an environment variable changes, and when its login is refused. What a

@@ -23,7 +23,7 @@
 #' }
 abba_follow_job_log <- function(job_id, from = c("start", "now")) {
   job_id <- check_string(job_id)
-  from <- rlang::arg_match(from)
+  from <- check_choice(from, c("start", "now"))
   telling_how_to_return(
     job_id, c("abba_follow_job_log", "abba_cancel_job"),
     invisible(client_follow(job_id, from == "now", rlang::current_env()))

@@ -54,7 +54,7 @@ abba_submit_and_get_log <- function(
     poll_interval_seconds = 3,
     timeout_seconds = 600,
     on_stuck = c("warn", "fail", "wait")) {
-  on_stuck <- rlang::arg_match(on_stuck)
+  on_stuck <- check_choice(on_stuck, stuck_choices)
   check_client_wait(poll_interval_seconds, timeout_seconds, rlang::current_env())
   job <- abba_submit_job(...)
   abba_wait_for_job_log(job$job_id, poll_interval_seconds, timeout_seconds, on_stuck)

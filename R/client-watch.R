@@ -74,7 +74,7 @@ abba_submit_job_and_poll <- function(
     poll_interval_seconds = 3,
     timeout_seconds = 600,
     on_stuck = c("warn", "fail", "wait")) {
-  on_stuck <- rlang::arg_match(on_stuck)
+  on_stuck <- check_choice(on_stuck, stuck_choices)
   check_client_wait(poll_interval_seconds, timeout_seconds, rlang::current_env())
   job <- abba_submit_job(...)
   abba_watch_job(job$job_id, poll_interval_seconds, timeout_seconds, on_stuck)

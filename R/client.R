@@ -33,12 +33,6 @@ client_address <- function(call) {
   sub("/+$", "", address)
 }
 
-# Whether an address is set at all.
-has_client_address <- function() {
-  address <- getOption("abba.api.address", Sys.getenv("ABBA_API_ADDRESS"))
-  rlang::is_string(address) && nzchar(address)
-}
-
 # The key, or NULL where none is set. It is never part of a message.
 client_key <- function(address, call) {
   key <- getOption("abba.api.key", Sys.getenv("ABBA_API_KEY"))

@@ -61,33 +61,33 @@ function(req, res) abba::abba_api_answer("health", req, res)
 # The page for people, and the description of the API.
 
 #* @get /
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_file("index.html", req, res)
 
 #* @get /abba.js
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_file("abba.js", req, res)
 
 #* @get /abba.css
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_file("abba.css", req, res)
 
 #* @get /openapi.json
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_file("openapi.json", req, res)
 
 #* @get /__docs__/
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_file("docs.html", req, res)
 
 #* @get /__docs__/docs.js
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_file("docs.js", req, res)
 
 #* @get /__docs__/swagger-ui-bundle.js
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_file("swagger-ui-bundle.js", req, res)
 
 #* @get /__docs__/swagger-ui.css
-#* @parser unread
+#* @preempt __first__
 function(req, res) abba::abba_api_file("swagger-ui.css", req, res)

@@ -57,7 +57,10 @@ test_that("both roads tell the same of the same jobs, to the last attribute", {
 })
 
 test_both_roads("a batch is submitted, waited for and read together", function(road) {
-  programs <- vapply(1:3, function(i) local_program(sprintf("cat('program %d\\n')", i), paste0("p-", i, ".R")), "")
+  test <- rlang::current_env()
+  programs <- vapply(1:3, function(i) {
+    local_program(sprintf("cat('program %d\\n')", i), paste0("p-", i, ".R"), env = test)
+  }, "")
   expect_message(batch <- road$submit_batch(programs, cpu_limit = fifth), "3 jobs created in batch p-1-", fixed = TRUE)
   expect_s3_class(batch, c("abba_batch", "data.frame"), exact = TRUE)
   expect_identical(names(batch), c("job_id", "batch_id", "program", "submitted"))
@@ -110,10 +113,10 @@ test_both_roads("a log is followed as it is written", function(road) {
 })
 
 test_both_roads("programs that are no text run as they are", function(road) {
-  program <- local_program(charToRaw("x <- '\xe9'; cat(nchar(x, 'bytes'), '\\n')\n"), "b\u00e9 \u65e5 $(x).R")
+  program <- local_program(charToRaw("# caf\xe9\ncat('run\\n')\n"), "b\u00e9 \u65e5 $(x).R")
   job <- quiet(road$submit(program, cpu_limit = fifth))
   road$watch(job$job_id, poll_interval_seconds = 0.5)
-  expect_identical(road$log(job$job_id)[[1L]]$log, "1 ")
+  expect_identical(road$log(job$job_id)[[1L]]$log, "run")
   expect_identical(road$status(job$job_id)$Succeeded$Jobs[[1L]]$path, program)
 })
 
@@ -148,7 +151,12 @@ test_both_roads("a namespace that takes no more jobs refuses them with the same 
   # Of another namespace, so the server is another.
   namespace <- local_namespace()
   local_abba_server()
-  create_quota("count/jobs.batch=1", c("create", "job", "probe", "--image", "x"))
+  probe <- c("create", "job", "probe", "--image", "x")
+  quiet(road$submit(test_program, cpu_limit = fifth))
+  create_quota("count/jobs.batch=1", probe)
+  # In force with no room; now there is room for one.
+  kubectl_lines("patch", "quota", "quota", "--patch", "{\"spec\": {\"hard\": {\"count/jobs.batch\": \"2\"}}}")
+  wait_until(function() length(kubectl_lines(probe, "--dry-run=server")) == 1L, what = "room for one job")
   programs <- c(test_program, local_program("cat('x\\n')"))
   before <- length(jobs_in())
   error <- expect_abba_error(road$submit_batch(programs, cpu_limit = fifth), "batch_incomplete", "1 of 2 programs")

@@ -54,6 +54,8 @@ pub struct Explanation {
     pub attempts: usize,
     /// For a program that ran out of memory: the R call that submits it again with more.
     pub call: Option<String>,
+    /// The same for a caller of the abba API.
+    pub call_by_api: Option<String>,
     /// What Kubernetes noted, oldest first.
     pub events: Vec<Event>,
 }
@@ -82,6 +84,9 @@ pub fn explain(
             .or(of_job.map(|container| &container.resources.limits));
         limits.and_then(|limits| limits.get(name).cloned())
     };
+    let arguments = pod
+        .filter(|pod| diagnosis::ran_out_of_memory(pod))
+        .and_then(|_| job.metadata.annotations.get(labels::ARGUMENTS));
     Explanation {
         record: record(job, pod, &diagnosis),
         diagnosis,
@@ -96,10 +101,8 @@ pub fn explain(
         cpu_limit: limit("cpu"),
         memory_limit: limit("memory"),
         attempts,
-        call: pod
-            .filter(|pod| diagnosis::ran_out_of_memory(pod))
-            .and_then(|_| job.metadata.annotations.get(labels::ARGUMENTS))
-            .and_then(|arguments| r_call::with_twice_the_memory(arguments, namespace)),
+        call: arguments.and_then(|arguments| r_call::with_twice_the_memory(arguments, namespace)),
+        call_by_api: arguments.and_then(|arguments| r_call::with_twice_the_memory_by_api(arguments)),
         events,
     }
 }

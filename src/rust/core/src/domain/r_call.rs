@@ -54,6 +54,20 @@ pub fn with_twice_the_memory(arguments: &str, namespace: Option<&str>) -> Option
     Some(format!("abba_submit_k8s_job_local({})", call.join(", ")))
 }
 
+/// The same as the call of `abba_submit_job()`, for a caller of the abba API: without what is not for the caller to choose,
+/// and with the path as the caller wrote it, since the other one is the server's.
+pub fn with_twice_the_memory_by_api(arguments: &str) -> Option<String> {
+    let mut kept: Value = serde_json::from_str(arguments).ok()?;
+    let elements = kept.as_object_mut()?;
+    for name in ["username", "home_nfs_ip_address"] {
+        elements.insert(name.into(), Value::Null);
+    }
+    let given_path = elements.get("given_path").cloned().unwrap_or_default();
+    elements.insert("expanded_path".into(), given_path);
+    let call = with_twice_the_memory(&kept.to_string(), None)?;
+    Some(call.replacen("abba_submit_k8s_job_local(", "abba_submit_job(", 1))
+}
+
 /// A quantity like `512M`, twice.
 fn twice(quantity: &str) -> Option<String> {
     let unit_begins = quantity
@@ -191,6 +205,22 @@ mod tests {
                 r#"home_nfs_ip_address = "192.0.2.1", namespace = "rstudio", username = "mike", time_limit_seconds = 60)"#
             )
         );
+    }
+
+    #[test]
+    fn a_caller_of_the_api_gets_a_call_that_they_may_make() {
+        let arguments = kept(|kept| {
+            kept["given_path"] = json!("programs/a.R");
+            kept["expanded_path"] = json!("/a.R");
+            kept["auto_mount_home"] = json!(true);
+            kept["home_nfs_ip_address"] = json!("192.0.2.1");
+            kept["username"] = json!("mike");
+        });
+        assert_eq!(
+            with_twice_the_memory_by_api(&arguments).unwrap(),
+            r#"abba_submit_job("programs/a.R", memory_limit = "1024M", container = "r:1", auto_mount_home = TRUE)"#
+        );
+        assert_eq!(with_twice_the_memory_by_api("[]"), None);
     }
 
     #[test]

@@ -372,7 +372,10 @@ pub fn record(record: &JobRecord) -> Value {
 pub fn explanation(explanation: Explanation) -> Value {
     let mut value = record(&explanation.record);
     let filled = |text: String| Some(text).filter(|text| !text.is_empty());
-    let is_stuck = explanation.diagnosis.as_ref().is_some_and(|diagnosis| diagnosis.is_stuck);
+    let is_stuck = explanation
+        .diagnosis
+        .as_ref()
+        .is_some_and(|diagnosis| diagnosis.is_stuck);
     let (details, advice) = match explanation.diagnosis {
         Some(diagnosis) => (filled(diagnosis.details), filled(diagnosis.advice)),
         None => (None, None),
@@ -385,6 +388,7 @@ pub fn explanation(explanation: Explanation) -> Value {
     let more = json!({
         "details": details,
         "advice": advice,
+        "call": explanation.call_by_api,
         "pod_id": explanation.pod_id,
         "node": explanation.node,
         "image": explanation.image,

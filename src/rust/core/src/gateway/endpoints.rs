@@ -590,19 +590,23 @@ impl Gateway {
         arguments.finish()?;
         self.with_cluster(with_connection, &mut |connection| {
             let (snapshot, _) = self.snapshots.recent(connection)?;
-            let mut rows: Vec<Value> = snapshot
+            let mut jobs: Vec<_> = snapshot
                 .seen_by(caller)
                 .filter(|job| batch_id.as_ref().is_none_or(|id| *id == job.record.batch_id))
                 .filter(|job| statuses.is_empty() || statuses.iter().any(|name| name == job.record.status.name()))
                 .filter(|job| since.as_ref().is_none_or(|since| *since <= job.record.submitted))
                 .filter(|job| user.as_ref().is_none_or(|user| *user == owner_or_user(job)))
+                .collect();
+            // As operations::list() has them: the newest first, those of one second by their ids.
+            jobs.sort_by(|a, b| (&b.record.submitted, &a.record.job_id).cmp(&(&a.record.submitted, &b.record.job_id)));
+            let rows: Vec<Value> = jobs
+                .into_iter()
                 .map(|job| {
                     let mut row = answer::record(&job.record);
                     row["user"] = owner_or_user(job).into();
                     row
                 })
                 .collect();
-            rows.reverse();
             Ok(Value::from(rows).into())
         })
     }
