@@ -39,12 +39,18 @@ core_watch_begin <- function(which, settings) .Call(wrap__core_watch_begin, whic
 # `details`, `advice` and `is_stuck`; what matters most first), and `ended`, whether no job is Pending or Running.
 core_watch_next <- function(watching, seconds) .Call(wrap__core_watch_next, watching, seconds)
 
+# Ends a watch, whatever it is at.
+core_watch_end <- function(watching) .Call(wrap__core_watch_end, watching)
+
 # Begins to follow the log of a job, in the background; with `from_now` from here on. A pointer for `core_follow_next`.
 core_follow_begin <- function(job_id, from_now, settings) .Call(wrap__core_follow_begin, job_id, from_now, settings)
 
 # Waits up to `seconds` for lines of a followed log. A list with `lines`, a character vector, and `log`: `NULL` while the
 # program runs, then the list of `core_log`.
 core_follow_next <- function(following, seconds) .Call(wrap__core_follow_next, following, seconds)
+
+# Ends the following of a log, whatever it is at.
+core_follow_end <- function(following) .Call(wrap__core_follow_end, following)
 
 # Submits again what has failed of a batch, under a new batch id. `changes` are arguments of `core_submit` that replace
 # those of the first submission; `rest` is `NULL`, or what is left of an earlier rerun: a list of `batch_id`, `rerun_of`

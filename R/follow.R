@@ -30,6 +30,7 @@ abba_follow_k8s_job_log_local <- function(
   job_id <- check_string(job_id)
   from <- rlang::arg_match(from)
   following <- core_value(core_follow_begin(job_id, from == "now", settings(namespace)))
+  on.exit(core_follow_end(following))
   call <- rlang::current_env()
   withCallingHandlers(
     repeat {

@@ -122,8 +122,9 @@ watch_jobs <- function(
   settings <- settings(namespace, call)
   begin <- proc.time()[["elapsed"]]
   watching <- core_value(core_watch_begin(which, settings), call)
+  on.exit(core_watch_end(watching))
   line <- status_line(begin)
-  on.exit(line$clear())
+  on.exit(line$clear(), add = TRUE)
   told <- character()
   last <- NULL
   withCallingHandlers(

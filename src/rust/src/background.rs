@@ -22,7 +22,7 @@ enum Message<News, Outcome> {
     Ended(std::result::Result<Outcome, Error>),
 }
 
-/// Work under way. It ends when R no longer holds it.
+/// Work under way. It ends by [`Background::end`], or when R no longer holds it.
 pub struct Background<News: 'static, Outcome: 'static> {
     messages: Receiver<Message<News, Outcome>>,
     /// How the work failed, where news that came before have yet to be taken.
@@ -47,6 +47,9 @@ impl<News, Outcome> Drop for Background<News, Outcome> {
 
 /// How often Ctrl-C is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long the end of work is waited for.
+const LONGEST_END: Duration = Duration::from_secs(1);
 
 impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
     /// Begins `work`. It is given the question whether to stop, and a way to tell news, which breaks off when nobody
@@ -83,10 +86,28 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
         .into())
     }
 
+    /// Ends the work, and waits a moment for that: R frees what it no longer holds at a time of its own, and until then a
+    /// kubectl would go on.
+    pub fn end(pointer: &Robj) -> std::result::Result<(), Error> {
+        let background = Self::of(pointer)?;
+        background.stop.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + LONGEST_END;
+        while let Ok(Message::News(_)) = background
+            .messages
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {}
+        Ok(())
+    }
+
+    fn of(pointer: &Robj) -> std::result::Result<ExternalPtr<Self>, Error> {
+        let lost = || Error::new(ErrorClass::Internal, "The work in the background is gone.");
+        pointer.clone().try_into().map_err(|_| lost())
+    }
+
     /// Waits up to `patience` for something to be said, and takes all of it. How the work failed is told after all news.
     pub fn ask(pointer: &Robj, patience: Duration) -> std::result::Result<Answer<News, Outcome>, Error> {
         let lost = || Error::new(ErrorClass::Internal, "The work in the background is gone.");
-        let background: ExternalPtr<Self> = pointer.clone().try_into().map_err(|_| lost())?;
+        let background = Self::of(pointer)?;
         if let Some(error) = background.failure.take() {
             return Err(error);
         }

@@ -259,6 +259,12 @@ fn core_watch_next(watching: Robj, seconds: f64) -> Robj {
     })
 }
 
+/// Ends a watch, whatever it is at.
+#[extendr]
+fn core_watch_end(watching: Robj) -> Robj {
+    respond(|| Watching::end(&watching).map(|()| Value::Null.into()))
+}
+
 /// Begins to follow the log of a job, in the background; with `from_now` from here on. A pointer for `core_follow_next`.
 #[extendr]
 fn core_follow_begin(job_id: &str, from_now: bool, settings: Robj) -> Robj {
@@ -290,6 +296,12 @@ fn core_follow_next(following: Robj, seconds: f64) -> Robj {
             warnings,
         })
     })
+}
+
+/// Ends the following of a log, whatever it is at.
+#[extendr]
+fn core_follow_end(following: Robj) -> Robj {
+    respond(|| Following::end(&following).map(|()| Value::Null.into()))
 }
 
 /// The list of `core_log`.
@@ -412,8 +424,10 @@ extendr_module! {
     fn core_explain;
     fn core_watch_begin;
     fn core_watch_next;
+    fn core_watch_end;
     fn core_follow_begin;
     fn core_follow_next;
+    fn core_follow_end;
     fn core_rerun;
     fn core_end_session;
 }
