@@ -22,7 +22,7 @@ enum Message<News, Outcome> {
     Ended(std::result::Result<Outcome, Error>),
 }
 
-/// Work under way. It ends when R no longer holds it.
+/// Work under way. It ends by [`Background::end`], or when R no longer holds it.
 pub struct Background<News: 'static, Outcome: 'static> {
     messages: Receiver<Message<News, Outcome>>,
     stop: Arc<AtomicBool>,
@@ -50,6 +50,9 @@ const LONGEST_END: Duration = Duration::from_secs(2);
 
 /// How often Ctrl-C is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long the end of work is waited for.
+const LONGEST_END: Duration = Duration::from_secs(1);
 
 impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
     /// Begins `work`. It is given the question whether to stop, and a way to tell news, which breaks off when nobody

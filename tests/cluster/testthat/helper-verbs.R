@@ -45,8 +45,14 @@ outcome_of <- function(process, seconds = 120) {
   process$get_result()
 }
 
-# What it has written so far.
-output_of <- function(process) readLines(process$get_output_file(), warn = FALSE, encoding = "UTF-8")
+# The whole lines that it has written so far. Not by readLines(), to which a carriage return is the end of a line.
+output_of <- function(process) {
+  file <- process$get_output_file()
+  text <- rawToChar(readBin(file, "raw", file.size(file)))
+  Encoding(text) <- "UTF-8"
+  ends <- gregexpr("\n", text, fixed = TRUE)[[1L]]
+  if (ends[[1L]] == -1L) character() else strsplit(substr(text, 1L, max(ends) - 1L), "\n", fixed = TRUE)[[1L]]
+}
 
 # For wait_until(): whether it has written exactly these lines.
 has_printed <- function(process, lines) {

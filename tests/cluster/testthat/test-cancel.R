@@ -136,7 +136,7 @@ test_that("a program that does not want to end has 30 seconds, and is told of as
   gate <- local_gate()
   # R ends at SIGTERM; its child, which it waits for, does not.
   program <- local_program(c(
-    "cat('begun\\n')", "file.create('/gate/begun')",
+    "cat('begun\\n')", "invisible(file.create('/gate/begun'))",
     "system2('/bin/sh', c('-c', shQuote('trap \"\" TERM; while [ ! -e /gate/open ]; do sleep 0.1; done')))"
   ))
   id <- submit(program, mounts = gate$mounts)

@@ -19,7 +19,7 @@ test_that("a batch is drawn with the times that the cluster has", {
   grDevices::pdf(file, 8, 4, compress = FALSE)
   drawn <- withVisible(plot(both))
   grDevices::dev.off()
-  sheet <- readLines(file, warn = FALSE)
+  sheet <- iconv(readLines(file, warn = FALSE), "latin1", "UTF-8")
   # The colours of those that succeeded, failed, run and wait, in the device's notation.
   for (colour in c("0.000 0.620 0.451", "0.835 0.369 0.000", "0.000 0.447 0.698", "0.600 0.600 0.600")) {
     expect_match(sheet, colour, fixed = TRUE, all = FALSE)

@@ -54,10 +54,12 @@ impl Diagnosis {
 pub fn of_unstarted_pod(pod: &Pod, events: &[Event]) -> Diagnosis {
     let container = pod.program_container();
     let image = container.map_or("the container image", |container| container.image.as_str());
-    if pod.status.phase == "Failed" && pod.terminated().is_none() {
-        if was_cancelled(pod) {
-            return cancelled_before_start();
-        }
+    if was_cancelled(pod) {
+        return cancelled_before_start();
+    }
+    // A node that gives up on a pod may note an end of a container that never was ("ContainerStatusUnknown").
+    let ended_by_node = pod.terminated().is_none() || pod.status.reason == "DeadlineExceeded";
+    if pod.status.phase == "Failed" && ended_by_node {
         return of_failed_pod(&pod.status.reason, &pod.status.message);
     }
     if let Some(waiting) = container.and_then(|container| container.state.waiting.as_ref()) {
@@ -248,19 +250,19 @@ pub fn of_job_without_pod(job: &Job, events: &[Event]) -> Diagnosis {
 
 /// What it means that a Job has failed and its pod is gone. `events` are those of the Job and of the pod it had.
 fn of_removed_pod(failed: &Condition, events: &[Event]) -> Diagnosis {
-    let has = |reason: &str| events.iter().find(|event| event.reason == reason);
-    let by_whom = if let Some(event) = has("TaintManagerEviction").or(has("Preempted")).or(has("Evicted")) {
-        Some((
+    let by_the_cluster = events
+        .iter()
+        .find(|event| matches!(event.reason.as_str(), "TaintManagerEviction" | "Preempted" | "Evicted"));
+    let (what, details) = match by_the_cluster {
+        Some(event) => (
             "The cluster removed the program's pod, and its log with it.",
             join(&event.reason, &event.message),
-        ))
-    } else {
-        None
+        ),
+        None => (
+            "The program's log is gone: its job has failed, and its pod was removed.",
+            join(&failed.reason, &failed.message),
+        ),
     };
-    let (what, details) = by_whom.unwrap_or((
-        "The program's log is gone: its job has failed, and its pod was removed.",
-        join(&failed.reason, &failed.message),
-    ));
     Diagnosis::new(
         what,
         "Somebody deleted the pod, or the cluster cleared its node. Submit the program again.",
@@ -430,6 +432,15 @@ fn may_pass(words: &str) -> bool {
 }
 
 fn of_obstacle(event: &Event) -> Diagnosis {
+    // The scheduler tells of it before the pod's condition does.
+    if event.reason == "FailedScheduling" {
+        let condition = Condition {
+            reason: "Unschedulable".into(),
+            message: event.message.clone(),
+            ..Default::default()
+        };
+        return of_unscheduled(&condition, &[]);
+    }
     let advice = if event.reason == "FailedMount" || event.reason == "FailedAttachVolume" {
         "Check the servers and paths in `mounts` (and `home_nfs_ip_address`). Kubernetes keeps trying."
     } else {
@@ -527,6 +538,9 @@ mod tests {
         ] {
             assert!(!of(message, &[]).is_stuck, "{message}");
         }
+        // The event may come before the condition.
+        let event = [warning("FailedScheduling", too_large[0])];
+        assert!(of_unstarted_pod(&pod(json!({"phase": "Pending"})), &event).is_stuck);
         let coming = [Event {
             reason: "TriggeredScaleUp".into(),
             message: "pod triggered scale-up: [{group 1->2 (max: 5)}]".into(),
@@ -574,9 +588,11 @@ mod tests {
         assert!(ended("Running", "", 143).contains("was cancelled"));
         // It had ended in the very moment in which it was cancelled.
         assert!(ended("Failed", "", 1).contains("exit status 1"));
+        // What was pulling an image, as the node notes its end.
         let unstarted: Pod = serde_json::from_value(json!({
             "metadata": {"annotations": {"abba/cancelled-by": "mike"}},
-            "status": {"phase": "Failed", "reason": "DeadlineExceeded"},
+            "status": {"phase": "Failed", "reason": "DeadlineExceeded", "containerStatuses": [
+                {"name": "program", "state": {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}}]},
         }))
         .unwrap();
         assert!(of_failed(&unstarted)
