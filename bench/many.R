@@ -16,7 +16,7 @@ bench_many <- function() {
     }
   })
   rest <- function(batch_id) {
-    wait_for_batch(batch_id)
+    wait_for_batch(batch_id, pause = 3)
     batches[[batch_id]] <<- getOption("abba.k8s.namespace")
   }
   prepared <- programs(count)
