@@ -36,8 +36,14 @@ kubectl <- function(..., output = FALSE) {
   on.exit(unlink(errors))
   status <- system2("kubectl", shQuote(c(...)), stdout = output, stderr = errors)
   if (status != 0L) {
-    stop("kubectl ", paste(c(...), collapse = " "), " failed: ", paste(readLines(errors), collapse = " "), call. = FALSE)
+    said <- paste(readLines(errors), collapse = " ")
+    stop("kubectl ", paste(c(...), collapse = " "), " failed: ", said, call. = FALSE)
   }
+}
+
+# How long one kubectl takes to get the pods with a label, as a user's R program would to see how they are.
+get_pods <- function(selector) {
+  seconds(kubectl("get", "pods", in_namespace(), "--selector", selector, "--output", "json"))
 }
 
 kubectl_json <- function(...) {
