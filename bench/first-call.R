@@ -22,9 +22,7 @@ bench_first_call <- function() {
   figures <- alternate("first call", size(15L), list(
     configured = function() first_call(NULL),
     given = function() first_call(getOption("abba.k8s.namespace")),
-    kubectl = function() {
-      seconds(kubectl("get", "pods", in_namespace(), "--selector", paste0("job-name=", id), "--output", "json"))
-    }
+    kubectl = function() get_pods(paste0("job-name=", id))
   ))
   for (way in c("configured", "given")) {
     ratio <- times(figures[[way]], figures$kubectl)

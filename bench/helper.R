@@ -10,15 +10,19 @@ size <- function(number, least = 2L) if (is_small) max(least, number %/% 10L) el
 
 say <- function(...) message("bench: ", ...)
 
-# A new namespace that bench/run removes at the end; it is where abba works from then on.
+# Makes a namespace that bench/run removes at the end; it is where abba works from then on.
 new_namespace <- function(name) {
   namespace <- paste0(run_label, "-", name)
   kubectl("create", "namespace", namespace)
   kubectl("label", "namespace", namespace, paste0("abba-bench=", run_label))
   # Until the controllers have made it, pods are refused.
   kubectl("wait", "--for=create", "serviceaccount/default", "--namespace", namespace, "--timeout=60s")
-  options(abba.k8s.namespace = namespace)
-  namespace
+  invisible(options(abba.k8s.namespace = namespace))
+}
+
+# Lets pods onto the nodes that kwok plays, or keeps them off, where real ones are wanted.
+let_kwok_play <- function(yes) {
+  kubectl(if (yes) "uncordon" else "cordon", "--selector", paste0("abba-bench=", run_label))
 }
 
 # --- kubectl, as a user's R program would call it ----------------------------------------------------------------
@@ -32,8 +36,14 @@ kubectl <- function(..., output = FALSE) {
   on.exit(unlink(errors))
   status <- system2("kubectl", shQuote(c(...)), stdout = output, stderr = errors)
   if (status != 0L) {
-    stop("kubectl ", paste(c(...), collapse = " "), " failed: ", paste(readLines(errors), collapse = " "), call. = FALSE)
+    said <- paste(readLines(errors), collapse = " ")
+    stop("kubectl ", paste(c(...), collapse = " "), " failed: ", said, call. = FALSE)
   }
+}
+
+# How long one kubectl takes to get the pods with a label, as a user's R program would to see how they are.
+get_pods <- function(selector) {
+  seconds(kubectl("get", "pods", in_namespace(), "--selector", selector, "--output", "json"))
 }
 
 kubectl_json <- function(...) {

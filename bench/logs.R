@@ -3,6 +3,8 @@ bench_logs <- function() {
   pods <- size(40L, 4L)
   count <- size(1000L, 40L)
   new_namespace("logs")
+  let_kwok_play(FALSE)
+  on.exit(let_kwok_play(TRUE))
   text <- "for (i in 1:100) cat('line', i, 'of a log as a table or a listing writes it, about eighty characters\\n')"
   paths <- programs(pods, text)
   batch <- suppressMessages(abba_submit_k8s_batch_local(paths, cpu_limit = 0.2, container = image))

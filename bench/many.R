@@ -16,7 +16,7 @@ bench_many <- function() {
     }
   })
   rest <- function(batch_id) {
-    wait_for_batch(batch_id)
+    wait_for_batch(batch_id, pause = 3)
     batches[[batch_id]] <<- getOption("abba.k8s.namespace")
   }
   prepared <- programs(count)
@@ -79,13 +79,10 @@ bench_many <- function() {
     batch = function() seconds(abba_get_k8s_batch_status_local(batch_id)),
     ids = function() seconds(abba_get_k8s_job_status_local(ids)),
     get = function() raw_get(pods)[[1L]],
-    kubectl = function() {
-      seconds(kubectl("get", "pods", in_namespace(), "--selector", paste0("abba/batch-id=", batch_id), "--output", "json"))
-    },
+    kubectl = function() get_pods(paste0("abba/batch-id=", batch_id)),
     each = function() {
-      seconds(for (id in ids[seq_len(min(5L, sample))]) {
-        kubectl("get", "pods", in_namespace(), "--selector", paste0("job-name=", id), "--output", "json")
-      }) * count / min(5L, sample)
+      asked <- 5L
+      seconds(for (id in ids[seq_len(asked)]) get_pods(paste0("job-name=", id))) * count / asked
     }
   ))
   for (way in c("batch", "ids")) {

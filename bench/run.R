@@ -15,30 +15,44 @@ subjects <- list(
 stopifnot(chosen %in% names(subjects))
 if (length(chosen) > 0L) subjects <- subjects[chosen]
 
-invisible(new_namespace("noise"))
-begin <- now()
-noise("at the beginning")
-for (name in names(subjects)) {
-  say(name)
-  taken <- seconds(subjects[[name]]())
-  say(sprintf("%s took %.0f s", name, taken))
-}
-invisible(new_namespace("noise-2"))
-noise("at the end")
-
 machine <- function() {
   model <- sub(".*: ", "", grep("^model name", readLines("/proc/cpuinfo"), value = TRUE)[[1L]])
   memory <- as.numeric(gsub("[^0-9]", "", grep("^MemTotal", readLines("/proc/meminfo"), value = TRUE))) / 1024^2
   sprintf(
-    "%d cores (%s), %.0f GiB of memory, Linux %s. %s, %.0f s in all; load average at the end %s.",
-    parallel::detectCores(), model, memory, Sys.info()[["release"]], format(Sys.Date()), now() - begin,
-    sub(" .*", "", readLines("/proc/loadavg"))
+    "%s: %d cores (%s), %.0f GiB of memory, Linux %s. Load average at the beginning %s, at the end %s; %.0f s in all.",
+    format(Sys.Date()), parallel::detectCores(), model, memory, Sys.info()[["release"]], load_before, load_now(),
+    now() - begin
   )
 }
-table <- c(machine(), "", table_lines())
-utils::write.csv(do.call(rbind, raw_figures), "build/bench/figures.csv", row.names = FALSE)
-writeLines(table, "build/bench/table.md")
+
+load_now <- function() sub(" .*", "", readLines("/proc/loadavg"))
+
+# After each subject, so that what was measured is kept whatever comes.
+save_figures <- function() {
+  utils::write.csv(do.call(rbind, raw_figures), "build/bench/figures.csv", row.names = FALSE)
+  writeLines(c(machine(), "", table_lines()), "build/bench/table.md")
+}
+
+begin <- now()
+load_before <- load_now()
+failed <- character()
+new_namespace("noise")
+noise("at the beginning")
+for (name in names(subjects)) {
+  say(name)
+  taken <- seconds(tryCatch(subjects[[name]](), error = function(condition) {
+    failed <<- c(failed, name)
+    say(name, " failed: ", conditionMessage(condition))
+  }))
+  say(sprintf("%s took %.0f s", name, taken))
+  save_figures()
+}
+new_namespace("noise-2")
+noise("at the end")
+save_figures()
+table <- readLines("build/bench/table.md")
 writeLines(table)
+if (length(failed) > 0L) stop("not measured: ", paste(failed, collapse = ", "), call. = FALSE)
 if (keep) {
   readme <- readLines("bench/README.md")
   marks <- match(c("<!-- begin of the table -->", "<!-- end of the table -->"), readme)

@@ -21,9 +21,7 @@ bench_scale <- function() {
     },
     get = function() raw_get(list_path("pods", batch_id))[[1L]],
     jobs = function() raw_get(paste0(list_path("jobs", batch_id), "&fieldSelector=status.successful%3D0"))[[1L]],
-    kubectl = function() {
-      seconds(kubectl("get", "pods", in_namespace(), "--selector", paste0("abba/batch-id=", batch_id), "--output", "json"))
-    }
+    kubectl = function() get_pods(paste0("abba/batch-id=", batch_id))
   ))
   note("scale", list(`memory, MiB` = memory, `pods, bytes` = sizes))
   ratio <- times(figures$abba, figures$get)

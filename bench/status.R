@@ -6,9 +6,7 @@ bench_status <- function() {
   wait_for_batch(batch$batch_id)
   figures <- alternate("status", size(40L), list(
     abba = function() seconds(abba_get_k8s_job_status_local(id)),
-    kubectl = function() {
-      seconds(kubectl("get", "pods", in_namespace(), "--selector", paste0("job-name=", id), "--output", "json"))
-    }
+    kubectl = function() get_pods(paste0("job-name=", id))
   ))
   ratio <- times(figures$kubectl, figures$abba)
   row("status of one", "abba", figures$abba, goal = "at most 4 ms", reached = stats::median(figures$abba) <= 0.004)

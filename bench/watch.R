@@ -4,15 +4,18 @@
 # of its own, of curl on a kubectl proxy of its own; so a figure may even be negative by a little.
 bench_end <- function() {
   new_namespace("watch")
+  let_kwok_play(FALSE)
   seen <- begin_independent_watch()
-  on.exit(seen$end())
+  on.exit({
+    seen$end()
+    let_kwok_play(TRUE)
+  })
   rounds <- size(12L)
   # A job whose end is at no particular moment of a polling interval.
   job <- function() {
     text <- sprintf("Sys.sleep(%.3f)", stats::runif(1L, 0.2, 3.2))
     suppressMessages(abba_submit_k8s_job_local(programs(1L, text), cpu_limit = 0.2, container = image))$job_id
   }
-  returns <- list(abba = list(), poll = list(), wait = list())
   figures <- alternate("end", rounds, list(
     abba = function() {
       id <- job()

@@ -88,7 +88,7 @@ impl<T: DeserializeOwned> ListReader<T> {
                 items,
             }),
             None if self.expected == Expected::Nothing => Err(serde_json::Error::missing_field("items")),
-            _ => Err(serde_json::Error::custom("it does not end where a list ends")),
+            _ => Err(serde_json::Error::custom("the list does not end where it should")),
         }
     }
 
@@ -138,12 +138,7 @@ impl<T: DeserializeOwned> ListReader<T> {
                 None => return Ok(false),
             },
             (Expected::AfterItem, b',') => self.pass(Expected::Item),
-            (expected, next) => {
-                return Err(serde_json::Error::custom(format!(
-                    "{:?} where a list has another part ({expected:?})",
-                    char::from(next)
-                )))
-            }
+            _ => return Err(serde_json::Error::custom("it is no list of objects")),
         };
         Ok(true)
     }
