@@ -51,9 +51,6 @@ const LONGEST_END: Duration = Duration::from_secs(2);
 /// How often Ctrl-C is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long the end of work is waited for.
-const LONGEST_END: Duration = Duration::from_secs(1);
-
 impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
     /// Begins `work`. It is given the question whether to stop, and a way to tell news, which breaks off when nobody
     /// listens any more. A pointer for R to hold.
