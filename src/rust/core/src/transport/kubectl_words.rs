@@ -67,6 +67,11 @@ pub fn classify(stderr: &str) -> FailureKind {
     if says("Unable to connect to the server")
         || says("error: unable to upgrade connection")
         || says("connection reset by peer")
+        || says("broken pipe")
+        || says("i/o timeout")
+        // How a connection of HTTP/2 breaks in the middle of an answer.
+        || says("stream error:")
+        || says("http2: ")
         || says("EOF")
     {
         return FailureKind::Unreachable;
@@ -123,6 +128,9 @@ mod tests {
             ("Unable to connect to the server: getting credentials: exec: executable x not found\n", FailureKind::Unauthorized),
             ("Error from server (TooManyRequests): the server has received too many requests\n", FailureKind::TooManyRequests),
             ("error: EOF\n", FailureKind::Unauthorized),
+            ("error: unexpected EOF\n", FailureKind::Unreachable),
+            ("error: stream error: stream ID 1; INTERNAL_ERROR; received from peer\n", FailureKind::Unreachable),
+            ("error: http2: client connection lost\n", FailureKind::Unreachable),
             ("Segmentation fault\n", FailureKind::Other),
             ("", FailureKind::Other),
         ] {

@@ -13,8 +13,9 @@
 //! * **Many requests at once** make no difference: each runs in a thread of its own (`operations/side_by_side.rs`), with a
 //!   runtime and a connection of its own. That costs some 0.1 ms on a unix socket, and is what makes a fork safe: nothing
 //!   is kept between two calls that a child of R could share with it.
-//! * **Build time, size, MSRV.** hyper's way adds 27 crates, 19 s of a cold build on two cores and under 1 MB; it asks for
-//!   Rust 1.71 at most. ureq without TLS has fewer crates, and its time-outs are why it was not taken.
+//! * **Build time, size, MSRV.** hyper 1.12 with tokio 1.53 are 23 crates, 21 s of processor time in a cold release build
+//!   and under 1 MB; they ask for Rust 1.71. ureq 3.5 without TLS is 10 crates and 13 s, but asks for Rust 1.85, and this
+//!   package for 1.84.
 
 use std::io;
 use std::ops::ControlFlow;

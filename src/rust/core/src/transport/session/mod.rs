@@ -62,7 +62,7 @@ impl Session {
             let Some(socket) = socket else {
                 return self.kubectl.stream(call, patience, part);
             };
-            let failure = match http::exchange(socket.path(), call, patience, part) {
+            let failure = match http::exchange(&socket.path, call, patience, part) {
                 Ok(Exchange::Done) => return Ok(()),
                 Ok(Exchange::Refused {
                     status,
@@ -101,7 +101,7 @@ impl Session {
 fn may_be_an_old_login(kind: FailureKind, socket: &Socket) -> bool {
     match kind {
         FailureKind::Unauthorized => !socket.new,
-        FailureKind::Forbidden => socket.has_login_helper && socket.age() > OLD_LOGIN,
+        FailureKind::Forbidden => socket.has_login_helper && socket.started.elapsed() > OLD_LOGIN,
         _ => false,
     }
 }
@@ -200,6 +200,24 @@ fn about(call: &Call, failure: Failure) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_refusal_may_be_due_to_an_old_login() {
+        let socket = |age: u64, new, has_login_helper| Socket {
+            path: "socket".into(),
+            started: Instant::now().checked_sub(Duration::from_secs(age)).unwrap(),
+            new,
+            has_login_helper,
+        };
+        assert!(may_be_an_old_login(FailureKind::Unauthorized, &socket(1, false, false)));
+        assert!(!may_be_an_old_login(FailureKind::Unauthorized, &socket(1, true, true)));
+        assert!(may_be_an_old_login(FailureKind::Forbidden, &socket(61, false, true)));
+        // Without a login helper the files tell; and not at each refusal.
+        assert!(!may_be_an_old_login(FailureKind::Forbidden, &socket(61, false, false)));
+        assert!(!may_be_an_old_login(FailureKind::Forbidden, &socket(1, false, true)));
+        assert!(!may_be_an_old_login(FailureKind::NotFound, &socket(61, false, true)));
+    }
 
     #[test]
     fn the_servers_errors_are_understood_as_kubectls_are() {

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
 use std::time::{Duration, Instant};
@@ -57,25 +57,14 @@ const NEXT_ATTEMPT: Duration = Duration::from_secs(60);
 /// Where a proxy answers.
 #[derive(Clone, Debug)]
 pub struct Socket {
-    path: PathBuf,
+    /// The socket's path.
+    pub path: PathBuf,
     /// Since when there is this proxy.
-    started: Instant,
+    pub started: Instant,
     /// Whether it was started for the call that asked.
     pub new: bool,
     /// Whether the login comes from a login helper.
     pub has_login_helper: bool,
-}
-
-impl Socket {
-    /// The socket.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// How long there has been this proxy.
-    pub fn age(&self) -> Duration {
-        self.started.elapsed()
-    }
 }
 
 /// What is kept between two calls.
