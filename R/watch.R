@@ -216,6 +216,8 @@ tell_stuck <- function(obstacles, on_stuck, told, line, news, call) {
       use_cli_format = FALSE, job_id = ids, status = news$status
     )
   }
+  # R would keep the warning until the wait is over, which may be in the morning.
+  rlang::local_options(warn = max(1L, getOption("warn")))
   rlang::warn(words, class = c("abba_warning_stuck", "abba_warning"), use_cli_format = FALSE, job_id = ids)
   c(told, ids)
 }

@@ -173,12 +173,11 @@ test_that("what a node drops of a very long log is told at the end", {
   ))
   id <- submit(path, cpu_limit = 0.5, mounts = gate$mounts)
   following <- follow_in_background(id)
-  wait_until(function() length(pods_of(id)) == 1L && states(id) == "Running", what = "the program to begin")
-  is_cut <- function() {
-    beginning <- kubectl_lines("logs", pods_of(id), "--limit-bytes", "12")
-    length(beginning) > 0L && beginning[[1L]] != "abba-log-of "
+  beginning <- function() {
+    tryCatch(kubectl_lines("logs", pods_of(id), "--limit-bytes", "12"), error = function(cnd) "not started")
   }
-  wait_until(is_cut, 120, what = "the node to begin a new log")
+  wait_until(function() has_pod(id) && identical(beginning(), "abba-log-of "), what = "the program to begin")
+  wait_until(function() !identical(beginning(), "abba-log-of "), 120, what = "the node to begin a new log")
   gate$open()
   outcome <- outcome_of(following, 300)
   expect_length(outcome$warnings, 1L)

@@ -114,6 +114,9 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
         _ => of_pod,
     };
     let (what, advice) = match (pod.status.reason.as_str(), terminated) {
+        ("DeadlineExceeded", _) if !pod.has_started() => {
+            return Some(of_failed_pod("DeadlineExceeded", &pod.status.message))
+        }
         ("DeadlineExceeded", _) => (
             format!(
                 "The program was ended because its time limit of {} seconds was over.",

@@ -92,12 +92,12 @@ fn pod_status(pod: &Pod) -> Status {
         _ => {}
     }
     // The one container never restarts, so its end is the pod's; it is seen about a second before the phase says so.
-    if let Some(terminated) = pod.terminated() {
-        return if terminated.exit_code == 0 {
-            Status::Succeeded
-        } else {
-            Status::Failed
-        };
+    // With a time limit, which is what cancels a pod, too, the node has the last word: a program that ends with 0 after the
+    // limit has failed all the same, and must not look as if it had succeeded for that second.
+    match pod.terminated() {
+        Some(terminated) if terminated.exit_code != 0 => return Status::Failed,
+        Some(_) if pod.spec.active_deadline_seconds.is_none() => return Status::Succeeded,
+        _ => {}
     }
     if node_is_lost(pod) {
         return Status::Unknown;
@@ -179,6 +179,19 @@ mod tests {
                 "{phase} {state}"
             );
         }
+    }
+
+    #[test]
+    fn with_a_time_limit_an_end_with_0_waits_for_the_nodes_word() {
+        let of = |phase: &str, exit_code: i32| {
+            let mut pod = with_container(phase, json!({"terminated": {"exitCode": exit_code}}));
+            pod.spec.active_deadline_seconds = Some(1);
+            of_pod(&pod).status
+        };
+        assert_eq!(of("Running", 0), Status::Running);
+        assert_eq!(of("Succeeded", 0), Status::Succeeded);
+        assert_eq!(of("Failed", 0), Status::Failed);
+        assert_eq!(of("Running", 143), Status::Failed);
     }
 
     #[test]
