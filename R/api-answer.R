@@ -124,7 +124,7 @@ fill_response <- function(res, answer) {
 #' @export
 abba_api_set_up <- function(pr) {
   api_open()
-  largest <- check_number(getOption("abba.api.largest.request", 8 * 1024^2), argument = "abba.api.largest.request")
+  largest <- largest_request_option()
   replace_method(pr, "onHeaders", function(req) refuse_early(req, largest))
   # Which methods a call has is told in the words of the API.
   options(plumber.methodNotAllowed = FALSE)
@@ -190,6 +190,7 @@ api_gateway <- function() {
 # error here, and so before anybody is answered.
 api_open <- function(call = rlang::caller_env()) {
   api_settings(call)
+  check_string(getOption("abba.api.log"), null = TRUE, argument = "abba.api.log", call = call)
   identity <- api_identity()
   key_file <- if (identity == "keys") api_key_file()
   the_server$gateway <- core_value(

@@ -44,7 +44,13 @@ pub fn open(policy: Json, key_file: Option<&str>, version: &str) -> std::result:
     let settings: policy::Settings = serde_json::from_value(policy)
         .map_err(|error| Error::input(format!("The options of the abba API cannot be used: {error}.")))?;
     let policy = Policy::new(settings)?;
-    let key_file = key_file.map(|path| ApiKeyFile::open(Path::new(path))).transpose()?;
+    let key_file = key_file
+        .map(|path| ApiKeyFile::open(Path::new(path)))
+        .transpose()
+        .map_err(|error| Error {
+            message: format!("The option `abba.api.keys` cannot be used: {}", error.message),
+            ..error
+        })?;
     let (sender, receiver) = mpsc::channel();
     Ok(ExternalPtr::new(Server {
         gateway: Arc::new(Gateway::new(policy, key_file, version)?),

@@ -365,7 +365,11 @@ impl Gateway {
         let reserved = self
             .snapshots
             .reserve(connection, &caller.name, &job_ids, self.policy.open_jobs)
-            .map_err(|error| error.meaning("No job was created."))?;
+            // Whether an earlier request of the same key has made one is not known here.
+            .map_err(|error| Error {
+                consequence: Some("This request has created no job.".into()),
+                ..error
+            })?;
         let reservation = reserved.map_err(|open| {
             let error = Error::new(
                 ErrorClass::Unavailable,
