@@ -65,10 +65,12 @@ test_that("the routes are those of the API, and all else is answered in its word
 })
 
 test_that("what is too large or of unknown length is refused before it is read", {
-  local_api(abba.api.largest.request = 1000)
+  api <- local_api(abba.api.largest.request = 1000)
   withr::local_options(plumber.methodNotAllowed = NULL)
   router <- plumber::plumb_api("abba", "abba")
-  early <- function(...) router$onHeaders(list2env(list(PATH_INFO = "/submit-job", REMOTE_ADDR = "127.0.0.1", ...)))
+  early <- function(..., key = api$keys$daemon) {
+    router$onHeaders(api_request(method = "POST", PATH_INFO = "/submit-job", ..., key = key))
+  }
   expect_null(early())
   expect_null(early(CONTENT_LENGTH = "1000"))
   expect_null(early(HTTP_UPGRADE = "h2c"))
@@ -78,10 +80,31 @@ test_that("what is too large or of unknown length is refused before it is read",
   expect_identical(early(HTTP_TRANSFER_ENCODING = "chunked")$status, 411L)
   expect_identical(early(HTTP_TRANSFER_ENCODING = "chunked", CONTENT_LENGTH = "5")$status, 411L)
   expect_identical(early(HTTP_UPGRADE = "WebSocket")$status, 400L)
+  # A stranger sends no body at all.
+  expect_identical(early(CONTENT_LENGTH = "1", key = NULL)$status, 401L)
+  expect_identical(early(CONTENT_LENGTH = "1", key = "x")$status, 401L)
+  expect_null(early(key = NULL))
   expect_words({
     cat(early(CONTENT_LENGTH = "1001")$body, "\n")
     cat(early(HTTP_TRANSFER_ENCODING = "chunked")$body, "\n")
   })
+})
+
+test_that("bodies that are sent slowly leave R the connections that it needs", {
+  api <- local_api()
+  withr::local_options(plumber.methodNotAllowed = NULL)
+  router <- plumber::plumb_api("abba", "abba")
+  early <- function() {
+    router$onHeaders(api_request(method = "POST", PATH_INFO = "/a", CONTENT_LENGTH = "1", key = api$keys$daemon))
+  }
+  held <- lapply(seq_len(101L - length(getAllConnections())), function(k) file(open = "w+b"))
+  expect_identical(early()$status, 503L)
+  expect_identical(early()$headers$`Retry-After`, "2")
+  lapply(held, close)
+  expect_null(early())
+  # Those that nobody holds any more.
+  lapply(seq_len(101L - length(getAllConnections())), function(k) file(open = "w+b")) |> invisible()
+  expect_null(early())
 })
 
 test_that("a fault of the server shows nothing of it", {

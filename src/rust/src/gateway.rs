@@ -94,6 +94,17 @@ pub fn begin(pointer: &Robj, request: Json, body: &[u8], settings: Settings) -> 
     Ok(number)
 }
 
+/// The answer to a request whose sender is not known, before its body is read, as of [`answer_list`]; or `NULL`.
+pub fn refuse_stranger(pointer: &Robj, request: Json) -> std::result::Result<Value, Error> {
+    let server = server(pointer)?;
+    let request = OwnedRequest {
+        json: request,
+        body: Vec::new(),
+    };
+    let refused = request.with(|request| server.gateway.refuse_stranger(request))?;
+    Ok(refused.map_or(Value::Null, |answer| answer_list(0, answer)))
+}
+
 /// Takes the answers that are ready, and waits up to `patience` for that with the number `awaited`. A list of lists, see
 /// [`answer_list`].
 pub fn answers(pointer: &Robj, awaited: i32, patience: Duration) -> std::result::Result<Value, Error> {

@@ -10,7 +10,7 @@ still_serves <- function() expect_identical(request(server, "whoami", user = "da
 test_that("ids that are shell text, paths or selectors are refused before anything is asked", {
   for (id in c(
     "; touch /tmp/abba-attack", "$(id)", "`id`", "a|b", "../../namespaces/kube-system/secrets", "a/log?container=x", "a%2fb",
-    "a\r\nX: y", "a,b in (c)", "A-1", "-", strrep("a", 64), "\u00e9", "a\u0000b"
+    "a\r\nX: y", "a,b in (c)", "A-1", "-", strrep("a", 64), "\u00e9"
   )) {
     for (target in c("job-status?job_id=", "job-log?job_id=", "explain-job?job_id=", "batch-status?batch_id=", "batch-log?batch_id=")) {
       if (startsWith(target, "batch") && id %in% c("A-1", strrep("a", 63))) next
@@ -19,17 +19,19 @@ test_that("ids that are shell text, paths or selectors are refused before anythi
     }
     expect_true(request(server, "cancel-job", user = "daemon", body = list(job_id = id))$status %in% c(400L, 404L))
   }
+  expect_identical(request(server, "job-status?job_id=a%00b", user = "daemon")$status, 400L)
+  expect_identical(request(server, "job-status?job_id=%ff", user = "daemon")$status, 400L)
   expect_false(file.exists("/tmp/abba-attack"))
 })
 
 test_that("a program's path with shell text is only a name", {
   for (path in c("/x/$(touch pwned).R", "/x/; touch pwned; .R", "/x/a'\"`b.R", "/x/..;.R", "../../etc/cron.d/x.R")) {
     answer <- request(server, "submit-job", user = "daemon", body = list(
-      file_path = path, program_text = "cat(list.files(), sep = '\\n'); cat(file.exists('pwned'), '\\n')", cpu_limit = 0.2
+      file_path = path, program_text = "cat(file.exists('pwned'), length(list.files()))", cpu_limit = 0.2
     ))
     expect_identical(answer$status, 200L)
     expect_identical(wait_for_end_at(server, answer$body$job_id), "Succeeded")
-    expect_identical(log_at(server, answer$body$job_id), "FALSE ")
+    expect_identical(log_at(server, answer$body$job_id), "FALSE 0")
   }
 })
 
@@ -174,17 +176,17 @@ test_that("a body of 1 GB is refused at once, also when it is really sent or its
     still_serves()
   }
   # Up to the limit a body is read and given back.
-  large <- request(server, "submit-job", user = "daemon", body = local({
-    file <- withr::local_tempfile(.local_envir = parent.frame(2L))
-    writeLines(paste0("{\"file_path\": \"/a.R\", \"program_text\": \"", strrep("x", 7e6), "\"}"), file)
-    paste0("@", file)
-  }))
+  file <- withr::local_tempfile()
+  writeLines(paste0("{\"file_path\": \"/a.R\", \"program_text\": \"", strrep("x", 7e6), "\"}"), file)
+  large <- request(server, "submit-job", user = "daemon", body = paste0("@", file))
   expect_identical(large$status, 400L)
   expect_match(large$text, "KiB", fixed = TRUE)
   expect_lt(memory_of(server), before + 150)
 })
 
 test_that("slow senders do not keep others waiting", {
+  slow <- list()
+  withr::defer(lapply(slow, close))
   slow <- lapply(1:50, function(k) {
     connection <- open_connection(server)
     text <- if (k %% 2 == 0) {
@@ -195,12 +197,40 @@ test_that("slow senders do not keep others waiting", {
     writeBin(charToRaw(text), connection)
     connection
   })
-  withr::defer(lapply(slow, close))
   for (round in 1:5) {
     lapply(slow, function(connection) writeBin(charToRaw("a"), connection))
     still_serves()
     expect_identical(request(server, "jobs", user = "daemon")$status, 200L)
   }
+})
+
+test_that("two hundred bodies that are sent slowly do not keep the server from its log, nor strangers anybody", {
+  program <- paste(
+    "my ($port, $count, $key) = @ARGV; my @sockets;",
+    "for (1..$count) { my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) or die $!;",
+    "print $socket qq(POST /submit-job HTTP/1.1\\r\\nHost: x\\r\\nAuthorization: Key $key\\r\\nContent-Length: 100\\r\\n\\r\\n{);",
+    "$socket->flush; push @sockets, $socket; }",
+    "$| = 1; print qq(sent\\n); sleep;"
+  )
+  program <- gsub("\\\\", "\\", program, fixed = TRUE)
+  hold <- function(key) {
+    process <- processx::process$new("perl", c("-MIO::Socket::INET", "-e", program, server$port, 200, key), stdout = "|")
+    process$poll_io(20000)
+    expect_identical(process$read_output_lines(n = 1), "sent")
+    process
+  }
+  can_submit <- function() request(server, "job-status", user = "games", body = list(job_id = theirs))$status
+  strangers <- hold("x")
+  expect_identical(can_submit(), 200L)
+  strangers$kill()
+  before <- length(decisions(server))
+  known <- hold(server$keys$daemon)
+  wait_until(function() can_submit() == 503L, what = "the bound on bodies")
+  still_serves()
+  expect_identical(request(server, paste0("job-status?job_id=", theirs), user = "games")$status, 200L)
+  expect_gt(length(decisions(server)), before)
+  known$kill()
+  wait_until(function() can_submit() == 200L, what = "place for bodies")
 })
 
 test_that("JSON that is nested ten thousand deep, or of another shape, is refused", {
@@ -329,6 +359,8 @@ test_that("somebody who asks too often, or has too many jobs, is held back alone
 test_that("after all that the server serves, and has said nothing but what httpuv says of requests sent ahead", {
   still_serves()
   said <- readLines(server$stderr)
-  expect_identical(said[!grepl("pipelined HTTP requests not supported", said)], character())
+  # R says the latter of bodies that were broken off.
+  known <- "pipelined HTTP requests not supported|closing unused connection|^Warning in "
+  expect_identical(said[!grepl(known, said)], character())
   expect_identical(request(server, "cancel-job", user = "games", body = list(job_id = theirs))$status, 200L)
 })

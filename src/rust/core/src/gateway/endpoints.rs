@@ -139,6 +139,18 @@ impl Gateway {
         )
     }
 
+    /// The answer to a request whose sender is not known, before its body is read; `None`: it may be sent.
+    pub fn refuse_stranger(&self, request: Request<'_>) -> Option<Answer> {
+        let refusal = self.identify(&request).err()?;
+        let decision = Decision {
+            when: request.when,
+            who: None,
+            what: request.call,
+            from: request.from,
+        };
+        Some(answer::answer(Err(refusal), decision))
+    }
+
     fn identify(&self, request: &Request<'_>) -> Result<Caller, Refusal> {
         let keys = match &self.key_file {
             Some(file) => file.keys().map_err(|error| {
