@@ -30,7 +30,7 @@
 #' function(req, res) abba_api_answer("job-status", req, res)
 abba_api_answer <- function(call, req, res) {
   if (!is_from_plumber_host(req)) {
-    return(fill_response(res, api_fault(call, "the shared secret of the process that runs the server is missing", 403L)))
+    return(fill_response(res, api_fault(call, no_secret, 403L)))
   }
   answer <- NULL
   number <- tryCatch(
@@ -96,6 +96,8 @@ look_for_answers <- function() {
 # Posit Connect starts the R process with a secret that its own requests carry, so that
 # another process of its machine cannot pass for it. plumber looks at it in a filter
 # that comes too late for routes that are answered first.
+no_secret <- "The request lacks the secret of the program that runs the server."
+
 is_from_plumber_host <- function(req) {
   secret <- getOption("plumber.sharedSecret")
   is.null(secret) || identical(req$HTTP_PLUMBER_SHARED_SECRET, secret)
@@ -127,7 +129,7 @@ abba_api_set_up <- function(pr) {
   # Read as text, so that an array of one, an empty object and a null stay what they are.
   description <- jsonlite::read_json(system.file("plumber/abba/openapi.json", package = "abba", mustWork = TRUE))
   pr$setApiSpec(function(spec) description)
-  largest <- check_number(getOption("abba.api.largest.request", 8 * 1024^2), argument = "abba.api.largest.request")
+  largest <- largest_request_option()
   replace_method(pr, "onHeaders", function(req) refuse_early(req, largest))
   # Which methods a call has is told in the words of the API.
   options(plumber.methodNotAllowed = FALSE)
@@ -149,31 +151,68 @@ replace_method <- function(pr, name, method) {
 # What is refused before the body of a request is read: httpuv asks for it when it has the
 # headers, and reads no further where it gets an answer. NULL: nothing.
 refuse_early <- function(req, largest) {
-  refuse <- function(status, message, advice) {
-    body <- as_json(list(class = "input", message = message, consequence = "Nothing was done.", advice = advice))
-    log_decision(as_json(list(
-      when = api_now(), from = req$REMOTE_ADDR, what = substr(harmless(req$PATH_INFO), 1L, 100L), decision = "refused",
-      status = status, reason = message
-    )))
-    list(status = status, headers = list("Content-Type" = "application/json", "Cache-Control" = "no-store"), body = body)
+  call <- harmless(sub("^/", "", req$PATH_INFO))
+  refuse <- function(status, message, advice, class = "input", ...) {
+    body <- as_json(list(class = class, message = message, consequence = "Nothing was done.", advice = advice))
+    decision <- as_json(list(
+      when = api_now(), who = NULL, from = harmless(req$REMOTE_ADDR), what = substr(call, 1L, 100L), job = list(),
+      decision = "refused", status = status, reason = message
+    ))
+    early_response(list(status = status, headers = list(...), body = body, decision = decision))
   }
   if (identical(tolower(harmless(req$HTTP_UPGRADE)), "websocket")) {
     return(refuse(400L, "The abba server has no WebSockets.", "Leave the header `Upgrade` out."))
   }
-  length <- suppressWarnings(as.numeric(req$CONTENT_LENGTH))
   if (!is.null(req$HTTP_TRANSFER_ENCODING)) {
     return(refuse(
       411L, "The request does not say how long it is.",
       "Send the header `Content-Length` instead of `Transfer-Encoding`."
     ))
   }
-  if (base::length(length) > 0L && !isTRUE(length <= largest)) {
+  if (is.null(req$CONTENT_LENGTH)) {
+    return(NULL)
+  }
+  bytes <- suppressWarnings(as.numeric(req$CONTENT_LENGTH))
+  if (!isTRUE(bytes <= largest)) {
     return(refuse(
       413L, paste0("The request is too large: the abba server reads ", format(largest, scientific = FALSE), " bytes."),
       "Put large programs on storage that the cluster can mount, and send their paths."
     ))
   }
+  # A stranger sends nothing.
+  if (!is_from_plumber_host(req)) {
+    return(early_response(api_fault(call, no_secret, 403L)))
+  }
+  refused <- core_value(core_gateway_refuse_stranger(api_gateway(), api_request(call, req)))
+  if (!is.null(refused)) {
+    return(early_response(refused))
+  }
+  if (too_many_are_sending()) {
+    return(refuse(
+      503L, "Too many requests are being sent to the abba server.", "Repeat the call in a moment.",
+      class = "unavailable", "Retry-After" = "2"
+    ))
+  }
   NULL
+}
+
+early_response <- function(answer) {
+  log_decision(answer$decision)
+  list(
+    status = answer$status,
+    headers = c(list("Content-Type" = "application/json", "Cache-Control" = "no-store"), answer$headers),
+    body = answer$body
+  )
+}
+
+# httpuv keeps a body, as far as it has come, in one of R's connections, of which there
+# are 128; R needs some itself, to write the log. Those of requests that were
+# broken off are there until R collects its garbage.
+too_many_are_sending <- function(most = 100L) {
+  length(getAllConnections()) > most && {
+    suppressWarnings(gc(full = TRUE))
+    length(getAllConnections()) > most
+  }
 }
 
 # The server's state, which lasts as long as the R process. `docs`: whether the API's description is shown.
@@ -193,6 +232,7 @@ api_gateway <- function() {
 # error here, and so before anybody is answered.
 api_open <- function(call = rlang::caller_env()) {
   api_settings(call)
+  check_string(getOption("abba.api.log"), null = TRUE, argument = "abba.api.log", call = call)
   identity <- api_identity()
   key_file <- if (identity == "keys") api_key_file()
   the_server$gateway <- core_value(

@@ -8,6 +8,13 @@ api_policy <- function(identity = api_identity(), call = rlang::caller_env()) {
   number <- function(name, default) {
     check_number(getOption(name, default), argument = name, call = call)
   }
+  count <- function(name, default) {
+    number <- number(name, default)
+    if (number != round(number) || number < 1 || number > .Machine$integer.max) {
+      abort_input(name, "must be a whole number from 1 on", number, call)
+    }
+    number
+  }
   texts <- function(name) {
     I(check_strings(getOption(name, character()), argument = name, call = call))
   }
@@ -22,9 +29,9 @@ api_policy <- function(identity = api_identity(), call = rlang::caller_env()) {
     permitted_mounts = permitted_mounts_option(call),
     home_nfs_ip_address = text("abba.home.nfs.ip.address"),
     operators = texts("abba.api.operators"),
-    requests_per_minute = number("abba.api.requests.per.minute", 300),
-    open_jobs = number("abba.api.open.jobs", 500),
-    log_page_bytes = number("abba.api.log.page.bytes", 4 * 1024^2),
+    requests_per_minute = count("abba.api.requests.per.minute", 300),
+    open_jobs = count("abba.api.open.jobs", 500),
+    log_page_bytes = count("abba.api.log.page.bytes", 4 * 1024^2),
     snapshot_seconds = number("abba.api.snapshot.seconds", 1)
   )
 }
@@ -68,10 +75,31 @@ permitted_mounts_option <- function(call) {
 # What a call of the server to the cluster may take: nobody else is answered
 # meanwhile, so it is less than for a person at the console.
 api_settings <- function(call = rlang::caller_env()) {
-  settings <- settings(getOption("abba.k8s.namespace"), call)
+  namespace <- check_string(
+    getOption("abba.k8s.namespace"),
+    null = TRUE, argument = "abba.k8s.namespace", call = call
+  )
+  settings <- settings(namespace, call)
   settings$request_timeout <- check_number(
     getOption("abba.api.cluster.timeout", 10),
     argument = "abba.api.cluster.timeout", call = call
   )
+  if (settings$request_timeout <= 0 || settings$request_timeout > 3600) {
+    abort_input(
+      "abba.api.cluster.timeout", "must be more than 0 and at most 3600 seconds", settings$request_timeout, call
+    )
+  }
   settings
+}
+
+# The largest body of a request, in bytes.
+largest_request_option <- function(call = rlang::caller_env()) {
+  largest <- check_number(
+    getOption("abba.api.largest.request", 8 * 1024^2),
+    argument = "abba.api.largest.request", call = call
+  )
+  if (largest < 1) {
+    abort_input("abba.api.largest.request", "must be at least 1", largest, call)
+  }
+  largest
 }

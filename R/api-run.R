@@ -39,6 +39,9 @@ abba_run_api <- function(
   }
   docs <- check_flag(docs)
   largest_request <- check_number(largest_request)
+  if (largest_request < 1) {
+    abort_input("largest_request", "must be at least 1", largest_request, rlang::current_env())
+  }
   check_api_packages(rlang::current_env())
   identity <- api_open()
   if (identity == "nobody" && !is_loopback(host)) {

@@ -83,6 +83,10 @@ core_gateway_open <- function(policy, key_file, version) .Call(wrap__core_gatewa
 # `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.
 core_gateway_begin <- function(gateway, request, body, settings) .Call(wrap__core_gateway_begin, gateway, request, body, settings)
 
+# Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. `NULL`, or, where its
+# sender is not known, a list of `core_gateway_answers`.
+core_gateway_refuse_stranger <- function(gateway, request) .Call(wrap__core_gateway_refuse_stranger, gateway, request)
+
 # Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
 # `number`, `status`, `headers`, `body` and `decision`.
 core_gateway_answers <- function(gateway, awaited, seconds) .Call(wrap__core_gateway_answers, gateway, awaited, seconds)

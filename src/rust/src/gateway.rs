@@ -44,7 +44,13 @@ pub fn open(policy: Json, key_file: Option<&str>, version: &str) -> std::result:
     let settings: policy::Settings = serde_json::from_value(policy)
         .map_err(|error| Error::input(format!("The options of the abba API cannot be used: {error}.")))?;
     let policy = Policy::new(settings)?;
-    let key_file = key_file.map(|path| ApiKeyFile::open(Path::new(path))).transpose()?;
+    let key_file = key_file
+        .map(|path| ApiKeyFile::open(Path::new(path)))
+        .transpose()
+        .map_err(|error| Error {
+            message: format!("The option `abba.api.keys` cannot be used: {}", error.message),
+            ..error
+        })?;
     let (sender, receiver) = mpsc::channel();
     Ok(ExternalPtr::new(Server {
         gateway: Arc::new(Gateway::new(policy, key_file, version)?),
@@ -86,6 +92,17 @@ pub fn begin(pointer: &Robj, request: Json, body: &[u8], settings: Settings) -> 
         })
         .map_err(|error| Error::new(ErrorClass::Internal, format!("A thread cannot be started: {error}.")))?;
     Ok(number)
+}
+
+/// The answer to a request whose sender is not known, before its body is read, as of [`answer_list`]; or `NULL`.
+pub fn refuse_stranger(pointer: &Robj, request: Json) -> std::result::Result<Value, Error> {
+    let server = server(pointer)?;
+    let request = OwnedRequest {
+        json: request,
+        body: Vec::new(),
+    };
+    let refused = request.with(|request| server.gateway.refuse_stranger(request))?;
+    Ok(refused.map_or(Value::Null, |answer| answer_list(0, answer)))
 }
 
 /// Takes the answers that are ready, and waits up to `patience` for that with the number `awaited`. A list of lists, see

@@ -448,6 +448,13 @@ fn core_gateway_begin(gateway: Robj, request: Robj, body: Robj, settings: Robj) 
     })
 }
 
+/// Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. `NULL`, or, where its
+/// sender is not known, a list of `core_gateway_answers`.
+#[extendr]
+fn core_gateway_refuse_stranger(gateway: Robj, request: Robj) -> Robj {
+    respond(|| Ok(gateway::refuse_stranger(&gateway, to_json(&request)?)?.into()))
+}
+
 /// Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
 /// `number`, `status`, `headers`, `body` and `decision`.
 #[extendr]
@@ -573,6 +580,7 @@ extendr_module! {
     fn core_rerun;
     fn core_gateway_open;
     fn core_gateway_begin;
+    fn core_gateway_refuse_stranger;
     fn core_gateway_answers;
     fn core_api_key_create;
     fn core_end_session;

@@ -139,6 +139,18 @@ impl Gateway {
         )
     }
 
+    /// The answer to a request whose sender is not known, before its body is read; `None`: it may be sent.
+    pub fn refuse_stranger(&self, request: Request<'_>) -> Option<Answer> {
+        let refusal = self.identify(&request).err()?;
+        let decision = Decision {
+            when: request.when,
+            who: None,
+            what: request.call,
+            from: request.from,
+        };
+        Some(answer::answer(Err(refusal), decision))
+    }
+
     fn identify(&self, request: &Request<'_>) -> Result<Caller, Refusal> {
         let keys = match &self.key_file {
             Some(file) => file.keys().map_err(|error| {
@@ -365,7 +377,11 @@ impl Gateway {
         let reserved = self
             .snapshots
             .reserve(connection, &caller.name, &job_ids, self.policy.open_jobs)
-            .map_err(|error| error.meaning("No job was created."))?;
+            // Whether an earlier request of the same key has made one is not known here.
+            .map_err(|error| Error {
+                consequence: Some("This request has created no job.".into()),
+                ..error
+            })?;
         let reservation = reserved.map_err(|open| {
             let error = Error::new(
                 ErrorClass::Unavailable,

@@ -22,6 +22,9 @@ mod seats;
 mod snapshot;
 pub mod submission;
 
+#[cfg(test)]
+mod tests;
+
 pub use answer::{Answer, Refusal};
 pub use endpoints::{Gateway, Request};
 pub use policy::Policy;

@@ -17,7 +17,7 @@ pub struct ApiKeyFile {
 }
 
 /// What tells one state of a file from another.
-type State = (SystemTime, u64);
+type State = (SystemTime, u64, (u64, i64, i64));
 
 impl ApiKeyFile {
     /// The file at `path`. Errors: it cannot be read, others than its owner may read or write it, or a line is none.
@@ -38,7 +38,11 @@ impl ApiKeyFile {
         };
         let metadata = fs::metadata(&self.path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
         check_mode(&metadata).map_err(refuse)?;
-        let state = (metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len());
+        let state = (
+            metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            metadata.len(),
+            change(&metadata),
+        );
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if read.0 != Some(state) {
             let text = fs::read_to_string(&self.path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
@@ -46,6 +50,19 @@ impl ApiKeyFile {
         }
         Ok(read.1.clone())
     }
+}
+
+/// The file's number and when it was changed last: unlike the time of its modification nobody sets that.
+#[cfg(unix)]
+fn change(metadata: &fs::Metadata) -> (u64, i64, i64) {
+    use std::os::unix::fs::MetadataExt;
+
+    (metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn change(_: &fs::Metadata) -> (u64, i64, i64) {
+    (0, 0, 0)
 }
 
 #[cfg(unix)]

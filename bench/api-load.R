@@ -1,0 +1,85 @@
+# Measures the abba server under a department: 100 clients at once, for two minutes.
+#
+# Usage: Rscript bench/api-load.R [SECONDS] [CLIENTS] [PAUSE]
+#   SECONDS  how long (120); CLIENTS  how many (100); PAUSE  seconds that a client waits between its requests (1)
+# It takes the cluster that is up (tests/cluster/cluster up), a namespace of its own, and a server with the documented Role.
+# Each client asks in turn for the state of its job, for its jobs, and for its log; one request in fifty is a submission.
+# Needs the packages of the cluster tier's tests, and curl (r-cran-curl). Printed: requests, errors, times in ms, and the
+# memory of the server's process in MiB at the start, in the middle and at the end.
+library(abba)
+testthat_folder <- file.path(dirname(sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE))), "../tests/cluster/testthat")
+Sys.setenv(ABBA_CLUSTER_SCRIPT = normalizePath(file.path(testthat_folder, "../cluster")))
+for (file in c("helper-cluster.R", "helper-jobs.R", "helper-api-server.R")) {
+  source(file.path(testthat_folder, file))
+}
+arguments <- as.numeric(commandArgs(TRUE))
+seconds <- if (length(arguments) >= 1L) arguments[[1L]] else 120
+clients <- if (length(arguments) >= 2L) arguments[[2L]] else 100
+pause <- if (length(arguments) >= 3L) arguments[[3L]] else 1
+
+main <- function() {
+  local_namespace()
+  server <- local_api_server(users = c("daemon", "games"), abba.api.open.jobs = 10000)
+  ids <- vapply(1:20, function(k) submit_to(server, text = "for (i in 1:200) cat('line', i, '\\n')"), "")
+  wait_until(function() identical(names(request(server, paste0("job-status?job_id=", paste(ids, collapse = ",")), user = "daemon")$body), "Succeeded"), 300)
+
+  times <- new.env()
+  times$all <- list()
+  statuses <- integer()
+  memory <- memory_of(server)
+  pool <- curl::new_pool(total_con = clients, host_con = clients)
+  next_start <- stats::runif(clients, 0, max(pause, 0.1))
+  is_busy <- rep(FALSE, clients)
+  count <- 0L
+  new_request <- function(client) {
+    count <<- count + 1L
+    id <- ids[[client %% length(ids) + 1L]]
+    kind <- if (count %% 50L == 0L) "submit-job" else c("job-status", "job-status", "job-status", "jobs", "job-log")[[count %% 5L + 1L]]
+    handle <- curl::new_handle(timeout = 60)
+    curl::handle_setheaders(handle, Authorization = paste("Key", server$keys$daemon), "Content-Type" = "application/json")
+    target <- switch(kind,
+      "submit-job" = {
+        curl::handle_setopt(handle, copypostfields = "{\"file_path\": \"/a.R\", \"program_text\": \"1\", \"cpu_limit\": 0.01, \"memory_limit\": \"128M\"}")
+        "submit-job"
+      },
+      jobs = "jobs",
+      paste0(kind, "?job_id=", id)
+    )
+    is_busy[[client]] <<- TRUE
+    done <- function(status, seconds) {
+      times$all[[length(times$all) + 1L]] <- list(kind = kind, status = status, seconds = seconds)
+      is_busy[[client]] <<- FALSE
+      next_start[[client]] <<- proc.time()[["elapsed"]] - begin + pause
+    }
+    curl::handle_setopt(handle, url = paste0(server$address, "/", target))
+    curl::multi_add(handle,
+      pool = pool,
+      done = function(answer) done(answer$status_code, answer$times[["total"]]),
+      fail = function(message) done(-1L, NA_real_)
+    )
+  }
+  begin <- proc.time()[["elapsed"]]
+  repeat {
+    now <- proc.time()[["elapsed"]] - begin
+    if (now > seconds) break
+    for (client in which(!is_busy & next_start <= now)) new_request(client)
+    if (length(memory) == 1L && now > seconds / 2) memory <- c(memory, memory_of(server))
+    curl::multi_run(timeout = 0.01, poll = TRUE, pool = pool)
+  }
+  curl::multi_run(timeout = 30, pool = pool)
+  memory <- c(memory, memory_of(server))
+
+  rows <- do.call(rbind.data.frame, times$all)
+  ok <- rows$status == 200L
+  cat(sprintf("%d clients, %g s, pause %g s: %d requests, %.0f a second, %d without status 200\n",
+    clients, seconds, pause, nrow(rows), nrow(rows) / seconds, sum(!ok)
+  ))
+  if (any(!ok)) print(table(rows$kind[!ok], rows$status[!ok]))
+  for (kind in c("all", sort(unique(rows$kind)))) {
+    ms <- 1000 * rows$seconds[ok & (kind == "all" | rows$kind == kind)]
+    quantiles <- stats::quantile(ms, c(0.5, 0.95, 0.99, 1))
+    cat(sprintf("%-12s %6d  p50 %6.1f  p95 %6.1f  p99 %6.1f  max %7.1f ms\n", kind, length(ms), quantiles[[1L]], quantiles[[2L]], quantiles[[3L]], quantiles[[4L]]))
+  }
+  cat(sprintf("memory of the server: %s MiB (start, middle, end)\n", paste(round(memory), collapse = ", ")))
+}
+main()

@@ -1,0 +1,158 @@
+# An abba server as a process of its own, and requests to it by curl or, where curl is too well-behaved, by bytes.
+
+# The Role of the README, as rules.
+documented_role <- list(
+  list(apiGroups = "batch", resources = "jobs", verbs = c("create", "get", "list", "update")),
+  list(apiGroups = "", resources = "pods", verbs = c("get", "list", "watch", "update")),
+  list(apiGroups = "", resources = "pods/log", verbs = "get"),
+  list(apiGroups = "", resources = "events", verbs = "list")
+)
+
+# Starts a server in the namespace of the test, whose login has the documented Role and nothing else, until `env` ends.
+#
+# users: get a key each. ...: options, beside those that are needed.
+# Gives back a list: `address`, `port`, `process`, `keys` (by user), `key_file`, `log` (the file of decisions) and
+# `stderr` (what the server said on standard error).
+local_api_server <- function(..., users = c("daemon", "games"), env = parent.frame()) {
+  folder <- withr::local_tempdir("api-server-", .local_envir = env)
+  key_file <- file.path(folder, "api-keys")
+  keys <- lapply(stats::setNames(nm = users), function(user) abba_api_key_create(user, key_file))
+  options <- utils::modifyList(list(
+    abba.api.keys = key_file, abba.api.log = file.path(folder, "decisions"), abba.default.container = r_image,
+    abba.k8s.namespace = the_namespace(), abba.api.requests.per.minute = 100000,
+    abba.k8s.session = getOption("abba.k8s.session")
+  ), list(...))
+  saveRDS(options, file.path(folder, "options.rds"))
+  kubeconfig <- user_kubeconfig(the_namespace(), documented_role, env)
+  port <- free_port()
+  script <- file.path(folder, "server.R")
+  writeLines(c(
+    paste0("options(readRDS(", deparse(file.path(folder, "options.rds")), "))"),
+    paste0("abba::abba_run_api(port = ", port, ")")
+  ), script)
+  process <- processx::process$new(
+    file.path(R.home("bin"), "Rscript"), c("--vanilla", script),
+    stdout = NULL, stderr = file.path(folder, "stderr"), cleanup_tree = TRUE,
+    env = c(
+      "current",
+      KUBECONFIG = kubeconfig, RSTUDIO_PRODUCT = "", R_LIBS = paste(.libPaths(), collapse = .Platform$path.sep)
+    )
+  )
+  withr::defer(process$kill_tree(), envir = env)
+  server <- list(
+    address = paste0("http://127.0.0.1:", port), port = port, process = process, keys = keys, key_file = key_file,
+    log = options$abba.api.log, stderr = file.path(folder, "stderr")
+  )
+  answers <- function() {
+    if (!process$is_alive()) stop("the server has ended: ", paste(readLines(server$stderr), collapse = "\n"))
+    # Without a key: it is no question to the cluster.
+    request(server, "whoami")$status == 401L
+  }
+  wait_until(answers, what = "the abba server")
+  server
+}
+
+free_port <- function() {
+  program <- paste(
+    "my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die $!;",
+    "print $socket->sockport;"
+  )
+  as.integer(processx::run("perl", c("-MIO::Socket::INET", "-e", program))$stdout)
+}
+
+# A request by curl: a list of `status`, `headers` (lines), `text` and, where it is JSON, `body`.
+# target: path and query without the first "/". body: text, or a list that becomes JSON. ...: further arguments of curl.
+request <- function(server, target, ..., user = NULL, key = server$keys[[user]], method = NULL, body = NULL) {
+  answer <- tempfile("answer-")
+  on.exit(unlink(answer))
+  if (is.list(body)) {
+    body <- as.character(jsonlite::toJSON(body, auto_unbox = TRUE, null = "null", digits = NA))
+  }
+  result <- processx::run("curl", c(
+    "--silent", "--show-error", "--include", "--path-as-is", "--globoff", "--max-time", "60", "--output", answer,
+    if (!is.null(method)) c("--request", method),
+    if (!is.null(user)) c("--header", paste("Authorization: Key", key)),
+    if (!is.null(body)) c("--header", "Content-Type: application/json", "--data-binary", body),
+    ..., paste0(server$address, "/", target)
+  ), error_on_status = FALSE)
+  if (!file.exists(answer) || file.size(answer) == 0) {
+    return(list(status = NA_integer_, headers = character(), text = "", body = NULL, curl = result$status))
+  }
+  read_answer(readBin(answer, "raw", file.size(answer)))
+}
+
+# Sends bytes and reads all that comes back until the server closes or nothing comes for `seconds`.
+send_bytes <- function(server, ..., seconds = 5) {
+  connection <- open_connection(server, seconds)
+  on.exit(close(connection))
+  # The server may have closed in the midst.
+  suppressWarnings(try(writeBin(charToRaw(paste0(...)), connection), silent = TRUE))
+  read_answer(read_all(connection))
+}
+
+open_connection <- function(server, seconds = 5) {
+  socketConnection("127.0.0.1", server$port, open = "r+b", blocking = TRUE, timeout = seconds)
+}
+
+read_all <- function(connection) {
+  bytes <- raw()
+  repeat {
+    part <- suppressWarnings(tryCatch(readBin(connection, "raw", 65536), error = function(error) raw()))
+    if (length(part) == 0L) {
+      return(bytes)
+    }
+    bytes <- c(bytes, part)
+  }
+}
+
+read_answer <- function(bytes) {
+  text <- rawToChar(bytes[bytes != 0])
+  Encoding(text) <- "bytes"
+  end <- regexpr("\r\n\r\n", text, fixed = TRUE)
+  headers <- if (end > 0) strsplit(substr(text, 1, end - 1), "\r\n", fixed = TRUE)[[1L]] else character()
+  rest <- if (end > 0) substr(text, end + 4, nchar(text, "bytes")) else ""
+  Encoding(rest) <- "UTF-8"
+  list(
+    status = if (length(headers) > 0L) as.integer(sub("^HTTP/[0-9.]+ ([0-9]+).*", "\\1", headers[[1L]])) else NA_integer_,
+    headers = headers, text = rest,
+    body = tryCatch(jsonlite::fromJSON(rest, simplifyVector = FALSE), error = function(error) NULL)
+  )
+}
+
+header_of <- function(answer, name) {
+  line <- grep(paste0("^", name, ":"), answer$headers, ignore.case = TRUE, value = TRUE)
+  sub("^[^:]*: *", "", line)
+}
+
+# Submits a program's text; the id of its job.
+submit_to <- function(server, user = "daemon", text = "cat('ran\\n')", ..., curl = character()) {
+  body <- list(file_path = "/programs/program.R", program_text = text, cpu_limit = 0.2, ...)
+  answer <- request(server, "submit-job", curl, user = user, body = body)
+  if (!identical(answer$status, 200L)) stop("status ", answer$status, ": ", answer$text)
+  answer$body$job_id
+}
+
+# The state of a job that the server tells.
+state_at <- function(server, id, user = "daemon") {
+  names(request(server, paste0("job-status?job_id=", id), user = user)$body)
+}
+
+wait_for_end_at <- function(server, id, user = "daemon") {
+  wait_until(function() !state_at(server, id, user) %in% c("Pending", "Running"), 120, what = "the end of the job")
+  state_at(server, id, user)
+}
+
+log_at <- function(server, id, user = "daemon") {
+  unlist(request(server, paste0("job-log?job_id=", id), user = user)$body[[1L]]$log)
+}
+
+# The log of decisions, parsed; each line must be JSON.
+decisions <- function(server) {
+  lapply(readLines(server$log, warn = FALSE), jsonlite::fromJSON, simplifyVector = FALSE)
+}
+
+# The server's memory in MiB (resident set).
+memory_of <- function(server) {
+  line <- grep("^VmRSS:", readLines(file.path("/proc", server$process$get_pid(), "status")), value = TRUE)
+  as.numeric(gsub("[^0-9]", "", line)) / 1024
+}

@@ -1,0 +1,134 @@
+# The abba server on the real cluster, with a login that has the documented Role and nothing else.
+namespace <- local_namespace()
+server <- local_api_server(
+  abba.api.operators = "games", abba.permitted.mounts = list(list(server = "192.0.2.1", path = "/studies"))
+)
+
+test_that("a program goes from its submission to its log, and runs as its owner", {
+  id <- submit_to(server, text = c("cat(system('id -u', intern = TRUE), '\\n', sep = '')\ncat('\u00fc 100%\\n')"))
+  expect_identical(wait_for_end_at(server, id), "Succeeded")
+  expect_identical(log_at(server, id), c("1", "\u00fc 100%"))
+  status <- request(server, paste0("job-status?id=", id), user = "daemon")$body
+  expect_named(status$Succeeded, c("Jobs", "Description"))
+  expect_identical(status$Succeeded$Jobs[[1L]]$path, "/programs/program.R")
+  expect_identical(status$Succeeded$Jobs[[1L]]$id, pods_of(id))
+  explained <- request(server, paste0("explain-job?job_id=", id), user = "daemon")$body
+  expect_identical(explained[c("user", "status", "exit_code", "image")], list(
+    user = "daemon", status = "Succeeded", exit_code = 0L, image = r_image
+  ))
+  expect_true(length(explained$events) > 0L)
+})
+
+test_that("a program that fails says so", {
+  id <- submit_to(server, text = "quit(status = 3)")
+  expect_identical(wait_for_end_at(server, id), "Failed")
+  row <- request(server, "jobs?status=Failed", user = "daemon")$body[[1L]]
+  expect_identical(row[c("job_id", "exit_code")], list(job_id = id, exit_code = 3L))
+  expect_match(row$reason, "exit status 3", fixed = TRUE)
+})
+
+test_that("a batch is submitted, watched and read as one", {
+  programs <- lapply(1:3, function(k) list(file_path = paste0("/p/", k, ".R"), program_text = paste0("cat(", k, ")")))
+  answer <- request(server, "submit-batch", user = "daemon", body = list(programs = programs, cpu_limit = 0.2))
+  expect_identical(answer$status, 200L)
+  batch <- unique(vapply(answer$body, `[[`, "", "batch_id"))
+  expect_length(batch, 1L)
+  ended <- function() identical(names(request(server, paste0("batch-status?batch_id=", batch), user = "daemon")$body), "Succeeded")
+  wait_until(ended, 120, what = "the end of the batch")
+  logs <- request(server, paste0("batch-log?batch_id=", batch), user = "daemon")$body
+  expect_setequal(unlist(lapply(logs, `[[`, "log")), c("1", "2", "3"))
+  expect_setequal(vapply(logs, `[[`, "", "pod_id"), unlist(lapply(vapply(answer$body, `[[`, "", "job_id"), pods_of)))
+})
+
+test_that("a running job is cancelled and its log stays", {
+  id <- submit_to(server, text = "cat('begun\\n'); Sys.sleep(600)")
+  wait_until(function() identical(log_at(server, id), "begun"), 120, what = "the first line")
+  answer <- request(server, "cancel-job", user = "daemon", body = list(job_id = id))
+  expect_identical(answer$body, list(list(job_id = id, done = "stopped")))
+  expect_identical(wait_for_end_at(server, id), "Failed")
+  expect_identical(log_at(server, id)[[1L]], "begun")
+  again <- request(server, "cancel-job", user = "daemon", body = list(job_id = id))
+  expect_identical(again$body[[1L]]$done, "was cancelled before")
+})
+
+test_that("an operator cancels another's job; another caller cannot", {
+  id <- submit_to(server, text = "Sys.sleep(600)")
+  wait_until(function() state_at(server, id) == "Running", 120, what = "the job to run")
+  expect_identical(request(server, "cancel-job", user = "games", body = list(job_id = id))$body[[1L]]$done, "stopped")
+  id <- submit_to(server, user = "games")
+  expect_identical(request(server, "cancel-job", user = "daemon", body = list(job_id = id))$status, 404L)
+})
+
+test_that("the same key makes one job, of each caller", {
+  key <- c("--header", "Idempotency-Key: 0d3f1a52-1")
+  ids <- vapply(1:3, function(k) submit_to(server, curl = key), "")
+  expect_length(unique(ids), 1L)
+  theirs <- submit_to(server, user = "games", curl = key)
+  expect_false(theirs == ids[[1L]])
+  answer <- request(
+    server, "submit-job", key,
+    user = "daemon", body = list(file_path = "/programs/program.R", program_text = "2")
+  )
+  expect_identical(answer$status, 409L)
+  expect_setequal(intersect(jobs_in(), c(ids, theirs)), c(ids[[1L]], theirs))
+})
+
+test_that("a permitted mount is in the job as it was checked, and others make none", {
+  with_mount <- function(path) {
+    request(server, "submit-job", user = "daemon", body = list(
+      file_path = "/studies/s1/t.R",
+      mounts = list(
+        volumes = list(list(name = "s", nfs = list(server = "192.0.2.1", path = path))),
+        volumeMounts = list(list(name = "s", mountPath = "/studies", readOnly = TRUE))
+      )
+    ))
+  }
+  id <- with_mount("//studies/./public")$body$job_id
+  spec <- kubectl_json("--namespace", namespace, "get", "job", id)$spec$template$spec
+  expect_identical(spec$volumes[[1L]]$nfs[c("server", "path")], list(server = "192.0.2.1", path = "/studies/public"))
+  expect_identical(spec$securityContext$runAsUser, 1L)
+  expect_true("/studies/s1/t.R" %in% unlist(spec$containers[[1L]]$command))
+  request(server, "cancel-job", user = "daemon", body = list(job_id = id))
+  before <- jobs_in()
+  for (path in c("/studies/../etc", "/studiesx", "/", "/home")) {
+    expect_identical(with_mount(path)$status, 403L)
+  }
+  expect_identical(jobs_in(), before)
+})
+
+test_that("health and who I am", {
+  health <- request(server, "health")$body
+  expect_true(health$alive && health$cluster)
+  expect_match(health$versions$kubernetes, "^v1[.]")
+  expect_identical(request(server, "whoami", user = "games")$body, list(user = "games", operator = TRUE))
+  expect_identical(request(server, "permitted-containers", user = "daemon")$body, list(r_image))
+})
+
+test_that("a long log comes in pages that join to the whole", {
+  small <- local_api_server(abba.api.log.page.bytes = 100000)
+  id <- submit_to(small, text = "writeLines(paste('line', 1:30000, strrep('x', 20)))")
+  wait_for_end_at(small, id)
+  lines <- character()
+  page <- ""
+  repeat {
+    answer <- request(small, paste0("job-log?job_id=", id, page), user = "daemon")
+    expect_identical(answer$status, 200L)
+    expect_lt(nchar(answer$text), 200000)
+    lines <- c(lines, unlist(answer$body[[1L]]$log))
+    token <- header_of(answer, "Abba-Next-Page")
+    if (length(token) == 0L) break
+    page <- paste0("&page=", token)
+  }
+  expect_identical(lines, paste("line", 1:30000, strrep("x", 20)))
+})
+
+test_that("every request was one line of the log, and nothing came to standard error", {
+  lines <- decisions(server)
+  expect_gt(length(lines), 30L)
+  expect_true(all(vapply(lines, function(line) line$decision %in% c("allowed", "refused"), NA)))
+  text <- readLines(server$log)
+  for (secret in c(unlist(server$keys), "Sys.sleep")) {
+    expect_false(any(grepl(secret, text, fixed = TRUE)))
+  }
+  expect_identical(readLines(server$stderr), character())
+})

@@ -1,0 +1,83 @@
+# Requests to the abba server without HTTP: what plumber would hand to its routes.
+
+# An abba server with these options until the test ends. `keys`: users that get a key; a
+# list of the keys by user is given back, with the paths of the files that it uses.
+local_api <- function(..., keys = "daemon", env = parent.frame()) {
+  folder <- withr::local_tempdir(pattern = "api-", .local_envir = env)
+  file <- if (length(keys) > 0L) file.path(folder, "api-keys")
+  made <- lapply(stats::setNames(nm = keys), function(user) abba_api_key_create(user, file))
+  withr::local_envvar(RSTUDIO_PRODUCT = NA, .local_envir = env)
+  withr::local_options(
+    abba.api.keys = file,
+    abba.api.log = file.path(folder, "log"),
+    abba.default.container = image,
+    abba.k8s.namespace = "n",
+    abba.api.cluster.timeout = 5,
+    .local_envir = env
+  )
+  withr::local_options(..., .local_envir = env)
+  forget_server()
+  withr::defer(forget_server(), envir = env)
+  list(keys = made, key_file = file, log = getOption("abba.api.log"))
+}
+
+# The options are read at the first request.
+forget_server <- function() {
+  assign("gateway", NULL, envir = abba:::the_server)
+}
+
+# A request as plumber has it, with the headers of `...`, such as HTTP_HOST = "localhost".
+api_request <- function(method = "GET", query = "", body = NULL, ..., key = NULL) {
+  bytes <- if (is.null(body)) raw() else if (is.raw(body)) body else charToRaw(enc2utf8(body))
+  list2env(list(
+    REQUEST_METHOD = method, QUERY_STRING = query, REMOTE_ADDR = "127.0.0.1", HTTP_HOST = "127.0.0.1:8000",
+    HTTP_AUTHORIZATION = if (!is.null(key)) paste("Key", key),
+    rook.input = list(read = function() bytes), ...
+  ))
+}
+
+api_response <- function() {
+  res <- new.env()
+  res$headers <- list()
+  res$setHeader <- function(name, value) res$headers[[name]] <- value
+  res
+}
+
+# Sends a request and waits for its answer: `status`, `headers`, `text`, and the parsed `body`.
+ask_api <- function(call, ...) {
+  finish_answer(abba_api_answer(call, api_request(...), api_response()))
+}
+
+finish_answer <- function(answer) {
+  if (inherits(answer, "promise")) {
+    done <- NULL
+    promises::then(answer, function(value) done <<- value)
+    wait_until(function() {
+      later::run_now(0.05)
+      !is.null(done)
+    }, 30)
+    answer <- done
+  }
+  list(
+    status = answer$status, headers = answer$headers, text = answer$body,
+    body = jsonlite::fromJSON(answer$body, simplifyVector = FALSE)
+  )
+}
+
+submit_api <- function(..., body = "{\"file_path\": \"/x/a.R\", \"program_text\": \"1\"}") {
+  ask_api("submit-job", method = "POST", body = body, ...)
+}
+
+# The lines of the log of decisions, parsed.
+decisions <- function(api) {
+  lapply(readLines(api$log), jsonlite::fromJSON, simplifyVector = FALSE)
+}
+
+# Where nothing of the server may show: kubectl, its words, paths, calls of R.
+expect_nothing_of_server <- function(text) {
+  # A class of errors is named so.
+  text <- sub("\"class\":\"kubectl[a-z_]*\"", "", text)
+  for (words in c("kubectl", "/tmp", getwd(), "core_", "tryCatch", "abba.k8s", "_local", "namespace")) {
+    expect_no_match(text, words, fixed = TRUE)
+  }
+}

@@ -1,0 +1,230 @@
+empty_cluster <- function(env = parent.frame()) {
+  local_scripted_kubectl(says(list_of(), on = "get *"), creates(), env = env)
+}
+
+test_that("a key is needed, and says who asks", {
+  api <- local_api(keys = c("daemon", "bin"))
+  expect_identical(ask_api("whoami", key = api$keys$daemon)$body$user, "daemon")
+  expect_identical(ask_api("whoami", key = api$keys$bin)$body$user, "bin")
+  for (key in list(NULL, "", "x", substr(api$keys$bin, 1, 68), toupper(api$keys$bin), "a\r\nb", "\xff\xfe")) {
+    answer <- ask_api("whoami", key = key)
+    expect_identical(answer$status, 401L)
+    expect_nothing_of_server(answer$text)
+  }
+  # Nobody but Connect itself is believed.
+  answer <- ask_api("whoami", HTTP_RSTUDIO_CONNECT_CREDENTIALS = "{\"user\": \"bin\"}")
+  expect_identical(answer$status, 401L)
+  answer <- ask_api("whoami", HTTP_RSTUDIO_CONNECT_CREDENTIALS = "{\"user\": \"bin\"}", key = api$keys$daemon)
+  expect_identical(answer$body$user, "daemon")
+})
+
+test_that("on Connect its header says who asks, with the secret that Connect gives to the process", {
+  local_api(keys = character())
+  withr::local_envvar(RSTUDIO_PRODUCT = "CONNECT")
+  who <- function(credentials, ...) ask_api("whoami", HTTP_RSTUDIO_CONNECT_CREDENTIALS = credentials, ...)
+  expect_identical(who("{\"user\": \"bin\", \"groups\": []}")$body$user, "bin")
+  for (wrong in list(NULL, "", "bin", "{}", "{\"user\": [\"bin\"]}", "{\"user\": \"\"}")) {
+    expect_identical(who(wrong)$status, 401L)
+  }
+  withr::local_options(plumber.sharedSecret = "the-secret")
+  expect_identical(who("{\"user\": \"bin\"}", HTTP_PLUMBER_SHARED_SECRET = "the-secret")$status, 200L)
+  expect_identical(who("{\"user\": \"bin\"}")$status, 403L)
+  expect_identical(who("{\"user\": \"bin\"}", HTTP_PLUMBER_SHARED_SECRET = "the-secret2")$status, 403L)
+})
+
+test_that("a page of another site does not speak for who looks at it", {
+  local_api(keys = character())
+  withr::local_envvar(RSTUDIO_PRODUCT = "CONNECT")
+  for (site in c("cross-site", "same-site")) {
+    answer <- submit_api(HTTP_RSTUDIO_CONNECT_CREDENTIALS = "{\"user\": \"bin\"}", HTTP_SEC_FETCH_SITE = site)
+    expect_identical(answer$status, 403L)
+  }
+})
+
+test_that("without keys the own machine alone is answered", {
+  local_api(keys = character())
+  who <- function(...) {
+    req <- api_request()
+    list2env(list(...), req)
+    finish_answer(abba_api_answer("whoami", req, api_response()))
+  }
+  expect_identical(who()$body$user, Sys.info()[["effective_user"]])
+  expect_identical(who(HTTP_ORIGIN = "http://127.0.0.1:8000")$status, 200L)
+  expect_identical(who(HTTP_HOST = "evil.example")$status, 403L)
+  expect_identical(who(HTTP_ORIGIN = "https://evil.example")$status, 403L)
+  expect_identical(who(HTTP_ORIGIN = "null")$status, 403L)
+  expect_identical(who(REMOTE_ADDR = "192.0.2.7")$status, 403L)
+  for (header in c("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP", "HTTP_VIA")) {
+    expect_identical(do.call(who, stats::setNames(list("127.0.0.1"), header))$status, 403L)
+  }
+})
+
+test_that("a job is submitted as its owner and answered with its ids", {
+  api <- local_api()
+  kubectl <- empty_cluster()
+  answer <- submit_api(key = api$keys$daemon)
+  expect_identical(answer$status, 200L)
+  expect_named(answer$body, c("job_id", "batch_id"))
+  create <- which(startsWith(kubectl$requests(), "create"))
+  manifest <- kubectl$manifest(create)
+  expect_identical(manifest$metadata$name, answer$body$job_id)
+  expect_identical(manifest$metadata$annotations$`abba/owner`, "daemon")
+  expect_identical(manifest$spec$template$spec$securityContext$runAsUser, 1L)
+  expect_identical(answer$headers$`Cache-Control`, "no-store")
+  expect_identical(answer$headers$`X-Content-Type-Options`, "nosniff")
+})
+
+test_that("a request that waits for the cluster keeps nobody else waiting", {
+  api <- local_api(abba.api.cluster.timeout = 60)
+  kubectl <- local_scripted_kubectl(hangs("get *"))
+  res <- api_response()
+  slow <- abba_api_answer("jobs", api_request(key = api$keys$daemon), res)
+  expect_s3_class(slow, "promise")
+  expect_true(wait_until(function() kubectl$count() > 0L))
+  expect_identical(ask_api("whoami", key = api$keys$daemon)$status, 200L)
+  expect_null(res$status)
+  # Its thread ends with kubectl.
+  tools::pskill(c(kubectl$helpers(), kubectl$pids()), tools::SIGKILL)
+  expect_gte(finish_answer(slow)$status, 500L)
+})
+
+test_that("what is wrong with the cluster is told without anything of kubectl", {
+  of <- function(...) {
+    api <- local_api(abba.api.cluster.timeout = 1)
+    local_scripted_kubectl(...)
+    get <- ask_api("jobs", key = api$keys$daemon)
+    expect_nothing_of_server(get$text)
+    forget_server()
+    post <- submit_api(key = api$keys$daemon)
+    expect_nothing_of_server(post$text)
+    reasons <- vapply(decisions(api), `[[`, "", "reason")
+    expect_true(all(nzchar(reasons)))
+    c(get$status, post$status)
+  }
+  expect_identical(of(hangs()), c(504L, 504L))
+  expect_identical(of(says("this is no JSON: /tmp/x")), c(502L, 502L))
+  expect_identical(of(dies()), c(502L, 502L))
+  expect_identical(of(fails(paste(
+    "The connection to the server 192.0.2.1:6443 was refused",
+    "- did you specify the right host or port?"
+  ))), c(502L, 502L))
+  expect_identical(of(fails("error: You must be logged in to the server (Unauthorized)")), c(502L, 502L))
+  expect_identical(of(fails("Error from server (Forbidden): jobs is forbidden in /tmp/x")), c(502L, 502L))
+  expect_identical(of(fails("Error from server (NotFound): namespaces \"n\" not found")), c(502L, 502L))
+  expect_identical(of(fails("error: something unheard of in /tmp/x")), c(502L, 502L))
+
+  api <- local_api(abba.kubectl = "/no/such/kubectl")
+  answer <- ask_api("jobs", key = api$keys$daemon)
+  expect_identical(answer$status, 502L)
+  expect_nothing_of_server(answer$text)
+})
+
+test_that("quota and refusals of the cluster are told in its words", {
+  api <- local_api()
+  local_scripted_kubectl(
+    says(list_of(), on = "get *"),
+    fails("Error from server (Forbidden): jobs.batch \"a\" is forbidden: exceeded quota: q, limited: pods=1", on = "create *"),
+    fails("The Job \"a\" is invalid: spec.template: Invalid value", on = "create *")
+  )
+  quota <- submit_api(key = api$keys$daemon)
+  expect_identical(quota$status, 429L)
+  expect_match(quota$body$details, "pods=1", fixed = TRUE)
+  expect_false(is.null(quota$headers$`Retry-After`))
+  invalid <- submit_api(key = api$keys$daemon)
+  expect_identical(c(invalid$status, invalid$body$class), c("400", "invalid"))
+  expect_match(invalid$body$details, "spec.template", fixed = TRUE)
+})
+
+test_that("a fault of abba's own shows nothing of it, and the log says more", {
+  api <- local_api()
+  req <- api_request(key = api$keys$daemon)
+  req$REQUEST_METHOD <- NULL
+  rm("REQUEST_METHOD", envir = req)
+  answer <- finish_answer(abba_api_answer("whoami", req, api_response()))
+  expect_identical(answer$status, 500L)
+  expect_nothing_of_server(answer$text)
+  expect_match(decisions(api)[[1L]]$reason, "method", fixed = TRUE)
+})
+
+test_that("a body that is no JSON object, or nested ten thousand deep, is refused", {
+  api <- local_api()
+  kubectl <- empty_cluster()
+  deep <- paste0(strrep("[", 1e4), strrep("]", 1e4))
+  for (body in list(
+    "[]", "1", "null", "{", "{\"a\": }", deep, paste0("{\"mounts\": ", deep, "}"),
+    paste0("{\"mounts\": ", jsonlite::toJSON(deep, auto_unbox = TRUE), "}"), as.raw(0), as.raw(c(0xff, 0xfe)),
+    "{\"file_path\": \"/a.R\", \"file_path\": 1}", "{\"programs\": {}}"
+  )) {
+    answer <- submit_api(body = body, key = api$keys$daemon)
+    expect_identical(answer$status, 400L)
+    expect_nothing_of_server(answer$text)
+  }
+  expect_identical(kubectl$count(), 0L)
+})
+
+test_that("one request is one line, whatever stands in it", {
+  api <- local_api()
+  empty_cluster()
+  forged <- "a\r\n{\"decision\": \"allowed\", \"who\": \"root\"}"
+  key <- api$keys$daemon
+  ask_api(forged, key = key)
+  ask_api("jobs", query = paste0("?status=", utils::URLencode(forged, reserved = TRUE)), key = key)
+  ask_api("jobs", query = forged, key = key)
+  ask_api("job-status", method = "POST", body = as.character(jsonlite::toJSON(list(job_id = forged), auto_unbox = TRUE)), key = key)
+  ask_api("whoami", key = forged)
+  ask_api("whoami", REMOTE_ADDR2 = "", HTTP_RSTUDIO_CONNECT_CREDENTIALS = forged, HTTP_ORIGIN = forged, key = key)
+  submit_api(HTTP_IDEMPOTENCY_KEY = forged, key = key)
+  submit_api(
+    body = as.character(jsonlite::toJSON(list(file_path = forged, program_text = "the text"), auto_unbox = TRUE)), key = key
+  )
+  req <- api_request(key = key)
+  req$REMOTE_ADDR <- forged
+  finish_answer(abba_api_answer("whoami", req, api_response()))
+  lines <- readLines(api$log)
+  expect_length(lines, 9L)
+  parsed <- decisions(api)
+  expect_true(all(vapply(parsed, function(line) is.null(line$who) || line$who == "daemon", NA)))
+  expect_true(all(vapply(parsed, function(line) is.character(line$when) && is.character(line$what), NA)))
+  expect_false(any(grepl(key, lines, fixed = TRUE)))
+  expect_false(any(grepl("the text", lines, fixed = TRUE)))
+})
+
+test_that("a log that cannot be written is told on standard error, with the line, and the request is answered", {
+  api <- local_api(abba.api.log = "/no/such/folder/log")
+  said <- capture.output(answer <- ask_api("whoami", key = api$keys$daemon), type = "message")
+  expect_identical(answer$status, 200L)
+  expect_match(said[[1L]], "the log of decisions cannot be written", fixed = TRUE)
+  expect_identical(jsonlite::fromJSON(said[[2L]])$what, "whoami")
+})
+
+test_that("answers in words", {
+  api <- local_api(abba.permitted.mounts = list(list(server = "192.0.2.1", path = "/studies")))
+  empty_cluster()
+  say <- function(answer) cat(answer$status, answer$text, "\n")
+  submit <- function(...) {
+    body <- utils::modifyList(list(file_path = "/x/a.R", program_text = "1"), list(...))
+    submit_api(body = as.character(jsonlite::toJSON(body, auto_unbox = TRUE)), key = api$keys$daemon)
+  }
+  mount <- function(volume, path = "/studies") {
+    list(volumes = list(c(list(name = "a"), volume)), volumeMounts = list(list(name = "a", mountPath = path)))
+  }
+  expect_words({
+    say(ask_api("whoami"))
+    say(ask_api("whoami", key = "x"))
+    say(ask_api("no-such-call", key = api$keys$daemon))
+    say(ask_api("jobs", method = "DELETE", key = api$keys$daemon))
+    say(ask_api("job-status", query = "?job_id=test-program-1", key = api$keys$daemon))
+    say(ask_api("job-status", query = "?job_id=..%2F..%2Fetc", key = api$keys$daemon))
+    say(ask_api("batch-log", query = "?batch_id=b", key = api$keys$daemon))
+    say(ask_api("job-log", query = "?job_id=a-1&page=x", key = api$keys$daemon))
+    say(ask_api("jobs", query = "?status=running", key = api$keys$daemon))
+    say(submit(program_text = NULL))
+    say(submit(container = "evil.example/r:1"))
+    say(submit(memory_limit = "2G"))
+    say(submit(namespace = "kube-system"))
+    say(submit(mounts = mount(list(hostPath = list(path = "/")))))
+    say(submit(mounts = mount(list(nfs = list(server = "192.0.2.1", path = "/studies/../etc")))))
+    say(submit(mounts = mount(list(nfs = list(server = "192.0.2.1", path = "/studies")), "/abba")))
+    say(submit(auto_mount_home = TRUE))
+  }, hide = api$keys$daemon)
+})

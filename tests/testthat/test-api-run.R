@@ -1,0 +1,127 @@
+test_that("a server that does not know its callers is not started for others than its own machine", {
+  local_api(keys = character())
+  for (host in c("0.0.0.0", "::", "192.0.2.1", "127.0.0.1.example.com", "localhost.example.com", "127.0.0")) {
+    error <- raised(abba_run_api(host = host))
+    expect_s3_class(error, "abba_error_input")
+    expect_match(conditionMessage(error), "must know its callers", fixed = TRUE)
+  }
+  expect_words(tell(abba_run_api(host = "0.0.0.0")))
+})
+
+test_that("wrong arguments are refused", {
+  local_api()
+  expect_words({
+    tell(abba_run_api(port = 0))
+    tell(abba_run_api(port = 80.5))
+    tell(abba_run_api(port = "8000"))
+    tell(abba_run_api(host = ""))
+    tell(abba_run_api(docs = NA))
+    tell(abba_run_api(largest_request = "x"))
+    tell(abba_run_api(largest_request = 0))
+  })
+})
+
+test_that("the routes are those of the API, and all else is answered in its words", {
+  api <- local_api()
+  local_scripted_kubectl(says(list_of()))
+  withr::local_options(plumber.methodNotAllowed = NULL)
+  router <- plumber::plumb_api("abba", "abba")
+  through <- function(path, ...) {
+    req <- api_request(..., key = api$keys$daemon)
+    req$PATH_INFO <- path
+    answer <- router$call(req)
+    if (inherits(answer, "promise")) {
+      done <- NULL
+      promises::then(answer, function(value) done <<- value)
+      wait_until(function() {
+        later::run_now(0.05)
+        !is.null(done)
+      })
+      answer <- done
+    }
+    answer
+  }
+  expect_identical(through("/whoami")$body, "{\"user\":\"daemon\",\"operator\":false}")
+  expect_identical(through("/jobs")$body, "[]")
+  for (path in c(
+    "/submit-job", "/submit-batch", "/job-status", "/job-log", "/batch-status", "/batch-log", "/cancel-job", "/jobs",
+    "/explain-job", "/permitted-containers", "/whoami", "/health"
+  )) {
+    answer <- through(path, method = "DELETE")
+    expect_identical(answer$status, 405L)
+    expect_match(answer$headers$Allow, "^(GET|POST|GET, POST)$")
+    expect_identical(jsonlite::fromJSON(answer$body)$class, "input")
+  }
+  for (path in c("/", "/no-such-call", "/jobs/", "/../DESCRIPTION", "/%6aobs", "/JOBS")) {
+    answer <- through(path)
+    expect_identical(answer$status, 404L)
+    expect_identical(answer$headers$`Content-Type`, "application/json")
+    expect_identical(jsonlite::fromJSON(answer$body)$class, "not_found")
+  }
+  # What plumber's own filters would stumble over.
+  expect_identical(through("/job-status", query = "?id=%00")$status, 400L)
+  expect_identical(through("/whoami", HTTP_COOKIE = "a=%zz; =;")$status, 200L)
+  expect_silent(through("/job-status", method = "POST", body = "{}", HTTP_CONTENT_TYPE = "application/x-unknown"))
+})
+
+test_that("what is too large or of unknown length is refused before it is read", {
+  api <- local_api(abba.api.largest.request = 1000)
+  withr::local_options(plumber.methodNotAllowed = NULL)
+  router <- plumber::plumb_api("abba", "abba")
+  early <- function(..., key = api$keys$daemon) {
+    router$onHeaders(api_request(method = "POST", PATH_INFO = "/submit-job", ..., key = key))
+  }
+  expect_null(early())
+  expect_null(early(CONTENT_LENGTH = "1000"))
+  expect_null(early(HTTP_UPGRADE = "h2c"))
+  for (length in c("1001", "1073741824", "1e99", "x", "-", "NaN", "Inf", "1, 1")) {
+    expect_identical(early(CONTENT_LENGTH = length)$status, 413L)
+  }
+  expect_identical(early(HTTP_TRANSFER_ENCODING = "chunked")$status, 411L)
+  expect_identical(early(HTTP_TRANSFER_ENCODING = "chunked", CONTENT_LENGTH = "5")$status, 411L)
+  expect_identical(early(HTTP_UPGRADE = "WebSocket")$status, 400L)
+  # A stranger sends no body at all.
+  expect_identical(early(CONTENT_LENGTH = "1", key = NULL)$status, 401L)
+  expect_identical(early(CONTENT_LENGTH = "1", key = "x")$status, 401L)
+  expect_null(early(key = NULL))
+  expect_words({
+    cat(early(CONTENT_LENGTH = "1001")$body, "\n")
+    cat(early(HTTP_TRANSFER_ENCODING = "chunked")$body, "\n")
+  })
+})
+
+test_that("bodies that are sent slowly leave R the connections that it needs", {
+  api <- local_api()
+  withr::local_options(plumber.methodNotAllowed = NULL)
+  router <- plumber::plumb_api("abba", "abba")
+  early <- function() {
+    router$onHeaders(api_request(method = "POST", PATH_INFO = "/a", CONTENT_LENGTH = "1", key = api$keys$daemon))
+  }
+  held <- lapply(seq_len(101L - length(getAllConnections())), function(k) file(open = "w+b"))
+  expect_identical(early()$status, 503L)
+  expect_identical(early()$headers$`Retry-After`, "2")
+  lapply(held, close)
+  expect_null(early())
+  # Those that nobody holds any more.
+  lapply(seq_len(101L - length(getAllConnections())), function(k) file(open = "w+b")) |> invisible()
+  expect_null(early())
+})
+
+test_that("a fault of the server shows nothing of it", {
+  api <- local_api()
+  withr::local_options(plumber.methodNotAllowed = NULL)
+  router <- plumber::plumb_api("abba", "abba")
+  router$handle("GET", "/fault", function() stop("/tmp/secret: \r\n%s %n"))
+  req <- api_request()
+  req$PATH_INFO <- "/fault"
+  answer <- router$call(req)
+  expect_identical(answer$status, 500L)
+  expect_identical(
+    jsonlite::fromJSON(answer$body),
+    list(
+      class = "internal", message = "The abba server failed.",
+      advice = "Tell the administrator of the abba server; its log says more."
+    )
+  )
+  expect_match(decisions(api)[[1L]]$reason, "/tmp/secret", fixed = TRUE)
+})
