@@ -53,6 +53,8 @@ abba_api_set_up <- function(pr) {
   # Read as text, so that an array of one, an empty object and a null stay what they are.
   description <- jsonlite::read_json(system.file("plumber/abba/openapi.json", package = "abba", mustWork = TRUE))
   pr$setApiSpec(function(spec) description)
+  # plumber's own docs would stand at the addresses of ours, without their protection.
+  pr$setDocs(FALSE)
   pr$set404Handler(function(req, res) abba_api_answer(sub("^/", "", req$PATH_INFO), req, res))
   pr$setErrorHandler(function(req, res, error) {
     answer <- api_fault(req$PATH_INFO, error)

@@ -59,8 +59,7 @@ abba_run_api <- function(
   router <- plumber::plumb_api("abba", "abba")
   the_server$docs <- docs
   on.exit(the_server$docs <- NULL, add = TRUE)
-  # plumber's own docs would stand at the same addresses.
-  router$run(host = host, port = as.integer(port), docs = FALSE, quiet = TRUE, debug = FALSE)
+  router$run(host = host, port = as.integer(port), quiet = TRUE, debug = FALSE)
   invisible()
 }
 
