@@ -18,7 +18,7 @@ resolve <- function(object, document) {
   found
 }
 
-# What is wrong with a value (JSON as `simplifyVector = FALSE` reads it), as lines; empty where it is as the schema says.
+# What is wrong with a value (JSON as `simplifyVector = FALSE` reads it), as lines; NULL where it is as the schema says.
 # It knows the words that this document uses, and refuses others.
 misfits <- function(value, schema, document, at = "$") {
   schema <- resolve(schema, document)
@@ -78,7 +78,8 @@ is_of_type <- function(value, type) {
 # The schema and the examples of a request or a response of the document.
 content_of <- function(object, document) {
   content <- resolve(object, document)$content
-  list(schema = content[["application/json"]]$schema, examples = lapply(content[["application/json"]]$examples, `[[`, "value"))
+  json <- content[["application/json"]]
+  list(schema = json$schema, examples = lapply(json$examples, `[[`, "value"))
 }
 
 # Each operation of the document: its path, its method, and what stands there.
