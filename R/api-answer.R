@@ -133,6 +133,8 @@ abba_api_set_up <- function(pr) {
   replace_method(pr, "onHeaders", function(req) refuse_early(req, largest))
   # Which methods a call has is told in the words of the API.
   options(plumber.methodNotAllowed = FALSE)
+  # plumber's own docs would stand at the addresses of ours, without their protection.
+  pr$setDocs(FALSE)
   pr$set404Handler(function(req, res) abba_api_answer(sub("^/", "", req$PATH_INFO), req, res))
   pr$setErrorHandler(function(req, res, error) {
     res$serializer <- function(value, req, res, error_handler) res$toResponse()

@@ -4,6 +4,10 @@
 #' need neither kubectl nor a login to the cluster; the jobs are submitted with the login
 #' of the account that runs the server.
 #'
+#' In a browser the server's address shows people their jobs, with their logs, and lets
+#' them cancel; `__docs__/` below it shows the API's description, where calls can be
+#' tried out.
+#'
 #' How callers are known, and all that they may do, is set with options: see
 #' `vignette("api_setup")`. Without a file of API keys (option `abba.api.keys`) nobody is
 #' known, and such a server serves this machine alone.
@@ -62,8 +66,7 @@ abba_run_api <- function(
   router <- plumber::plumb_api("abba", "abba")
   the_server$docs <- docs
   on.exit(the_server$docs <- NULL, add = TRUE)
-  # plumber's own docs would stand at the same addresses.
-  router$run(host = host, port = as.integer(port), docs = FALSE, quiet = TRUE, debug = FALSE)
+  router$run(host = host, port = as.integer(port), quiet = TRUE, debug = FALSE)
   invisible()
 }
 

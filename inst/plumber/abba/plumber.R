@@ -77,6 +77,7 @@ function(req, res) abba::abba_api_file("abba.css", req, res)
 function(req, res) abba::abba_api_file("openapi.json", req, res)
 
 #* @get /__docs__/
+#* @get /__docs__/index.html
 #* @preempt __first__
 function(req, res) abba::abba_api_file("docs.html", req, res)
 

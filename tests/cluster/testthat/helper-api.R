@@ -5,9 +5,10 @@
 #
 # options: further options of the server, as R code.
 # user: the caller's account, known by a key; NULL: nobody is known by name, so callers are the account of the server.
+# docs: whether it shows the API's description.
 #
 # Gives back a list: `address`, `process`, and `log()`, what the server has said so far.
-local_abba_server <- function(options = character(), user = NULL, env = parent.frame()) {
+local_abba_server <- function(options = character(), user = NULL, docs = FALSE, env = parent.frame()) {
   folder <- withr::local_tempdir("abba-server-", .local_envir = env)
   port <- free_port()
   key <- NULL
@@ -23,7 +24,7 @@ local_abba_server <- function(options = character(), user = NULL, env = parent.f
     # Tests ask often.
     "options(abba.api.requests.per.minute = 100000)",
     options,
-    paste0("abba_run_api(port = ", port, ", docs = FALSE)")
+    paste0("abba_run_api(port = ", port, ", docs = ", docs, ")")
   ), script)
   log <- file.path(folder, "log")
   process <- processx::process$new(

@@ -595,7 +595,6 @@ const log = {
 
   add(lines, held) {
     const box = element("log");
-    const isAlong = element("along").checked;
     for (let begin = 0; begin < lines.length; begin += 500) {
       const text = lines.slice(begin, begin + 500).map((line) => line + "\n").join("");
       this.texts.push(text);
@@ -611,7 +610,10 @@ const log = {
     }
     setText(this.lastLine, held ?? "");
     element("save").hidden = this.texts.length === 0;
-    if (isAlong) box.scrollTop = box.scrollHeight;
+    const scroll = () => { if (element("along").checked) box.scrollTop = box.scrollHeight; };
+    scroll();
+    // How high new lines are is known once they were looked at.
+    requestAnimationFrame(() => requestAnimationFrame(scroll));
   },
 
   save() {

@@ -1,18 +1,28 @@
-// Shows the description of the API. The addresses are relative: the server may stand behind a path.
+// Shows the description of the API, to be read and tried out.
 "use strict";
 
-const description = new URL("../openapi.json", window.location.href).href;
-const ui = window.SwaggerUIBundle({
-  url: description,
-  dom_id: "#swagger-ui",
-  deepLinking: true,
-  defaultModelsExpandDepth: 0,
-  validatorUrl: null,
-  presets: [window.SwaggerUIBundle.presets.apis],
-  layout: "BaseLayout",
-  // Whoever has given a key to the page for people in this tab need not give it again.
-  onComplete() {
-    const key = window.sessionStorage.getItem("abba-api-key");
-    if (key !== null) ui.preauthorizeApiKey("key", "Key " + key);
-  },
+async function showDescription() {
+  // Relative to this page: the server may stand behind a path.
+  const address = new URL("../openapi.json", window.location.href);
+  const description = await (await fetch(address, { cache: "no-store" })).json();
+  // Swagger UI 3.33 does not understand an address that is relative to the description's.
+  description.servers = [{ url: new URL(".", address).href.replace(/\/$/, "") }];
+  const ui = window.SwaggerUIBundle({
+    spec: description,
+    dom_id: "#swagger-ui",
+    deepLinking: true,
+    defaultModelsExpandDepth: 0,
+    validatorUrl: null,
+    presets: [window.SwaggerUIBundle.presets.apis],
+    layout: "BaseLayout",
+    // Whoever has given a key to the page for people in this tab need not give it again.
+    onComplete() {
+      const key = window.sessionStorage.getItem("abba-api-key");
+      if (key !== null) ui.preauthorizeApiKey("key", "Key " + key);
+    },
+  });
+}
+
+showDescription().catch((error) => {
+  document.getElementById("swagger-ui").textContent = `The description of the API cannot be shown: ${error.message}`;
 });

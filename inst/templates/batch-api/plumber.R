@@ -1,0 +1,83 @@
+# An abba server: the options of your department, and the routes of the package abba.
+#
+# An option that cannot be right keeps the server from starting, and is named in the log of the server. What stands
+# here is what holds without it; what is commented out has no default.
+
+options(
+  # --- What programs run in ---------------------------------------------------------------------------------------
+
+  # The container image of a request that names none. It is permitted by being here.
+  # abba.default.container = "registry.example.com/openval_4.2.1_focal:2023.09.0.02",
+
+  # The other images that callers may name, word for word. A name with a digest ("...@sha256:...") stays what it is.
+  abba.permitted.containers = character(),
+
+  # The least and the largest limits that callers may ask for: processor cores, and memory as Kubernetes writes it.
+  abba.lower.cpu.limit = 0.001,
+  abba.cpu.limit = 2,
+  abba.lower.memory.limit = "128M",
+  abba.memory.limit = "1G",
+
+  # --- What programs may read and write ----------------------------------------------------------------------------
+
+  # Folders of NFS servers that callers may mount, each with all that is below it. A program reads there what its
+  # owner may read. No other kind of volume is ever mounted for a caller.
+  # abba.permitted.mounts = list(list(server = "192.0.2.1", path = "/studies")),
+  abba.permitted.mounts = list(),
+
+  # The NFS server of the home folders; with it, callers may have theirs mounted (`auto_mount_home`).
+  # abba.home.nfs.ip.address = "192.0.2.1",
+
+  # --- The cluster -------------------------------------------------------------------------------------------------
+
+  # The namespace of all jobs. Without it: that of kubectl's current context.
+  # abba.k8s.namespace = "abba",
+
+  # The kubectl program, where it is not on the PATH.
+  # abba.kubectl = "/usr/local/bin/kubectl",
+
+  # Seconds that a request to the cluster may take. Nobody else is answered meanwhile.
+  abba.api.cluster.timeout = 10,
+
+  # For how many seconds the answer to one caller's question about jobs is good enough for the next one's.
+  abba.api.snapshot.seconds = 1,
+
+  # --- Who may do what ---------------------------------------------------------------------------------------------
+
+  # The file of API keys, made by abba_api_key_create(). Leave it out on Posit Connect, which says itself who the
+  # caller is.
+  # abba.api.keys = "/etc/abba/api-keys",
+
+  # Users who see, read and cancel the jobs of everybody.
+  abba.api.operators = character(),
+
+  # --- How much ----------------------------------------------------------------------------------------------------
+
+  # Requests of one caller in a minute.
+  abba.api.requests.per.minute = 300,
+
+  # Jobs of one caller that have not ended.
+  abba.api.open.jobs = 500,
+
+  # How much of a log one answer holds, in bytes.
+  abba.api.log.page.bytes = 4 * 1024^2,
+
+  # The largest request, in bytes; a larger one is refused before it is read.
+  plumber.maxRequestSize = 8 * 1024^2
+
+  # --- The record --------------------------------------------------------------------------------------------------
+
+  # A file for the log of decisions, one line of JSON for each request. Without it the lines go to the log of the
+  # server (on Posit Connect: the content's log). Put a comma at the end of the line before when you set it.
+  # , abba.api.log = "/var/log/abba/decisions.jsonl"
+)
+
+# The routes are the package's, so that they are updated with it.
+#* @plumber
+function(pr) {
+  abba <- plumber::plumb_api("abba", "abba")
+  for (route in unlist(abba$endpoints)) {
+    pr$handle(endpoint = route)
+  }
+  abba::abba_api_set_up(pr)
+}

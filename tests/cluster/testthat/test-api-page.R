@@ -1,0 +1,352 @@
+# The pages of an abba server, as people see them: in a browser, with jobs on the real cluster.
+local_namespace()
+server <- local_abba_server(user = "daemon", docs = TRUE)
+key <- getOption("abba.api.key")
+browser <- local_browser()
+page <- paste0(server$address, "/")
+
+submit_to_api <- function(text, name = "program.R", ..., cpu_limit = 0.2, env = parent.frame()) {
+  path <- local_program(text, name, env = env)
+  suppressMessages(abba_submit_job(path, ..., container = r_image, cpu_limit = cpu_limit))
+}
+
+# Lines until it is cancelled.
+endless <- "for (i in 1:6000) { cat('line', i, '\\n'); Sys.sleep(0.2) }"
+
+sees <- function(browser, css, words, timeout = 60) {
+  has <- function() {
+    text <- browser$text(css)
+    if (!is.null(text) && grepl(words, text, fixed = TRUE)) TRUE else text
+  }
+  wait_until(has, timeout, what = paste0("\"", words, "\" in ", css))
+}
+
+# Whether an element is shown.
+is_shown <- function(browser, css) {
+  browser$script("return document.querySelector(arguments[0])?.checkVisibility() === true", css)
+}
+
+sign_in <- function(browser, address = page) {
+  browser$go(address)
+  wait_until(function() browser$has_focus("#key"), what = "the field for the key")
+  browser$type(key)
+  browser$press("Enter")
+  sees(browser, "#who", "You are daemon")
+}
+
+# A job's page, from the list.
+open_job <- function(browser, job_id) {
+  link <- paste0("a[href='#job=", job_id, "']")
+  wait_until(function() browser$count(link) == 1L, what = "the job in the list")
+  browser$click(link)
+}
+
+test_that("a key is asked for once, is in no address, and can be forgotten", {
+  browser$fresh()
+  browser$go(page)
+  wait_until(function() browser$has_focus("#key"), what = "the field for the key")
+  expect_identical(browser$script("return document.getElementById('key').type"), "password")
+  browser$type("abba_wrong")
+  browser$press("Enter")
+  sees(browser, "#key-error", "does not know your API key")
+  expect_null(browser$script("return sessionStorage.getItem('abba-api-key')"))
+  browser$type(key)
+  browser$press("Enter")
+  sees(browser, "#who", "You are daemon")
+  expect_identical(browser$script("return [location.href, localStorage.length, document.cookie]"), list(page, 0L, ""))
+  # Once for the tab.
+  browser$go(page)
+  sees(browser, "#who", "You are daemon")
+  expect_false(is_shown(browser, "#sign-in"))
+  browser$tab_to("#forget")
+  browser$press("Enter")
+  wait_until(function() browser$has_focus("#key"), what = "the field for the key")
+  expect_identical(browser$script("return sessionStorage.length"), 0L)
+  expect_identical(browser$count("#jobs tbody tr"), 0L)
+  # The key never came to the server's log by an address.
+  expect_no_match(paste(server$log(), collapse = "\n"), key, fixed = TRUE)
+})
+
+test_that("a job is seen, its log grows while it runs, and it is cancelled by the keyboard alone", {
+  job <- submit_to_api(endless, "t_age.R")
+  wait_for_state(job$job_id, "Running")
+  browser$fresh()
+  sign_in(browser)
+  link <- paste0("a[href='#job=", job$job_id, "']")
+  row <- paste0("tr:has(", link, ")")
+  sees(browser, paste(row, ".state"), "Running")
+  expect_identical(browser$text(paste(row, ".program a")), "t_age.R")
+
+  browser$tab_to(link)
+  # Where the focus is can be seen.
+  expect_identical(browser$script("return getComputedStyle(document.activeElement).outlineStyle"), "solid")
+  browser$press("Enter")
+  sees(browser, "#log", "line 1 \nline 2 \n")
+  expect_true(browser$has_focus("#job-title"))
+  sees(browser, "#log-state", "Live")
+  lines <- function() length(strsplit(browser$text("#log .lines"), "\n")[[1L]])
+  before <- lines()
+  wait_until(function() lines() > before + 5L, what = "more lines")
+  # Nothing twice, nothing left out.
+  shown <- strsplit(browser$text("#log .lines"), "\n")[[1L]]
+  expect_identical(shown, paste0("line ", seq_along(shown), " "))
+
+  browser$tab_to("#job-cancel")
+  browser$press("Enter")
+  wait_until(function() is_shown(browser, "#confirm"), what = "the question")
+  expect_match(browser$text("#confirm-title"), "Cancel t_age.R?", fixed = TRUE)
+  # Escape does nothing to the job, and leads back to where one was.
+  browser$press("Escape")
+  wait_until(function() browser$has_focus("#job-cancel"), what = "the focus on the button")
+  expect_identical(states(job$job_id)[[1L]], "Running")
+  browser$press("Enter")
+  wait_until(function() is_shown(browser, "#confirm"), what = "the question")
+  browser$tab_to("#confirm-yes")
+  browser$press("Enter")
+  sees(browser, "#announcement", "stopped")
+  sees(browser, "#job-status", "Failed")
+  expect_identical(wait_for_end(job$job_id), "Failed")
+  sees(browser, "#log-state", "The log has ended")
+  # The log is kept, to its last line.
+  expect_identical(strsplit(browser$text("#log .lines"), "\n")[[1L]], log_of(job$job_id))
+  expect_false(is_shown(browser, "#job-cancel"))
+  expect_true(is_shown(browser, "#why"))
+
+  browser$tab_to("#back")
+  browser$press("Enter")
+  wait_until(function() browser$has_focus(link), what = "the focus on the job's link")
+  sees(browser, paste(row, ".state"), "Failed")
+})
+
+test_that("a line that is not finished is told from those that are", {
+  # The node hands on a line once it is finished, or has some KiB.
+  job <- submit_to_api(c(
+    "cat('whole\\n'); cat(strrep('x', 20000))",
+    "while (!file.exists('/tmp/go')) Sys.sleep(0.1)", "cat('y\\n')"
+  ))
+  wait_for_state(job$job_id, "Running")
+  browser$fresh()
+  sign_in(browser)
+  open_job(browser, job$job_id)
+  sees(browser, "#log .last", strrep("x", 1000))
+  expect_identical(browser$text("#log .lines"), "whole\n")
+  kubectl_lines("exec", pods_of(job$job_id), "--", "touch", "/tmp/go")
+  sees(browser, "#log-state", "The log has ended: 2 lines.")
+  expect_identical(browser$text("#log"), paste0("whole\n", strrep("x", 20000), "y\n"))
+})
+
+test_that("text of programs is text: neither markup nor scripts nor signs that turn words around", {
+  name <- "<img src=x onerror=alert(1)>.R"
+  reversed <- "abc\u202egpj.R"
+  job <- submit_to_api(c(
+    "cat('<script>alert(2)</script><b onmouseover=alert(3)>bold</b> &amp; \\033[31mred\\033[0m\\a\\n')",
+    "cat('</pre><iframe src=\"javascript:alert(4)\"></iframe>\\n')"
+  ), name)
+  other <- submit_to_api("quit(status = 3)", reversed)
+  wait_for_end(c(job$job_id, other$job_id))
+  browser$fresh()
+  sign_in(browser)
+  sees(browser, paste0("a[href='#job=", other$job_id, "']"), "abc\\u202egpj.R")
+  expect_identical(browser$text(paste0("a[href='#job=", job$job_id, "']")), name)
+  open_job(browser, job$job_id)
+  sees(browser, "#log-state", "The log has ended")
+  expect_identical(browser$text("#job-title"), name)
+  expect_identical(browser$text("#log"), paste0(
+    "<script>alert(2)</script><b onmouseover=alert(3)>bold</b> &amp; red\u2407\n",
+    "</pre><iframe src=\"javascript:alert(4)\"></iframe>\n"
+  ))
+  expect_identical(browser$count("img, iframe, b, body script"), 0L)
+  # An address is somebody's text, too.
+  browser$go(paste0(page, "#job=", utils::URLencode("<img src=x onerror=alert(5)>", reserved = TRUE)))
+  browser$script("location.reload()")
+  sees(browser, "#job-missing", "You have no job of this id")
+  wait_until(function() is_shown(browser, "#job-missing"), what = "that there is no such job")
+  expect_identical(browser$count("img"), 0L)
+  expect_false(browser$has_dialog())
+  # A text that had become more than text would have been stopped, and told here.
+  expect_no_match(paste(browser$log(), collapse = "\n"), "Content Security Policy|Trusted|Error")
+})
+
+test_that("scripts that are not the page's own do not run", {
+  browser$fresh()
+  sign_in(browser)
+  # As if a text had got into the page after all.
+  expect_error(browser$script("document.body.innerHTML += '<img src=x onerror=alert(1)>'"), "TrustedHTML")
+  expect_error(browser$script("document.createElement('img').setAttribute('onerror', '1')"), "TrustedScript")
+  browser$script("document.body.append(document.createElement('script'))")
+  expect_error(browser$script("document.querySelector('body script').text = 'window.ran = 1'"), "TrustedScript")
+  expect_null(browser$script("return window.ran ?? null"))
+})
+
+test_that("a log of many pages is read whole, and one that lost its beginning says so", {
+  small <- local_abba_server("options(abba.api.log.page.bytes = 1000)", user = "daemon")
+  key <- getOption("abba.api.key")
+  job <- submit_to_api("cat(paste('line', 1:700), sep = '\\n')")
+  wait_for_end(job$job_id)
+  browser$fresh()
+  browser$go(paste0(small$address, "/#job=", job$job_id))
+  wait_until(function() browser$has_focus("#key"), what = "the field for the key")
+  browser$type(key)
+  browser$press("Enter")
+  sees(browser, "#log-state", "The log has ended: 700 lines.")
+  shown <- browser$script("return [...document.querySelectorAll('#log .lines')].map((e) => e.textContent).join('')")
+  expect_identical(shown, paste0("line ", 1:700, "\n", collapse = ""))
+  expect_identical(browser$count("#log-warnings li"), 0L)
+  # The end is what one looks for first.
+  at_end <- paste(
+    "const log = document.getElementById('log');",
+    "return log.scrollTop + log.clientHeight >= log.scrollHeight - 2"
+  )
+  wait_until(function() browser$script(at_end), what = "the log to be scrolled to its end")
+
+  # The node looks at the sizes of logs every ten seconds.
+  long <- submit_to_api(c(
+    "writeLines(paste('line', 1:100))", "while (!file.exists('/tmp/more')) Sys.sleep(0.1)",
+    "line <- strrep('x', 999)", "for (i in 1:12000) writeLines(line)",
+    "while (!file.exists('/tmp/go')) Sys.sleep(0.1)", "cat('the end\\n')"
+  ), memory_limit = "256M", cpu_limit = 1)
+  sign_in(browser)
+  open_job(browser, long$job_id)
+  sees(browser, "#log", "line 99\n")
+  kubectl_lines("exec", pods_of(long$job_id), "--", "touch", "/tmp/more")
+  is_whole <- function() identical(kubectl_lines("logs", pods_of(long$job_id), "--limit-bytes", "12"), "abba-log-of ")
+  wait_until(function() !is_whole(), 120, what = "the node to begin a new log")
+  kubectl_lines("exec", pods_of(long$job_id), "--", "touch", "/tmp/go")
+  sees(browser, "#log-warnings", paste0("The beginning of the log of job \"", long$job_id, "\" is missing."), 120)
+  sees(browser, "#log-state", "The log has ended", 120)
+  sees(browser, "#log", "the end\n")
+  # What was read before is kept, and told apart.
+  expect_gt(browser$count("#log .gap"), 0L)
+  expect_match(browser$text("#log .lines"), "^line 1\nline 2\n")
+})
+
+test_that("while the server does not answer the page says so, and goes on afterwards", {
+  browser$fresh()
+  job <- submit_to_api(endless)
+  wait_for_state(job$job_id, "Running")
+  sign_in(browser)
+  sees(browser, paste0("tr:has(a[href='#job=", job$job_id, "']) .state"), "Running")
+  browser$offline(TRUE)
+  sees(browser, "#notice", "The abba server does not answer.")
+  suppressMessages(abba_cancel_job(job$job_id))
+  browser$offline(FALSE)
+  sees(browser, paste0("tr:has(a[href='#job=", job$job_id, "']) .state"), "Failed")
+  expect_false(is_shown(browser, "#notice"))
+})
+
+test_that("a batch is looked at and cancelled as one", {
+  folder <- withr::local_tempdir()
+  programs <- vapply(1:3, function(i) local_program(endless, paste0("t_", i, ".R"), folder), "")
+  batch <- suppressMessages(abba_submit_batch(programs, container = r_image, cpu_limit = 0.1))
+  other <- submit_to_api("1", "other.R")
+  browser$fresh()
+  sign_in(browser)
+  wait_until(function() browser$count(paste0("a[href='#batch=", batch$batch_id[[1L]], "']")) == 3L, what = "the batch")
+  browser$click(paste0("a[href='#batch=", batch$batch_id[[1L]], "']"))
+  wait_until(function() browser$count("#jobs tbody tr") == 3L, what = "the batch alone")
+  browser$click("#cancel-batch")
+  expect_identical(browser$text("#confirm-title"), "Cancel 3 jobs?")
+  browser$click("#confirm-yes")
+  wait_until(function() browser$count("#jobs .state[data-state=Failed]") == 3L, what = "all to be cancelled")
+  expect_false(is_shown(browser, "#cancel-batch"))
+  browser$click("#all-jobs a")
+  wait_until(function() browser$count(paste0("a[href='#job=", other$job_id, "']")) == 1L, what = "all jobs")
+})
+
+test_that("the page works in the dark, on a narrow screen, and is not wider than it", {
+  job <- submit_to_api("stop('no data')", "a_rather_long_name_of_a_program_for_a_table_of_demographics_and_more.R")
+  wait_for_end(job$job_id)
+  browser$fresh()
+  sign_in(browser)
+  colours <- function() browser$script("const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]")
+  browser$media("light")
+  light <- colours()
+  browser$media("dark")
+  expect_false(any(unlist(colours()) == unlist(light)))
+  browser$size(360L, 800L)
+  is_within <- function() browser$script("return document.documentElement.scrollWidth <= window.innerWidth")
+  wait_until(function() browser$count("#jobs tbody tr") > 0L, what = "the jobs")
+  expect_true(is_within())
+  open_job(browser, job$job_id)
+  sees(browser, "#log-state", "The log has ended")
+  sees(browser, "#why-reason", "exit status 1")
+  expect_true(is_within())
+  # A state is a word, and a sign that each state has alone; not a colour.
+  expect_identical(browser$text("#job-status"), "Failed")
+})
+
+test_that("without keys, and behind a path, it just works", {
+  port <- free_port()
+  script <- withr::local_tempfile(lines = c(
+    paste0("options(abba.default.container = ", deparse(r_image), ")"),
+    paste0("options(abba.k8s.namespace = ", deparse(the_namespace()), ")"),
+    "pr <- plumber::pr()",
+    "pr$mount('/team/abba/', plumber::plumb_api('abba', 'abba'))",
+    paste0("pr$run(port = ", port, ", docs = FALSE, quiet = TRUE)")
+  ))
+  process <- processx::process$new(
+    file.path(R.home("bin"), "Rscript"), c("--vanilla", script),
+    stdout = NULL, stderr = NULL,
+    env = c("current", R_LIBS = paste(.libPaths(), collapse = .Platform$path.sep))
+  )
+  withr::defer(process$kill())
+  address <- paste0("http://127.0.0.1:", port, "/team/abba/")
+  is_up <- function() httr2::resp_status(httr2::req_perform(httr2::request(paste0(address, "health")))) == 200L
+  wait_until(is_up, what = "the server")
+  job <- submit_to_api("cat('hello\\n')", "hello.R")
+  wait_for_end(job$job_id)
+  browser$fresh()
+  browser$go(address)
+  sees(browser, "#who", "You are root (operator)")
+  expect_false(is_shown(browser, "#sign-in"))
+  # Somebody else's job is seen on demand.
+  wait_until(function() is_shown(browser, "#everybody"), what = "the choice")
+  browser$click("#everybody")
+  open_job(browser, job$job_id)
+  sees(browser, "#log", "hello\n")
+  browser$click("#docs")
+  wait_until(function() browser$count(".opblock") > 10L, what = "the description of the API")
+})
+
+test_that("a program is submitted from Swagger UI, and the answer read", {
+  browser$fresh()
+  browser$go(paste0(server$address, "/__docs__/"))
+  wait_until(function() browser$count(".opblock") > 10L, what = "the description of the API")
+  browser$click(".btn.authorize")
+  wait_until(function() browser$count(".auth-container input") == 1L, what = "the field for the key")
+  browser$click(".auth-container input")
+  browser$type(paste("Key", key))
+  browser$click(".auth-btn-wrapper .authorize")
+  browser$click(".auth-btn-wrapper .btn-done")
+
+  of_call <- function(css) paste("#operations-Jobs-submitJob", css)
+  browser$click(of_call(".opblock-summary"))
+  wait_until(function() browser$count(of_call(".try-out__btn")) == 1L, what = "the button")
+  browser$click(of_call(".try-out__btn"))
+  wait_until(function() browser$count(of_call("textarea.body-param__text")) == 1L, what = "the field for the body")
+  browser$click(of_call("textarea.body-param__text"))
+  browser$press("All")
+  browser$type("{\"file_path\": \"/home/mike/from_swagger.R\", \"program_text\": \"cat(2 + 2)\", \"cpu_limit\": 0.2}")
+  browser$click(of_call(".execute"))
+  sees(browser, of_call(".live-responses-table .response .response-col_status"), "200")
+  answer <- browser$text(of_call(".live-responses-table .response .highlight-code pre"))
+  if (is.null(answer)) answer <- browser$text(of_call(".live-responses-table .response pre"))
+  job_id <- regmatches(answer, regexpr("from-swagger-[-0-9a-f]+", answer))
+  expect_identical(wait_for_end(job_id), "Succeeded")
+  expect_identical(log_of(job_id), "4")
+  # And what the server answers where an argument is wrong.
+  browser$click(of_call("textarea.body-param__text"))
+  browser$press("All")
+  browser$type("{\"file_path\": \"/a.R\", \"program_text\": \"1\", \"cpu_limit\": 9}")
+  browser$click(of_call(".execute"))
+  sees(browser, of_call(".live-responses-table .response .response-col_status"), "403")
+})
+
+test_that("Swagger UI does not show a description of somebody else's", {
+  browser$fresh()
+  # Another origin of this machine.
+  evil <- "http://localhost:9/evil.json"
+  browser$go(paste0(server$address, "/__docs__/?url=", evil))
+  wait_until(function() any(grepl("Content Security Policy", browser$log())), what = "the browser to refuse it")
+  expect_identical(browser$count(".opblock"), 0L)
+})

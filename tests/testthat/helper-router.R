@@ -1,0 +1,18 @@
+# The router of the server, in this R: nobody listens.
+router <- function() plumber::plumb_api("abba", "abba")
+
+# What the router answers to a request: a list of `status`, `headers` (by lower-case name) and `body` (bytes).
+ask_router <- function(pr, path, method = "GET", query = "") {
+  request <- new.env()
+  request$REQUEST_METHOD <- method
+  request$PATH_INFO <- path
+  request$QUERY_STRING <- query
+  request$HTTP_HOST <- "127.0.0.1:8000"
+  request$REMOTE_ADDR <- "127.0.0.1"
+  request$rook.input <- list(read_lines = character, read = function(...) raw(), rewind = function() NULL)
+  answer <- pr$call(request)
+  body <- if (is.character(answer$body)) charToRaw(answer$body) else answer$body
+  headers <- as.list(answer$headers)
+  names(headers) <- tolower(names(headers))
+  list(status = answer$status, headers = headers, body = body, text = rawToChar(body))
+}

@@ -1,0 +1,172 @@
+local_decisions <- function(env = parent.frame()) {
+  withr::local_options(abba.api.log = withr::local_tempfile(.local_envir = env), .local_envir = env)
+}
+
+page_file <- function(name) {
+  path <- system.file("plumber/abba", name, package = "abba", mustWork = TRUE)
+  rawToChar(readBin(path, "raw", file.size(path)))
+}
+
+test_that("the API's description has the routes of the server, and no others", {
+  local_decisions()
+  routes <- unlist(lapply(unlist(router()$endpoints), function(route) paste(route$verbs, route$path)))
+  # What the pages load.
+  routes <- setdiff(routes, paste("GET", c(
+    "/abba.js", "/abba.css", "/__docs__/index.html", "/__docs__/docs.js", "/__docs__/swagger-ui-bundle.js",
+    "/__docs__/swagger-ui.css"
+  )))
+  described <- vapply(operations_of(read_openapi()), function(one) paste(toupper(one$method), one$path), "")
+  expect_identical(sort(routes), sort(described))
+})
+
+test_that("the API's description is whole: each reference leads somewhere, each call is described", {
+  document <- read_openapi()
+  expect_match(document$openapi, "^3[.]0[.]")
+  expect_identical(document$info$version, as.character(utils::packageVersion("abba")))
+  references <- grep("^#/", unlist(document), value = TRUE)
+  expect_gt(length(references), 50L)
+  for (reference in unique(references)) {
+    expect_no_error(resolve(list("$ref" = reference), document))
+  }
+  operations <- operations_of(document)
+  ids <- vapply(operations, `[[`, "", "operationId")
+  expect_identical(ids, unique(ids))
+  tags <- vapply(document$tags, `[[`, "", "name")
+  for (one in operations) {
+    expect_true(nzchar(one$summary), label = one$path)
+    expect_true(all(unlist(one$tags) %in% tags), label = one$path)
+    for (parameter in one$parameters) {
+      expect_true(all(c("name", "in", "description", "schema") %in% names(parameter)), label = one$path)
+    }
+    for (response in one$responses) {
+      expect_true(nzchar(resolve(response, document)$description), label = one$path)
+    }
+  }
+})
+
+test_that("each call tells all errors that it may answer with", {
+  document <- read_openapi()
+  statuses <- function(path, method = "get") names(document$paths[[path]][[method]]$responses)
+  every <- c("400", "401", "403", "429", "500", "503")
+  cluster <- c(every, "502", "504")
+  expect_setequal(statuses("/whoami"), c("200", every))
+  expect_setequal(statuses("/jobs"), c("200", cluster))
+  expect_setequal(statuses("/job-log"), c("200", "404", cluster))
+  expect_setequal(statuses("/submit-job", "post"), c("200", "409", "413", cluster))
+  expect_setequal(statuses("/submit-batch", "post"), c("200", "409", "413", cluster))
+  expect_setequal(statuses("/cancel-job", "post"), c("200", "404", "413", cluster))
+})
+
+test_that("the examples of the description are as their schemas say", {
+  document <- read_openapi()
+  seen <- 0L
+  for (one in operations_of(document)) {
+    for (part in c(list(one$requestBody), unname(one$responses))) {
+      content <- content_of(part, document)
+      for (example in content$examples) {
+        expect_null(misfits(example, content$schema, document, one$path))
+        seen <- seen + 1L
+      }
+    }
+  }
+  expect_gt(seen, 100L)
+})
+
+test_that("the check of examples sees what is wrong", {
+  document <- read_openapi()
+  job <- content_of(document$paths[["/jobs"]]$get$responses[["200"]], document)
+  example <- job$examples[[1L]]
+  changed <- function(...) list(utils::modifyList(example[[1L]], list(...)))
+  expect_null(misfits(changed(exit_code = 1), job$schema, document))
+  expect_identical(misfits(changed(exit_code = "1"), job$schema, document), "$[1].exit_code is no integer")
+  expect_identical(misfits(changed(status = "Done"), job$schema, document), "$[1].status is Done")
+  expect_identical(misfits(changed(colour = "red"), job$schema, document), "$[1] has a colour")
+  expect_identical(misfits(list(example[[1L]][-1L]), job$schema, document), "$[1] has no job_id")
+})
+
+test_that("what the server answers without a cluster is as the description says", {
+  local_decisions()
+  pr <- router()
+  document <- read_openapi()
+  for (path in c("/whoami", "/permitted-containers", "/health", "/jobs", "/job-status")) {
+    answer <- ask_router(pr, path)
+    content <- content_of(document$paths[[path]]$get$responses[[as.character(answer$status)]], document)
+    expect_null(misfits(jsonlite::parse_json(answer$text), content$schema, document, path))
+  }
+})
+
+test_that("the description is served as it is", {
+  local_decisions()
+  pr <- router()
+  answer <- ask_router(pr, "/openapi.json")
+  expect_identical(answer$status, 200L)
+  expect_identical(answer$text, page_file("openapi.json"))
+  expect_match(answer$headers[["content-type"]], "^application/json")
+  # What plumber itself would say, and what others ask it for.
+  expect_identical(pr$getApiSpec()[c("openapi", "info", "security")], read_openapi()[c("openapi", "info", "security")])
+  expect_setequal(names(pr$getApiSpec()$paths), names(read_openapi()$paths))
+})
+
+test_that("the page may run its own script only", {
+  local_decisions()
+  pr <- router()
+  for (path in c("/", "/abba.js", "/abba.css")) {
+    answer <- ask_router(pr, path)
+    expect_identical(answer$status, 200L)
+    expect_identical(answer$headers[["cache-control"]], "no-store")
+    expect_identical(answer$headers[["x-content-type-options"]], "nosniff")
+    policy <- answer$headers[["content-security-policy"]]
+    expect_match(policy, "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'", fixed = TRUE)
+    expect_match(policy, "require-trusted-types-for 'script'", fixed = TRUE)
+    expect_no_match(policy, "unsafe")
+  }
+  expect_identical(ask_router(pr, "/")$text, page_file("page/index.html"))
+  html <- page_file("page/index.html")
+  expect_no_match(html, "<script(?![^>]* src=)|<style|\\son[a-z]+=|\\sstyle=|javascript:", perl = TRUE)
+  # Relative addresses only: the server may stand behind a path.
+  expect_no_match(html, "(src|href)=\"(/|https?:)", perl = TRUE)
+})
+
+test_that("Swagger UI reaches this server alone", {
+  local_decisions()
+  pr <- router()
+  for (path in c("/__docs__/", "/__docs__/index.html", "/__docs__/docs.js", "/__docs__/swagger-ui-bundle.js")) {
+    answer <- ask_router(pr, path)
+    expect_identical(answer$status, 200L)
+    policy <- answer$headers[["content-security-policy"]]
+    expect_match(policy, "script-src 'self';", fixed = TRUE)
+    expect_match(policy, "connect-src 'self';", fixed = TRUE)
+  }
+  # plumber's own, which has no such policy, is not there.
+  expect_length(pr$mounts, 0L)
+})
+
+test_that("without docs there is no Swagger UI", {
+  local_decisions()
+  pr <- router()
+  server <- get("the_server", asNamespace("abba"))
+  server$docs <- FALSE
+  withr::defer(server$docs <- NULL)
+  answer <- ask_router(pr, "/__docs__/")
+  expect_identical(answer$status, 404L)
+  expect_identical(jsonlite::parse_json(answer$text)$class, "not_found")
+  expect_identical(ask_router(pr, "/")$status, 200L)
+})
+
+test_that("a file that the server does not name is not served", {
+  expect_error(abba_api_file("../DESCRIPTION", new.env(), NULL), class = "abba_error_input")
+  local_decisions()
+  expect_identical(ask_router(router(), "/__docs__/../DESCRIPTION")$status, 404L)
+})
+
+test_that("a fault of the server is JSON that says nothing of the server", {
+  local_decisions()
+  pr <- router()
+  pr$handle("GET", "/fault", function(req, res) stop("no such file: /etc/secret-path"))
+  answer <- ask_router(pr, "/fault")
+  expect_identical(answer$status, 500L)
+  expect_identical(sum(names(answer$headers) == "content-type"), 1L)
+  expect_identical(jsonlite::parse_json(answer$text)$class, "internal")
+  expect_no_match(answer$text, "secret-path")
+  expect_match(readLines(getOption("abba.api.log")), "secret-path")
+})

@@ -1,0 +1,68 @@
+local_path <- function(env = parent.frame()) {
+  file.path(withr::local_tempdir("templates-", .local_envir = env), "abba api")
+}
+
+test_that("the directory has a plumber file and a note", {
+  path <- local_path()
+  expect_message(returned <- create_batch_api(path), "plumber.R")
+  expect_identical(returned, path)
+  expect_setequal(list.files(path, all.files = TRUE, no.. = TRUE), c("README.md", "plumber.R"))
+})
+
+test_that("nothing is overwritten", {
+  path <- local_path()
+  dir.create(path)
+  suppressMessages(create_batch_api(path)) # an empty one may be there
+  writeLines("mine", file.path(path, "plumber.R"))
+  expect_error(create_batch_api(path), "nothing is overwritten", class = "abba_error_input")
+  expect_identical(readLines(file.path(path, "plumber.R")), "mine")
+  file <- withr::local_tempfile(lines = "mine")
+  expect_error(create_batch_api(file), class = "abba_error_input")
+  expect_identical(readLines(file), "mine")
+})
+
+test_that("a directory that cannot be made is an error, and nothing is left", {
+  file <- withr::local_tempfile(lines = "a file")
+  expect_error(create_batch_api(file.path(file, "api")), "cannot be|can be written", class = "abba_error_input")
+  expect_error(create_batch_api(""), class = "abba_error_input")
+  expect_error(create_batch_api(NULL), class = "abba_error_input")
+})
+
+test_that("the plumber file serves the API, the page and the description", {
+  path <- local_path()
+  suppressMessages(create_batch_api(path))
+  withr::local_options(abba.api.log = withr::local_tempfile(), abba.api.keys = NULL)
+  # What the file sets, and no longer than this test.
+  withr::local_options(options())
+  pr <- plumber::plumb(file.path(path, "plumber.R"))
+  package <- plumber::plumb_api("abba", "abba")
+  routes <- function(pr) {
+    sort(vapply(unlist(pr$endpoints), function(route) paste(route$verbs, route$path, collapse = " "), ""))
+  }
+  expect_identical(routes(pr), routes(package))
+  expect_identical(jsonlite::parse_json(ask_router(pr, "/whoami")$text)$operator, TRUE)
+  expect_identical(ask_router(pr, "/openapi.json")$text, ask_router(package, "/openapi.json")$text)
+  expect_match(ask_router(pr, "/")$text, "<title>abba", fixed = TRUE)
+  expect_identical(ask_router(pr, "/nothing")$status, 404L)
+})
+
+test_that("every option of the server is laid out in the plumber file, with its default", {
+  path <- local_path()
+  suppressMessages(create_batch_api(path))
+  text <- readLines(file.path(path, "plumber.R"))
+  sources <- c(deparse(get("api_policy", asNamespace("abba"))), deparse(get("api_settings", asNamespace("abba"))))
+  named <- unlist(regmatches(sources, gregexpr("abba[.][a-z.]+[a-z](?=\")", sources, perl = TRUE)))
+  named <- c(named, "abba.api.keys", "abba.api.log", "abba.kubectl")
+  expect_gt(length(unique(named)), 15L)
+  for (option in unique(named)) {
+    expect_true(any(grepl(paste0(option, " = "), text, fixed = TRUE)), label = option)
+  }
+  # What it sets is what holds without it: the server starts with the same policy.
+  policy <- get("api_policy", asNamespace("abba"))
+  unset <- names(options())[startsWith(names(options()), "abba.")]
+  withr::local_options(stats::setNames(vector("list", length(unset)), unset))
+  without <- policy("nobody")
+  withr::local_options(options())
+  eval(parse(text = text)[[1L]], globalenv())
+  expect_equal(policy("nobody"), without)
+})
