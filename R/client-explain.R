@@ -26,7 +26,7 @@ explanation_from_json <- function(body) {
     texts("job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished"),
     list(exit_code = integer_or_na(body$exit_code)),
     texts(
-      "reason", "details", "advice", "pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit"
+      "reason", "details", "advice", "call", "pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit"
     ),
     list(
       attempts = integer_or_na(body$attempts),

@@ -2,9 +2,7 @@
 //!
 //! `R/check.R` has checked their R types; an argument of another type here is a mistake of the package itself.
 
-use abba_core::operations::{
-    self, CheckArguments, CpuArgument, ListArguments, RestOfRerun, SubmitArguments, Which,
-};
+use abba_core::operations::{self, CheckArguments, CpuArgument, ListArguments, RestOfRerun, SubmitArguments, Which};
 use abba_core::{Error, ErrorClass};
 use serde_json::Value as Json;
 

@@ -249,18 +249,17 @@ pub fn of_job_without_pod(job: &Job, events: &[Event]) -> Diagnosis {
 /// What it means that a Job has failed and its pod is gone. `events` are those of the Job and of the pod it had.
 fn of_removed_pod(failed: &Condition, events: &[Event]) -> Diagnosis {
     let has = |reason: &str| events.iter().find(|event| event.reason == reason);
-    let by_whom = if let Some(event) = has("TaintManagerEviction").or(has("Preempted")).or(has("Evicted")) {
-        Some((
+    let removal = has("TaintManagerEviction").or(has("Preempted")).or(has("Evicted"));
+    let (what, details) = match removal {
+        Some(event) => (
             "The cluster removed the program's pod, and its log with it.",
             join(&event.reason, &event.message),
-        ))
-    } else {
-        None
+        ),
+        None => (
+            "The program's log is gone: its job has failed, and its pod was removed.",
+            join(&failed.reason, &failed.message),
+        ),
     };
-    let (what, details) = by_whom.unwrap_or((
-        "The program's log is gone: its job has failed, and its pod was removed.",
-        join(&failed.reason, &failed.message),
-    ));
     Diagnosis::new(
         what,
         "Somebody deleted the pod, or the cluster cleared its node. Submit the program again.",

@@ -29,7 +29,8 @@ pub use log::{log, log_page, LogOfJob, LogPage, LogPosition, Logs};
 pub use rerun::{arguments_to_rerun, Again, RestOfRerun};
 pub use status::status;
 pub use submit::{
-    check_values, prepare, prepare_program, submit, submit_many, CpuArgument, Origin, PreparedJob, SubmitArguments, Submitted,
+    check_values, prepare, prepare_program, submit, submit_many, CpuArgument, Origin, PreparedJob, SubmitArguments,
+    Submitted,
 };
 pub use survey::{survey, SurveyedJob};
 pub use version::server_version;

@@ -139,10 +139,7 @@ mod tests {
     }
 
     fn paths(again: &[Again]) -> Vec<&str> {
-        again
-            .iter()
-            .map(|again| again.arguments.given_path.as_str())
-            .collect()
+        again.iter().map(|again| again.arguments.given_path.as_str()).collect()
     }
 
     #[test]
@@ -171,7 +168,9 @@ mod tests {
         let cluster = Scripted::new()
             .get("/pods", [list(1, [pod("a", 1, ended(0))])])
             .get("/jobs", [list(1, [job("a", 1)])]);
-        assert!(arguments_to_rerun(&patient(&cluster), "b", true, None).unwrap().is_empty());
+        assert!(arguments_to_rerun(&patient(&cluster), "b", true, None)
+            .unwrap()
+            .is_empty());
     }
 
     #[test]
