@@ -30,7 +30,8 @@
 #' function(req, res) abba_api_answer("job-status", req, res)
 abba_api_answer <- function(call, req, res) {
   if (!is_from_plumber_host(req)) {
-    return(fill_response(res, api_fault(call, "the shared secret of the process that runs the server is missing", 403L)))
+    reason <- "the shared secret of the process that runs the server is missing"
+    return(fill_response(res, api_fault(call, reason, 403L)))
   }
   answer <- NULL
   number <- tryCatch(
@@ -155,7 +156,8 @@ refuse_early <- function(req, largest) {
       when = api_now(), from = req$REMOTE_ADDR, what = substr(harmless(req$PATH_INFO), 1L, 100L), decision = "refused",
       status = status, reason = message
     )))
-    list(status = status, headers = list("Content-Type" = "application/json", "Cache-Control" = "no-store"), body = body)
+    headers <- list("Content-Type" = "application/json", "Cache-Control" = "no-store")
+    list(status = status, headers = headers, body = body)
   }
   if (identical(tolower(harmless(req$HTTP_UPGRADE)), "websocket")) {
     return(refuse(400L, "The abba server has no WebSockets.", "Leave the header `Upgrade` out."))

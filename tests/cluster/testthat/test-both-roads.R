@@ -45,7 +45,8 @@ test_that("both roads tell the same of the same jobs, to the last attribute", {
   same(function() roads$local$batch_log("same"), function() roads$api$batch_log("same"))
   for (arguments in list(
     list(), list(batch_id = "same"), list(status = "Failed"),
-    list(status = c("Succeeded", "Failed"), batch_id = "same"), list(since = Sys.time() + 3600), list(batch_id = "no-such-batch")
+    list(status = c("Succeeded", "Failed"), batch_id = "same"), list(since = Sys.time() + 3600),
+    list(batch_id = "no-such-batch")
   )) {
     same(function() do.call(roads$local$list, arguments), function() do.call(roads$api$list, arguments))
   }
