@@ -6,7 +6,7 @@
 #' | `abba.home.nfs.ip.address` | The server that holds the home folders. | none |
 #' | `abba.k8s.request.timeout` | Seconds that a request to the cluster may take. | 30 |
 #' | `abba.permitted.containers` | Images that [abba_check_k8s_local()] takes as permitted. | all |
-#' | `abba.k8s.session` | Whether one kubectl is kept for the R session. A call with `FALSE` ends the kept one. | `TRUE` |
+#' | `abba.k8s.session` | Whether one kubectl is kept for the session. A call with `FALSE` ends the kept one. | `TRUE` |
 #' | `abba.kubectl` | The kubectl program: a path, or a name on the `PATH`. | `kubectl` |
 #' | `abba.api.address` | Where the abba API is. | the environment variable `ABBA_API_ADDRESS` |
 #' | `abba.api.key` | Your key for it. | the environment variable `ABBA_API_KEY` |

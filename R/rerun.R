@@ -10,7 +10,8 @@
 #'
 #' @param ... Arguments of [abba_submit_k8s_job_local()] that replace those of the
 #'   first submission for all programs, such as `memory_limit = "4G"`; not `file_path`
-#'   and `namespace`.
+#'   and `namespace`. `NULL` takes an argument away: `time_limit_seconds = NULL` submits
+#'   without the time limit of the first submission.
 #' @param include_unknown Whether to submit those whose status is `"Unknown"` too.
 #' @param batch_id The id of a batch. Or the field `batch` of the error of an earlier call, to submit what is left of
 #'   it; give the same other arguments as then.

@@ -137,8 +137,8 @@ watch_jobs <- function(
 
 # Waits until no job is Pending or Running, and gives back the status.
 #
-# next_news: a function of a number of seconds and of the last news that waits for news, about a second and at most those
-#   seconds, and gives back the list of core_watch_next() or NULL.
+# next_news: a function of a number of seconds and of the last news that waits for news, about a second and at most
+#   those seconds, and gives back the list of core_watch_next() or NULL.
 wait_for_end <- function(next_news, timeout_seconds, on_stuck, again, call) {
   begin <- proc.time()[["elapsed"]]
   line <- status_line(begin)

@@ -411,8 +411,8 @@ test_that("jobs are listed in the shape of the local function", {
 
 test_that("a job is explained in the shape of the local function", {
   explained <- c(job_json(), list(
-    details = "OOMKilled", advice = "Ask for more.", pod_id = "p", node = "n", image = "i", image_digest = "d",
-    cpu_limit = "1", memory_limit = "512M", attempts = 1L,
+    details = "OOMKilled", advice = "Ask for more.", call = "abba_submit_job(\"a.R\")", pod_id = "p", node = "n",
+    image = "i", image_digest = "d", cpu_limit = "1", memory_limit = "512M", attempts = 1L,
     events = list(list(time = "2026-01-01T00:00:00Z", type = "Normal", reason = "Started", message = "x"))
   ))
   local_scripted_api(replies(explained))
@@ -427,21 +427,22 @@ test_that("a job is explained in the shape of the local function", {
     time = as.POSIXct("2026-01-01", tz = "UTC"), type = "Normal", reason = "Started", message = "x"
   ))
   local_scripted_api(replies(with_nulls(
-    explained, "started", "finished", "exit_code", "reason", "details", "advice", "pod_id", "node", "image",
+    explained, "started", "finished", "exit_code", "reason", "details", "advice", "call", "pod_id", "node", "image",
     "image_digest", "cpu_limit", "memory_limit"
   )))
   explanation <- abba_explain_job(test_job)
   expect_identical(explanation$exit_code, NA_integer_)
   expect_identical(explanation$reason, NA_character_)
+  expect_identical(explanation$call, NA_character_)
   expect_true(is.na(explanation$started))
 })
 
 test_that("what ran out of memory is told with the call of this road", {
+  again <- 'abba_submit_job("test_program.R", memory_limit = "1024M", container = "r:1")'
   local_scripted_api(replies(c(job_json(reason = "The program needed more memory than its limit."), list(
-    memory_limit = "512M", cpu_limit = "1", image = "r:1", attempts = 1L, events = list(),
-    call = "abba_submit_job(\"test_program.R\", memory_limit = \"1024M\")"
+    call = again, memory_limit = "512M", cpu_limit = "1", image = "r:1", attempts = 1L, events = list()
   ))))
-  expect_output(print(abba_explain_job(test_job)), "abba_submit_job(\"test_program.R\"", fixed = TRUE)
+  expect_output(print(abba_explain_job(test_job)), paste("For example:", again), fixed = TRUE)
 })
 
 test_that("cancelling tells what was done for each job", {

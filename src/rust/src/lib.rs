@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use abba_core::domain::job_status::{self, JobStatus};
 use abba_core::domain::program::Delivery;
+use abba_core::domain::r_call::Road;
 use abba_core::operations::{self, Connection, LogOfJob, Logs, Reached, Which};
 #[cfg(unix)]
 use abba_core::transport::Session;
@@ -281,7 +282,10 @@ fn core_explain(job_id: &str, settings: Robj) -> Robj {
     respond(|| {
         let settings = Settings::read(to_json(&settings)?)?;
         settings.check_for(&Which::Jobs(vec![job_id.to_string()]))?;
-        let explanation = settings.connected(|connection| operations::explain(connection, job_id))?;
+        let explanation = settings.connected(|connection| {
+            let namespace = connection.namespace;
+            operations::explain(connection, job_id, Road::Local { namespace })
+        })?;
         Ok(records::explanation(explanation).into())
     })
 }

@@ -32,9 +32,9 @@ pub fn columns(records: &[JobRecord]) -> Value {
     ])
 }
 
-/// A job explained: the elements of its record (`job_id` ... `reason`), then `details`, `advice`, `pod_id`, `node`,
-/// `call`, `image`, `image_digest`, `cpu_limit`, `memory_limit` (strings or `NA`), `attempts` (an integer), and `events`, a list of
-/// the character vectors `time`, `type`, `reason` and `message`.
+/// A job explained: the elements of its record (`job_id` ... `reason`), then `details`, `advice`, `call`,
+/// `pod_id`, `node`, `image`, `image_digest`, `cpu_limit`, `memory_limit` (strings or `NA`), `attempts` (an integer), and
+/// `events`, a list of the character vectors `time`, `type`, `reason` and `message`.
 pub fn explanation(explanation: Explanation) -> Value {
     let record = explanation.record;
     let filled = |text: String| Some(text).filter(|text| !text.is_empty());

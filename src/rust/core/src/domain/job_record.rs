@@ -3,7 +3,7 @@
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_status::{self, Status};
 use crate::domain::labels;
-use crate::domain::r_call;
+use crate::domain::r_call::{self, Road};
 use crate::kubernetes::objects::{Event, Job, Pod};
 
 /// A job in one line.
@@ -54,8 +54,6 @@ pub struct Explanation {
     pub attempts: usize,
     /// For a program that ran out of memory: the R call that submits it again with more.
     pub call: Option<String>,
-    /// The same for a caller of the abba API.
-    pub call_by_api: Option<String>,
     /// What Kubernetes noted, oldest first.
     pub events: Vec<Event>,
 }
@@ -65,14 +63,9 @@ pub fn of(job: &Job, pod: Option<&Pod>) -> JobRecord {
     record(job, pod, &diagnose(job, pod, &[]))
 }
 
-/// Explains a job. `events` are the Job's and the pod's, oldest first; `namespace` is the one that the user gave.
-pub fn explain(
-    job: &Job,
-    pod: Option<&Pod>,
-    attempts: usize,
-    events: Vec<Event>,
-    namespace: Option<&str>,
-) -> Explanation {
+/// Explains a job. `events` are the Job's and the pod's, oldest first; `road` is the one that the user would submit it by
+/// again.
+pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, events: Vec<Event>, road: Road<'_>) -> Explanation {
     let diagnosis = diagnose(job, pod, &events);
     let container = pod.and_then(Pod::program_container);
     let spec = pod.and_then(Pod::program_spec);
@@ -101,8 +94,10 @@ pub fn explain(
         cpu_limit: limit("cpu"),
         memory_limit: limit("memory"),
         attempts,
-        call: arguments.and_then(|arguments| r_call::with_twice_the_memory(arguments, namespace)),
-        call_by_api: arguments.and_then(|arguments| r_call::with_twice_the_memory_by_api(arguments)),
+        call: pod
+            .filter(|pod| diagnosis::ran_out_of_memory(pod))
+            .and_then(|_| job.metadata.annotations.get(labels::ARGUMENTS))
+            .and_then(|arguments| r_call::with_twice_the_memory(arguments, road)),
         events,
     }
 }

@@ -4,24 +4,39 @@ use serde_json::Value;
 
 use crate::domain::job_name;
 
-/// The call of `abba_submit_k8s_job_local()` for the arguments that a job keeps (see
-/// [`crate::domain::labels::ARGUMENTS`]), as R code on one line, with `memory_limit` doubled: for a program that ran out
-/// of memory. Arguments that have their defaults are left out; `container` is always there, since its default is an option
-/// of the session, and so is `namespace` where one is given.
+/// How a user submits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Road<'a> {
+    /// From a machine with kubectl, by `abba_submit_k8s_job_local()`.
+    Local {
+        /// The namespace that the user has given.
+        namespace: Option<&'a str>,
+    },
+    /// Through an abba API, by `abba_submit_job()`. Namespace, account and the server of the home folders are the API's to
+    /// know.
+    Api,
+}
+
+/// The call that submits the arguments that a job keeps (see [`crate::domain::labels::ARGUMENTS`]) by a road, as R code on
+/// one line, with `memory_limit` doubled: for a program that ran out of memory. Arguments that have their defaults are left
+/// out; `container` is always there, since its default is an option of the session, and so is `namespace` where one is
+/// given.
 ///
 /// `None` where `arguments` are not such arguments.
-pub fn with_twice_the_memory(arguments: &str, namespace: Option<&str>) -> Option<String> {
+pub fn with_twice_the_memory(arguments: &str, road: Road<'_>) -> Option<String> {
     let kept: Value = serde_json::from_str(arguments).ok()?;
     let text = |name: &str| kept[name].as_str().filter(|text| !text.is_empty());
     let given_path = text("given_path")?;
-    // A relative path means something in the working directory of then only.
-    let path = match given_path.starts_with(['/', '~']) {
-        true => given_path,
-        false => text("expanded_path").unwrap_or(given_path),
+    let expanded_path = text("expanded_path").unwrap_or(given_path);
+    let path = match road {
+        // A relative path means something in the working directory of then only.
+        Road::Local { .. } if !given_path.starts_with(['/', '~']) => expanded_path,
+        // The API does not know where on the caller's machine that directory was.
+        Road::Local { .. } | Road::Api => given_path,
     };
     let mut call = vec![string(path)];
     let mut add = |name: &str, value: String| call.push(format!("{name} = {value}"));
-    let file_name = path.rsplit('/').next().unwrap_or_default();
+    let file_name = expanded_path.rsplit('/').next().unwrap_or_default();
     if let Some(batch_id) = text("batch_group_id").filter(|id| !job_name::is_own_batch_id(id, file_name)) {
         add("batch_group_id", string(batch_id));
     }
@@ -38,34 +53,26 @@ pub fn with_twice_the_memory(arguments: &str, namespace: Option<&str>) -> Option
     }
     if kept["auto_mount_home"].as_bool() == Some(true) {
         add("auto_mount_home", "TRUE".into());
-        if let Some(server) = text("home_nfs_ip_address") {
+    }
+    if let Road::Local { namespace } = road {
+        if let Some(server) = text("home_nfs_ip_address").filter(|_| kept["auto_mount_home"].as_bool() == Some(true)) {
             add("home_nfs_ip_address", string(server));
         }
-    }
-    if let Some(namespace) = namespace {
-        add("namespace", string(namespace));
-    }
-    if let Some(user) = text("username") {
-        add("username", string(user));
+        if let Some(namespace) = namespace {
+            add("namespace", string(namespace));
+        }
+        if let Some(user) = text("username") {
+            add("username", string(user));
+        }
     }
     if !kept["time_limit_seconds"].is_null() {
         add("time_limit_seconds", value(&kept["time_limit_seconds"])?);
     }
-    Some(format!("abba_submit_k8s_job_local({})", call.join(", ")))
-}
-
-/// The same as the call of `abba_submit_job()`, for a caller of the abba API: without what is not for the caller to choose,
-/// and with the path as the caller wrote it, since the other one is the server's.
-pub fn with_twice_the_memory_by_api(arguments: &str) -> Option<String> {
-    let mut kept: Value = serde_json::from_str(arguments).ok()?;
-    let elements = kept.as_object_mut()?;
-    for name in ["username", "home_nfs_ip_address"] {
-        elements.insert(name.into(), Value::Null);
-    }
-    let given_path = elements.get("given_path").cloned().unwrap_or_default();
-    elements.insert("expanded_path".into(), given_path);
-    let call = with_twice_the_memory(&kept.to_string(), None)?;
-    Some(call.replacen("abba_submit_k8s_job_local(", "abba_submit_job(", 1))
+    let verb = match road {
+        Road::Local { .. } => "abba_submit_k8s_job_local",
+        Road::Api => "abba_submit_job",
+    };
+    Some(format!("{verb}({})", call.join(", ")))
 }
 
 /// A quantity like `512M`, twice.
@@ -169,10 +176,12 @@ mod tests {
         arguments.to_string()
     }
 
+    const LOCAL: Road<'_> = Road::Local { namespace: None };
+
     #[test]
     fn defaults_are_left_out() {
         assert_eq!(
-            with_twice_the_memory(&kept(|_| {}), None).unwrap(),
+            with_twice_the_memory(&kept(|_| {}), LOCAL).unwrap(),
             r#"abba_submit_k8s_job_local("/p/a.R", memory_limit = "1024M", container = "r:1")"#
         );
     }
@@ -194,33 +203,41 @@ mod tests {
             kept["username"] = json!("mike");
             kept["time_limit_seconds"] = json!(60.0);
         });
+        let namespace = Some("rstudio");
         assert_eq!(
-            with_twice_the_memory(&arguments, Some("rstudio")).unwrap(),
+            with_twice_the_memory(&arguments, Road::Local { namespace }).unwrap(),
             concat!(
                 r#"abba_submit_k8s_job_local("/p/a.R", batch_group_id = "Study_1", user_tag = "say \"100%\" \\ `x`", "#,
                 r#"cpu_limit = "500m", memory_limit = "3Gi", container = "r:1", "#,
-                r#"mounts = list(volumeMounts = list(list(`if` = "x", mountPath = "/d", name = "d")), "#,
-                r#"volumes = list(list(`a/b` = list(1, 2.5, TRUE), emptyDir = list(), name = "d"), "#,
-                r#"list(items = character(), name = "e"))), auto_mount_home = TRUE, "#,
+                r#"mounts = list(volumes = list(list(name = "d", emptyDir = list(), `a/b` = list(1, 2.5, TRUE)), "#,
+                r#"list(name = "e", items = character())), "#,
+                r#"volumeMounts = list(list(name = "d", mountPath = "/d", `if` = "x"))), auto_mount_home = TRUE, "#,
                 r#"home_nfs_ip_address = "192.0.2.1", namespace = "rstudio", username = "mike", time_limit_seconds = 60)"#
+            )
+        );
+        assert_eq!(
+            with_twice_the_memory(&arguments, Road::Api).unwrap(),
+            concat!(
+                r#"abba_submit_job("a.R", batch_group_id = "Study_1", user_tag = "say \"100%\" \\ `x`", "#,
+                r#"cpu_limit = "500m", memory_limit = "3Gi", container = "r:1", "#,
+                r#"mounts = list(volumes = list(list(name = "d", emptyDir = list(), `a/b` = list(1, 2.5, TRUE)), "#,
+                r#"list(name = "e", items = character())), "#,
+                r#"volumeMounts = list(list(name = "d", mountPath = "/d", `if` = "x"))), auto_mount_home = TRUE, "#,
+                r#"time_limit_seconds = 60)"#
             )
         );
     }
 
     #[test]
-    fn a_caller_of_the_api_gets_a_call_that_they_may_make() {
+    fn a_path_of_another_system_has_its_own_batch_id_too() {
         let arguments = kept(|kept| {
-            kept["given_path"] = json!("programs/a.R");
+            kept["given_path"] = json!("C:\\p\\a.R");
             kept["expanded_path"] = json!("/a.R");
-            kept["auto_mount_home"] = json!(true);
-            kept["home_nfs_ip_address"] = json!("192.0.2.1");
-            kept["username"] = json!("mike");
         });
         assert_eq!(
-            with_twice_the_memory_by_api(&arguments).unwrap(),
-            r#"abba_submit_job("programs/a.R", memory_limit = "1024M", container = "r:1", auto_mount_home = TRUE)"#
+            with_twice_the_memory(&arguments, Road::Api).unwrap(),
+            r#"abba_submit_job("C:\\p\\a.R", memory_limit = "1024M", container = "r:1")"#
         );
-        assert_eq!(with_twice_the_memory_by_api("[]"), None);
     }
 
     #[test]
@@ -239,7 +256,9 @@ mod tests {
 
     #[test]
     fn what_a_job_does_not_keep_makes_no_call() {
-        assert_eq!(with_twice_the_memory("", None), None);
-        assert_eq!(with_twice_the_memory("{}", None), None);
+        for road in [LOCAL, Road::Api] {
+            assert_eq!(with_twice_the_memory("", road), None);
+            assert_eq!(with_twice_the_memory("{}", road), None);
+        }
     }
 }

@@ -388,7 +388,8 @@ pub fn explanation(explanation: Explanation) -> Value {
     let more = json!({
         "details": details,
         "advice": advice,
-        "call": explanation.call_by_api,
+        // For a program that ran out of memory: the R call that submits it again with more.
+        "call": explanation.call,
         "pod_id": explanation.pod_id,
         "node": explanation.node,
         "image": explanation.image,
@@ -409,6 +410,8 @@ pub fn explanation(explanation: Explanation) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::job_record;
+    use crate::domain::r_call::Road;
     use crate::error::KubectlReport;
 
     fn of_cluster(class: ErrorClass, stderr: &str) -> Error {
@@ -462,6 +465,30 @@ mod tests {
         let invalid = Refusal::from(of_cluster(ErrorClass::Invalid, "The Job is invalid: spec.x"));
         assert_eq!(invalid.status, 400);
         assert!(invalid.body()["details"].as_str().unwrap().contains("spec.x"));
+    }
+
+    #[test]
+    fn what_ran_out_of_memory_is_told_with_a_call_that_a_caller_can_make() {
+        let arguments = json!({
+            "given_path": "a.R", "expanded_path": "/a.R", "memory_limit": "512M", "cpu_limit": 1.0, "container": "r:1",
+            "auto_mount_home": false, "home_nfs_ip_address": "192.0.2.1", "username": "mike",
+        });
+        let metadata = json!({"name": "a-1", "annotations": {"abba/arguments": arguments.to_string()}});
+        let explain = |reason: &str| {
+            let pod = json!({"metadata": {"name": "a-1-x"}, "spec": {"nodeName": "n"}, "status": {
+                "phase": "Failed",
+                "containerStatuses": [
+                    {"name": "program", "state": {"terminated": {"exitCode": 137, "reason": reason}}}],
+            }});
+            let job = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+            let pod = serde_json::from_value(pod).unwrap();
+            explanation(job_record::explain(&job, Some(&pod), 1, Vec::new(), Road::Api))
+        };
+        assert_eq!(
+            explain("OOMKilled")["call"],
+            r#"abba_submit_job("a.R", memory_limit = "1024M", container = "r:1")"#
+        );
+        assert_eq!(explain("Error")["call"], Value::Null);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::seats::Seats;
 use super::snapshot::{self, Reservation, Snapshot, Snapshots};
 use super::submission;
 use crate::domain::api_keys::ApiKeys;
+use crate::domain::r_call::Road;
 use crate::domain::{job_name, labels};
 use crate::local::accounts;
 use crate::local::api_key_file::ApiKeyFile;
@@ -633,7 +634,7 @@ impl Gateway {
             return Err(Error::input("`job_id` must be the id of one job.").into());
         };
         let explanation =
-            operations::explain(connection, &job.record.job_id).map_err(snapshot::in_words_for_callers)?;
+            operations::explain(connection, &job.record.job_id, Road::Api).map_err(snapshot::in_words_for_callers)?;
         let mut body = answer::explanation(explanation);
         body["user"] = owner_or_user(job).into();
         Ok(Success {

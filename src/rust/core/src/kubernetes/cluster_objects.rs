@@ -77,8 +77,15 @@ pub struct SubjectAccessReviewStatus {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Namespace {
-    pub metadata: ObjectMeta,
+    pub metadata: NamespaceMeta,
     pub status: NamespaceStatus,
+}
+
+/// The metadata of a namespace: its labels are not abba's, and are read all the same.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct NamespaceMeta {
+    pub labels: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -98,10 +98,10 @@ pub fn cancel_as(connection: &Connection<'_>, which: &Which, user: &str) -> Resu
 const LOOKS: usize = 10;
 
 /// How long is waited to see whether a program that was about to start was kept from it.
-const TIME_TO_END: Duration = Duration::from_secs(3);
+const TIME_TO_END: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 3000 });
 
 /// The pause between two looks.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 100 });
 
 /// One job that is being cancelled.
 struct Cancelling<'a> {
@@ -329,28 +329,97 @@ mod tests {
         );
     }
 
+    const POD_PATH: &str = "/api/v1/namespaces/n/pods/a-p";
+    const JOB_PATH: &str = "/apis/batch/v1/namespaces/n/jobs/a";
+
+    /// The paths of what was sent, each with the time limit.
+    fn limits(cluster: &Scripted) -> Vec<(String, Value)> {
+        let limit = |(path, object): (String, Value)| (path, object["spec"]["activeDeadlineSeconds"].clone());
+        cluster.sent().into_iter().map(limit).collect()
+    }
+
     #[test]
-    fn what_has_a_node_is_ended_there_and_what_has_none_by_its_job() {
+    fn what_has_a_node_is_ended_there() {
         let cluster = cluster_with(&pod("a", 1, running()), [Answer::Echo]);
         assert_eq!(cancel_a(&cluster), Ok(Cancelled::Stopped));
-        let cluster = cluster_with(&pod("a", 1, waiting()), [Answer::Echo]);
-        assert_eq!(cancel_a(&cluster), Ok(Cancelled::KeptFromStarting));
-        let sent = cluster.sent();
-        assert_eq!(sent.len(), 1);
-        assert!(sent[0].0.ends_with("/api/v1/namespaces/n/pods/a-p"));
-        assert_eq!(sent[0].1["spec"]["activeDeadlineSeconds"], 1);
+        assert_eq!(limits(&cluster), [(POD_PATH.into(), json!(1))]);
+    }
 
+    #[test]
+    fn what_was_about_to_start_is_looked_at_until_it_is_clear_whether_it_did() {
+        let mut kept_back = pod("a", 1, waiting());
+        kept_back["status"]["phase"] = json!("Failed");
+        for (later, done) in [
+            (kept_back, Cancelled::KeptFromStarting),
+            (pod("a", 1, running()), Cancelled::Stopped),
+            (pod("a", 1, ended(143)), Cancelled::Stopped),
+            // It cannot be seen, so it may have started.
+            (pod("a", 1, waiting()), Cancelled::Stopped),
+        ] {
+            let before = pod("a", 1, waiting());
+            let cluster = Scripted::new()
+                .get(POD, [object(&before), object(&before), object(&later)])
+                .get("/pods?", [list(1, [before])])
+                .on(Verb::Replace, POD, [Answer::Echo]);
+            assert_eq!(cancel_a(&cluster), Ok(done), "{later}");
+            assert_eq!(limits(&cluster), [(POD_PATH.into(), json!(1))]);
+        }
+    }
+
+    #[test]
+    fn what_has_no_node_is_kept_from_starting_by_its_job() {
         let mut without_node = pod("a", 1, waiting());
         without_node["spec"]["nodeName"] = json!("");
-        for pods in [vec![without_node], vec![]] {
-            let cluster = Scripted::new()
-                .get(JOB, [object(&job("a", 1))])
-                .get("/pods?", [list(1, pods)])
-                .get("/jobs?", [list(1, [job("a", 1)])])
-                .on(Verb::Replace, JOB, [Answer::Echo]);
-            assert_eq!(cancel_a(&cluster), Ok(Cancelled::KeptFromStarting));
-            assert!(cluster.sent()[0].0.ends_with("/apis/batch/v1/namespaces/n/jobs/a"));
-        }
+        let cluster = Scripted::new()
+            .get(POD, [object(&without_node)])
+            .get(JOB, [object(&job("a", 1))])
+            .get("/pods?", [list(1, [without_node])])
+            .on(Verb::Replace, POD, [Answer::Echo])
+            .on(Verb::Replace, JOB, [Answer::Echo]);
+        assert_eq!(cancel_a(&cluster), Ok(Cancelled::KeptFromStarting));
+        // The pod first: a node that takes it now ends it.
+        assert_eq!(
+            limits(&cluster),
+            [(POD_PATH.into(), json!(1)), (JOB_PATH.into(), json!(0))]
+        );
+
+        let cluster = Scripted::new()
+            .get(JOB, [object(&job("a", 1))])
+            .get("/pods?", [list(1, [])])
+            .get("/jobs?", [list(1, [job("a", 1)])])
+            .on(Verb::Replace, JOB, [Answer::Echo]);
+        assert_eq!(cancel_a(&cluster), Ok(Cancelled::KeptFromStarting));
+        assert_eq!(limits(&cluster), [(JOB_PATH.into(), json!(0))]);
+    }
+
+    #[test]
+    fn a_pod_that_a_node_takes_meanwhile_is_ended_there() {
+        let mut without_node = pod("a", 1, waiting());
+        without_node["spec"]["nodeName"] = json!("");
+        let taken = pod("a", 1, running());
+        let cluster = Scripted::new()
+            .get(POD, [object(&taken)])
+            .get(
+                "/pods?",
+                [
+                    list(1, [without_node.clone()]),
+                    list(2, [without_node]),
+                    list(3, [taken]),
+                ],
+            )
+            .on(Verb::Replace, POD, [Answer::Echo]);
+        assert_eq!(cancel_a(&cluster), Ok(Cancelled::Stopped));
+        assert_eq!(limits(&cluster), [(POD_PATH.into(), json!(1))]);
+    }
+
+    #[test]
+    fn a_program_that_ends_meanwhile_does_not_look_cancelled() {
+        let cluster = Scripted::new().get(POD, [object(&pod("a", 1, ended(0)))]).get(
+            "/pods?",
+            [list(1, [pod("a", 1, running())]), list(2, [pod("a", 1, ended(0))])],
+        );
+        assert_eq!(cancel_a(&cluster), Ok(Cancelled::AlreadyEnded));
+        assert!(cluster.sent().is_empty());
     }
 
     #[test]
@@ -385,9 +454,24 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_went_away_meanwhile_had_ended() {
-        let cluster = cluster_with(&pod("a", 1, running()), [Answer::Fails(FailureKind::NotFound)]);
-        assert_eq!(cancel_a(&cluster), Ok(Cancelled::AlreadyEnded));
+    fn of_a_pod_that_went_away_meanwhile_its_job_says_what_became_of_it() {
+        let mut ended = job("a", 1);
+        ended["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+        for (jobs, done) in [
+            (vec![], Cancelled::AlreadyEnded),
+            (vec![ended], Cancelled::AlreadyEnded),
+            // Its pod will be made anew.
+            (vec![job("a", 1)], Cancelled::KeptFromStarting),
+        ] {
+            let cluster = Scripted::new()
+                .get(POD, [object(&pod("a", 1, running()))])
+                .get(JOB, [object(&job("a", 1))])
+                .get("/pods?", [list(1, [pod("a", 1, running())]), list(2, [])])
+                .get("/jobs?", [list(2, jobs)])
+                .on(Verb::Replace, POD, [Answer::Fails(FailureKind::NotFound)])
+                .on(Verb::Replace, JOB, [Answer::Echo]);
+            assert_eq!(cancel_a(&cluster), Ok(done));
+        }
     }
 
     #[test]

@@ -3,14 +3,15 @@
 use super::observation::{not_found, Observation};
 use super::{check, stopped, Connection, Which};
 use crate::domain::job_record::{self, Explanation};
+use crate::domain::r_call::Road;
 use crate::error::Error;
 use crate::kubernetes::objects::Event;
 use crate::kubernetes::Selection;
 
-/// Explains a job.
+/// Explains a job; `road` is the one that the user would submit it by again.
 ///
 /// Errors: it does not exist; the cluster cannot be asked. Without the right to read events those are left out.
-pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation, Error> {
+pub fn explain(connection: &Connection<'_>, job_id: &str, road: Road<'_>) -> Result<Explanation, Error> {
     check(&Which::Jobs(vec![job_id.to_string()]))?;
     let api = connection.api()?;
     let ids = [job_id];
@@ -32,7 +33,7 @@ pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation,
         pod,
         observation.attempts(job_id),
         events,
-        connection.namespace,
+        road,
     ))
 }
 
@@ -72,7 +73,7 @@ mod tests {
             )
             .get("/pods", [list(1, [pod("a", 1, ended(1)), second])])
             .get("/jobs", [list(1, [job("a", 1)])]);
-        let explanation = explain(&patient(&cluster), "a").unwrap();
+        let explanation = explain(&patient(&cluster), "a", Road::Api).unwrap();
         let reasons: Vec<&str> = explanation.events.iter().map(|event| event.reason.as_str()).collect();
         assert_eq!(reasons, ["SuccessfulCreate", "Pulled", "Started", "Completed"]);
         assert_eq!(explanation.attempts, 2);
@@ -85,7 +86,7 @@ mod tests {
             .get("/events", [Answer::Fails(FailureKind::Forbidden)])
             .get("/pods", [list(1, [pod("a", 1, ended(1))])])
             .get("/jobs", [list(1, [job("a", 1)])]);
-        let explanation = explain(&patient(&cluster), "a").unwrap();
+        let explanation = explain(&patient(&cluster), "a", Road::Api).unwrap();
         assert!(explanation.events.is_empty());
         assert_eq!(explanation.record.exit_code, Some(1));
     }
@@ -96,10 +97,10 @@ mod tests {
             .get("/events", [Answer::Fails(FailureKind::Interrupted)])
             .get("/pods", [list(1, [])])
             .get("/jobs", [list(1, [job("a", 1)])]);
-        let error = explain(&patient(&cluster), "a").unwrap_err();
+        let error = explain(&patient(&cluster), "a", Road::Api).unwrap_err();
         assert_eq!(error.class, ErrorClass::Interrupted);
         let cluster = Scripted::new().get("/pods", [list(1, [])]).get("/jobs", [list(1, [])]);
-        let error = explain(&patient(&cluster), "a").unwrap_err();
+        let error = explain(&patient(&cluster), "a", Road::Api).unwrap_err();
         assert_eq!(
             (error.class, error.job_ids),
             (ErrorClass::NotFound, vec!["a".to_string()])

@@ -438,11 +438,28 @@ mod tests {
                 "/pods",
                 [list(1, [again, pod("c", 3, ended(0)), pod("a", 1, ended(1))])],
             )
-            .get("/jobs", [list(1, [job("a", 1), job("d", 4), job("b", 2)])]);
+            .get("%28", [list(1, [job("d", 4), job("b", 2)])])
+            .get("/jobs", [list(1, [job("a", 1), job("d", 4), job("b", 2), job("c", 3)])]);
         let observation = observe(&cluster, &Which::Batch("x".into())).unwrap();
         assert_eq!(ids(&observation), ["a", "b", "c", "d"]);
         assert_eq!(observation.attempts("a"), 2);
         assert_eq!(observation.statuses()[0].id, "a-p2");
+        // The pods, the names of the Jobs, and the Jobs that have no pod.
+        assert_eq!(cluster.paths("").len(), 3);
+        let asked = cluster.paths("%28").remove(0);
+        assert!(
+            asked.ends_with("%28b%2Cd%29") || asked.ends_with("%28d%2Cb%29"),
+            "{asked}"
+        );
+    }
+
+    #[test]
+    fn of_a_batch_whose_jobs_all_have_pods_no_job_is_asked_for() {
+        let cluster = Scripted::new()
+            .get("/pods", [list(1, [pod("b", 2, running()), pod("a", 1, ended(0))])])
+            .get("/jobs", [list(1, [job("a", 1), job("b", 2)])]);
+        let observation = observe(&cluster, &Which::Batch("x".into())).unwrap();
+        assert_eq!(ids(&observation), ["a", "b"]);
         assert_eq!(cluster.paths("").len(), 2);
     }
 

@@ -36,7 +36,7 @@ pub struct WatchNews {
 
 /// The server sends something at least once a minute (bookmarks). After this much silence the connection is taken for
 /// dead: a laptop may have slept.
-const LONGEST_SILENCE: Duration = Duration::from_secs(150);
+const LONGEST_SILENCE: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 150_000 });
 
 /// How often changes are told at most.
 const TELL_INTERVAL: Duration = Duration::from_millis(100);
@@ -56,10 +56,10 @@ const REASONS_ASKED: usize = 3;
 
 /// When jobs that wait are looked at for what the stream of their pods does not show: why a Job has no pod, that it has
 /// failed without one, what the events say of a pod. The first time soon, since a user has just submitted them.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
+const FIRST_LOOK: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
 
 /// The longest pause between two such looks.
-const LONGEST_LOOK_INTERVAL: Duration = Duration::from_secs(15);
+const LONGEST_LOOK_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 15_000 });
 
 /// Follows jobs until none is Pending or Running, or `tell` breaks off. `tell` gets all jobs, in order, at the beginning
 /// and after each change.
@@ -630,7 +630,13 @@ mod tests {
         ];
         let cluster = Scripted::new()
             .get(WATCH, [stream(&parts, StreamEnd::Stays)])
-            .get("/pods", [list(1, [pod("b", 2, running()), pod("a", 1, running())])])
+            .get(
+                "/pods",
+                [
+                    list(1, [pod("b", 2, running()), pod("a", 1, running())]),
+                    list(2, [pod("c", 3, ended(0)), pod("b", 2, ended(0)), pod("a", 1, ended(0))]),
+                ],
+            )
             .get("/jobs", [list(1, [])]);
         let news = watch_all(&patient(&cluster), &Which::Batch("b".into())).unwrap();
         assert_eq!(news[0], ["a Running", "b Running"]);
@@ -679,6 +685,7 @@ mod tests {
     fn a_job_without_a_pod_is_pending_and_its_reason_is_asked_for_of_a_few() {
         let ids = ["a", "b", "c", "d", "e"];
         let cluster = Scripted::new()
+            .get(WATCH, [stream(&[], StreamEnd::Lives)])
             .get(
                 "/events",
                 [list(
@@ -691,7 +698,11 @@ mod tests {
         let mut told = Vec::new();
         watch(&patient(&cluster), &jobs(&ids), &mut |news| {
             told = news.jobs;
-            ControlFlow::Break(())
+            // The first news do not wait for reasons.
+            match told.iter().any(|job| job.obstacle.is_some()) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
         })
         .unwrap();
         assert!(told.iter().all(|job| job.status.status == Status::Pending));
