@@ -77,9 +77,6 @@ pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, events: Vec<Event>
             .or(of_job.map(|container| &container.resources.limits));
         limits.and_then(|limits| limits.get(name).cloned())
     };
-    let arguments = pod
-        .filter(|pod| diagnosis::ran_out_of_memory(pod))
-        .and_then(|_| job.metadata.annotations.get(labels::ARGUMENTS));
     Explanation {
         record: record(job, pod, &diagnosis),
         diagnosis,
