@@ -66,8 +66,11 @@ core_follow_begin <- function(job_id, from_now, settings) .Call(wrap__core_follo
 # program runs, then the list of `core_log`.
 core_follow_next <- function(following, seconds) .Call(wrap__core_follow_next, following, seconds)
 
-# Submits again what has failed of a batch, under a new batch id. `changes` are arguments of `core_submit` that replace
-# those of the first submission; `rest` is `NULL`, or what is left of an earlier rerun: a list of `batch_id`, `rerun_of`
+# Ends the following of a log, and waits a moment for it to be over.
+core_follow_end <- function(following) .Call(wrap__core_follow_end, following)
+
+# Submits again what has failed of a batch, under a new batch id. `changes` is a list with `values`, arguments of
+# `core_submit` that replace those of the first submission, and `none`, the names of those that are to be none; `rest` is `NULL`, or what is left of an earlier rerun: a list of `batch_id`, `rerun_of`
 # and `job_id` (the ids of these jobs' first and second submissions). The list of `core_submit_many`, with `program` and
 # `rerun_of`; empty where nothing has failed.
 core_rerun <- function(batch_id, changes, include_unknown, rest, settings) .Call(wrap__core_rerun, batch_id, changes, include_unknown, rest, settings)

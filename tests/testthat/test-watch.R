@@ -319,7 +319,9 @@ test_that("a batch is watched whole, with what is submitted in the meantime", {
       change(pod("b-2", NULL, "Pending", path = "b.R"), "ADDED"), change(pod("a-1", path = "a.R")),
       change(pod("b-2", running(), path = "b.R")), change(pod("b-2", path = "b.R"))
     ),
-    pods_of(pod("a-1", running(), path = "a.R")), no_jobs()
+    pods_of(pod("a-1", running(), path = "a.R")),
+    # Only another look can show whether there is a job more that has no pod yet.
+    pods_of(pod("a-1", path = "a.R"), pod("b-2", path = "b.R")), no_jobs()
   )
   status <- watch_batch("Study_1.tables")
   expect_named(status, "Succeeded")
