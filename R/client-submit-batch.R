@@ -131,6 +131,7 @@ find_uncertain <- function(batch, call) {
 
 # Sends the requests one after the other and notes what became of each row.
 submit_requests <- function(batch, requests, texts, call) {
+  tried <- sum(is.na(batch$submitted))
   lost <- list()
   progress <- if (length(requests) > 1L) {
     cli::cli_progress_bar("Submitting", total = sum(lengths(lapply(requests, `[[`, "rows"))))
@@ -168,7 +169,7 @@ submit_requests <- function(batch, requests, texts, call) {
   if (length(lost) > 0L) {
     attr(batch, "requests") <- lost
   }
-  finish_batch(batch, call)
+  finish_batch(batch, tried, "in place of `file_paths`", call)
 }
 
 # Sends one request. A list of `batch`, with what became of its rows; `failed`: whether there is no use in sending more;

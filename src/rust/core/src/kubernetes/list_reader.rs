@@ -138,9 +138,9 @@ impl<T: DeserializeOwned> ListReader<T> {
                 None => return Ok(false),
             },
             (Expected::AfterItem, b',') => self.pass(Expected::Item),
-            (expected, next) => {
+            (_, next) => {
                 return Err(serde_json::Error::custom(format!(
-                    "{:?} where a list has another part ({expected:?})",
+                    "{:?} where no list has it",
                     char::from(next)
                 )))
             }
