@@ -25,7 +25,7 @@ test_that("an explanation is a list of the documented elements", {
     user = "mike", status = "Failed", submitted = utc("2026-01-01T00:00:00Z"),
     started = utc("2026-01-01T00:00:05Z"), finished = utc("2026-01-01T00:01:05Z"), exit_code = 3L,
     reason = "The program ended with exit status 3.", details = "Error",
-    advice = "Read its log: an R error ends a program with exit status 1.",
+    advice = "Read its log: an R error ends a program with exit status 1.", call = NA_character_,
     pod_id = paste0(test_job, "-2dbr8"), node = "node-1", image = "registry.example.com/r-base:4.2.2",
     image_digest = "registry.example.com/r-base@sha256:0123", cpu_limit = "500m", memory_limit = "512M",
     attempts = 1L
@@ -39,7 +39,7 @@ test_that("an explanation is a list of the documented elements", {
 test_that("a job without a pod has NA where nothing is known, and a data frame without rows for no events", {
   local_explained()
   explanation <- explain()
-  for (name in c("details", "advice", "pod_id", "node", "image_digest", "cpu_limit", "memory_limit")) {
+  for (name in c("details", "advice", "call", "pod_id", "node", "image_digest", "cpu_limit", "memory_limit")) {
     expect_identical(explanation[[name]], NA_character_, info = name)
   }
   expect_identical(explanation$exit_code, NA_integer_)

@@ -319,7 +319,9 @@ test_that("a batch is watched whole, with what is submitted in the meantime", {
       change(pod("b-2", NULL, "Pending", path = "b.R"), "ADDED"), change(pod("a-1", path = "a.R")),
       change(pod("b-2", running(), path = "b.R")), change(pod("b-2", path = "b.R"))
     ),
-    pods_of(pod("a-1", running(), path = "a.R")), no_jobs()
+    pods_of(pod("a-1", running(), path = "a.R")),
+    # Only another look can show whether there is a job more that has no pod yet.
+    pods_of(pod("a-1", path = "a.R"), pod("b-2", path = "b.R")), no_jobs()
   )
   status <- watch_batch("Study_1.tables")
   expect_named(status, "Succeeded")
@@ -449,11 +451,15 @@ test_that("Ctrl-C while a submitted program is waited for names its job", {
 
 test_that("the calls that are printed name the namespace where the option does not", {
   withr::local_options(abba.k8s.namespace = "n")
-  expect_identical(call_text("f", "a-1", "n"), "f(\"a-1\")")
-  expect_identical(call_text("f", "a-1", NULL), "f(\"a-1\")")
-  expect_identical(call_text("f", "a-1", "other"), "f(\"a-1\", namespace = \"other\")")
-  expect_identical(call_text("f", c("a-1", "b-2"), "n"), "f(c(\"a-1\", \"b-2\"))")
-  expect_identical(call_text("f", paste0("a-", 1:10), "n"), "f(job_ids)")
+  call <- function(ids, namespace, expression = NULL) call_text("f", ids, expression, namespace)
+  expect_identical(call("a-1", "n"), "f(\"a-1\")")
+  # The namespace of kubectl's context, whatever the option says.
+  expect_identical(call("a-1", NULL), "f(\"a-1\", namespace = NULL)")
+  expect_identical(call("a-1", "other"), "f(\"a-1\", namespace = \"other\")")
+  expect_identical(call_text("f", "a-1"), "f(\"a-1\")")
+  expect_identical(call(c("a-1", "b-2"), "n"), "f(c(\"a-1\", \"b-2\"))")
+  expect_identical(call(paste0("a-", 1:10), "n", quote(batch$job_id)), "f(batch$job_id)")
+  expect_identical(call(paste0("a-", 1:10), "n"), "f(job_id)")
 })
 
 # --- The status line ----------------------------------------------------------------

@@ -467,7 +467,6 @@ mod tests {
     fn a_batch_of_which_only_succeeded_jobs_are_left_is_still_one() {
         let cluster = Scripted::new()
             .get("/pods", [list(1, [])])
-            .get("fieldSelector", [list(1, [])])
             .get("/jobs", [list(1, [job("b", 2), job("a", 1)])]);
         assert_eq!(ids(&observe(&cluster, &Which::Batch("x".into())).unwrap()), ["a", "b"]);
         let none = Scripted::new().get("/pods", [list(1, [])]).get("/jobs", [list(1, [])]);

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::observation::{not_found, Observation, Observed};
+use super::observation::{not_found, Observation, Observed, UNTOUCHED};
 use super::{Connection, Which};
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_status::{JobStatus, Status};
@@ -274,7 +274,7 @@ fn follow(
         Err(failure) => match failure.kind {
             FailureKind::Interrupted if look.get() => Follow::LookAtWaiting,
             FailureKind::Forbidden | FailureKind::Unauthorized | FailureKind::KubectlMissing => {
-                Follow::Refused(connection.error(api, &failure, "watch pods"))
+                Follow::Refused(connection.error(api, &failure, "watch pods").meaning(UNTOUCHED))
             }
             // Also where the silence was too long.
             _ => Follow::LookAgain,
@@ -594,7 +594,8 @@ mod tests {
             let watching = Scripted::new()
                 .get(WATCH, [Answer::Fails(kind)])
                 .get("/pods", [list(1, [pod("a", 1, running())])]);
-            assert_eq!(watch_all(&patient(&watching), &jobs(&["a"])).unwrap_err().class, class);
+            let error = watch_all(&patient(&watching), &jobs(&["a"])).unwrap_err();
+            assert_eq!((error.class, error.consequence.as_deref()), (class, Some(UNTOUCHED)));
             let looking = Scripted::new()
                 .get(WATCH, [stream(&[], StreamEnd::Closes)])
                 .get("/pods", [list(1, [pod("a", 1, running())]), Answer::Fails(kind)]);
