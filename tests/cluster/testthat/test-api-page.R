@@ -119,9 +119,9 @@ test_that("a job is seen, its log grows while it runs, and it is cancelled by th
 })
 
 test_that("a line that is not finished is told from those that are", {
-  # The node hands on a line once it is finished, or has some KiB.
+  # The node hands on a line once it is finished, or in parts of 16 KiB.
   job <- submit_to_api(c(
-    "cat('whole\\n'); cat(strrep('x', 20000))",
+    "cat('whole\\n'); cat(strrep('x', 50000))",
     "while (!file.exists('/tmp/go')) Sys.sleep(0.1)", "cat('y\\n')"
   ))
   wait_for_state(job$job_id, "Running")
@@ -132,7 +132,7 @@ test_that("a line that is not finished is told from those that are", {
   expect_identical(browser$text("#log .lines"), "whole\n")
   kubectl_lines("exec", pods_of(job$job_id), "--", "touch", "/tmp/go")
   sees(browser, "#log-state", "The log has ended: 2 lines.")
-  expect_identical(browser$text("#log"), paste0("whole\n", strrep("x", 20000), "y\n"))
+  expect_identical(browser$text("#log"), paste0("whole\n", strrep("x", 50000), "y\n"))
 })
 
 test_that("text of programs is text: neither markup nor scripts nor signs that turn words around", {

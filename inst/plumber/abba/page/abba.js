@@ -640,8 +640,10 @@ function confirmCancel(what, button) {
     : 1;
   setText(element("confirm-title"), isBatch ? `Cancel ${open} job${open === 1 ? "" : "s"}?`
     : `Cancel ${fileName(record.program)}?`);
+  const effect = record?.status === "Pending" ? "The program has not started, and will not."
+    : "The program is ended where it stands. Its log is kept.";
   setText(element("confirm-text"), isBatch ? `All jobs of the batch ${what.batch_id} that have not ended are ended.`
-    : `The program is ended where it stands. Its log is kept. The job is ${what.job_id}.`);
+    : `${effect} The job is ${what.job_id}.`);
   element("confirm-yes").onclick = () => {
     dialog.close();
     cancel(what, button);
