@@ -72,7 +72,8 @@ request <- function(server, target, ..., user = NULL, key = server$keys[[user]],
     "--silent", "--show-error", "--include", "--path-as-is", "--globoff", "--max-time", "60", "--output", answer,
     if (!is.null(method)) c("--request", method),
     if (!is.null(user)) c("--header", paste("Authorization: Key", key)),
-    if (!is.null(body)) c("--header", "Content-Type: application/json", "--data-binary", body),
+    # Without "Expect", with which an answer has two heads.
+    if (!is.null(body)) c("--header", "Expect:", "--header", "Content-Type: application/json", "--data-binary", body),
     ..., paste0(server$address, "/", target)
   ), error_on_status = FALSE)
   if (!file.exists(answer) || file.size(answer) == 0) {
