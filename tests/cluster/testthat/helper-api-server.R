@@ -113,8 +113,9 @@ read_answer <- function(bytes) {
   headers <- if (end > 0) strsplit(substr(text, 1, end - 1), "\r\n", fixed = TRUE)[[1L]] else character()
   rest <- if (end > 0) substr(text, end + 4, nchar(text, "bytes")) else ""
   Encoding(rest) <- "UTF-8"
+  status <- sub("^HTTP/[0-9.]+ ([0-9]+).*", "\\1", headers[1L])
   list(
-    status = if (length(headers) > 0L) as.integer(sub("^HTTP/[0-9.]+ ([0-9]+).*", "\\1", headers[[1L]])) else NA_integer_,
+    status = as.integer(status),
     headers = headers, text = rest,
     body = tryCatch(jsonlite::fromJSON(rest, simplifyVector = FALSE), error = function(error) NULL)
   )
