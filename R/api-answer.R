@@ -29,6 +29,7 @@
 #' #* @preempt __first__
 #' function(req, res) abba_api_answer("job-status", req, res)
 abba_api_answer <- function(call, req, res) {
+  req$abba_is_sent <- TRUE
   if (!is_from_plumber_host(req)) {
     return(fill_response(res, api_fault(call, no_secret, 403L)))
   }
@@ -189,7 +190,7 @@ refuse_early <- function(req, largest) {
   if (!is.null(refused)) {
     return(early_response(refused))
   }
-  if (too_many_are_sending()) {
+  if (too_many_are_sending(req)) {
     return(refuse(
       503L, "Too many requests are being sent to the abba server.", "Repeat the call in a moment.",
       class = "unavailable", "Retry-After" = "2"
@@ -210,17 +211,37 @@ early_response <- function(answer) {
 # httpuv keeps a body, as far as it has come, in one of R's connections, of which there
 # are 128; R needs some itself, to write the log. Those of requests that were
 # broken off are there until R collects its garbage.
-too_many_are_sending <- function(most = 100L) {
-  length(getAllConnections()) > most && {
-    suppressWarnings(gc(full = TRUE))
-    length(getAllConnections()) > most
+too_many_are_sending <- function(req, most = 64L) {
+  if (length(the_server$sending) >= most) {
+    forget_sent()
   }
+  if (length(the_server$sending) >= most) {
+    # R warns of each connection that it closes.
+    suppressWarnings(gc(full = TRUE))
+    forget_sent()
+  }
+  too_many <- length(the_server$sending) >= most
+  if (!too_many) {
+    # Held weakly: a request that is broken off is gone.
+    the_server$sending <- c(the_server$sending, list(rlang::new_weakref(req)))
+  }
+  too_many
+}
+
+forget_sent <- function() {
+  is_sending <- function(reference) {
+    req <- rlang::wref_key(reference)
+    !is.null(req) && is.null(req$abba_is_sent)
+  }
+  the_server$sending <- Filter(is_sending, the_server$sending)
 }
 
 # The server's state, which lasts as long as the R process. `docs`: whether the API's description is shown.
 the_server <- new.env(parent = emptyenv())
 the_server$awaited <- new.env(parent = emptyenv())
 the_server$is_looking <- FALSE
+# The requests whose bodies are on their way, as weak references.
+the_server$sending <- list()
 
 # The gateway, opened at the first request. `identity` as of `api_identity()`.
 api_gateway <- function() {

@@ -2,12 +2,13 @@
 #
 # Usage: Rscript bench/api-load.R [SECONDS] [CLIENTS] [PAUSE]
 #   SECONDS  how long (120); CLIENTS  how many (100); PAUSE  seconds that a client waits between its requests (1)
-# It takes the cluster that is up (tests/cluster/cluster up), a namespace of its own, and a server with the documented Role.
-# Each client asks in turn for the state of its job, for its jobs, and for its log; one request in fifty is a submission.
-# Needs the packages of the cluster tier's tests, and curl (r-cran-curl). Printed: requests, errors, times in ms, and the
-# memory of the server's process in MiB at the start, in the middle and at the end.
+# It takes the cluster that is up (tests/cluster/cluster up), a namespace of its own, and a server with the documented
+# Role. Of five requests three ask for the state of a job, one for all jobs, one for a log of 200 lines; one request in
+# fifty is a submission. Needs the packages of the cluster tier's tests, and curl (r-cran-curl). Printed: requests,
+# errors, times in ms, and the memory of the server's process in MiB at the start, in the middle and at the end.
 library(abba)
-testthat_folder <- file.path(dirname(sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE))), "../tests/cluster/testthat")
+here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE)))
+testthat_folder <- file.path(here, "../tests/cluster/testthat")
 Sys.setenv(ABBA_CLUSTER_SCRIPT = normalizePath(file.path(testthat_folder, "../cluster")))
 for (file in c("helper-cluster.R", "helper-jobs.R", "helper-api-server.R")) {
   source(file.path(testthat_folder, file))
@@ -21,7 +22,8 @@ main <- function() {
   local_namespace()
   server <- local_api_server(users = c("daemon", "games"), abba.api.open.jobs = 10000)
   ids <- vapply(1:20, function(k) submit_to(server, text = "for (i in 1:200) cat('line', i, '\\n')"), "")
-  wait_until(function() identical(names(request(server, paste0("job-status?job_id=", paste(ids, collapse = ",")), user = "daemon")$body), "Succeeded"), 300)
+  all_jobs <- paste0("job-status?job_id=", paste(ids, collapse = ","))
+  wait_until(function() identical(names(request(server, all_jobs, user = "daemon")$body), "Succeeded"), 300)
 
   times <- new.env()
   times$all <- list()
@@ -31,15 +33,23 @@ main <- function() {
   next_start <- stats::runif(clients, 0, max(pause, 0.1))
   is_busy <- rep(FALSE, clients)
   count <- 0L
+  program <- paste0(
+    "{\"file_path\": \"/a.R\", \"program_text\": \"1\", ",
+    "\"cpu_limit\": 0.01, \"memory_limit\": \"128M\"}"
+  )
   new_request <- function(client) {
     count <<- count + 1L
     id <- ids[[client %% length(ids) + 1L]]
-    kind <- if (count %% 50L == 0L) "submit-job" else c("job-status", "job-status", "job-status", "jobs", "job-log")[[count %% 5L + 1L]]
+    reads <- c("job-status", "job-status", "job-status", "jobs", "job-log")
+    kind <- if (count %% 50L == 0L) "submit-job" else reads[[count %% 5L + 1L]]
     handle <- curl::new_handle(timeout = 60)
-    curl::handle_setheaders(handle, Authorization = paste("Key", server$keys$daemon), "Content-Type" = "application/json")
+    curl::handle_setheaders(
+      handle,
+      Authorization = paste("Key", server$keys$daemon), "Content-Type" = "application/json"
+    )
     target <- switch(kind,
       "submit-job" = {
-        curl::handle_setopt(handle, copypostfields = "{\"file_path\": \"/a.R\", \"program_text\": \"1\", \"cpu_limit\": 0.01, \"memory_limit\": \"128M\"}")
+        curl::handle_setopt(handle, copypostfields = program)
         "submit-job"
       },
       jobs = "jobs",
@@ -78,7 +88,8 @@ main <- function() {
   for (kind in c("all", sort(unique(rows$kind)))) {
     ms <- 1000 * rows$seconds[ok & (kind == "all" | rows$kind == kind)]
     quantiles <- stats::quantile(ms, c(0.5, 0.95, 0.99, 1))
-    cat(sprintf("%-12s %6d  p50 %6.1f  p95 %6.1f  p99 %6.1f  max %7.1f ms\n", kind, length(ms), quantiles[[1L]], quantiles[[2L]], quantiles[[3L]], quantiles[[4L]]))
+    line <- "%-12s %6d  p50 %6.1f  p95 %6.1f  p99 %6.1f  max %7.1f ms\n"
+    cat(do.call(sprintf, c(list(line, kind, length(ms)), as.list(quantiles))))
   }
   cat(sprintf("memory of the server: %s MiB (start, middle, end)\n", paste(round(memory), collapse = ", ")))
 }

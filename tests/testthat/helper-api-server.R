@@ -24,6 +24,7 @@ local_api <- function(..., keys = "daemon", env = parent.frame()) {
 # The options are read at the first request.
 forget_server <- function() {
   assign("gateway", NULL, envir = abba:::the_server)
+  assign("sending", list(), envir = abba:::the_server)
 }
 
 # A request as plumber has it, with the headers of `...`, such as HTTP_HOST = "localhost".

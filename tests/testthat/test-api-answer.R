@@ -123,7 +123,10 @@ test_that("quota and refusals of the cluster are told in its words", {
   api <- local_api()
   local_scripted_kubectl(
     says(list_of(), on = "get *"),
-    fails("Error from server (Forbidden): jobs.batch \"a\" is forbidden: exceeded quota: q, limited: pods=1", on = "create *"),
+    fails(
+      "Error from server (Forbidden): jobs.batch \"a\" is forbidden: exceeded quota: q, limited: pods=1",
+      on = "create *"
+    ),
     fails("The Job \"a\" is invalid: spec.template: Invalid value", on = "create *")
   )
   quota <- submit_api(key = api$keys$daemon)
@@ -170,13 +173,12 @@ test_that("one request is one line, whatever stands in it", {
   ask_api(forged, key = key)
   ask_api("jobs", query = paste0("?status=", utils::URLencode(forged, reserved = TRUE)), key = key)
   ask_api("jobs", query = forged, key = key)
-  ask_api("job-status", method = "POST", body = as.character(jsonlite::toJSON(list(job_id = forged), auto_unbox = TRUE)), key = key)
+  as_json <- function(...) as.character(jsonlite::toJSON(list(...), auto_unbox = TRUE))
+  ask_api("job-status", method = "POST", body = as_json(job_id = forged), key = key)
   ask_api("whoami", key = forged)
   ask_api("whoami", REMOTE_ADDR2 = "", HTTP_RSTUDIO_CONNECT_CREDENTIALS = forged, HTTP_ORIGIN = forged, key = key)
   submit_api(HTTP_IDEMPOTENCY_KEY = forged, key = key)
-  submit_api(
-    body = as.character(jsonlite::toJSON(list(file_path = forged, program_text = "the text"), auto_unbox = TRUE)), key = key
-  )
+  submit_api(body = as_json(file_path = forged, program_text = "the text"), key = key)
   req <- api_request(key = key)
   req$REMOTE_ADDR <- forged
   finish_answer(abba_api_answer("whoami", req, api_response()))

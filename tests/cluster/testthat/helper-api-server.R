@@ -72,7 +72,8 @@ request <- function(server, target, ..., user = NULL, key = server$keys[[user]],
     "--silent", "--show-error", "--include", "--path-as-is", "--globoff", "--max-time", "60", "--output", answer,
     if (!is.null(method)) c("--request", method),
     if (!is.null(user)) c("--header", paste("Authorization: Key", key)),
-    if (!is.null(body)) c("--header", "Content-Type: application/json", "--data-binary", body),
+    # Without "Expect", with which an answer has two heads.
+    if (!is.null(body)) c("--header", "Expect:", "--header", "Content-Type: application/json", "--data-binary", body),
     ..., paste0(server$address, "/", target)
   ), error_on_status = FALSE)
   if (!file.exists(answer) || file.size(answer) == 0) {
@@ -112,8 +113,9 @@ read_answer <- function(bytes) {
   headers <- if (end > 0) strsplit(substr(text, 1, end - 1), "\r\n", fixed = TRUE)[[1L]] else character()
   rest <- if (end > 0) substr(text, end + 4, nchar(text, "bytes")) else ""
   Encoding(rest) <- "UTF-8"
+  status <- sub("^HTTP/[0-9.]+ ([0-9]+).*", "\\1", headers[1L])
   list(
-    status = if (length(headers) > 0L) as.integer(sub("^HTTP/[0-9.]+ ([0-9]+).*", "\\1", headers[[1L]])) else NA_integer_,
+    status = as.integer(status),
     headers = headers, text = rest,
     body = tryCatch(jsonlite::fromJSON(rest, simplifyVector = FALSE), error = function(error) NULL)
   )

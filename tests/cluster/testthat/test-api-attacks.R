@@ -9,10 +9,13 @@ still_serves <- function() expect_identical(request(server, "whoami", user = "da
 
 test_that("ids that are shell text, paths or selectors are refused before anything is asked", {
   for (id in c(
-    "; touch /tmp/abba-attack", "$(id)", "`id`", "a|b", "../../namespaces/kube-system/secrets", "a/log?container=x", "a%2fb",
+    "; touch /tmp/abba-attack", "$(id)", "`id`", "a|b", "../../namespaces/kube-system/secrets",
+    "a/log?container=x", "a%2fb",
     "a\r\nX: y", "a,b in (c)", "A-1", "-", strrep("a", 64), "\u00e9"
   )) {
-    for (target in c("job-status?job_id=", "job-log?job_id=", "explain-job?job_id=", "batch-status?batch_id=", "batch-log?batch_id=")) {
+    for (target in c(
+      "job-status?job_id=", "job-log?job_id=", "explain-job?job_id=", "batch-status?batch_id=", "batch-log?batch_id="
+    )) {
       if (startsWith(target, "batch") && id %in% c("A-1", strrep("a", 63))) next
       answer <- request(server, paste0(target, encoded(id)), user = "daemon")
       expect_true(answer$status %in% c(400L, 404L), info = paste(target, id, answer$status))
@@ -89,10 +92,12 @@ test_that("what is not the caller's to choose makes no job", {
   }
   nfs <- function(path, server = "192.0.2.1") list(nfs = list(server = server, path = path))
   for (mounts in list(
-    volume(list(hostPath = list(path = "/"))), volume(list(secret = list(secretName = "x"))), volume(nfs("/studies/../etc")),
-    volume(nfs("/studies/x/../../etc")), volume(nfs("/studiesx")), volume(nfs("/studies", "192.0.2.10")), volume(nfs("/")),
+    volume(list(hostPath = list(path = "/"))), volume(list(secret = list(secretName = "x"))),
+    volume(nfs("/studies/../etc")), volume(nfs("/studies/x/../../etc")), volume(nfs("/studiesx")),
+    volume(nfs("/studies", "192.0.2.10")), volume(nfs("/")),
     volume(c(nfs("/studies"), list(hostPath = list(path = "/")))), volume(nfs("/studies"), list(mountPath = "/")),
-    volume(nfs("/studies"), list(mountPath = "/abba/x")), volume(nfs("/studies"), list(mountPath = "/x", subPath = "../y")),
+    volume(nfs("/studies"), list(mountPath = "/abba/x")),
+    volume(nfs("/studies"), list(mountPath = "/x", subPath = "../y")),
     volume(nfs("/studies"), list(mountPath = "/x", subPathExpr = "$(HOME)"))
   )) {
     expect_identical(with(mounts = mounts), 403L)
@@ -105,7 +110,9 @@ test_that("what is not the caller's to choose makes no job", {
   }
   expect_identical(with(cpu_limit = 64), 403L)
   expect_identical(with(memory_limit = "64G"), 403L)
-  for (name in c("namespace", "username", "run_as", "uid", "serviceAccountName", "backoffLimit", "job_id", "__proto__")) {
+  for (name in c(
+    "namespace", "username", "run_as", "uid", "serviceAccountName", "backoffLimit", "job_id", "__proto__"
+  )) {
     expect_identical(do.call(with, stats::setNames(list("x"), name)), 400L)
   }
   expect_identical(with(program_text = NULL, file_path = "/etc/passwd"), 400L)
@@ -120,17 +127,23 @@ test_that("labels that are the same for two owners do not mix their jobs", {
   for (owner in c("a.b", "a_b")) {
     name <- if (owner == "a.b") "j-1" else "j-2"
     meta <- list(
-      name = name, labels = c(job$metadata$labels[c("app.kubernetes.io/managed-by", "abba/batch-id")], list(`abba/job-id` = name, `abba/user` = "a_b")),
+      name = name,
+      labels = c(
+        job$metadata$labels[c("app.kubernetes.io/managed-by", "abba/batch-id")],
+        list(`abba/job-id` = name, `abba/user` = "a_b")
+      ),
       annotations = list(`abba/owner` = owner, `abba/program-path` = "/a.R")
     )
-    spec <- list(suspend = TRUE, template = list(spec = list(restartPolicy = "Never", containers = list(list(name = "program", image = r_image)))))
+    containers <- list(list(name = "program", image = r_image))
+    spec <- list(suspend = TRUE, template = list(spec = list(restartPolicy = "Never", containers = containers)))
     apply_manifest(list(apiVersion = "batch/v1", kind = "Job", metadata = meta, spec = spec), namespace)
   }
   both <- local_api_server(users = c("a.b", "a_b"))
   for (owner in c("a.b", "a_b")) {
     rows <- request(both, "jobs", user = owner)$body
     expect_identical(vapply(rows, `[[`, "", "job_id"), if (owner == "a.b") "j-1" else "j-2")
-    expect_identical(request(both, paste0("job-status?job_id=", if (owner == "a.b") "j-2" else "j-1"), user = owner)$status, 404L)
+    other <- if (owner == "a.b") "j-2" else "j-1"
+    expect_identical(request(both, paste0("job-status?job_id=", other), user = owner)$status, 404L)
   }
 })
 
@@ -146,7 +159,8 @@ test_that("line breaks make neither a header nor a line of the log", {
     expect_true(answer$status %in% c(400L, 404L))
     expect_length(header_of(answer, "Set-Cookie"), 0L)
   }
-  request(server, "submit-job", "--header", "Idempotency-Key: a\tb", user = "daemon", body = list(file_path = "/a\r\nb.R"))
+  broken_key <- c("--header", "Idempotency-Key: a\tb")
+  request(server, "submit-job", broken_key, user = "daemon", body = list(file_path = "/a\r\nb.R"))
   request(server, "whoami", "--header", "X-Forwarded-For: 1.2.3.4\x0bEvil", user = "daemon")
   new <- decisions(server)[-seq_len(before)]
   expect_length(new, length(targets) + 2L)
@@ -163,7 +177,8 @@ test_that("a body of 1 GB is refused at once, also when it is really sent or its
   for (length in c("99999999999999999999999999", "-1", "x", "5\r\nContent-Length: 6")) {
     expect_true(send_bytes(server, head("Content-Length: ", length, "\r\n"), "{}")$status %in% c(NA, 400L, 413L))
   }
-  both <- send_bytes(server, head("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"), "0\r\n\r\nGET /jobs HTTP/1.1\r\n\r\n")
+  both <- head("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n")
+  both <- send_bytes(server, both, "0\r\n\r\nGET /jobs HTTP/1.1\r\n\r\n")
   expect_true(both$status %in% c(NA, 400L, 411L))
   # 1 GB that is sent whatever the server says.
   for (encoding in c("Content-Length: 1073741824", "Transfer-Encoding: chunked")) {
@@ -208,13 +223,14 @@ test_that("two hundred bodies that are sent slowly do not keep the server from i
   program <- paste(
     "my ($port, $count, $key) = @ARGV; my @sockets;",
     "for (1..$count) { my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) or die $!;",
-    "print $socket qq(POST /submit-job HTTP/1.1\\r\\nHost: x\\r\\nAuthorization: Key $key\\r\\nContent-Length: 100\\r\\n\\r\\n{);",
+    "print $socket qq(POST /submit-job HTTP/1.1\\r\\nHost: x\\r\\nAuthorization: Key $key\\r\\n);",
+    "print $socket qq(Content-Length: 100\\r\\n\\r\\n{);",
     "$socket->flush; push @sockets, $socket; }",
     "$| = 1; print qq(sent\\n); sleep;"
   )
-  program <- gsub("\\\\", "\\", program, fixed = TRUE)
   hold <- function(key) {
-    process <- processx::process$new("perl", c("-MIO::Socket::INET", "-e", program, server$port, 200, key), stdout = "|")
+    arguments <- c("-MIO::Socket::INET", "-e", program, server$port, 200, key)
+    process <- processx::process$new("perl", arguments, stdout = "|")
     process$poll_io(20000)
     expect_identical(process$read_output_lines(n = 1), "sent")
     process
@@ -261,7 +277,9 @@ test_that("the content type changes nothing", {
 })
 
 test_that("the same argument twice is refused", {
-  for (target in c("job-status?job_id=a-1&job_id=b-1", "jobs?status=Failed&status=Running", "jobs?%73tatus=Failed&status=Failed")) {
+  for (target in c(
+    "job-status?job_id=a-1&job_id=b-1", "jobs?status=Failed&status=Running", "jobs?%73tatus=Failed&status=Failed"
+  )) {
     expect_match(request(server, target, user = "daemon")$text, "is given twice", fixed = TRUE)
   }
   answer <- request(server, "submit-job?container=evil.example/x", user = "daemon", body = list(
@@ -274,10 +292,15 @@ test_that("huge queries and headers, and bytes that are no HTTP, do no harm", {
   before <- memory_of(server)
   expect_true(request(server, paste0("jobs?status=", strrep("a", 60000)), user = "daemon")$status %in% c(400L, NA))
   for (bytes in c(
-    paste0("GET /whoami HTTP/1.1\r\nX: ", strrep("a", 1e6), "\r\n\r\n"), paste0("GET /", strrep("a", 1e6), " HTTP/1.1\r\n\r\n"),
-    paste0("GET /whoami HTTP/1.1\r\n", paste0("X", 1:5000, ": 1\r\n", collapse = ""), "\r\n"), "\x16\x03\x01\x02", "\r\n\r\n",
+    paste0("GET /whoami HTTP/1.1\r\nX: ", strrep("a", 1e6), "\r\n\r\n"),
+    paste0("GET /", strrep("a", 1e6), " HTTP/1.1\r\n\r\n"),
+    paste0("GET /whoami HTTP/1.1\r\n", paste0("X", 1:5000, ": 1\r\n", collapse = ""), "\r\n"),
+    "\x16\x03\x01\x02", "\r\n\r\n",
     "GET\r\n\r\n", "get /whoami HTTP/1.1\r\n\r\n", "GET /whoami HTTP/9.9\r\n\r\n", "CONNECT x:1 HTTP/1.1\r\n\r\n",
-    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET /whoami HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", paste0(
+      "GET /whoami HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
   )) {
     expect_true(send_bytes(server, bytes, seconds = 1)$status %in% c(NA, 400L, 401L))
     still_serves()
@@ -287,7 +310,8 @@ test_that("huge queries and headers, and bytes that are no HTTP, do no harm", {
 
 test_that("methods that a call does not have, and addresses that are written otherwise, lead nowhere", {
   for (method in c("HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "PATCH")) {
-    answer <- request(server, "jobs", if (method == "HEAD") "--head", user = "daemon", method = if (method != "HEAD") method)
+    is_head <- method == "HEAD"
+    answer <- request(server, "jobs", if (is_head) "--head", user = "daemon", method = if (!is_head) method)
     expect_identical(answer$status, 405L)
     expect_identical(header_of(answer, "Allow"), "GET")
     expect_length(header_of(answer, "Access-Control-Allow-Origin"), 0L)
@@ -353,7 +377,8 @@ test_that("somebody who asks too often, or has too many jobs, is held back alone
   })
   # One of theirs runs already.
   expect_identical(vapply(ended, `[[`, 1L, "status"), c(200L, 429L, 429L))
-  expect_identical(request(strict, "cancel-job", user = "games", body = list(job_id = ended[[1L]]$body$job_id))$status, 200L)
+  cancelled <- request(strict, "cancel-job", user = "games", body = list(job_id = ended[[1L]]$body$job_id))
+  expect_identical(cancelled$status, 200L)
 })
 
 test_that("after all that the server serves, and has said nothing but what httpuv says of requests sent ahead", {

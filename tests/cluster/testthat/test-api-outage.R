@@ -2,8 +2,9 @@
 namespace <- local_namespace()
 server <- local_api_server(abba.api.cluster.timeout = 5)
 
-# A caller in a process of its own: submits `count` programs, each with a key of its own, and repeats each request until it
-# is answered with 200, as the R client does. Its lines: the key, the job's id, the attempts, and the statuses on the way.
+# A caller in a process of its own: submits `count` programs, each with a key of its own, and repeats each request until
+# it is answered with 200, as the R client does. Its lines: the key, the job's id, the attempts, and the statuses on the
+# way.
 local_caller <- function(number, count, env = parent.frame()) {
   script <- withr::local_tempfile(fileext = ".R", .local_envir = env)
   dump(c("request", "read_answer"), script)
@@ -16,7 +17,9 @@ local_caller <- function(number, count, env = parent.frame()) {
       repeat {
         answer <- request(
           server, "submit-job", "--header", paste0("Idempotency-Key: ", key),
-          user = "daemon", body = list(file_path = paste0("/p/", key, ".R"), program_text = "1", cpu_limit = 0.01, memory_limit = "128M")
+          user = "daemon", body = list(
+            file_path = paste0("/p/", key, ".R"), program_text = "1", cpu_limit = 0.01, memory_limit = "128M"
+          )
         )
         statuses <- c(statuses, answer$status)
         if (identical(answer$status, 200L)) break
@@ -27,7 +30,10 @@ local_caller <- function(number, count, env = parent.frame()) {
     }
   }))), script)
   out <- withr::local_tempfile(.local_envir = env)
-  process <- processx::process$new(file.path(R.home("bin"), "Rscript"), c("--vanilla", script), stdout = out, stderr = "2>&1")
+  process <- processx::process$new(
+    file.path(R.home("bin"), "Rscript"), c("--vanilla", script),
+    stdout = out, stderr = "2>&1"
+  )
   withr::defer(process$kill(), envir = env)
   list(process = process, lines = function() readLines(out, warn = FALSE))
 }
@@ -48,7 +54,8 @@ test_that("no job is lost and none is made twice", {
   })
   expect_true(all(asked %in% c(200L, 502L, 504L)), info = paste(unique(asked), collapse = " "))
   expect_true(any(asked >= 502L))
-  wait_until(function() !any(vapply(callers, function(caller) caller$process$is_alive(), NA)), 180, what = "the callers")
+  all_ended <- function() !any(vapply(callers, function(caller) caller$process$is_alive(), NA))
+  wait_until(all_ended, 180, what = "the callers")
   lines <- strsplit(unlist(lapply(callers, function(caller) caller$lines())), " ", fixed = TRUE)
   expect_length(lines, 100L)
   ids <- vapply(lines, `[[`, "", 2L)
@@ -58,6 +65,7 @@ test_that("no job is lost and none is made twice", {
   expect_identical(anyDuplicated(ids), 0L)
   expect_true(any(statuses %in% c("502", "504")))
   expect_true(all(statuses %in% c("200", "502", "504")), info = paste(statuses, collapse = " "))
-  expect_identical(request(server, paste0("job-status?job_id=", paste(ids[1:50], collapse = ",")), user = "daemon")$status, 200L)
+  some <- paste0("job-status?job_id=", paste(ids[1:50], collapse = ","))
+  expect_identical(request(server, some, user = "daemon")$status, 200L)
   wait_until(function() request(server, "health")$status == 200L, what = "good health")
 })

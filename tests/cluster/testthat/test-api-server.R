@@ -33,7 +33,10 @@ test_that("a batch is submitted, watched and read as one", {
   expect_identical(answer$status, 200L)
   batch <- unique(vapply(answer$body, `[[`, "", "batch_id"))
   expect_length(batch, 1L)
-  ended <- function() identical(names(request(server, paste0("batch-status?batch_id=", batch), user = "daemon")$body), "Succeeded")
+  ended <- function() {
+    status <- request(server, paste0("batch-status?batch_id=", batch), user = "daemon")$body
+    identical(names(status), "Succeeded")
+  }
   wait_until(ended, 120, what = "the end of the batch")
   logs <- request(server, paste0("batch-log?batch_id=", batch), user = "daemon")$body
   expect_setequal(unlist(lapply(logs, `[[`, "log")), c("1", "2", "3"))

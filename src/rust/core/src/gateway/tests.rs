@@ -25,8 +25,10 @@ struct Cluster {
     /// How calls whose request line holds the text fail.
     faults: Mutex<Vec<(String, FailureKind)>>,
     clock: AtomicUsize,
-    /// How long a LIST of pods takes.
+    /// How long the answer to a LIST of Jobs is on its way.
     slowness: Mutex<Duration>,
+    /// How often the Jobs were looked at for a LIST.
+    looks: AtomicUsize,
 }
 
 const JOBS: &str = "/apis/batch/v1/namespaces/n/jobs";
@@ -95,9 +97,6 @@ impl Cluster {
     }
 
     fn list(&self, collection: &str, query: &str) -> Vec<u8> {
-        if collection == PODS {
-            std::thread::sleep(*self.slowness.lock().unwrap());
-        }
         let query = percent_decode_str(query).decode_utf8().unwrap().into_owned();
         let ids: Option<Vec<&str>> = query
             .split_once("job-id in (")
@@ -114,6 +113,11 @@ impl Cluster {
                 ids.as_ref().is_none_or(|ids| ids.contains(&id))
             })
             .collect();
+        if collection == JOBS {
+            self.looks.fetch_add(1, Ordering::SeqCst);
+            let slowness = *self.slowness.lock().unwrap();
+            std::thread::sleep(slowness);
+        }
         json!({"metadata": {"resourceVersion": "1"}, "items": items})
             .to_string()
             .into_bytes()
@@ -474,10 +478,15 @@ fn what_was_just_submitted_is_known_at_once() {
 #[test]
 fn a_list_that_was_under_way_when_a_job_was_submitted_does_not_hide_it() {
     let server = server();
-    *server.cluster.slowness.lock().unwrap() = Duration::from_millis(200);
+    // An older list is there, so that the submission need not wait for one.
+    assert_eq!(server.get("daemon", "jobs").0, 200);
+    server.submit("bin", "b");
+    let looks = || server.cluster.looks.load(Ordering::SeqCst);
+    let before = looks();
+    *server.cluster.slowness.lock().unwrap() = Duration::from_millis(500);
     std::thread::scope(|scope| {
         scope.spawn(|| server.get("bin", "jobs"));
-        while server.cluster.lists() == 0 {
+        while looks() == before {
             std::thread::yield_now();
         }
         let id = server.submit("daemon", "b");
