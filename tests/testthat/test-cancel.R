@@ -38,16 +38,22 @@ test_that("what has not started is kept from starting", {
   on_node <- full_pod("a-1", waiting())
   without_node <- pod("b-2", NULL, "Pending")
   without_node$spec <- list(containers = list())
-  kubectl <- local_cluster(list(on_node, without_node), list(full_job("b-2"), full_job("c-3")))
+  # Its node does not begin it any more, and says so a moment later.
+  kept_back <- full_pod("a-1", waiting(), "Failed")
+  kubectl <- local_cluster(
+    list(on_node, without_node), list(full_job("b-2"), full_job("c-3")),
+    says(to_json(on_node), on = "get --raw */pods/a-1-2dbr8"),
+    says(to_json(kept_back), on = "get --raw */pods/a-1-2dbr8")
+  )
   expect_identical(cancel(c("c-3", "b-2", "a-1")), data.frame(
     job_id = c("c-3", "b-2", "a-1"), done = rep("kept from starting", 3L)
   ))
   changes <- replaced(kubectl)
-  expect_setequal(names(changes), c(
-    "/api/v1/namespaces/n/pods/a-1-2dbr8",
-    "/apis/batch/v1/namespaces/n/jobs/b-2", "/apis/batch/v1/namespaces/n/jobs/c-3"
+  limits <- vapply(changes, function(object) object$spec$activeDeadlineSeconds, 1L)
+  expect_identical(limits[order(names(limits))], c(
+    "/api/v1/namespaces/n/pods/a-1-2dbr8" = 1L, "/api/v1/namespaces/n/pods/b-2-2dbr8" = 1L,
+    "/apis/batch/v1/namespaces/n/jobs/b-2" = 0L, "/apis/batch/v1/namespaces/n/jobs/c-3" = 0L
   ))
-  expect_true(all(vapply(changes, function(object) object$spec$activeDeadlineSeconds, 1L) == 1L))
 })
 
 test_that("cancelling twice, or what has ended, is no error and changes nothing", {
@@ -67,7 +73,7 @@ test_that("cancelling twice, or what has ended, is no error and changes nothing"
 test_that("a program whose node does not answer is cancelled, since it may still run", {
   lost <- full_pod("a-1", running(), conditions = list(condition("Ready", "False"), condition("ContainersReady")))
   kubectl <- local_cluster(list(lost))
-  expect_identical(cancel("a-1")$done, "stopped")
+  expect_identical(cancel("a-1")$done, "stops when its node answers")
   expect_length(replaced(kubectl), 1L)
 })
 
@@ -95,7 +101,8 @@ test_that("where somebody else was faster, the change is made again on what is t
 test_that("a job that goes away meanwhile had ended", {
   local_cluster(
     list(full_pod("a-1", running())), list(),
-    fails("Error from server (NotFound): pods \"a-1-2dbr8\" not found\n", on = "replace *")
+    fails("Error from server (NotFound): pods \"a-1-2dbr8\" not found\n", on = "replace *"),
+    says(list_of(full_pod("a-1", running())), on = "*/pods[?]*"), says(list_of(), on = "*/pods[?]*")
   )
   expect_identical(cancel("a-1")$done, "had ended")
 })

@@ -35,7 +35,7 @@ test_that("waiting and running are told apart, from the first submission on", {
   expect_identical(bars, data.frame(
     label = c("a.R", "b.R", "c.R", paste0(substr(strrep("long", 20), 1, 27), "...")),
     status = c("Succeeded", "Failed", "Running", "Pending"),
-    run = c(1, 4, 5, 20), end = c(5, 9, 20, 20)
+    begin = c(0, 0, 1, 2), run = c(1, 4, 5, 20), end = c(5, 9, 20, 20), never_ran = FALSE
   ))
 })
 
@@ -44,7 +44,9 @@ test_that("a job that ended without having run has a bar of no length", {
   failed$status <- "Failed"
   failed$started <- utc(NA)
   failed$finished <- utc(NA)
-  expect_identical(timeline(failed, utc(20))[c("run", "end")], data.frame(run = 0, end = 0))
+  expect_identical(
+    timeline(failed, utc(20))[c("run", "end", "never_ran")], data.frame(run = 0, end = 0, never_ran = TRUE)
+  )
   local_png()
   expect_identical(plot(failed), failed)
 })

@@ -276,19 +276,19 @@ test_that("mounts are passed on as they were given", {
   suppressMessages(submit(mounts = list(volumes = volumes, volumeMounts = mounts)))
   sent <- pod_of(kubectl$manifest())$spec
   expect_identical(sent$volumes[1:4], list(
-    list(name = "studies", nfs = list(path = "/studies", readOnly = TRUE, server = "192.0.2.1")),
-    list(configMap = list(
-      defaultMode = 420L, items = list(list(key = "k", mode = 256L, path = "p")),
-      name = "c", optional = FALSE
-    ), name = "settings"),
-    list(ephemeral = list(volumeClaimTemplate = list(spec = list(
+    list(name = "studies", nfs = list(server = "192.0.2.1", path = "/studies", readOnly = TRUE)),
+    list(name = "settings", configMap = list(
+      name = "c", defaultMode = 420L, optional = FALSE,
+      items = list(list(key = "k", path = "p", mode = 256L))
+    )),
+    list(name = "scratch", ephemeral = list(volumeClaimTemplate = list(spec = list(
       accessModes = list("ReadWriteOnce"), resources = list(requests = list(storage = "1Gi"))
-    ))), name = "scratch"),
-    list(emptyDir = list(sizeLimit = "1Gi"), name = "secret")
+    )))),
+    list(name = "secret", emptyDir = list(sizeLimit = "1Gi"))
   ))
   expect_identical(sent$containers[[1]]$volumeMounts[1:2], list(
-    list(mountPath = "/studies", name = "studies", readOnly = TRUE),
-    list(mountPath = "/\u00e9/a b", name = "secret")
+    list(name = "studies", mountPath = "/studies", readOnly = TRUE),
+    list(name = "secret", mountPath = "/\u00e9/a b")
   ))
 })
 
@@ -299,7 +299,7 @@ test_that("an empty list in a volume is an empty object, as Kubernetes wants it"
     volumes = list(list(name = "scratch", emptyDir = list())),
     volumeMounts = list(list(name = "scratch", mountPath = "/scratch"))
   )))
-  expect_match(kubectl$manifest_text(), "{\"emptyDir\":{},\"name\":\"scratch\"}", fixed = TRUE)
+  expect_match(kubectl$manifest_text(), "{\"name\":\"scratch\",\"emptyDir\":{}}", fixed = TRUE)
 })
 
 test_that("no mounts can be said in several ways", {
