@@ -189,16 +189,9 @@ test_that("a pipe that R closes is closed for its reader", {
     "cat('closed\\n')"
   ))
   session$wait(60000)
-<<<<<<< HEAD
   ended <- !session$is_alive()
   expect_true(ended)
   if (ended) expect_identical(finish(session)$stdout, "closed")
-=======
-  expect_false(session$is_alive())
-  # What it has said is still to be read.
-  session$kill(close_connections = FALSE)
-  expect_identical(finish(session)$stdout, "closed")
->>>>>>> fixtests
   expect_identical(kubectl$starts(), "proxy")
 })
 
