@@ -1,6 +1,6 @@
 //! Jobs in one line each, a job explained, and a cluster checked, as R lists.
 
-use abba_core::domain::check::Finding;
+use abba_core::domain::cluster_check::Finding;
 use abba_core::domain::job_record::{Explanation, JobRecord};
 use abba_core::kubernetes::objects::Event;
 use abba_core::operations::CheckReport;

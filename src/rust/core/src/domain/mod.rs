@@ -1,7 +1,7 @@
 //! What can be computed without any input or output.
 
 pub mod api_keys;
-pub mod check;
+pub mod cluster_check;
 pub mod container;
 pub mod diagnosis;
 pub mod followed_log;

@@ -4,10 +4,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::submit::{prepare_program, CpuArgument, Origin, SubmitArguments};
 use super::{failure_words, stopped};
-use crate::domain::check::namespace_rules::{self, Evidence};
-use crate::domain::check::rights::{self, Right};
-use crate::domain::check::trial::{self, Trial, Trials};
-use crate::domain::check::{clock, image, nodes, text_for_admin, versions, Circumstances, Finding, Needs};
+use crate::domain::cluster_check::namespace_rules::{self, Evidence};
+use crate::domain::cluster_check::rights::{self, Right};
+use crate::domain::cluster_check::trial::{self, Trial, Trials};
+use crate::domain::cluster_check::{clock, image, nodes, text_for_admin, versions, Circumstances, Finding, Needs};
 use crate::domain::program::Program;
 use crate::error::{Error, ErrorClass};
 use crate::kubernetes::api::Stopped;
@@ -227,7 +227,7 @@ impl<'a> Examination<'a> {
                 Finding::problem(CONFIGURATION, error.message, error.advice.unwrap_or_default())
             }
         };
-        let is_usable = finding.outcome == crate::domain::check::Outcome::Ok;
+        let is_usable = finding.outcome == crate::domain::cluster_check::Outcome::Ok;
         self.findings.push(finding);
         match is_usable {
             true => Ok(namespace),

@@ -77,7 +77,7 @@ fn seconds_since_1970(time: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::check::Outcome;
+    use crate::domain::cluster_check::Outcome;
 
     // `date -u -d 2026-03-01T00:00:00Z +%s`
     const TIME: (&str, f64) = ("2026-03-01T00:00:00Z", 1_772_323_200.0);

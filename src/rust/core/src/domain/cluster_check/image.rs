@@ -85,7 +85,7 @@ fn cannot_be_pulled(reason: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::check::Outcome;
+    use crate::domain::cluster_check::Outcome;
     use serde_json::{json, Value};
 
     fn pod(image: &str, created: &str, state: Value) -> Pod {

@@ -79,8 +79,8 @@ fn largest(nodes: &[Node]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::check::tests_support::needs;
-    use crate::domain::check::Outcome;
+    use crate::domain::cluster_check::tests_support::needs;
+    use crate::domain::cluster_check::Outcome;
     use serde_json::{json, Value};
 
     fn node(cpu: &str, memory: &str, spec: Value) -> Node {

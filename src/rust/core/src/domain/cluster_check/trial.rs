@@ -88,7 +88,7 @@ impl Trials {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::check::Outcome;
+    use crate::domain::cluster_check::Outcome;
 
     fn refused(words: &str) -> Trial {
         Trial::Refused { words: words.into() }

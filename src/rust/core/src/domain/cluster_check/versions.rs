@@ -41,7 +41,7 @@ fn parse(version: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::check::Outcome;
+    use crate::domain::cluster_check::Outcome;
 
     #[test]
     fn one_minor_version_is_near_enough() {
