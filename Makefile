@@ -50,7 +50,7 @@ test-r: $(build)/installed ## Tests of the R package with a scripted kubectl: no
 	cd tests && $(use_library) Rscript testthat.R
 
 .PHONY: test-cluster
-test-cluster: $(build)/installed ## Tests on the real cluster, and of the cluster itself
+test-cluster: $(build)/installed $(build)/cluster-test-packages ## Tests on the real cluster, and of the cluster itself
 	tests/cluster/test-cluster.sh
 	ABBA_TEST_SESSION=true $(use_library) Rscript tests/cluster/run-tests.R
 	ABBA_TEST_SESSION=false $(use_library) Rscript tests/cluster/run-tests.R
@@ -110,6 +110,11 @@ clean: ## Remove what was built from the sources (not the cached cluster)
 $(build)/packages: tools/debian-packages
 	@mkdir -p $(build)
 	@tools/install-debian-packages tools/debian-packages
+	@touch $@
+
+$(build)/cluster-test-packages: tests/cluster/debian-packages-testthat
+	@mkdir -p $(build)
+	@tools/install-debian-packages $<
 	@touch $@
 
 package_sources := DESCRIPTION NAMESPACE configure $(wildcard R/*.R man/*.Rd src/*.in src/*.c) \

@@ -266,13 +266,18 @@ test_that("a proxy that was killed, or whose socket is gone, or whose supervisor
   kubectl <- local_serving_kubectl()
   status()
   supervisors <- function() Filter(function(pid) pid != utils::tail(kubectl$proxies(), 1L), pids_of(kubectl))
+  # A signal takes effect a moment after it was sent.
+  kill <- function(pids) {
+    tools::pskill(pids, 9L)
+    expect_ended(pids)
+  }
   losses <- list(
-    proxy = function() tools::pskill(utils::tail(kubectl$proxies(), 1L), 9L),
+    proxy = function() kill(utils::tail(kubectl$proxies(), 1L)),
     socket = function() unlink(file.path(kubectl$folders(), "socket")),
     # R's own unlink() leaves sockets.
     folder = function() processx::run("rm", c("-r", kubectl$folders())),
-    supervisor = function() tools::pskill(supervisors()[[1L]], 9L),
-    all = function() tools::pskill(pids_of(kubectl), 9L)
+    supervisor = function() kill(supervisors()[[1L]]),
+    all = function() kill(pids_of(kubectl))
   )
   for (loss in names(losses)) {
     before <- kubectl$proxies()

@@ -63,7 +63,7 @@ options(
   abba.api.log.page.bytes = 4 * 1024^2,
 
   # The largest request, in bytes; a larger one is refused before it is read.
-  plumber.maxRequestSize = 8 * 1024^2
+  abba.api.largest.request = 8 * 1024^2
 
   # --- The record --------------------------------------------------------------------------------------------------
 
@@ -76,8 +76,10 @@ options(
 #* @plumber
 function(pr) {
   abba <- plumber::plumb_api("abba", "abba")
-  for (route in unlist(abba$endpoints)) {
-    pr$handle(endpoint = route)
+  for (preempt in names(abba$endpoints)) {
+    for (route in abba$endpoints[[preempt]]) {
+      pr$handle(endpoint = route, preempt = preempt)
+    }
   }
   abba::abba_api_set_up(pr)
 }
