@@ -62,13 +62,27 @@ tell_time <- function(what, since) {
   cat(sprintf("%-28s %6.1f s\n", what, as.numeric(difftime(Sys.time(), since, units = "secs"))))
 }
 
+# Tests of the server and its users, which start an R of their own, and tests that choose the transport themselves: these
+# are run once, with the transport that a user has.
+run_once <- "^(api-.*|both-roads|create-batch|kept-kubectl)$"
+
+# The files to run, as a filter of testthat's.
+files_to_run <- function(here, filter, session) {
+  files <- list.files(file.path(here, "testthat"), pattern = "^test-.*[.]R$")
+  names <- sub("^test-(.*)[.]R$", "\\1", files)
+  chosen <- (session | !grepl(run_once, names)) & (is.null(filter) | grepl(filter %||% "", names))
+  paste0("^(", paste(names[chosen], collapse = "|"), ")$")
+}
+
+`%||%` <- function(x, y) if (is.null(x)) y else x
+
 run <- function(here, filter) {
   cat("abba", format(utils::packageVersion("abba")), "in", find.package("abba"), "\n")
   cat(if (getOption("abba.k8s.session")) "one kubectl for the session" else "one kubectl a call", "\n")
   since <- Sys.time()
   results <- testthat::test_dir(
     file.path(here, "testthat"),
-    filter = filter,
+    filter = files_to_run(here, filter, getOption("abba.k8s.session")),
     reporter = testthat::MultiReporter$new(list(file_times$new(), testthat::CheckReporter$new())),
     stop_on_failure = FALSE
   )
