@@ -20,6 +20,8 @@ expect_described <- function(status, path, ..., body = NULL) {
 ask <- function(path, ..., body = NULL, key = getOption("abba.api.key"), headers = list()) {
   request <- httr2::request(paste0(server$address, path))
   request <- httr2::req_error(request, is_error = function(response) FALSE)
+  # httr2 0.2.2 waits after a 429 even where it does not try again.
+  request <- httr2::req_retry(request, max_tries = 2L, is_transient = function(response) FALSE)
   if (!is.null(key)) request <- httr2::req_headers(request, Authorization = paste("Key", key))
   request <- httr2::req_headers(httr2::req_url_query(request, ...), !!!headers)
   if (!is.null(body)) request <- httr2::req_body_json(request, body)
