@@ -5,7 +5,7 @@ server <- local_api_server(abba.api.cluster.timeout = 5)
 # A caller in a process of its own: submits `count` programs, each with a key of its own, and repeats each request until
 # it is answered with 200, as the R client does. Its lines: the key, the job's id, the attempts, and the statuses on the
 # way.
-local_caller <- function(number, count, env = parent.frame()) {
+local_caller <- function(number, count, env) {
   script <- withr::local_tempfile(fileext = ".R", .local_envir = env)
   dump(c("request", "read_answer"), script)
   server <- server[c("address", "keys")]
@@ -39,7 +39,7 @@ local_caller <- function(number, count, env = parent.frame()) {
 }
 
 test_that("no job is lost and none is made twice", {
-  callers <- lapply(1:4, local_caller, count = 25)
+  callers <- lapply(1:4, local_caller, count = 25, env = environment())
   submitted <- function() length(unlist(lapply(callers, function(caller) caller$lines())))
   wait_until(function() submitted() > 10, 60, what = "the first submissions")
   asked <- integer()
