@@ -193,7 +193,7 @@ test_that("a cluster that cannot be reached at first is an error, and is not wai
 
 test_that("a time limit ends the wait with the last status and says how to go on", {
   kubectl <- local_scripted_kubectl(watches(bookmark()), pods_of(pod(test_job, running())))
-  error <- raised(watch(timeout_seconds = 0.5))
+  error <- raised(watch(timeout_seconds = 2))
   expect_identical(class(error)[1:3], c("abba_error_wait_timeout", "abba_error_timeout", "abba_error"))
   expect_identical(error$status, status())
   expect_ended(kubectl$pids()[1:2])
@@ -203,7 +203,7 @@ test_that("a time limit ends the wait with the last status and says how to go on
 
 test_that("after a time limit no kubectl is left, without waiting for R to tidy up", {
   kubectl <- local_scripted_kubectl(watches(bookmark()), pods_of(pod(test_job, running())))
-  raised(watch(timeout_seconds = 0.3))
+  raised(watch(timeout_seconds = 2))
   expect_identical(watched(kubectl), 1L)
   expect_reaped(kubectl$pids())
 })
