@@ -62,8 +62,8 @@ tell_time <- function(what, since) {
   cat(sprintf("%-28s %6.1f s\n", what, as.numeric(difftime(Sys.time(), since, units = "secs"))))
 }
 
-# Tests of the server and its users, which start an R of their own, and tests that choose the transport themselves: these
-# are run once, with the transport that a user has.
+# Tests of the server and its users, which start an R of their own, and tests that choose
+# the transport themselves: these are run once, with the transport that a user has.
 run_once <- "^(api-.*|both-roads|create-batch|kept-kubectl)$"
 
 # The files to run, as a filter of testthat's.
