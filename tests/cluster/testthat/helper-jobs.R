@@ -81,7 +81,7 @@ local_program <- function(text, name = "program.R", folder = NULL, env = parent.
 }
 
 # So many programs, each of which prints its number; their paths.
-local_programs <- function(count, env = parent.frame()) {
+local_many_programs <- function(count, env = parent.frame()) {
   folder <- withr::local_tempdir(pattern = "programs-", .local_envir = env)
   vapply(seq_len(count), function(i) local_program(sprintf("cat(%d, '\\n')", i), sprintf("p-%03d.R", i), folder), "")
 }

@@ -6,7 +6,7 @@ count <- 12L
 # Submits programs, waits for their end and reads their logs, while every third request meets with `fault`.
 run_batch <- function(fault, fault_for = "") {
   requests <- local_path_proxy("-fault", fault, "-fault-every", "3", "-fault-for", fault_for)
-  programs <- local_programs(count)
+  programs <- local_many_programs(count)
   batch <- suppressMessages(abba_submit_k8s_batch_local(programs, cpu_limit = 0.1))
   expect_false(anyNA(batch$submitted))
   batch_id <- unique(batch$batch_id)

@@ -161,7 +161,7 @@ test_that("jobs that do not exist, or may not be changed, are errors", {
     )
     local({
       local_cluster_login(user_kubeconfig(the_namespace(), rights))
-      error <- expect_abba_error(cancel(ids), "forbidden", "You are not allowed to change pods", "not affected")
+      error <- expect_abba_error(cancel(ids), "forbidden", "You are not allowed to change pods", "was not cancelled")
       expect_identical(error$done, data.frame(job_id = ids, done = c(NA, "had ended")))
     })
   })

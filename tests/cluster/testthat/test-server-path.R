@@ -32,7 +32,7 @@ test_that("a job is submitted, watched, listed, explained, read and cancelled th
 
 test_that("a batch goes through a server behind a path", {
   local_path_proxy()
-  programs <- local_programs(10)
+  programs <- local_many_programs(10)
   batch <- suppressMessages(abba_submit_k8s_batch_local(programs, cpu_limit = 0.1))
   expect_named(abba_watch_k8s_batch_local(batch$batch_id[[1L]]), "Succeeded")
   logs <- abba_get_k8s_batch_log_local(batch$batch_id[[1L]])

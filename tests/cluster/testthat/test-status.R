@@ -39,7 +39,7 @@ test_that("a job that no node is large enough for is pending, and its log says s
   wait_until(unschedulable, what = "the scheduler's word")
   expect_identical(entry_of(id), list(state = "Pending", id = pods_of(id)))
   log <- log_of(id)
-  expect_identical(log[[1L]], "abba: The program has not started: no node of the cluster can take it now.")
+  expect_identical(log[[1L]], "abba: The program cannot start: no node of the cluster is large enough for its limits.")
   expect_match(log[[2L]], "^abba: Kubernetes says: Unschedulable: 0/1 nodes are available: 1 Insufficient cpu")
   expect_match(log[[3L]], "^abba: .*`cpu_limit`")
 })
