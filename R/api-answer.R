@@ -210,20 +210,26 @@ early_response <- function(answer) {
 
 # httpuv keeps a body, as far as it has come, in one of R's connections, of which there
 # are 128; R needs some itself, to write the log. Those of requests that were
-# broken off are there until R collects its garbage.
-too_many_are_sending <- function(req, most = 64L) {
-  if (length(the_server$sending) >= most) {
+# broken off are there until R collects its garbage. `of_one`: for one caller, so
+# that nobody takes the place of all others.
+too_many_are_sending <- function(req, most = 64L, of_one = 16L) {
+  caller <- paste(req$HTTP_AUTHORIZATION, req$HTTP_RSTUDIO_CONNECT_CREDENTIALS)
+  is_full <- function() {
+    callers <- lapply(the_server$sending, rlang::wref_value)
+    length(callers) >= most || sum(vapply(callers, identical, NA, caller)) >= of_one
+  }
+  if (is_full()) {
     forget_sent()
   }
-  if (length(the_server$sending) >= most) {
+  if (is_full()) {
     # R warns of each connection that it closes.
     suppressWarnings(gc(full = TRUE))
     forget_sent()
   }
-  too_many <- length(the_server$sending) >= most
+  too_many <- is_full()
   if (!too_many) {
     # Held weakly: a request that is broken off is gone.
-    the_server$sending <- c(the_server$sending, list(rlang::new_weakref(req)))
+    the_server$sending <- c(the_server$sending, list(rlang::new_weakref(req, value = caller)))
   }
   too_many
 }

@@ -90,24 +90,29 @@ test_that("what is too large or of unknown length is refused before it is read",
   })
 })
 
-test_that("bodies that are sent slowly leave R the connections that it needs", {
-  api <- local_api()
+test_that("bodies that are sent slowly leave R the connections that it needs, and others their place", {
+  users <- c("daemon", "bin", "sys", "games", "man")
+  api <- local_api(keys = users)
   withr::local_options(plumber.methodNotAllowed = NULL)
   router <- plumber::plumb_api("abba", "abba")
-  begin <- function() {
-    req <- api_request(method = "POST", PATH_INFO = "/whoami", CONTENT_LENGTH = "1", key = api$keys$daemon)
+  begin <- function(user) {
+    req <- api_request(method = "POST", PATH_INFO = "/whoami", CONTENT_LENGTH = "1", key = api$keys[[user]])
     list(req = req, early = router$onHeaders(req))
   }
-  held <- lapply(1:64, function(k) begin())
-  expect_true(all(vapply(held, function(one) is.null(one$early), NA)))
-  answer <- begin()$early
+  is_let_in <- function(begun) is.null(begun$early)
+  # Of one caller sixteen, of all sixty-four.
+  held <- lapply(rep(users[1:4], each = 16), begin)
+  expect_true(all(vapply(held[1:16], is_let_in, NA)))
+  answer <- begin("daemon")$early
   expect_identical(answer$status, 503L)
   expect_identical(answer$headers$`Retry-After`, "2")
+  expect_true(all(vapply(held, is_let_in, NA)))
+  expect_false(is_let_in(begin("man")))
   # One that has been read makes place, and those that nobody holds any more.
   finish_answer(abba_api_answer("whoami", held[[1L]]$req, api_response()))
-  expect_null(begin()$early)
-  rm(held)
-  expect_null(begin()$early)
+  expect_true(is_let_in(begin("man")))
+  rm(held, answer)
+  expect_true(is_let_in(begin("daemon")))
 })
 
 test_that("a fault of the server shows nothing of it", {
