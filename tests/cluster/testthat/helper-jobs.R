@@ -102,6 +102,7 @@ host_path <- function(folder, mount_path = folder, name = "data") {
 }
 
 # A gate that programs wait at until the test opens it: `wait` is a line for the program, `mounts` for the submission.
+# `wait_first` is the same for wait_for_new_log().
 local_gate <- function(env = parent.frame()) {
   folder <- withr::local_tempdir(pattern = "gate-", .local_envir = env)
   Sys.chmod(folder, "0777", use_umask = FALSE)
@@ -109,9 +110,25 @@ local_gate <- function(env = parent.frame()) {
     folder = folder,
     mounts = host_path(folder, "/gate", name = "gate"),
     wait = "while (!file.exists('/gate/open')) Sys.sleep(0.05)",
+    wait_first = "while (!file.exists('/gate/first')) Sys.sleep(0.05)",
     open = function() file.create(file.path(folder, "open")),
     file = function(name) file.path(folder, name)
   )
+}
+
+# The beginning of a job's log as the node has it now, as long as what abba's first line begins with.
+beginning_of_log <- function(job_id) {
+  kubectl_lines("logs", pods_of(job_id), paste0("--limit-bytes=", nchar(first_words)))
+}
+first_words <- "abba-log-of "
+
+# Waits until the program has begun, lets a program go on that waits for the file "first" of the gate to write a long
+# log, and waits until the node has put that log aside: it looks at the sizes every ten seconds.
+wait_for_new_log <- function(job_id, gate) {
+  begins_with_first_words <- function() identical(beginning_of_log(job_id), first_words)
+  wait_until(begins_with_first_words, what = "the program to begin")
+  file.create(gate$file("first"))
+  wait_until(function() !begins_with_first_words(), 180, interval = 0.5, what = "the node to begin a new log")
 }
 
 # --- Jobs ----------------------------------------------------------------------

@@ -212,7 +212,7 @@ test_that("a log of many pages is read whole, and one that lost its beginning sa
   is_whole <- function() identical(kubectl_lines("logs", pods_of(long$job_id), "--limit-bytes", "12"), "abba-log-of ")
   wait_until(function() !is_whole(), 120, what = "the node to begin a new log")
   kubectl_lines("exec", pods_of(long$job_id), "--", "touch", "/tmp/go")
-  sees(browser, "#log-warnings", paste0("The beginning of the log of job \"", long$job_id, "\" is missing."), 120)
+  sees(browser, "#log-warnings", paste0("The beginning of the log of job \"", long$job_id, "\" is missing"), 120)
   sees(browser, "#log-state", "The log has ended", 120)
   sees(browser, "#log", "the end\n")
   # What was read before is kept, and told apart.

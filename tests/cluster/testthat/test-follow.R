@@ -164,20 +164,21 @@ test_that("a restart of the API server loses no line and repeats none", {
 })
 
 test_that("what a node drops of a very long log is told at the end", {
-  # Over 10 MiB: the node keeps the newest part, once it has looked at the sizes.
+  # Over 10 MiB: the node keeps the newest part.
   gate <- local_gate()
   path <- local_program(c(
-    "for (i in 1:13) writeLines(sprintf('%07d %s', 1:10000 + (i - 1) * 10000, strrep('x', 90)))",
+    "lines <- sprintf('%07d %s', 1:130000, strrep('x', 90))",
+    "writeLines(lines[[1]])",
+    gate$wait_first,
+    "writeLines(lines[-1])",
     gate$wait,
     "cat('the end\\n')"
   ))
   id <- submit(path, cpu_limit = 0.5, mounts = gate$mounts)
   following <- follow_in_background(id)
-  beginning <- function() {
-    tryCatch(kubectl_lines("logs", pods_of(id), "--limit-bytes", "12"), error = function(cnd) "not started")
-  }
-  wait_until(function() has_pod(id) && identical(beginning(), "abba-log-of "), what = "the program to begin")
-  wait_until(function() !identical(beginning(), "abba-log-of "), 120, what = "the node to begin a new log")
+  beginning <- sprintf("%07d %s", 1L, strrep("x", 90))
+  wait_until(has_printed(following, beginning), what = "the first line")
+  wait_for_new_log(id, gate)
   gate$open()
   outcome <- outcome_of(following, 300)
   expect_length(outcome$warnings, 1L)
@@ -187,7 +188,7 @@ test_that("what a node drops of a very long log is told at the end", {
   expect_identical(log[[length(log)]], "the end")
   # What was printed may lack lines, and has none twice.
   printed <- output_of(following)
-  expect_identical(printed[[1L]], sprintf("%07d %s", 1L, strrep("x", 90)))
+  expect_identical(printed[[1L]], beginning)
   expect_identical(printed[[length(printed)]], "the end")
   expect_identical(anyDuplicated(printed), 0L)
 })

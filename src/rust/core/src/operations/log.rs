@@ -204,7 +204,10 @@ fn read(
 fn head_is_missing(job_id: &str) -> Warning {
     Warning {
         class: "log_incomplete",
-        message: format!("The beginning of the log of job \"{job_id}\" is missing."),
+        // Seen with containerd: where the node changes to a new log, it splits a line.
+        message: format!(
+            "The beginning of the log of job \"{job_id}\" is missing, and its first line may be the end of one."
+        ),
         advice: "The cluster keeps the newest part only of a long log (10 MiB, unless its administrator set it otherwise). Let the program write its output to a file in a mount, or print less.".into(),
         job_ids: vec![job_id.to_string()],
     }
