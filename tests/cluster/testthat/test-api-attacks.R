@@ -204,7 +204,8 @@ test_that("slow senders do not keep others waiting", {
   withr::defer(lapply(slow, close))
   slow <- lapply(1:50, function(k) {
     connection <- open_connection(server)
-    text <- if (k %% 2 == 0) {
+    # Fewer bodies than one caller may be sending.
+    text <- if (k %% 4 > 0) {
       paste0("GET /jobs HTTP/1.1\r\nHost: x\r\n", key_line, "X-Slow: ")
     } else {
       paste0("POST /submit-job HTTP/1.1\r\nHost: x\r\n", key_line, "Content-Length: 1000\r\n\r\n{\"file_path\": ")
