@@ -51,6 +51,10 @@ const LONGEST_END: Duration = Duration::from_secs(2);
 /// How often Ctrl-C is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// For so long news are gathered once the first is there: printing each line of a long log by itself takes R far longer
+/// than reading it takes the thread, and nobody sees the difference.
+const GATHER: Duration = Duration::from_millis(10);
+
 impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
     /// Begins `work`. It is given the question whether to stop, and a way to tell news, which breaks off when nobody
     /// listens any more. A pointer for R to hold.
@@ -111,21 +115,23 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
         if let Some(error) = background.failed.take() {
             return Err(error);
         }
-        let deadline = Instant::now() + patience;
+        let mut deadline = Instant::now() + patience;
         let mut news = Vec::new();
         loop {
             if interrupt::is_pending() {
                 return Err(Error::new(ErrorClass::Interrupted, "Stopped."));
             }
             let rest = deadline.saturating_duration_since(Instant::now());
-            // There may be more, but there is no need to wait for it.
-            let wait = if news.is_empty() {
-                rest.min(LOOK_INTERVAL)
-            } else {
-                Duration::ZERO
-            };
-            match background.messages.recv_timeout(wait) {
-                Ok(Message::News(one)) => news.push(one),
+            match background.messages.recv_timeout(rest.min(LOOK_INTERVAL)) {
+                Ok(Message::News(one)) => {
+                    if news.is_empty() {
+                        deadline = deadline.min(Instant::now() + GATHER);
+                    }
+                    news.push(one);
+                    if Instant::now() >= deadline {
+                        return Ok(Answer { news, outcome: None });
+                    }
+                }
                 Ok(Message::Ended(Err(error))) if news.is_empty() => return Err(error),
                 Ok(Message::Ended(Err(error))) => {
                     // What came before it must not be lost: it is the next answer.
@@ -139,9 +145,7 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
                     })
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(lost()),
-                Err(RecvTimeoutError::Timeout) if !news.is_empty() || rest.is_zero() => {
-                    return Ok(Answer { news, outcome: None })
-                }
+                Err(RecvTimeoutError::Timeout) if rest <= LOOK_INTERVAL => return Ok(Answer { news, outcome: None }),
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }

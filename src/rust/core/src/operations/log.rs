@@ -170,8 +170,11 @@ fn read(
 ) -> Result<(Vec<String>, Option<Warning>), Error> {
     let words = |failure: &Failure, doing: &str| failure_words::error(failure, doing, api.namespace(), patience);
     let bytes = api.log(&pod.metadata.name).map_err(|failure| match failure.kind {
-        // The pod was there a moment ago.
-        FailureKind::NotFound => not_found(&[job_id], api.namespace()),
+        // The pod was there a moment ago; if it still is, it is its node that does not know it.
+        FailureKind::NotFound => match api.get_pod(&pod.metadata.name) {
+            Ok(_) => log_is_lost(job_id, &failure.words),
+            Err(_) => not_found(&[job_id], api.namespace()),
+        },
         FailureKind::Server => {
             let mut error = words(&failure, "read the log");
             error.message = "The log cannot be read: the node that ran the program does not give it.".into();
@@ -182,23 +185,27 @@ fn read(
             .about([job_id]),
     })?;
     if let Some(words) = job_log::says_that_log_is_lost(&bytes) {
-        let error = Error::new(
-            ErrorClass::Unavailable,
-            "The log is lost: the node that ran the program no longer has it.",
-        );
-        return Err(Error {
-            details: Some(format!("The node says: {words}")),
-            ..error
-        }
-        .meaning("What the program did is not affected.")
-        .advise("Submit the program again to get a log.")
-        .about([job_id]));
+        return Err(log_is_lost(job_id, &words));
     }
     let log = job_log::read(&bytes, job_id);
     // While the program runs, an empty log may only mean that its first line is on its way.
     let too_early = bytes.is_empty() && pod.terminated().is_none();
     let warning = (!log.has_head && !too_early).then(|| head_is_missing(job_id));
     Ok((log.lines, warning))
+}
+
+fn log_is_lost(job_id: &str, words: &str) -> Error {
+    let error = Error::new(
+        ErrorClass::Unavailable,
+        "The log is lost: the node that ran the program no longer has it.",
+    );
+    Error {
+        details: Some(format!("The node says: {words}")),
+        ..error
+    }
+    .meaning("What the program did is not affected.")
+    .advise("Submit the program again to get a log.")
+    .about([job_id])
 }
 
 fn head_is_missing(job_id: &str) -> Warning {
@@ -225,4 +232,29 @@ fn why_it_has_not_started(api: &Api<'_>, pod: &Pod) -> Result<Vec<String>, Error
         lines.insert(0, "abba: The node that holds the program does not answer.".into());
     }
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{ended, list, patient, pod, Answer, Scripted};
+    use super::*;
+
+    /// What the log of job a fails with, where its node answers 404 and a look for the pod is answered so.
+    fn error_if_the_node_answers_404(pod_now: Answer) -> Error {
+        let cluster = Scripted::new()
+            .get("/log?container=program", [Answer::Fails(FailureKind::NotFound)])
+            .get("/pods?", [list(1, [pod("a", 1, ended(0))])])
+            .get("/pods/", [pod_now]);
+        log(&patient(&cluster), &Which::Jobs(vec!["a".into()])).unwrap_err()
+    }
+
+    #[test]
+    fn a_log_that_the_node_no_longer_has_is_told_apart_from_a_job_that_is_gone() {
+        let lost = error_if_the_node_answers_404(Answer::Body(pod("a", 1, ended(0)).to_string().into_bytes()));
+        assert_eq!(lost.class, ErrorClass::Unavailable);
+        assert!(lost.message.starts_with("The log is lost"), "{}", lost.message);
+        assert_eq!(lost.job_ids, ["a"]);
+        let gone = error_if_the_node_answers_404(Answer::Fails(FailureKind::NotFound));
+        assert_eq!(gone.class, ErrorClass::NotFound);
+    }
 }
