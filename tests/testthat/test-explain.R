@@ -24,7 +24,7 @@ test_that("an explanation is a list of the documented elements", {
     job_id = test_job, batch_id = "b-1", program = "/home/mike/repos/abba/test_programs/test_program.R",
     user = "mike", status = "Failed", submitted = utc("2026-01-01T00:00:00Z"),
     started = utc("2026-01-01T00:00:05Z"), finished = utc("2026-01-01T00:01:05Z"), exit_code = 3L,
-    reason = "The program ended with exit status 3.", details = "Error",
+    reason = "The program ended with exit status 3.", details = NA_character_,
     advice = "Read its log: an R error ends a program with exit status 1.", call = NA_character_,
     pod_id = paste0(test_job, "-2dbr8"), node = "node-1", image = "registry.example.com/r-base:4.2.2",
     image_digest = "registry.example.com/r-base@sha256:0123", cpu_limit = "500m", memory_limit = "512M",

@@ -264,8 +264,9 @@ test_that("what cannot start is warned of once, and waited for", {
 
 test_that("the warning says what is the matter, and the way out", {
   stuck <- c("a-1", "b-2", "c-3")
+  ends <- vapply(stuck, function(id) paste("printf '%s\\n'", shQuote(change(pod(id)))), "")
   local_scripted_kubectl(
-    do.call(watches, lapply(stuck, function(id) change(pod(id)))), do.call(pods_of, lapply(stuck, no_image))
+    runs(c("sleep 0.5", ends, "exec sleep 1000"), on = "*watch=1*"), do.call(pods_of, lapply(stuck, no_image))
   )
   expect_words(invisible(abba_watch_k8s_job_local(stuck, namespace = "n")))
 })

@@ -109,6 +109,8 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
     let terminated = pod.terminated();
     let of_pod = join(&pod.status.reason, &pod.status.message);
     let details = match terminated {
+        // The node's "Error" for any exit status but 0 says nothing.
+        Some(terminated) if of_pod.is_empty() && terminated.reason == "Error" => terminated.message.clone(),
         // What the node did to the pod says more than how its program took it.
         Some(terminated) if of_pod.is_empty() => join(&terminated.reason, &terminated.message),
         _ => of_pod,

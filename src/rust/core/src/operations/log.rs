@@ -170,7 +170,9 @@ fn read(
 ) -> Result<(Vec<String>, Option<Warning>), Error> {
     let words = |failure: &Failure, doing: &str| failure_words::error(failure, doing, api.namespace(), patience);
     let bytes = api.log(&pod.metadata.name).map_err(|failure| match failure.kind {
-        // The pod was there a moment ago; if it still is, it is its node that does not know it.
+        // The pod was there a moment ago. The API server's words for one that is gone; a node has others for a pod that it
+        // does not know (kubelet: "pod does not exist", "the server could not find the requested resource").
+        FailureKind::NotFound if failure.words.contains("pods \"") => not_found(&[job_id], api.namespace()),
         FailureKind::NotFound => match api.get_pod(&pod.metadata.name) {
             Ok(_) => log_is_lost(job_id, &failure.words),
             Err(_) => not_found(&[job_id], api.namespace()),
