@@ -172,7 +172,9 @@ fn read(
     let bytes = api.log(&pod.metadata.name).map_err(|failure| match failure.kind {
         // The pod was there a moment ago. The API server's words for one that is gone; a node has others for a pod that it
         // does not know (kubelet: "pod does not exist", "the server could not find the requested resource").
-        FailureKind::NotFound if failure.words.contains("pods \"") => not_found(&[job_id], api.namespace()),
+        FailureKind::NotFound if failure.words.trim_end().ends_with("\" not found") => {
+            not_found(&[job_id], api.namespace())
+        }
         FailureKind::NotFound => match api.get_pod(&pod.metadata.name) {
             Ok(_) => log_is_lost(job_id, &failure.words),
             Err(_) => not_found(&[job_id], api.namespace()),
