@@ -34,6 +34,8 @@ test_that("a batch has the shape of the local function's", {
   expect_identical(sent_programs(sent), programs)
   expect_identical(vapply(sent$body$programs, `[[`, "", "program_text"), c("print(1)\n", "print(2)\n"))
   expect_identical(lapply(sent$body$programs, `[[`, "cpu_limit"), list(0.5, 1L))
+  # For abba_rerun_batch() in another working directory.
+  expect_identical(vapply(sent$body$programs, `[[`, "", "absolute_path"), file.path(getwd(), programs))
   expect_match(sent$headers[["idempotency-key"]], uuid)
 })
 
