@@ -103,7 +103,7 @@ abba_submit_job <- function(
 # may be is checked by the API.
 #
 # read_from: where the program is read, if not where `file_path` says; NULL: nowhere, it is submitted by its path alone.
-# in_place: whether it may run where it is, in a mount: then it need not be on this machine. NULL: where there are mounts.
+# in_place: whether it may run where it is, in a mount: then it need not be on this machine. NULL: if there are mounts.
 client_submit_arguments <- function(
     file_path, user_tag, cpu_limit, memory_limit, container, mounts, auto_mount_home, time_limit_seconds,
     read_from = file_path, in_place = NULL, call = rlang::caller_env()) {

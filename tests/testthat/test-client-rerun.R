@@ -120,7 +120,8 @@ test_that("a program that is not there, or of which nobody knows where it is, su
     volumes = list(list(name = "v", nfs = list(server = "192.0.2.1", path = "/data"))),
     volumeMounts = list(list(name = "v", mountPath = "/data"))
   )
-  for (gone in list(kept("b.R", absolute_path = "/gone/b.R"), kept("/gone/b.R", absolute_path = NULL, mounts = mounts))) {
+  in_a_mount <- kept("/gone/b.R", absolute_path = NULL, mounts = mounts)
+  for (gone in list(kept("b.R", absolute_path = "/gone/b.R"), in_a_mount)) {
     api <- local_batch(list(kept("a.R"), gone))
     error <- raised(rerun())
     expect_s3_class(error, "abba_error_input")

@@ -87,18 +87,19 @@ test_both_roads("a running program is cancelled, and keeps its log", function(ro
   wait_until(function() grepl("cancelled", road$list(batch_id = job$batch_id)$reason), what = "the reason in the list")
 })
 
-test_both_roads("what failed or was cancelled of a batch runs again, with the same arguments and the program as it is", function(road) {
+test_both_roads("what failed or was cancelled of a batch runs again, from the file as it is now", function(road) {
   folder <- withr::local_tempdir()
   good <- local_program("cat('good\\n')", "good.R", folder)
   local_program("stop('no')", "bad.R", folder)
-  slow <- local_program("if (Sys.getenv('ABBA_BATCH_ID') == 'first') Sys.sleep(600) else cat('slow\\n')", "slow.R", folder)
+  slow <- local_program(
+    "if (startsWith(Sys.getenv('ABBA_BATCH_ID'), 'good')) Sys.sleep(600) else cat('slow\\n')", "slow.R", folder
+  )
   # Submitted from one working directory, run again from another, where a file of that name is another program.
   batch <- withr::with_dir(folder, quiet(road$submit_batch(
     c(good, "bad.R", slow),
-    batch_group_id = "first", user_tag = "tag", cpu_limit = c(0.1, 0.2, 0.1), memory_limit = "200M",
-    time_limit_seconds = 900
+    user_tag = "tag", cpu_limit = c(0.1, 0.2, 0.1), memory_limit = "200M", time_limit_seconds = 900
   )))
-  withr::defer(kubectl_lines("delete", "jobs", batch$job_id))
+  first <- batch$batch_id[[1L]]
   wait_for_states(batch$job_id, function(states) identical(unname(states), c("Succeeded", "Failed", "Running")))
   road$cancel(batch$job_id[[3L]])
   wait_for_end(batch$job_id)
@@ -106,12 +107,12 @@ test_both_roads("what failed or was cancelled of a batch runs again, with the sa
   elsewhere <- withr::local_tempdir()
   local_program("cat('another\\n')", "bad.R", elsewhere)
   withr::local_dir(elsewhere)
-  again <- quiet(road$rerun_batch("first", cpu_limit = 0.3))
+  again <- quiet(road$rerun_batch(first, cpu_limit = 0.3))
   expect_s3_class(again, c("abba_batch", "data.frame"), exact = TRUE)
   expect_identical(names(again), c("job_id", "batch_id", "program", "submitted"))
   expect_setequal(again$program, c("bad.R", slow))
   expect_length(unique(again$batch_id), 1L)
-  expect_false(again$batch_id[[1L]] == "first")
+  expect_false(again$batch_id[[1L]] == first)
   expect_identical(names(road$watch_batch(again$batch_id[[1L]], poll_interval_seconds = 0.5)), "Succeeded")
   expect_identical(road$log(again$job_id[again$program == "bad.R"])[[1L]]$log, "mended")
   expect_identical(road$log(again$job_id[again$program == slow])[[1L]]$log, "slow")
@@ -132,7 +133,7 @@ test_both_roads("what failed or was cancelled of a batch runs again, with the sa
   expect_identical(jobs_in(), before)
   # Nor where a program is not there any more.
   unlink(file.path(folder, "bad.R"))
-  error <- expect_abba_error(road$rerun_batch("first"), "input", "bad.R")
+  expect_abba_error(road$rerun_batch(first), "input", "bad.R")
   expect_identical(jobs_in(), before)
 })
 
