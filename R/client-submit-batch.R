@@ -53,6 +53,18 @@ abba_submit_batch <- function(
     ),
     nrow(batch)
   )
+  program_of <- function(row) {
+    of_row <- lapply(each, function(values) values[[row]])
+    rlang::exec(client_submit_arguments, batch$program[[row]], !!!of_row, call = call)
+  }
+  submit_rows(batch, program_of, "in place of `file_paths`", call)
+}
+
+# Submits the programs of a batch that are not submitted yet.
+#
+# program_of: a function of a row's number that gives what client_submit_arguments() gives.
+# place: where the data frame of the error goes in a call for the rest.
+submit_rows <- function(batch, program_of, place, call) {
   # Only a data frame as it was raised still fits the requests that it tells of.
   attr(batch, "requests") <- Filter(
     function(request) identical(batch$program[request$rows], request$programs), attr(batch, "requests")
@@ -62,17 +74,14 @@ abba_submit_batch <- function(
   again <- unlist(lapply(requests, `[[`, "rows"))
   open <- setdiff(which(is.na(batch$submitted)), again)
   sent <- sort(c(again, open))
-  programs <- lapply(sent, function(row) {
-    of_row <- lapply(each, function(values) values[[row]])
-    rlang::exec(client_submit_arguments, batch$program[[row]], !!!of_row, call = call)
-  })
+  programs <- lapply(sent, program_of)
   texts <- rep("", nrow(batch))
   texts[sent] <- vapply(programs, function(program) core_value(core_json(program), call), "")
   requests <- c(requests, new_requests(open, nchar(texts[open], "bytes")))
   if (length(requests) > 1L) {
     check_values(batch$program[sent], programs, call)
   }
-  submit_requests(batch, requests, texts, call)
+  submit_requests(batch, requests, texts, place, call)
 }
 
 # What one request carries at most; the bytes leave room below the 4 MiB that an API takes.
@@ -99,7 +108,7 @@ check_values <- function(paths, programs, call) {
   carried <- !vapply(programs, function(program) is.null(c(program$program_text, program$program_base64)), NA)
   arguments <- Map(function(path, program) {
     submit_arguments(
-      path, "", program$user_tag, program$cpu_limit, program$memory_limit,
+      program$absolute_path %||% path, "", program$user_tag, program$cpu_limit, program$memory_limit,
       # What is not given is the API's to choose.
       program$container %||% "image", program$mounts,
       auto_mount_home = FALSE, home_nfs_ip_address = NULL, username = NULL,
@@ -130,7 +139,7 @@ find_uncertain <- function(batch, call) {
 }
 
 # Sends the requests one after the other and notes what became of each row.
-submit_requests <- function(batch, requests, texts, call) {
+submit_requests <- function(batch, requests, texts, place, call) {
   tried <- sum(is.na(batch$submitted))
   lost <- list()
   progress <- if (length(requests) > 1L) {
@@ -169,7 +178,7 @@ submit_requests <- function(batch, requests, texts, call) {
   if (length(lost) > 0L) {
     attr(batch, "requests") <- lost
   }
-  finish_batch(batch, tried, "in place of `file_paths`", call)
+  finish_batch(batch, tried, place, call)
 }
 
 # Sends one request. A list of `batch`, with what became of its rows; `failed`: whether there is no use in sending more;

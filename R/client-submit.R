@@ -101,20 +101,28 @@ abba_submit_job <- function(
 
 # The arguments of one submission as the API wants them, their R types checked and the program read. What an argument
 # may be is checked by the API.
+#
+# read_from: where the program is read, if not where `file_path` says; NULL: nowhere, it is submitted by its path alone.
+# in_place: whether it may run where it is, in a mount: then it need not be on this machine. NULL: if there are mounts.
 client_submit_arguments <- function(
     file_path, user_tag, cpu_limit, memory_limit, container, mounts, auto_mount_home, time_limit_seconds,
-    call = rlang::caller_env()) {
+    read_from = file_path, in_place = NULL, call = rlang::caller_env()) {
   string <- function(x, null = FALSE, empty = FALSE, argument = rlang::caller_arg(x)) {
     check_string(x, null, empty, argument = argument, call = call)
   }
   file_path <- string(file_path)
   mounts <- check_mounts(mounts, call = call)
   auto_mount_home <- check_flag(auto_mount_home, call = call)
-  in_place <- !is.null(mounts) || auto_mount_home
-  program <- core_value(core_carry_program(file_path, path.expand(file_path), in_place), call)
+  in_place <- in_place %||% (!is.null(mounts) || auto_mount_home)
+  program <- if (!is.null(read_from)) {
+    core_value(core_carry_program(read_from, path.expand(read_from), in_place), call)
+  }
+  # For the record as it was given; where it may run in place, the API must know where that is.
+  path <- if (in_place && !is.null(program)) program$path else file_path
   arguments <- list(
-    # For the record as it was given; where it may run in place, the API must know where that is.
-    file_path = if (in_place) program$path else file_path,
+    file_path = path,
+    # So that it can be read again, from another working directory too.
+    absolute_path = if (!identical(program$path, path)) program$path,
     program_text = program$text,
     program_base64 = program$base64,
     user_tag = string(user_tag, empty = TRUE),

@@ -21,6 +21,10 @@ core_new_request_key <- function() .Call(wrap__core_new_request_key)
 # both are `NULL` where it runs in place, which `in_place` allows.
 core_carry_program <- function(given_path, expanded_path, in_place) .Call(wrap__core_carry_program, given_path, expanded_path, in_place)
 
+# Checks arguments that are to replace those of earlier submissions, by themselves, and asks nobody. `changes` as for
+# `core_rerun`.
+core_check_changes <- function(changes) .Call(wrap__core_check_changes, changes)
+
 # Checks which jobs are meant, as every function that takes ids does, and asks nobody. `which` as for `core_status`.
 core_check_which <- function(which) .Call(wrap__core_check_which, which)
 

@@ -45,13 +45,17 @@ abba_rerun_k8s_batch_local <- function(
   outcomes <- core_value(core_rerun(batch_id, changes, include_unknown, rest, settings(namespace)))
   batch <- if (is.null(before)) rerun_batch(outcomes, batch_id) else before
   if (nrow(batch) == 0L) {
-    rlang::inform("Nothing of the batch has failed, so nothing is submitted again.")
-    return(structure(batch[setdiff(names(batch), c("reason", rerun_columns))], class = c("abba_batch", "data.frame")))
+    return(nothing_to_rerun(batch))
   }
   for (outcome in outcomes) {
     batch <- note_outcome(batch, which(batch$rerun_of == outcome$rerun_of), outcome)
   }
   finish_batch(batch, nrow(batch), "in place of `batch_id`", call)
+}
+
+nothing_to_rerun <- function(batch) {
+  rlang::inform("Nothing of the batch has failed, so nothing is submitted again.")
+  structure(batch[setdiff(names(batch), c("reason", rerun_columns))], class = c("abba_batch", "data.frame"))
 }
 
 # The columns that the data frame of an error has besides those of a batch: the job that is run again, and its batch.
@@ -93,7 +97,9 @@ rest_of_rerun <- function(batch) {
 
 # The arguments that replace those of the first submission, their R types checked:
 # their values by name, and the names of those that are to be none.
-check_changes <- function(changes, call) {
+#
+# verb: the function whose arguments they are. without: those that it does not have.
+check_changes <- function(changes, call, verb = "abba_submit_k8s_job_local", without = character()) {
   checks <- list(
     batch_group_id = function(x) check_string(x, argument = "batch_group_id", call = call),
     user_tag = function(x) check_string(x, empty = TRUE, argument = "user_tag", call = call),
@@ -106,11 +112,12 @@ check_changes <- function(changes, call) {
     username = function(x) check_string(x, null = TRUE, argument = "username", call = call),
     time_limit_seconds = function(x) check_number(x, null = TRUE, argument = "time_limit_seconds", call = call)
   )
+  checks <- checks[setdiff(names(checks), without)]
   unknown <- setdiff(rlang::names2(changes), names(checks))
   if (length(unknown) > 0L) {
     abort_input(
       "...", paste0(
-        "must be named arguments of abba_submit_k8s_job_local(), not ",
+        "must be named arguments of ", verb, "(), not ",
         if (unknown[[1L]] == "") "an unnamed one" else paste0("`", unknown[[1L]], "`")
       ),
       NULL, call

@@ -52,6 +52,7 @@ test_that("each call tells all errors that it may answer with", {
   expect_setequal(statuses("/whoami"), c("200", every))
   expect_setequal(statuses("/jobs"), c("200", cluster))
   expect_setequal(statuses("/job-log"), c("200", "404", cluster))
+  expect_setequal(statuses("/batch-arguments"), c("200", "404", cluster))
   expect_setequal(statuses("/submit-job", "post"), c("200", "409", "413", cluster))
   expect_setequal(statuses("/submit-batch", "post"), c("200", "409", "413", cluster))
   expect_setequal(statuses("/cancel-job", "post"), c("200", "404", "413", cluster))

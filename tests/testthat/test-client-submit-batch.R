@@ -34,6 +34,8 @@ test_that("a batch has the shape of the local function's", {
   expect_identical(sent_programs(sent), programs)
   expect_identical(vapply(sent$body$programs, `[[`, "", "program_text"), c("print(1)\n", "print(2)\n"))
   expect_identical(lapply(sent$body$programs, `[[`, "cpu_limit"), list(0.5, 1L))
+  # For abba_rerun_batch() in another working directory.
+  expect_identical(vapply(sent$body$programs, `[[`, "", "absolute_path"), file.path(getwd(), programs))
   expect_match(sent$headers[["idempotency-key"]], uuid)
 })
 
@@ -144,6 +146,19 @@ test_that("where a job may exist, its request is made again as a whole", {
   expect_identical(
     api$requests()[[1L]]$headers[["idempotency-key"]], api$requests()[[2L]]$headers[["idempotency-key"]]
   )
+})
+
+test_that("what an earlier request made of a program that was changed since is not submitted beside it", {
+  programs <- local_programs(2)
+  there <- "Job \"p-2-id\" is there already: an earlier request with the same `Idempotency-Key` made it."
+  api <- local_scripted_api(incomplete(list(row(1), row(2, NULL, "p-2-id", there)), 409L))
+  error <- raised(submit_them(programs))
+  expect_identical(error$batch$job_id, c("p-1-id", "p-2-id"))
+  expect_match(conditionMessage(error), there, fixed = TRUE)
+  expect_s3_class(raised(submit_them(error$batch)), "abba_error_batch_incomplete")
+  keys <- vapply(api$requests(), function(request) request$headers[["idempotency-key"]], "")
+  expect_length(keys, 2L)
+  expect_length(unique(keys), 1L)
 })
 
 test_that("of a part of the data frame only what is not there is submitted", {

@@ -24,6 +24,7 @@ test_that("a submission sends the program's text with its path and gives back th
   expect_identical(paste(request$method, request$path), "POST /submit-job")
   expect_identical(request$headers[["content-type"]], "application/json")
   expect_identical(request$body[order(names(request$body))], list(
+    absolute_path = file.path(getwd(), "test_program.R"),
     auto_mount_home = FALSE, batch_group_id = "Study_1", container = "r:1", cpu_limit = 0.5,
     file_path = "test_program.R", memory_limit = "1000000000", program_text = "print('caf\u00e9')\n",
     time_limit_seconds = 60L, user_tag = "t"

@@ -266,7 +266,11 @@ test_that("a program that was changed since is not taken for the job that there 
     fails("Error from server (AlreadyExists): jobs.batch \"x\" already exists\n", on = "create *"),
     says(to_json(full_job(batch$job_id, annotations = list("abba/submission" = "of another text"))), on = "get *")
   )
-  expect_s3_class(raised(submit_batch(batch)), "abba_error_batch_incomplete")
+  error <- raised(submit_batch(batch))
+  expect_s3_class(error, "abba_error_batch_incomplete")
+  # Its id stays, or the next call would submit the program beside the job that is there.
+  expect_identical(error$batch$job_id, batch$job_id)
+  expect_words(cat(conditionMessage(error)))
 })
 
 test_that("a kubectl that dies, or says nothing that makes sense, is no success", {

@@ -34,6 +34,10 @@ function(req, res) abba::abba_api_answer("batch-status", req, res)
 #* @preempt __first__
 function(req, res) abba::abba_api_answer("batch-log", req, res)
 
+#* @get /batch-arguments
+#* @preempt __first__
+function(req, res) abba::abba_api_answer("batch-arguments", req, res)
+
 #* @post /cancel-job
 #* @preempt __first__
 function(req, res) abba::abba_api_answer("cancel-job", req, res)

@@ -38,6 +38,7 @@ pub fn submit_arguments(json: Json) -> Result<SubmitArguments, Error> {
     Ok(SubmitArguments {
         given_path: text(&json, "given_path")?,
         expanded_path: text(&json, "expanded_path")?,
+        absolute_path: optional_text(&json, "absolute_path")?,
         batch_group_id: text(&json, "batch_group_id")?,
         user_tag: text(&json, "user_tag")?,
         cpu_limit: cpu_limit(&json)?,
@@ -105,6 +106,7 @@ pub fn check_changes(changes: &Json) -> Result<(), Error> {
     let harmless = SubmitArguments {
         given_path: String::new(),
         expanded_path: String::new(),
+        absolute_path: None,
         batch_group_id: String::new(),
         user_tag: String::new(),
         cpu_limit: CpuArgument::Number(1.0),

@@ -100,6 +100,16 @@ fn outcome_lists(
     lists.collect()
 }
 
+/// Checks arguments that are to replace those of earlier submissions, by themselves, and asks nobody. `changes` as for
+/// `core_rerun`.
+#[extendr]
+fn core_check_changes(changes: Robj) -> Robj {
+    respond(|| {
+        arguments::check_changes(&to_json(&changes)?)?;
+        Ok(Value::Null.into())
+    })
+}
+
 /// Submits again what has failed of a batch, under a new batch id. `changes` is a list with `values`, arguments of
 /// `core_submit` that replace those of the first submission, and `none`, the names of those that are to be none; `rest` is `NULL`, or what is left of an earlier rerun: a list of `batch_id`, `rerun_of`
 /// and `job_id` (the ids of these jobs' first and second submissions). The list of `core_submit_many`, with `program` and
@@ -567,6 +577,7 @@ extendr_module! {
     fn core_new_batch_id;
     fn core_new_request_key;
     fn core_carry_program;
+    fn core_check_changes;
     fn core_check_which;
     fn core_json;
     fn core_status;

@@ -61,7 +61,8 @@ roads <- list(
     watch = abba_watch_k8s_job_local, watch_batch = abba_watch_k8s_batch_local,
     submit_and_poll = abba_submit_k8s_job_and_poll_local, follow = abba_follow_k8s_job_log_local,
     list = abba_list_k8s_jobs_local, explain = abba_explain_k8s_job_local,
-    cancel = abba_cancel_k8s_job_local, cancel_batch = abba_cancel_k8s_batch_local
+    cancel = abba_cancel_k8s_job_local, cancel_batch = abba_cancel_k8s_batch_local,
+    rerun_batch = abba_rerun_k8s_batch_local
   ),
   api = list(
     submit = abba_submit_job, submit_batch = abba_submit_batch,
@@ -70,7 +71,8 @@ roads <- list(
     watch = abba_watch_job, watch_batch = abba_watch_batch,
     submit_and_poll = abba_submit_job_and_poll, follow = abba_follow_job_log,
     list = abba_list_jobs, explain = abba_explain_job,
-    cancel = abba_cancel_job, cancel_batch = abba_cancel_batch
+    cancel = abba_cancel_job, cancel_batch = abba_cancel_batch,
+    rerun_batch = abba_rerun_batch
   )
 )
 

@@ -14,7 +14,8 @@ test_that("ids that are shell text, paths or selectors are refused before anythi
     "a\r\nX: y", "a,b in (c)", "A-1", "-", strrep("a", 64), "\u00e9"
   )) {
     for (target in c(
-      "job-status?job_id=", "job-log?job_id=", "explain-job?job_id=", "batch-status?batch_id=", "batch-log?batch_id="
+      "job-status?job_id=", "job-log?job_id=", "explain-job?job_id=", "batch-status?batch_id=", "batch-log?batch_id=",
+      "batch-arguments?batch_id="
     )) {
       if (startsWith(target, "batch") && id %in% c("A-1", strrep("a", 63))) next
       answer <- request(server, paste0(target, encoded(id)), user = "daemon")
@@ -48,7 +49,10 @@ test_that("another's job looks as one that does not exist, by id and by batch", 
     expect_identical(of(theirs), of(none))
     expect_identical(of(theirs)[[1L]], "404")
   }
-  for (target in c("batch-status?batch_id=shared", "batch-log?batch_id=shared")) {
+  for (target in c("batch-status?batch_id=", "batch-log?batch_id=", "batch-arguments?batch_id=")) {
+    of <- function(id) gsub(id, "ID", request(server, paste0(target, id), user = "daemon")$text, fixed = TRUE)
+    expect_identical(of("shared"), of("none"))
+    target <- paste0(target, "shared")
     expect_identical(request(server, target, user = "daemon")$status, 404L)
   }
   for (body in list(list(job_id = theirs), list(batch_id = "shared"))) {
@@ -61,6 +65,9 @@ test_that("another's job looks as one that does not exist, by id and by batch", 
   log <- request(server, "batch-log?batch_id=shared", user = "daemon")
   expect_false(grepl("secret", log$text, fixed = TRUE))
   expect_length(log$body, 1L)
+  kept <- request(server, "batch-arguments?batch_id=shared", user = "daemon")
+  expect_identical(vapply(kept$body, `[[`, "", "job_id"), mine)
+  expect_identical(request(server, "batch-arguments?batch_id=shared&user=games", user = "daemon")$status, 400L)
   done <- request(server, "cancel-job", user = "daemon", body = list(batch_id = "shared"))$body
   expect_identical(vapply(done, `[[`, "", "job_id"), mine)
   expect_false(state_at(server, theirs, "games") == "Failed")

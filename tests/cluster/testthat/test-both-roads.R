@@ -87,6 +87,56 @@ test_both_roads("a running program is cancelled, and keeps its log", function(ro
   wait_until(function() grepl("cancelled", road$list(batch_id = job$batch_id)$reason), what = "the reason in the list")
 })
 
+test_both_roads("what failed or was cancelled of a batch runs again, from the file as it is now", function(road) {
+  folder <- withr::local_tempdir()
+  good <- local_program("cat('good\\n')", "good.R", folder)
+  local_program("stop('no')", "bad.R", folder)
+  slow <- local_program(
+    "if (startsWith(Sys.getenv('ABBA_BATCH_ID'), 'good')) Sys.sleep(600) else cat('slow\\n')", "slow.R", folder
+  )
+  # Submitted from one working directory, run again from another, where a file of that name is another program.
+  batch <- withr::with_dir(folder, quiet(road$submit_batch(
+    c(good, "bad.R", slow),
+    user_tag = "tag", cpu_limit = c(0.1, 0.2, 0.1), memory_limit = "200M", time_limit_seconds = 900
+  )))
+  first <- batch$batch_id[[1L]]
+  wait_for_states(batch$job_id, function(states) identical(unname(states), c("Succeeded", "Failed", "Running")))
+  road$cancel(batch$job_id[[3L]])
+  wait_for_end(batch$job_id)
+  local_program("cat('mended\\n')", "bad.R", folder)
+  elsewhere <- withr::local_tempdir()
+  local_program("cat('another\\n')", "bad.R", elsewhere)
+  withr::local_dir(elsewhere)
+  again <- quiet(road$rerun_batch(first, cpu_limit = 0.3))
+  expect_s3_class(again, c("abba_batch", "data.frame"), exact = TRUE)
+  expect_identical(names(again), c("job_id", "batch_id", "program", "submitted"))
+  expect_setequal(again$program, c("bad.R", slow))
+  expect_length(unique(again$batch_id), 1L)
+  expect_false(again$batch_id[[1L]] == first)
+  expect_identical(names(road$watch_batch(again$batch_id[[1L]], poll_interval_seconds = 0.5)), "Succeeded")
+  expect_identical(road$log(again$job_id[again$program == "bad.R"])[[1L]]$log, "mended")
+  expect_identical(road$log(again$job_id[again$program == slow])[[1L]]$log, "slow")
+  kept <- function(id) {
+    jsonlite::fromJSON(field("job", id, ".metadata.annotations.abba/arguments"), simplifyVector = FALSE)
+  }
+  for (program in again$program) {
+    changed <- list(cpu_limit = 0.3, batch_group_id = again$batch_id[[1L]])
+    expect_identical(
+      kept(again$job_id[again$program == program]),
+      utils::modifyList(kept(batch$job_id[batch$program == program]), changed)
+    )
+  }
+  # Where nothing has failed nothing runs.
+  before <- jobs_in()
+  expect_message(none <- road$rerun_batch(again$batch_id[[1L]]), "Nothing of the batch has failed")
+  expect_identical(dim(none), c(0L, 4L))
+  expect_identical(jobs_in(), before)
+  # Nor where a program is not there any more.
+  unlink(file.path(folder, "bad.R"))
+  expect_abba_error(road$rerun_batch(first), "input", "bad.R")
+  expect_identical(jobs_in(), before)
+})
+
 test_both_roads("a wait ends at its time limit with the status as it is", function(road) {
   job <- quiet(road$submit(local_program("Sys.sleep(600)"), cpu_limit = fifth))
   error <- expect_abba_error(road$watch(job$job_id, timeout_seconds = 1), "wait_timeout", job$job_id)
@@ -133,7 +183,7 @@ test_both_roads("what does not exist or cannot be right has the same class of er
     error <- expect_abba_error(ask(missing), "not_found")
     expect_identical(error$job_id, missing)
   }
-  for (ask in road[c("batch_status", "batch_log", "watch_batch", "cancel_batch")]) {
+  for (ask in road[c("batch_status", "batch_log", "watch_batch", "cancel_batch", "rerun_batch")]) {
     expect_abba_error(ask("no-such-batch"), "not_found")
   }
   for (arguments in list(

@@ -4,7 +4,7 @@ use serde_json::{json, Map, Value};
 
 use crate::domain::job_record::{Explanation, JobRecord};
 use crate::domain::job_status::{self, JobStatus};
-use crate::operations::LogOfJob;
+use crate::operations::{KeptSubmission, LogOfJob};
 use crate::{Error, ErrorClass, Warning};
 
 /// An HTTP answer.
@@ -365,6 +365,26 @@ pub fn record(record: &JobRecord) -> Value {
         "finished": record.finished,
         "exit_code": record.exit_code,
         "reason": filled(&record.reason),
+    })
+}
+
+/// What a job was submitted with, under the names that a submission has for it. What the server chose is not among it: the
+/// account, the server of the home folders.
+pub fn kept_submission(kept: &KeptSubmission) -> Value {
+    let arguments = &kept.arguments;
+    json!({
+        "job_id": kept.job_id,
+        "status": kept.status.name(),
+        "in_place": kept.in_place,
+        "file_path": arguments.given_path,
+        "absolute_path": arguments.absolute_path,
+        "user_tag": arguments.user_tag,
+        "cpu_limit": arguments.cpu_limit,
+        "memory_limit": arguments.memory_limit,
+        "container": arguments.container,
+        "mounts": arguments.mounts,
+        "auto_mount_home": arguments.auto_mount_home,
+        "time_limit_seconds": arguments.time_limit_seconds,
     })
 }
 

@@ -243,6 +243,17 @@ impl Gateway {
                     self.log(connection, caller, &which, page, id)
                 })
             }
+            "batch-arguments" => {
+                let batch_id = match batch_id(&mut arguments)? {
+                    Which::Batch(batch_id) => batch_id,
+                    Which::Jobs(_) => String::new(),
+                };
+                let statuses = statuses(&mut arguments)?;
+                arguments.finish()?;
+                self.with_cluster(with_connection, &mut |connection| {
+                    self.batch_arguments(connection, caller, &batch_id, &statuses)
+                })
+            }
             "cancel-job" => {
                 let which = match arguments.has("batch_id") {
                     true if arguments.has("job_id") => {
@@ -397,7 +408,7 @@ impl Gateway {
         })?;
         if has_key && job_ids.iter().any(|id| self.snapshots.has_other_of_same_key(id)) {
             self.snapshots.submitted(reservation, &job_ids);
-            return Err(key_was_used());
+            return Err(key_was_used(Vec::new()));
         }
         Ok(reservation)
     }
@@ -551,6 +562,28 @@ impl Gateway {
         })
     }
 
+    /// What the caller's own jobs of a batch were submitted with, an operator's like anybody's: whoever submits again runs
+    /// programs in their own name.
+    fn batch_arguments(
+        &self,
+        connection: &Connection<'_>,
+        caller: &Caller,
+        batch_id: &str,
+        statuses: &[String],
+    ) -> Result<Success, Refusal> {
+        let kept = {
+            // They may be as large as logs.
+            let _seat = self.log_seats.take();
+            operations::kept_submissions(connection, batch_id, &caller.name, statuses)?
+        };
+        let kept = kept.ok_or_else(|| snapshot::no_batch(batch_id))?;
+        Ok(Success {
+            job_ids: kept.iter().map(|kept| kept.job_id.clone()).collect(),
+            body: kept.iter().map(answer::kept_submission).collect::<Vec<_>>().into(),
+            ..Default::default()
+        })
+    }
+
     fn cancel(&self, connection: &Connection<'_>, caller: &Caller, which: &Which) -> Result<Success, Refusal> {
         let jobs = self.ask(connection, caller, which)?;
         let ids: Vec<String> = jobs.iter().map(|job| job.record.job_id.clone()).collect();
@@ -589,16 +622,7 @@ impl Gateway {
         if let Some(batch_id) = &batch_id {
             labels::check_label_value("batch_id", batch_id)?;
         }
-        let statuses = arguments.texts("status")?;
-        let known = ["Pending", "Running", "Succeeded", "Failed", "Unknown"];
-        if let Some(unknown) = statuses.iter().find(|status| !known.contains(&status.as_str())) {
-            return Err(Error::input(format!(
-                "`status` must be out of {}, not {}.",
-                known.join(", "),
-                job_name::quote_shortened(unknown)
-            ))
-            .into());
-        }
+        let statuses = statuses(&mut arguments)?;
         let since = arguments.text("since")?;
         if let Some(since) = &since {
             check_time(since)?;
@@ -663,9 +687,14 @@ fn methods(call: &str) -> Option<&'static [&'static str]> {
         "submit-job" | "submit-batch" | "cancel-job" => Some(&["POST"]),
         // POST: for more ids than an address can hold.
         "job-status" | "job-log" => Some(&["GET", "POST"]),
-        "batch-status" | "batch-log" | "jobs" | "explain-job" | "permitted-containers" | "whoami" | "health" => {
-            Some(&["GET"])
-        }
+        "batch-status"
+        | "batch-log"
+        | "batch-arguments"
+        | "jobs"
+        | "explain-job"
+        | "permitted-containers"
+        | "whoami"
+        | "health" => Some(&["GET"]),
         _ => None,
     }
 }
@@ -718,10 +747,11 @@ fn is_outage(refusal: &Refusal) -> bool {
         && matches!(refusal.error.class, ErrorClass::Unavailable | ErrorClass::Timeout)
 }
 
-/// What went wrong with a submission. A Job of that name that is another was made by a request of the same key.
+/// What went wrong with a submission. A Job of that name that is another was made by a request of the same key: of another
+/// program, or of this one before it, or the server's settings, were changed. So its id is told.
 fn submit_refusal(error: Error) -> Refusal {
     if error.class == ErrorClass::NameTaken {
-        return key_was_used();
+        return key_was_used(error.job_ids);
     }
     let job_ids = error.job_ids.clone();
     let mut refusal = Refusal::from(error);
@@ -735,14 +765,21 @@ fn submit_refusal(error: Error) -> Refusal {
     refusal
 }
 
-fn key_was_used() -> Refusal {
-    let error = Error::new(
-        ErrorClass::Invalid,
-        "The `Idempotency-Key` of the request was used before, for another program or other arguments.",
-    )
-    .meaning("No job was created.")
-    .advise("Use a new key for each submission.");
-    Refusal::new(409, error)
+fn key_was_used(job_ids: Vec<String>) -> Refusal {
+    let (what, advice) = match job_ids.first() {
+        Some(job_id) => (
+            format!("Job \"{job_id}\" is there already: an earlier request with the same `Idempotency-Key` made it, of another program or other arguments."),
+            "If that job is not what you want, submit the program anew, with a new key.",
+        ),
+        None => (
+            "The `Idempotency-Key` of the request was used before, for another program or other arguments.".into(),
+            "Use a new key for each submission.",
+        ),
+    };
+    let error = Error::new(ErrorClass::Invalid, what)
+        .meaning("This request has created no job.")
+        .advise(advice);
+    Refusal::new(409, error.about(job_ids))
 }
 
 fn check_key(key: Option<&str>) -> Result<Option<&str>, Error> {
@@ -772,6 +809,20 @@ fn batch_id(arguments: &mut Arguments) -> Result<Which, Error> {
     let which = Which::Batch(arguments.text(name)?.unwrap_or_default());
     operations::check(&which)?;
     Ok(which)
+}
+
+/// States of jobs; none where none is named.
+fn statuses(arguments: &mut Arguments) -> Result<Vec<String>, Error> {
+    let statuses = arguments.texts("status")?;
+    let known = ["Pending", "Running", "Succeeded", "Failed", "Unknown"];
+    match statuses.iter().find(|status| !known.contains(&status.as_str())) {
+        None => Ok(statuses),
+        Some(unknown) => Err(Error::input(format!(
+            "`status` must be out of {}, not {}.",
+            known.join(", "),
+            job_name::quote_shortened(unknown)
+        ))),
+    }
 }
 
 fn page(token: Option<&str>) -> Result<LogPosition, Error> {

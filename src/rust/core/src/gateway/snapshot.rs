@@ -58,7 +58,7 @@ impl Snapshot {
             .filter(|job| job.record.batch_id == batch_id)
             .collect();
         match found.is_empty() {
-            true => Err(not_found(format!("You have no batch \"{batch_id}\"."))),
+            true => Err(no_batch(batch_id)),
             false => Ok(found),
         }
     }
@@ -80,6 +80,11 @@ impl Snapshot {
 
 fn may_see(caller: &Caller, job: &SurveyedJob) -> bool {
     caller.is_operator || job.owner.as_deref() == Some(caller.name.as_str())
+}
+
+/// The error where a caller has no job in a batch.
+pub fn no_batch(batch_id: &str) -> Error {
+    not_found(format!("You have no batch \"{batch_id}\"."))
 }
 
 fn not_found(message: String) -> Error {

@@ -42,6 +42,15 @@ pub fn prepare(
         .ok_or_else(|| Error::input("`file_path` is missing: the path of the program."))?;
     let bytes = program_bytes(&mut arguments)?;
     let program = program(given_path, bytes)?;
+    let absolute_path = arguments.text("absolute_path")?;
+    if absolute_path
+        .as_ref()
+        .is_some_and(|path| path.len() > LONGEST_PATH || path.contains('\0'))
+    {
+        return Err(Error::input(
+            "`absolute_path` must be a path on the caller's machine, and holds a NUL or is longer than a path can be.",
+        ));
+    }
     let container = policy.container(arguments.text("container")?.as_deref())?;
     let cpu_limit = arguments.cpu_limit("cpu_limit")?.unwrap_or(CpuArgument::Number(1.0));
     policy.check_cpu_limit(&match &cpu_limit {
@@ -68,6 +77,7 @@ pub fn prepare(
     let submit = SubmitArguments {
         expanded_path: program.absolute_path.clone(),
         given_path: program.given_path.clone(),
+        absolute_path,
         batch_group_id: arguments.text("batch_group_id")?.unwrap_or_default(),
         user_tag: arguments.text("user_tag")?.unwrap_or_default(),
         cpu_limit,
@@ -338,6 +348,23 @@ mod tests {
             let volume = &job["spec"]["template"]["spec"]["volumes"][0];
             assert_eq!(volume["downwardAPI"]["items"][0]["path"], name);
             assert_eq!(prepared.program_path(), path);
+        }
+    }
+
+    #[test]
+    fn where_a_program_lies_on_the_callers_machine_is_kept_and_decides_nothing() {
+        let mut asked = with("absolute_path", "/studies/s1/b.R".into());
+        asked["mounts"] = serde_json::json!({
+            "volumes": [{"name": "s", "nfs": {"server": "192.0.2.1", "path": "/studies"}}],
+            "volumeMounts": [{"name": "s", "mountPath": "/studies"}],
+        });
+        let job = serde_json::to_value(ask(&asked).unwrap().job()).unwrap();
+        let kept = job["metadata"]["annotations"]["abba/arguments"].as_str().unwrap();
+        assert!(kept.contains(r#""absolute_path":"/studies/s1/b.R""#), "{kept}");
+        let template = job["spec"]["template"].to_string();
+        assert!(!template.contains("b.R"), "{template}");
+        for path in ["/a\0b", &"/x".repeat(3000)] {
+            assert!(ask(&with("absolute_path", path.into())).is_err());
         }
     }
 

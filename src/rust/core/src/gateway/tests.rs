@@ -101,6 +101,9 @@ impl Cluster {
         let ids: Option<Vec<&str>> = query
             .split_once("job-id in (")
             .map(|(_, rest)| rest.trim_end_matches(')').split(',').collect());
+        let batch = query
+            .split_once("abba/batch-id=")
+            .map(|(_, rest)| rest.split([',', '&']).next().unwrap_or_default());
         let items: Vec<Value> = self
             .objects
             .lock()
@@ -110,7 +113,8 @@ impl Cluster {
             .map(|(_, object)| object.clone())
             .filter(|object| {
                 let id = object["metadata"]["labels"]["abba/job-id"].as_str().unwrap_or_default();
-                ids.as_ref().is_none_or(|ids| ids.contains(&id))
+                let batch_of = object["metadata"]["labels"]["abba/batch-id"].as_str();
+                ids.as_ref().is_none_or(|ids| ids.contains(&id)) && (batch.is_none() || batch == batch_of)
             })
             .collect();
         if collection == JOBS {
@@ -397,6 +401,89 @@ fn of_a_batch_that_two_use_each_gets_and_cancels_their_own() {
 }
 
 #[test]
+fn what_is_to_be_submitted_again_of_a_batch_is_told_with_its_arguments() {
+    let server = server();
+    let submit = |body: Value| {
+        let (status, answer) = server.post("daemon", "submit-job", &body, None);
+        assert_eq!(status, 200, "{answer}");
+        answer["job_id"].as_str().unwrap().to_string()
+    };
+    let mounts = json!({
+        "volumes": [{"name": "s", "nfs": {"server": "192.0.2.1", "path": "/studies"}}],
+        "volumeMounts": [{"name": "s", "mountPath": "/studies", "readOnly": true}],
+    });
+    let carried = submit(json!({
+        "file_path": "a.R", "absolute_path": "C:\\programs\\a.R", "program_text": "1", "batch_group_id": "b",
+        "user_tag": "t", "cpu_limit": 0.5, "memory_limit": "256M", "container": "registry.example.com/r:4.3",
+        "mounts": mounts, "time_limit_seconds": 60,
+    }));
+    let in_place = submit(json!({"file_path": "/studies/b.R", "batch_group_id": "b", "mounts": mounts}));
+    let good = submit(json!({"file_path": "c.R", "program_text": "1", "batch_group_id": "b"}));
+    let failed = json!({"terminated": {"exitCode": 1}});
+    server.cluster.runs(&carried, failed.clone());
+    server.cluster.runs(&in_place, failed);
+    server.cluster.ends(&good, "");
+    let (status, rows) = server.get("daemon", "batch-arguments?batch_id=b&status=Failed,Unknown");
+    assert_eq!(status, 200, "{rows}");
+    assert_eq!(
+        rows,
+        json!([
+            {
+                "job_id": carried, "status": "Failed", "in_place": false, "file_path": "a.R",
+                "absolute_path": "C:\\programs\\a.R", "user_tag": "t", "cpu_limit": 0.5, "memory_limit": "256M",
+                "container": "registry.example.com/r:4.3", "mounts": mounts, "auto_mount_home": false,
+                "time_limit_seconds": 60.0,
+            },
+            {
+                "job_id": in_place, "status": "Failed", "in_place": true, "file_path": "/studies/b.R",
+                "absolute_path": null, "user_tag": "", "cpu_limit": 1.0, "memory_limit": "512M",
+                "container": "registry.example.com/r:4.1", "mounts": mounts, "auto_mount_home": false,
+                "time_limit_seconds": null,
+            },
+        ])
+    );
+    // Whatever their state, where none is named.
+    assert_eq!(
+        server.get("daemon", "batch-arguments?id=b").1[2]["job_id"],
+        good.as_str()
+    );
+    assert_eq!(
+        server.get("daemon", "batch-arguments?batch_id=b&status=Unknown"),
+        (200, json!([]))
+    );
+    for wrong in [
+        "",
+        "?batch_id=a%20b",
+        "?batch_id=b&status=Done",
+        "?batch_id=b&user=daemon",
+    ] {
+        assert_eq!(
+            server.get("daemon", &format!("batch-arguments{wrong}")).0,
+            400,
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn nobody_is_told_the_arguments_of_somebody_elses_jobs() {
+    let server = server();
+    let (theirs, mine) = (server.submit("bin", "theirs"), server.submit("daemon", "shared"));
+    let in_shared = server.submit("bin", "shared");
+    let of = |user: &str, batch: &str| {
+        let (status, body) = server.get(user, &format!("batch-arguments?batch_id={batch}"));
+        (status, body.to_string().replace(batch, "ID"))
+    };
+    assert_eq!(of("daemon", "theirs"), of("daemon", "none"));
+    assert_eq!(of("daemon", "theirs").0, 404);
+    // An operator would run them in their own name.
+    assert_eq!(of("sys", "theirs"), of("sys", "none"));
+    let (_, shared) = of("daemon", "shared");
+    assert!(shared.contains(&mine) && !shared.contains(&in_shared), "{shared}");
+    assert!(of("bin", "theirs").1.contains(&theirs));
+}
+
+#[test]
 fn nobody_is_answered_who_is_not_known() {
     let server = server();
     for call in ["jobs", "whoami", "submit-job", "no-such-call", ""] {
@@ -413,6 +500,7 @@ fn each_call_has_its_methods() {
         ("GET", "submit-job", "POST"),
         ("DELETE", "job-status", "GET, POST"),
         ("POST", "jobs", "GET"),
+        ("POST", "batch-arguments", "GET"),
         ("HEAD", "jobs", "GET"),
         ("TRACE", "whoami", "GET"),
         ("PUT", "cancel-job", "POST"),
@@ -577,12 +665,33 @@ fn the_same_key_for_anything_else_is_refused() {
         body[name] = value;
         let (status, body) = server.post("daemon", "submit-job", &body, Some("k"));
         assert_eq!(status, 409, "{name}: {body}");
-        assert_eq!(body["consequence"], "No job was created.");
+        assert_eq!(body["consequence"], "This request has created no job.");
     }
     // Another caller's key is another key.
     assert_eq!(server.post("bin", "submit-job", &program("b.R"), Some("k")).0, 200);
     let mine = server.get("daemon", "jobs").1;
     assert_eq!(mine.as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_request_that_is_made_again_and_means_something_else_by_now_names_the_job_that_is_there() {
+    let server = server();
+    let (_, first) = server.post("daemon", "submit-batch", &programs(&["a.R", "b.R"]), Some("k"));
+    let (_, single) = server.post("daemon", "submit-job", &program("a.R"), Some("single"));
+    // Its answer was lost; until it is made again the server gets another container as its default.
+    let server = Server {
+        cluster: server.cluster,
+        ..server_with(|settings| settings.default_container = Some("registry.example.com/r:4.3".into()))
+    };
+    let (status, body) = server.post("daemon", "submit-batch", &programs(&["a.R", "b.R"]), Some("k"));
+    assert_eq!(status, 409);
+    for (row, first) in body["batch"].as_array().unwrap().iter().zip(first.as_array().unwrap()) {
+        assert_eq!((&row["job_id"], &row["submitted"]), (&first["job_id"], &Value::Null));
+    }
+    let (status, body) = server.post("daemon", "submit-job", &program("a.R"), Some("single"));
+    assert_eq!((status, &body["job_id"]), (409, &json!([single["job_id"]])));
+    let mine = server.get("daemon", "jobs").1;
+    assert_eq!(mine.as_array().unwrap().len(), 3);
 }
 
 #[test]
@@ -622,7 +731,7 @@ fn a_batch_that_is_refused_in_part_says_which() {
     let server = server();
     let (_, batch) = server.post("daemon", "submit-batch", &programs(&["a.R", "b.R", "c.R"]), Some("k"));
     let taken = batch[1]["job_id"].as_str().unwrap().to_string();
-    // The second name belongs to somebody else's.
+    // The second name belongs to a job of other content.
     let mut other = server.cluster.job(&taken);
     other["metadata"]["annotations"]["abba/submission"] = "other".into();
     let cluster = Cluster::default();
@@ -635,11 +744,16 @@ fn a_batch_that_is_refused_in_part_says_which() {
     assert_eq!((status, &body["class"]), (409, &json!("batch_incomplete")));
     let rows = body["batch"].as_array().unwrap();
     assert_eq!(rows[0]["submitted"], "2026-01-01T00:00:00Z");
+    // An earlier request may have made it: nobody knows that there is surely no job.
     assert_eq!(
         (&rows[1]["job_id"], &rows[1]["submitted"]),
-        (&Value::Null, &Value::Null)
+        (&json!(taken), &Value::Null)
     );
-    assert!(rows[1]["reason"].as_str().unwrap().contains("Idempotency-Key"));
+    let reason = rows[1]["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("Idempotency-Key") && reason.contains(&taken),
+        "{reason}"
+    );
     assert_eq!((&rows[2]["program"], &rows[2]["reason"]), (&json!("c.R"), &Value::Null));
 
     // Wrong arguments are refused before the first is sent, and the program is named.

@@ -96,6 +96,7 @@ fn job_to_try(arguments: &CheckArguments, without_image: bool) -> Result<Job, Er
     let submission = SubmitArguments {
         given_path: PATH.into(),
         expanded_path: PATH.into(),
+        absolute_path: None,
         batch_group_id: String::new(),
         user_tag: String::new(),
         cpu_limit: arguments.cpu_limit.clone(),

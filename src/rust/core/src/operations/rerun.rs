@@ -1,10 +1,12 @@
 //! Submitting again what has failed.
 
 use super::observation::Observation;
+use super::submit::ran_in_place;
 use super::{Connection, SubmitArguments};
 use crate::domain::job_status::{self, Status};
 use crate::domain::{job_name, labels};
 use crate::error::{Error, ErrorClass};
+use crate::kubernetes::objects::Job;
 use crate::kubernetes::Selection;
 
 /// One job that is to be submitted again.
@@ -51,16 +53,7 @@ pub fn arguments_to_rerun(
         if !is_meant {
             continue;
         }
-        let kept = job.metadata.annotations.get(labels::ARGUMENTS);
-        let mut arguments: SubmitArguments =
-            kept.and_then(|kept| serde_json::from_str(kept).ok()).ok_or_else(|| {
-                Error::new(
-                    ErrorClass::Invalid,
-                    format!("Job \"{id}\" does not say what it was submitted with."),
-                )
-                .advise("Submit its program again by hand.")
-                .about([id])
-            })?;
+        let mut arguments = kept_arguments(job)?;
         arguments.job_id = left.and_then(|(_, job_id)| job_id.clone());
         let position = order.iter().position(|known| known == id).unwrap_or(usize::MAX);
         let again = Again {
@@ -79,6 +72,76 @@ pub fn arguments_to_rerun(
         }
     }
     Ok(again)
+}
+
+/// What a job keeps of its submission.
+fn kept_arguments(job: &Job) -> Result<SubmitArguments, Error> {
+    let id = &job.metadata.name;
+    let kept = job.metadata.annotations.get(labels::ARGUMENTS);
+    kept.and_then(|kept| serde_json::from_str(kept).ok()).ok_or_else(|| {
+        Error::new(
+            ErrorClass::Invalid,
+            format!("Job \"{id}\" does not say what it was submitted with."),
+        )
+        .advise("Submit its program again by hand.")
+        .about([id])
+    })
+}
+
+/// What a job of a caller of the abba API was submitted with.
+#[derive(Clone, Debug)]
+pub struct KeptSubmission {
+    /// The job.
+    pub job_id: String,
+    /// Its state.
+    pub status: Status,
+    /// What it was submitted with.
+    pub arguments: SubmitArguments,
+    /// Whether its program ran where it was, in a mount; else its text was sent.
+    pub in_place: bool,
+}
+
+/// What the jobs of a batch that belong to `owner` were submitted with, in the order of their submission: those in one of
+/// the states, all where none is named. `None`: `owner` has no job in such a batch.
+///
+/// Errors: a job does not say what it was submitted with; the cluster cannot be asked.
+pub fn kept_submissions(
+    connection: &Connection<'_>,
+    batch_id: &str,
+    owner: &str,
+    statuses: &[String],
+) -> Result<Option<Vec<KeptSubmission>>, Error> {
+    let api = connection.api()?;
+    let observation = Observation::of_all(connection, &api, &Selection::Batch(batch_id))?;
+    let mut own: Vec<_> = observation
+        .jobs_with_pods()
+        .filter(|(job, _)| {
+            job.metadata
+                .annotations
+                .get(labels::OWNER)
+                .is_some_and(|of| of == owner)
+        })
+        .collect();
+    if own.is_empty() {
+        return Ok(None);
+    }
+    own.sort_by_key(|(job, _)| (&job.metadata.creation_timestamp, &job.metadata.name));
+    let mut kept = Vec::new();
+    for (job, pod) in own {
+        let status = pod.map_or_else(|| job_status::of_job(job), job_status::of_pod).status;
+        if !statuses.is_empty() && !statuses.iter().any(|name| name == status.name()) {
+            continue;
+        }
+        let arguments = kept_arguments(job)?;
+        kept.push(KeptSubmission {
+            job_id: job.metadata.name.clone(),
+            status,
+            // Where that cannot be found out any more, the program is asked for.
+            in_place: ran_in_place(&arguments).unwrap_or(false),
+            arguments,
+        });
+    }
+    Ok(Some(kept))
 }
 
 #[cfg(test)]

@@ -38,6 +38,10 @@ pub struct SubmitArguments {
     pub given_path: String,
     /// The same with `~` replaced.
     pub expanded_path: String,
+    /// Where the program lies on the machine of a caller of the abba API, who alone reads it there; `None`: not told. For
+    /// the record only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absolute_path: Option<String>,
     /// The batch that the job belongs to; empty: a new one.
     pub batch_group_id: String,
     /// The user's own tag; empty: none.
@@ -121,16 +125,7 @@ pub fn prepare_program(arguments: &SubmitArguments, program: Program, origin: Or
         run_as,
         mut mounts,
     } = values(arguments)?;
-    let mut mounted_home = None;
-    if arguments.auto_mount_home {
-        let server = check_nfs_server(arguments.home_nfs_ip_address.as_deref())?;
-        let home = match &run_as {
-            Some(user) => user.home.clone(),
-            None => accounts::current()?.home,
-        };
-        mounts.add_home(&home, server);
-        mounted_home = Some(home);
-    }
+    let mounted_home = add_home(&mut mounts, arguments, run_as.as_ref())?;
 
     let file_name = program.file_name().to_string();
     let batch_id = if arguments.batch_group_id.is_empty() {
@@ -197,6 +192,33 @@ pub fn prepare_program(arguments: &SubmitArguments, program: Program, origin: Or
     })
 }
 
+/// Adds the home folder to the mounts where that is wanted; its path.
+fn add_home(
+    mounts: &mut Mounts,
+    arguments: &SubmitArguments,
+    run_as: Option<&Identity>,
+) -> Result<Option<String>, Error> {
+    if !arguments.auto_mount_home {
+        return Ok(None);
+    }
+    let server = check_nfs_server(arguments.home_nfs_ip_address.as_deref())?;
+    let home = match run_as {
+        Some(user) => user.home.clone(),
+        None => accounts::current()?.home,
+    };
+    mounts.add_home(&home, server);
+    Ok(Some(home))
+}
+
+/// Whether a program that was submitted with these arguments, as its job keeps them, ran where it was, in a mount.
+///
+/// Errors: they are no legal arguments (any more: an account may be gone).
+pub(super) fn ran_in_place(kept: &SubmitArguments) -> Result<bool, Error> {
+    let Values { run_as, mut mounts, .. } = values(kept)?;
+    add_home(&mut mounts, kept, run_as.as_ref())?;
+    Ok(mounts.cover(&kept.expanded_path))
+}
+
 /// Checks what can be checked of arguments without the program and the home's server, which a change of arguments may
 /// leave to the first submission. Speaks to nobody.
 pub fn check_values(arguments: &SubmitArguments) -> Result<(), Error> {
@@ -238,7 +260,7 @@ fn values(arguments: &SubmitArguments) -> Result<Values, Error> {
 /// Sends a prepared Job.
 ///
 /// `Ok` means that exactly one such Job exists. An error says that there is none, or, where that cannot be known, that
-/// there may be one, and its `job_ids` names it.
+/// there may be one, and its `job_ids` names it; so it does where the name is taken ([`ErrorClass::NameTaken`]).
 pub fn submit(connection: &Connection<'_>, prepared: &PreparedJob) -> Result<Submitted, Error> {
     let api = connection.api().map_err(|error| error.meaning(NO_JOB))?;
     send(&api, &connection.patience, prepared)
@@ -277,14 +299,16 @@ fn send(api: &Api<'_>, patience: &Patience<'_>, prepared: &PreparedJob) -> Resul
         if created.failure.kind == FailureKind::AlreadyExists {
             let taken = Error::new(
                 ErrorClass::NameTaken,
-                format!("The id \"{job_id}\" belongs to another job."),
+                format!("Job \"{job_id}\" is there already, of another program, or of this one before it was changed."),
             );
             return Err(Error {
                 kubectl: error.kubectl,
                 ..taken
             }
-            .meaning(NO_JOB)
-            .advise("Submit the program anew, without an id of your own."));
+            .meaning("This submission has created no job.")
+            .advise("If that job is not what you want, submit the program anew, by itself.")
+            // Most likely an earlier attempt has made it: nobody may take it for one that does not exist.
+            .about([job_id]));
         }
         return Err(error.meaning(NO_JOB));
     }
@@ -344,6 +368,7 @@ mod tests {
         SubmitArguments {
             given_path: path.into(),
             expanded_path: path.into(),
+            absolute_path: None,
             batch_group_id: String::new(),
             user_tag: String::new(),
             cpu_limit: CpuArgument::Number(1.0),
