@@ -73,9 +73,6 @@ pub fn classify(stderr: &str) -> FailureKind {
         || says("stream error:")
         || says("http2: ")
         || says("EOF")
-        // The end of a server, of a connection or of a stream in the midst of a stream.
-        || says("http2: ")
-        || says("stream error: ")
     {
         return FailureKind::Unreachable;
     }
