@@ -158,14 +158,22 @@ note <- function(subject, figures) {
   }
 }
 
-# How long the socket that abba's kubectl proxy listens on takes to answer a GET, as curl counts it: without its start.
-raw_get <- function(path, socket = abba_socket()) {
+# How long the socket that abba's kubectl proxy listens on takes to answer a GET, as curl counts it: without its start;
+# and how many bytes the answer has.
+raw_get <- function(path, socket = abba_socket()) raw_request(path, character(), socket)
+
+# The same for a POST of a file of JSON.
+raw_post <- function(path, file, socket = abba_socket()) {
+  raw_request(path, c("--header", "Content-Type: application/json", "--data-binary", paste0("@", file)), socket)
+}
+
+raw_request <- function(path, arguments, socket) {
   # Under another name, since the API server lays JSON out for reading when it sees curl's.
   answer <- system2(
     "curl",
     shQuote(c(
       "--silent", "--fail", "--user-agent", "bench", "--unix-socket", socket, "--output", "/dev/null",
-      "--write-out", "%{time_total} %{size_download}", paste0("http://localhost", path)
+      "--write-out", "%{time_total} %{size_download}", arguments, paste0("http://localhost", path)
     )),
     stdout = TRUE
   )

@@ -1,6 +1,6 @@
 # Measures all subjects, or those named, and prints the table. Run by bench/run.
 library(abba)
-for (file in setdiff(list.files("bench", "[.]R$", full.names = TRUE), "bench/run.R")) source(file)
+for (file in setdiff(list.files("bench", "[.]R$", full.names = TRUE), c("bench/run.R", "bench/api-load.R"))) source(file)
 
 arguments <- commandArgs(TRUE)
 keep <- "--keep" %in% arguments
