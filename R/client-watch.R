@@ -155,15 +155,19 @@ client_obstacles <- function(which, known, call) {
   tryCatch(
     {
       jobs <- client_call("GET", "/jobs", list(status = "Pending", batch_id = which$batch_id), call = call)$body
-      ids <- string_column(jobs, "job_id")[!is.na(string_column(jobs, "reason"))]
-      ids <- setdiff(if (is.null(which$job_id)) ids else intersect(which$job_id, ids), known)
-      lapply(utils::head(ids, 3L), function(id) {
+      ids <- string_column(jobs, "job_id")
+      # A job that has no pod at all, as under a quota, comes in the list without a reason.
+      ids <- ids[order(is.na(string_column(jobs, "reason")))]
+      ids <- setdiff(if (is.null(which$job_id)) ids else intersect(ids, which$job_id), known)
+      obstacles <- lapply(utils::head(ids, 3L), function(id) {
         why <- client_call("GET", "/explain-job", list(job_id = id), seconds = 10, call = call)$body
         list(
           job_id = id, what = why$reason %||% "", details = why$details %||% "", advice = why$advice %||% "",
           is_stuck = isTRUE(why$is_stuck) && identical(why$status, "Pending")
         )
       })
+      # Where Kubernetes says nothing, nothing is in the way.
+      Filter(function(obstacle) obstacle$is_stuck || nzchar(obstacle$details), obstacles)
     },
     # The wait does not depend on it.
     abba_error = function(cnd) list()

@@ -284,6 +284,22 @@ test_that("what keeps a job from starting for good is told once, or ends the wai
   expect_identical(unique(api$calls()), "GET /job-status")
 })
 
+test_that("what keeps a job from having a pod is told, though the list of jobs gives no reason", {
+  local_scripted_api(
+    replies(status_json("Pending", id = test_job), on = "GET /job-status"),
+    replies(list(
+      list(job_id = "other-1", reason = "The image cannot be pulled."), list(job_id = test_job, reason = NULL)
+    ), on = "GET /jobs"),
+    replies(list(
+      status = "Pending", reason = "The program has not started: no.", advice = "Ask for less.",
+      details = "exceeded quota: small", is_stuck = TRUE
+    ), on = "GET /explain-job")
+  )
+  error <- raised(abba_watch_job(test_job, poll_interval_seconds = 0, timeout_seconds = 5, on_stuck = "fail"))
+  expect_s3_class(error, "abba_error_stuck")
+  expect_identical(error$job_id, test_job)
+})
+
 test_that("a wait does not depend on what the API says of obstacles", {
   local_scripted_api(
     replies(status_json("Pending"), on = "GET /job-status"), replies(status_json("Succeeded"), on = "GET /job-status"),
