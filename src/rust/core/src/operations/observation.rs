@@ -271,7 +271,8 @@ impl Observation {
         let Some(id) = pod.job_id().map(String::from) else {
             return;
         };
-        let pods = self.pods.entry(id).or_default();
+        // Nearly every job has one pod, and room for more would be most of what ten thousand take.
+        let pods = self.pods.entry(id).or_insert_with(|| Vec::with_capacity(1));
         match pods.iter_mut().find(|known| known.metadata.name == pod.metadata.name) {
             Some(known) => *known = pod,
             None => pods.push(pod),
