@@ -1,6 +1,8 @@
 # Measures all subjects, or those named, and prints the table. Run by bench/run.
 library(abba)
-for (file in setdiff(list.files("bench", "[.]R$", full.names = TRUE), c("bench/run.R", "bench/api-load.R"))) source(file)
+# api-load.R is a program of its own.
+files <- setdiff(list.files("bench", "[.]R$", full.names = TRUE), c("bench/run.R", "bench/api-load.R"))
+for (file in files) source(file)
 
 arguments <- commandArgs(TRUE)
 keep <- "--keep" %in% arguments

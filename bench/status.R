@@ -12,7 +12,9 @@ bench_status <- function() {
   ))
   ratio <- times(figures$kubectl, figures$abba)
   row("status of one", "abba", figures$abba, goal = "at most 4 ms", reached = stats::median(figures$abba) <= 0.004)
-  row("", "raw GET of the pod through the same proxy", figures$get, ratio = format_times(times(figures$get, figures$abba)))
+  row("", "raw GET of the pod through the same proxy", figures$get,
+    ratio = format_times(times(figures$get, figures$abba))
+  )
   row("", "`kubectl get pods -l job-name=... -o json`", figures$kubectl,
     ratio = format_times(ratio), goal = "at least 15 x", reached = ratio >= 15
   )
