@@ -62,7 +62,8 @@ at_once <- 0.003
 
 # What to do with the answer to a request, by its number.
 await <- function(number, deliver) {
-  assign(as.character(number), deliver, envir = the_server$awaited)
+  # A list, because each name in an environment is a symbol, and R keeps symbols for ever.
+  the_server$awaited[[as.character(number)]] <- deliver
 }
 
 # Takes the answers that are ready, waiting `seconds` for that to the request `number`.
@@ -71,7 +72,7 @@ take_answers <- function(number, seconds) {
     name <- as.character(answer$number)
     deliver <- the_server$awaited[[name]]
     if (!is.null(deliver)) {
-      rm(list = name, envir = the_server$awaited)
+      the_server$awaited[[name]] <- NULL
       deliver(answer)
     }
   }
@@ -244,7 +245,8 @@ forget_sent <- function() {
 
 # The server's state, which lasts as long as the R process. `docs`: whether the API's description is shown.
 the_server <- new.env(parent = emptyenv())
-the_server$awaited <- new.env(parent = emptyenv())
+# What to do with the answers that are not there yet, by the numbers of their requests.
+the_server$awaited <- list()
 the_server$is_looking <- FALSE
 # The requests whose bodies are on their way, as weak references.
 the_server$sending <- list()

@@ -18,6 +18,19 @@ test_that("a key is needed, and says who asks", {
   expect_identical(answer$body$user, "daemon")
 })
 
+test_that("a request leaves nothing behind in R that stays for ever", {
+  api <- local_api()
+  ask <- function(times) for (time in seq_len(times)) ask_api("whoami", key = api$keys$daemon)
+  symbols <- function() {
+    suppressWarnings(gc(full = TRUE))
+    memory.profile()[["symbol"]]
+  }
+  ask(5)
+  before <- symbols()
+  ask(60)
+  expect_lt(symbols() - before, 30)
+})
+
 test_that("on Connect its header says who asks, with the secret that Connect gives to the process", {
   local_api(keys = character())
   withr::local_envvar(RSTUDIO_PRODUCT = "CONNECT")
