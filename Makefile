@@ -73,6 +73,11 @@ cluster-down: ## End the test cluster and leave nothing of it behind
 bench: $(build)/installed ## Measure the package against plain kubectl on the test cluster
 	$(use_library) bench/run $(BENCH)
 
+.PHONY: bench-api
+bench-api: $(build)/installed $(build)/cluster-test-packages ## Measure the abba server with 100 clients for two minutes
+	KUBECONFIG="$$($(cluster) up | tail -n 1)" PATH="$$($(cluster) kubectl-path):$$PATH" \
+	  $(use_library) Rscript bench/api-load.R $(BENCH)
+
 # --- Working on the package --------------------------------------------------------------------------------------
 
 .PHONY: document

@@ -1,11 +1,11 @@
 # Measures the abba server under a department: 100 clients at once, for two minutes.
 #
-# Usage: Rscript bench/api-load.R [SECONDS] [CLIENTS] [PAUSE]
+# Usage: make bench-api BENCH="[SECONDS] [CLIENTS] [PAUSE]"
 #   SECONDS  how long (120); CLIENTS  how many (100); PAUSE  seconds that a client waits between its requests (1)
-# It takes the cluster that is up (tests/cluster/cluster up), a namespace of its own, and a server with the documented
-# Role. Of five requests three ask for the state of a job, one for all jobs, one for a log of 200 lines; one request in
-# fifty is a submission. Needs the packages of the cluster tier's tests, and curl (r-cran-curl). Printed: requests,
-# errors, times in ms, and the memory of the server's process in MiB at the start, in the middle and at the end.
+# It takes the project's cluster, a namespace of its own, and a server with the documented Role. Of five requests three
+# ask for the state of a job, one for all jobs, one for a log of 200 lines; one request in fifty is a submission.
+# Printed: requests, errors, times in ms, and the memory of the server's process in MiB at the start, in the middle and
+# at the end.
 library(abba)
 here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE)))
 testthat_folder <- file.path(here, "../tests/cluster/testthat")
