@@ -45,8 +45,9 @@ start_session <- function(code, env = parent.frame()) {
     sprintf("ended <- '%s'", ended),
     code
   ), script)
+  # Tests that are run under nohup hand it down that SIGHUP is ignored.
   session <- processx::process$new(
-    file.path(R.home("bin"), "Rscript"), c("--vanilla", script),
+    "env", c("--default-signal=HUP", file.path(R.home("bin"), "Rscript"), "--vanilla", script),
     stdin = "|", stdout = "|", stderr = "|", env = c("current", R_LIBS = paste(.libPaths(), collapse = ":"))
   )
   withr::defer(session$kill(), envir = env)
