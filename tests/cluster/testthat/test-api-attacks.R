@@ -127,6 +127,36 @@ test_that("what is not the caller's to choose makes no job", {
   expect_identical(jobs_in(), before)
 })
 
+test_that("the server follows no symbolic link: what a path leads to is for the container and its user to find out", {
+  folder <- withr::local_tempdir()
+  writeLines("the server's secret", file.path(folder, "secret.R"))
+  link <- file.path(folder, "link.R")
+  file.symlink("secret.R", link)
+  in_place <- function(path, mount_path = folder) {
+    request(server, "submit-job", user = "daemon", body = list(
+      file_path = path,
+      mounts = list(
+        volumes = list(list(name = "a", nfs = list(server = "192.0.2.1", path = "/studies"))),
+        volumeMounts = list(list(name = "a", mountPath = mount_path))
+      )
+    ))
+  }
+  before <- jobs_in()
+  expect_identical(request(server, "submit-job", user = "daemon", body = list(file_path = link))$status, 400L)
+  expect_identical(in_place(link, "/studies")$status, 400L)
+  expect_identical(in_place("/studies/link/../../etc/x.R", "/studies")$status, 400L)
+  expect_identical(jobs_in(), before)
+
+  answer <- in_place(link)
+  expect_identical(answer$status, 200L)
+  job <- kubectl_lines("--namespace", namespace, "get", "job", answer$body$job_id, "--output", "json")
+  expect_no_match(job, "the server's secret", fixed = TRUE)
+  spec <- jsonlite::fromJSON(job, simplifyVector = FALSE)$spec$template$spec
+  expect_identical(spec$securityContext$runAsUser, 1L)
+  expect_true(link %in% unlist(spec$containers[[1L]]$command))
+  request(server, "cancel-job", user = "daemon", body = list(job_id = answer$body$job_id))
+})
+
 test_that("labels that are the same for two owners do not mix their jobs", {
   # Names that make the same label, as their jobs would stand in the cluster.
   id <- submit_to(server, text = "1")
