@@ -79,6 +79,8 @@ roads <- list(
 # Runs a test once for each road: `code` is a function of the road's verbs.
 test_both_roads <- function(what, code) {
   for (name in names(roads)) {
-    testthat::test_that(paste0(what, " (", name, ")"), code(roads[[name]]))
+    testthat::test_that(paste0(what, " (", name, ")"), {
+      code(roads[[name]])
+    })
   }
 }
