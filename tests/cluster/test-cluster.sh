@@ -118,6 +118,13 @@ restart() { # COMPONENT HOW
   "$cluster" "$2" "$1" && "$cluster" status | grep -x "$1: not running" && "$cluster" start "$1" && "$cluster" wait-ready
 }
 
+# The longer it was away, the later those who watch it come back by themselves.
+jobs_run_after_outage() {
+  "$cluster" stop apiserver && sleep 20 && "$cluster" start apiserver && "$cluster" wait-ready &&
+    kubectl create job after-outage --image "$("$cluster" registry)/r-base:4.2.2" -- true &&
+    kubectl wait --for=condition=complete job/after-outage --timeout=10s && kubectl delete job after-outage
+}
+
 node_loss_is_noticed() {
   "$cluster" stop kubelet &&
     kubectl wait --for='condition=Ready=Unknown' node/127.0.0.1 --timeout=60s &&
@@ -173,6 +180,7 @@ for component in registry etcd apiserver controllers scheduler containerd kubele
   check "stop and start $component" restart "$component" stop
   check "kill and start $component" restart "$component" kill
 done
+check "a Job runs at once after the API server was away" jobs_run_after_outage
 check "a lost node is noticed and comes back" node_loss_is_noticed
 check "the R program's log can still be read" expect_log
 check "up after kill -9 of everything but the containers" up_after_kill

@@ -129,6 +129,22 @@ wait_until_node_ready() {
   fail "the node is not Ready, see the logs' ends above"
 }
 
+# Runs a Job to its end. All who have a part in that watch the API server, and after it was away each comes back by itself,
+# after pauses that grow to a minute (seen: 75 s after an API server that was away for 45 s): the node is ready before.
+run_a_job() {
+  local job=ready-$RANDOM$RANDOM
+  kubectl_admin --namespace "$namespace" create job "$job" --image "$r_image" -- true >/dev/null
+  if ! wait_until 180 is_complete "$job"; then
+    kubectl_admin --namespace "$namespace" describe jobs,pods --selector "job-name=$job" >&2
+    fail "a Job does not run to its end within 180 s, see above"
+  fi
+  kubectl_admin --namespace "$namespace" delete job "$job" --wait=false >/dev/null
+}
+
+is_complete() { # JOB
+  [[ $(ask_as_admin "https://$apiserver_address/apis/batch/v1/namespaces/$namespace/jobs/$1") == *'"type":"Complete","status":"True"'* ]]
+}
+
 # The first pod of a namespace is refused until the controllers have made its default service account.
 ensure_namespace() {
   local url=https://$apiserver_address/api/v1/namespaces/$namespace
