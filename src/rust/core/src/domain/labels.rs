@@ -40,9 +40,18 @@ pub const PROGRAM_TEXT: &str = "abba/program-text";
 /// Annotation of the pod that carries the program's bytes as base64.
 pub const PROGRAM_BASE64: &str = "abba/program-base64";
 
-/// Whether a label or annotation of this name says something that abba reads: all of its own do, but for the programs.
+/// Whether a label or annotation of this name says something that abba reads: of its own all but the programs and what is
+/// there for people to see.
 pub fn is_read_back(name: &str) -> bool {
-    name.starts_with("abba/") && name != PROGRAM_TEXT && name != PROGRAM_BASE64
+    name.starts_with("abba/")
+        && ![
+            PROGRAM_TEXT,
+            PROGRAM_BASE64,
+            PROGRAM_SHA256,
+            USER_TAG,
+            USER_TAG_VERBATIM,
+        ]
+        .contains(&name)
 }
 
 /// The longest legal label value, in characters.
@@ -123,11 +132,18 @@ mod tests {
     }
 
     #[test]
-    fn programs_and_what_is_not_ours_are_not_read_back() {
+    fn what_nobody_asks_for_is_not_read_back() {
         for name in [JOB_ID, BATCH_ID, USER, PROGRAM_PATH, ARGUMENTS, CANCELLED, SUBMISSION] {
             assert!(is_read_back(name), "{name}");
         }
-        for name in [PROGRAM_TEXT, PROGRAM_BASE64, MANAGED_BY, "batch.kubernetes.io/job-name"] {
+        for name in [
+            PROGRAM_TEXT,
+            PROGRAM_BASE64,
+            PROGRAM_SHA256,
+            USER_TAG,
+            MANAGED_BY,
+            "batch.kubernetes.io/job-name",
+        ] {
             assert!(!is_read_back(name), "{name}");
         }
     }

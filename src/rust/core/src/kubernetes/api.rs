@@ -238,7 +238,9 @@ impl<'a> Api<'a> {
     }
 
     /// The pods of a selection: in one LIST, as long as its ids fit into one request.
-    pub fn list_pods(&self, selection: &Selection<'_>) -> Result<Listed<Pod>, Failure> {
+    ///
+    /// Each by itself in memory: a list of ten thousand would otherwise be moved as a whole each time it grows.
+    pub fn list_pods(&self, selection: &Selection<'_>) -> Result<Listed<Box<Pod>>, Failure> {
         let resource = format!("/api/v1/namespaces/{}/pods", self.namespace);
         self.list(&resource, selection, Call::get)
     }

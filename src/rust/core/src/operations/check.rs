@@ -469,7 +469,7 @@ impl<'a> Examination<'a> {
             None => {
                 let pods: Result<Vec<Pod>, String> = self
                     .asked(api.list_pods(&Selection::User(None)), "list pods")?
-                    .map(|listed| listed.items);
+                    .map(|listed| listed.items.into_iter().map(|pod| *pod).collect());
                 // Without them it is no worse than where none has run.
                 image::seen(&self.container, &pods.unwrap_or_default())
             }

@@ -40,7 +40,9 @@ impl Observed<'_> {
 pub(super) struct Observation {
     /// The jobs, in the order asked for; those of a batch in the order of their creation.
     pub job_ids: Vec<String>,
-    pods: HashMap<String, Vec<Pod>>,
+    /// As the LIST gave them: moving ten thousand would take that memory twice.
+    #[allow(clippy::vec_box)]
+    pods: HashMap<String, Vec<Box<Pod>>>,
     jobs: HashMap<String, Job>,
     /// The moment, for a watch that begins there.
     pub resource_version: String,
@@ -228,7 +230,7 @@ impl Observation {
     pub fn jobs_with_pods(&self) -> impl Iterator<Item = (&Job, Option<&Pod>)> {
         self.jobs.iter().map(|(id, job)| {
             let pods = self.pods.get(id);
-            (job, pods.and_then(job_status::newest))
+            (job, pods.and_then(|pods| newest(pods)))
         })
     }
 
@@ -267,7 +269,8 @@ impl Observation {
     }
 
     /// Notes a pod as it is now; a pod that belongs to no job of abba's is passed over.
-    pub fn put_pod(&mut self, pod: Pod) {
+    pub fn put_pod(&mut self, pod: impl Into<Box<Pod>>) {
+        let pod = pod.into();
         let Some(id) = pod.job_id().map(String::from) else {
             return;
         };
@@ -290,7 +293,7 @@ impl Observation {
 
     /// What was seen of one job.
     pub fn of(&self, job_id: &str) -> Option<Observed<'_>> {
-        match self.pods.get(job_id).and_then(job_status::newest) {
+        match self.pods.get(job_id).and_then(|pods| newest(pods)) {
             Some(pod) => Some(Observed::Pod(pod)),
             None => self.jobs.get(job_id).map(Observed::Job),
         }
@@ -307,6 +310,10 @@ impl Observation {
     pub fn statuses(&self) -> Vec<JobStatus> {
         self.each().map(|(_, observed)| observed.status()).collect()
     }
+}
+
+fn newest(pods: &[Box<Pod>]) -> Option<&Pod> {
+    job_status::newest(pods.iter().map(AsRef::as_ref))
 }
 
 /// Does two things with the cluster at the same time.
