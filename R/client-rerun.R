@@ -8,8 +8,9 @@
 #' is submitted by its path alone.
 #'
 #' Only your own jobs are submitted again, since the programs run under your name: an
-#' operator's, too. A job whose status is `"Unknown"` may still be running, and is left
-#' out unless you ask for it.
+#' operator's, too. What was cancelled a moment ago is waited for until it has ended, so
+#' that it does not run twice at a time. A job whose status is `"Unknown"` may still be
+#' running, and is left out unless you ask for it.
 #'
 #' @param ... Arguments of [abba_submit_job()] that replace those of the first submission
 #'   for all programs, such as `memory_limit = "4G"`; not `file_path`. `NULL` takes an
@@ -20,7 +21,8 @@
 #' @return A data frame as of [abba_submit_batch()], with no row where nothing has failed.
 #'
 #' @section Errors:
-#' All programs are read before the first is sent, and one that is not there is an error of
+#' A job that was cancelled and does not end within 40 seconds is an error of class
+#' `abba_error_timeout`, and nothing is submitted. All programs are read before the first is sent, and one that is not there is an error of
 #' class `abba_error_input` that names it. If some programs could not be submitted, an error
 #' of class `abba_error_batch_incomplete` says so, as of [abba_submit_batch()]; give its field
 #' `batch` as `batch_id` to submit the rest: nothing is submitted twice. The other classes of
@@ -48,8 +50,7 @@ abba_rerun_batch <- function(batch_id, ..., include_unknown = FALSE) {
   core_value(core_check_changes(changes), call)
   # What is left of an earlier call is submitted whatever its state is by now.
   status <- if (is.null(batch)) paste(c("Failed", if (include_unknown) "Unknown"), collapse = ",")
-  answer <- client_call("GET", "/batch-arguments", list(batch_id = batch_id, status = status), call = call)
-  kept <- reading("/batch-arguments", lapply(answer$body, kept_from_json), call)
+  kept <- kept_submissions(batch_id, status, call)
   ids <- vapply(kept, `[[`, "", "job_id")
   if (is.null(batch)) {
     new_batch_id <- if (length(kept) > 0L) {
@@ -77,14 +78,33 @@ abba_rerun_batch <- function(batch_id, ..., include_unknown = FALSE) {
   submit_rows(batch, program_of, "in place of `batch_id`", call)
 }
 
-# What a job was submitted with, out of an answer of the API: a list of `job_id`, `in_place`, `file_path`,
+# What the jobs of a batch were submitted with. Jobs that were cancelled a moment ago are waited for as in
+# abba_rerun_k8s_batch_local(), unless they are meant whatever their state is (`status` is NULL).
+kept_submissions <- function(batch_id, status, call) {
+  # Their node gives them 30 seconds.
+  end <- proc.time()[["elapsed"]] + 40
+  repeat {
+    answer <- client_call("GET", "/batch-arguments", list(batch_id = batch_id, status = status), call = call)
+    kept <- reading("/batch-arguments", lapply(answer$body, kept_from_json), call)
+    ending <- vapply(kept[vapply(kept, `[[`, NA, "ending")], `[[`, "", "job_id")
+    if (is.null(status) || length(ending) == 0L) {
+      return(kept)
+    }
+    if (proc.time()[["elapsed"]] >= end) {
+      core_value(core_does_not_end(ending), call)
+    }
+    Sys.sleep(1)
+  }
+}
+
+# What a job was submitted with, out of an answer of the API: a list of `job_id`, `ending`, `in_place`, `file_path`,
 # `absolute_path` and `arguments`, those of abba_submit_job() that stay.
 kept_from_json <- function(row) {
-  stopifnot(rlang::is_bool(row$in_place), rlang::is_string(row$file_path), nzchar(row$file_path))
+  stopifnot(rlang::is_bool(row$ending), rlang::is_bool(row$in_place), rlang::is_string(row$file_path), nzchar(row$file_path))
   arguments <- c("user_tag", "cpu_limit", "memory_limit", "container", "auto_mount_home")
   stopifnot(!vapply(row[arguments], is.null, NA))
   list(
-    job_id = one_string(row$job_id), in_place = row$in_place, file_path = row$file_path,
+    job_id = one_string(row$job_id), ending = row$ending, in_place = row$in_place, file_path = row$file_path,
     absolute_path = if (!is.null(row$absolute_path)) one_string(row$absolute_path),
     arguments = c(row[arguments], list(mounts = row$mounts, time_limit_seconds = row$time_limit_seconds))
   )

@@ -14,6 +14,9 @@ core_check_submissions <- function(arguments) .Call(wrap__core_check_submissions
 # A new batch id, made from a program's file name.
 core_new_batch_id <- function(file_name) .Call(wrap__core_new_batch_id, file_name)
 
+# The error where jobs that were cancelled, and are to run again, do not end.
+core_does_not_end <- function(job_ids) .Call(wrap__core_does_not_end, job_ids)
+
 # A new key under which a request to an abba API is made once, however often it is repeated.
 core_new_request_key <- function() .Call(wrap__core_new_request_key)
 

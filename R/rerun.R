@@ -5,8 +5,9 @@
 #' from where they were, so a program that you have mended runs as it is now. They get
 #' a new batch id: the first batch stays as the record of what happened.
 #'
-#' A job whose status is `"Unknown"` may still be running, and is left out unless you
-#' ask for it.
+#' What was cancelled a moment ago is waited for until it has ended, so that it does not
+#' run twice at a time. A job whose status is `"Unknown"` may still be running, and is
+#' left out unless you ask for it.
 #'
 #' @param ... Arguments of [abba_submit_k8s_job_local()] that replace those of the
 #'   first submission for all programs, such as `memory_limit = "4G"`; not `file_path`
@@ -21,7 +22,8 @@
 #'   nothing has failed.
 #'
 #' @section Errors:
-#' If some programs could not be submitted, an error of class `abba_error_batch_incomplete` says so, as of
+#' A job that was cancelled and does not end within 40 seconds is an error of class `abba_error_timeout`, and nothing is
+#' submitted. If some programs could not be submitted, an error of class `abba_error_batch_incomplete` says so, as of
 #' [abba_submit_k8s_batch_local()]; give its field `batch` as `batch_id` to submit the rest.
 #'
 #' @export

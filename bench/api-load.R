@@ -1,11 +1,12 @@
 # Measures the abba server under a department: 100 clients at once, for two minutes.
 #
-# Usage: make bench-api BENCH="[SECONDS] [CLIENTS] [PAUSE]"
+# Usage: make bench-api BENCH="[SECONDS] [CLIENTS] [PAUSE] [SUBMISSIONS]"
 #   SECONDS  how long (120); CLIENTS  how many (100); PAUSE  seconds that a client waits between its requests (1)
+#   SUBMISSIONS  one request in so many is a submission (50); 0: none, so that the number of jobs stays as it is
 # It takes the project's cluster, a namespace of its own, and a server with the documented Role. Of five requests three
-# ask for the state of a job, one for all jobs, one for a log of 200 lines; one request in fifty is a submission.
-# Printed: requests, errors, times in ms, and the memory of the server's process in MiB at the start, in the middle and
-# at the end.
+# ask for the state of a job, one for all jobs, one for a log of 200 lines.
+# Printed: requests, errors, times in ms, and the memory of the server's process in MiB, at the start and after each
+# tenth of the time.
 library(abba)
 here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE)))
 testthat_folder <- file.path(here, "../tests/cluster/testthat")
@@ -17,6 +18,7 @@ arguments <- as.numeric(commandArgs(TRUE))
 seconds <- if (length(arguments) >= 1L) arguments[[1L]] else 120
 clients <- if (length(arguments) >= 2L) arguments[[2L]] else 100
 pause <- if (length(arguments) >= 3L) arguments[[3L]] else 1
+submissions <- if (length(arguments) >= 4L) arguments[[4L]] else 50
 
 main <- function() {
   local_namespace()
@@ -41,7 +43,7 @@ main <- function() {
     count <<- count + 1L
     id <- ids[[client %% length(ids) + 1L]]
     reads <- c("job-status", "job-status", "job-status", "jobs", "job-log")
-    kind <- if (count %% 50L == 0L) "submit-job" else reads[[count %% 5L + 1L]]
+    kind <- if (submissions > 0 && count %% submissions == 0) "submit-job" else reads[[count %% 5L + 1L]]
     handle <- curl::new_handle(timeout = 60)
     curl::handle_setheaders(
       handle,
@@ -73,7 +75,7 @@ main <- function() {
     now <- proc.time()[["elapsed"]] - begin
     if (now > seconds) break
     for (client in which(!is_busy & next_start <= now)) new_request(client)
-    if (length(memory) == 1L && now > seconds / 2) memory <- c(memory, memory_of(server))
+    if (now > length(memory) * seconds / 10) memory <- c(memory, memory_of(server))
     curl::multi_run(timeout = 0.01, poll = TRUE, pool = pool)
   }
   curl::multi_run(timeout = 30, pool = pool)
@@ -91,6 +93,6 @@ main <- function() {
     line <- "%-12s %6d  p50 %6.1f  p95 %6.1f  p99 %6.1f  max %7.1f ms\n"
     cat(do.call(sprintf, c(list(line, kind, length(ms)), as.list(quantiles))))
   }
-  cat(sprintf("memory of the server: %s MiB (start, middle, end)\n", paste(round(memory), collapse = ", ")))
+  cat(sprintf("memory of the server: %s MiB\n", paste(round(memory), collapse = ", ")))
 }
 main()

@@ -3,8 +3,8 @@
 # A row of /batch-arguments for a program of the working directory.
 kept <- function(path, ..., absolute_path = file.path(getwd(), path)) {
   utils::modifyList(list(
-    job_id = paste0(tools::file_path_sans_ext(basename(path)), "-id"), status = "Failed", in_place = FALSE,
-    file_path = path, absolute_path = absolute_path, user_tag = "first", cpu_limit = "250m", memory_limit = "1G",
+    job_id = paste0(tools::file_path_sans_ext(basename(path)), "-id"), status = "Failed", ending = FALSE,
+    in_place = FALSE, file_path = path, absolute_path = absolute_path, user_tag = "first", cpu_limit = "250m", memory_limit = "1G",
     container = "r:1", mounts = NULL, auto_mount_home = FALSE, time_limit_seconds = 90
   ), list(...))
 }
@@ -68,6 +68,19 @@ test_that("what is unknown is asked for on demand only", {
   api <- local_batch(list(kept("a.R")), submits("a.R"))
   suppressMessages(rerun(include_unknown = TRUE))
   expect_identical(api$requests()[[1L]]$query, "batch_id=b-1&status=Failed,Unknown")
+})
+
+test_that("what was cancelled a moment ago is waited for", {
+  local_programs("a.R")
+  going <- kept("a.R", status = "Running", ending = TRUE)
+  api <- local_scripted_api(
+    replies(list(going), on = "GET /batch-arguments"), replies(list(kept("a.R")), on = "GET /batch-arguments"),
+    submits("a.R")
+  )
+  suppressMessages(batch <- rerun())
+  expect_identical(batch$program, "a.R")
+  paths <- vapply(api$requests(), `[[`, "", "path")
+  expect_identical(paths, c("/batch-arguments", "/batch-arguments", "/submit-batch"))
 })
 
 test_that("arguments that are given replace the first ones, and NULL takes them away", {

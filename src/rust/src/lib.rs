@@ -178,6 +178,12 @@ fn core_new_batch_id(file_name: &str) -> Robj {
     respond(|| Ok(Value::Text(abba_core::domain::job_name::new_batch_id(file_name)).into()))
 }
 
+/// The error where jobs that were cancelled, and are to run again, do not end.
+#[extendr]
+fn core_does_not_end(job_ids: Vec<String>) -> Robj {
+    respond(|| Err(operations::does_not_end(job_ids)))
+}
+
 /// A new key under which a request to an abba API is made once, however often it is repeated.
 #[extendr]
 fn core_new_request_key() -> Robj {
@@ -575,6 +581,7 @@ extendr_module! {
     fn core_submit_many;
     fn core_check_submissions;
     fn core_new_batch_id;
+    fn core_does_not_end;
     fn core_new_request_key;
     fn core_carry_program;
     fn core_check_changes;

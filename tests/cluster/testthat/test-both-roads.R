@@ -101,8 +101,8 @@ test_both_roads("what failed or was cancelled of a batch runs again, from the fi
   )))
   first <- batch$batch_id[[1L]]
   wait_for_states(batch$job_id, function(states) identical(unname(states), c("Succeeded", "Failed", "Running")))
+  # It has up to 30 seconds to end, and is not forgotten for that.
   road$cancel(batch$job_id[[3L]])
-  wait_for_end(batch$job_id)
   local_program("cat('mended\\n')", "bad.R", folder)
   elsewhere <- withr::local_tempdir()
   local_program("cat('another\\n')", "bad.R", elsewhere)

@@ -84,6 +84,12 @@ pub fn of_job(job: &Job) -> JobStatus {
     }
 }
 
+/// Whether a pod was cancelled and has not ended yet.
+pub fn is_being_cancelled(pod: &Pod) -> bool {
+    pod.metadata.annotations.contains_key(labels::CANCELLED)
+        && matches!(pod_status(pod), Status::Pending | Status::Running)
+}
+
 fn pod_status(pod: &Pod) -> Status {
     // The phase says Failed for what the container cannot know: a time limit, an eviction.
     match pod.status.phase.as_str() {

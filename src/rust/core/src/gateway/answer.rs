@@ -375,6 +375,7 @@ pub fn kept_submission(kept: &KeptSubmission) -> Value {
     json!({
         "job_id": kept.job_id,
         "status": kept.status.name(),
+        "ending": kept.ending,
         "in_place": kept.in_place,
         "file_path": arguments.given_path,
         "absolute_path": arguments.absolute_path,

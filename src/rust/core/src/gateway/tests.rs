@@ -429,13 +429,13 @@ fn what_is_to_be_submitted_again_of_a_batch_is_told_with_its_arguments() {
         rows,
         json!([
             {
-                "job_id": carried, "status": "Failed", "in_place": false, "file_path": "a.R",
+                "job_id": carried, "status": "Failed", "ending": false, "in_place": false, "file_path": "a.R",
                 "absolute_path": "C:\\programs\\a.R", "user_tag": "t", "cpu_limit": 0.5, "memory_limit": "256M",
                 "container": "registry.example.com/r:4.3", "mounts": mounts, "auto_mount_home": false,
                 "time_limit_seconds": 60.0,
             },
             {
-                "job_id": in_place, "status": "Failed", "in_place": true, "file_path": "/studies/b.R",
+                "job_id": in_place, "status": "Failed", "ending": false, "in_place": true, "file_path": "/studies/b.R",
                 "absolute_path": null, "user_tag": "", "cpu_limit": 1.0, "memory_limit": "512M",
                 "container": "registry.example.com/r:4.1", "mounts": mounts, "auto_mount_home": false,
                 "time_limit_seconds": null,

@@ -26,7 +26,7 @@ pub use explain::explain;
 pub use follow::follow;
 pub use list::{list, ListArguments};
 pub use log::{log, log_page, LogOfJob, LogPage, LogPosition, Logs};
-pub use rerun::{arguments_to_rerun, kept_submissions, Again, KeptSubmission, RestOfRerun};
+pub use rerun::{arguments_to_rerun, does_not_end, kept_submissions, Again, KeptSubmission, RestOfRerun};
 pub use status::status;
 pub use submit::{
     check_values, prepare, prepare_program, submit, submit_many, CpuArgument, Origin, PreparedJob, SubmitArguments,

@@ -1,5 +1,7 @@
 //! Submitting again what has failed.
 
+use std::time::{Duration, Instant};
+
 use super::observation::Observation;
 use super::submit::ran_in_place;
 use super::{Connection, SubmitArguments};
@@ -27,10 +29,18 @@ pub struct RestOfRerun {
     pub jobs: Vec<(String, Option<String>)>,
 }
 
+/// How long is waited for programs that were cancelled and have not ended: their node gives them 30 seconds.
+const LONGEST_END: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 40_000 });
+
+/// The pause between two looks at them.
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 300 });
+
 /// Those jobs of a batch that have failed or were cancelled (with `include_unknown` also those whose node does not
-/// answer), in the order of their submission, with a new batch id; or those of `rest`, whatever their state.
+/// answer), in the order of their submission, with a new batch id; or those of `rest`, whatever their state. What was
+/// cancelled a moment ago is waited for: the same program must not run twice at a time, and must not be forgotten.
 ///
-/// Errors: there is no such batch; a job does not say what it was submitted with; the cluster cannot be asked.
+/// Errors: there is no such batch; a job does not say what it was submitted with; one that was cancelled does not end
+/// ([`ErrorClass::Timeout`]); the cluster cannot be asked.
 pub fn arguments_to_rerun(
     connection: &Connection<'_>,
     batch_id: &str,
@@ -38,9 +48,25 @@ pub fn arguments_to_rerun(
     rest: Option<&RestOfRerun>,
 ) -> Result<Vec<Again>, Error> {
     let api = connection.api()?;
-    // Raises the error for a batch that does not exist.
-    let order = Observation::of_batch(connection, &api, batch_id)?.job_ids;
-    let observation = Observation::of_all(connection, &api, &Selection::Batch(batch_id))?;
+    let deadline = Instant::now() + LONGEST_END;
+    let (order, observation) = loop {
+        // Raises the error for a batch that does not exist.
+        let order = Observation::of_batch(connection, &api, batch_id)?.job_ids;
+        let observation = Observation::of_all(connection, &api, &Selection::Batch(batch_id))?;
+        let ending = match rest {
+            Some(_) => Vec::new(),
+            None => being_cancelled(&observation),
+        };
+        if ending.is_empty() {
+            break (order, observation);
+        }
+        if Instant::now() >= deadline {
+            return Err(does_not_end(ending));
+        }
+        if !connection.patience.renewed().sleep(PAUSE) {
+            return Err(Error::new(ErrorClass::Interrupted, "Stopped.").meaning("Nothing was submitted."));
+        }
+    };
     let mut failed: Vec<(usize, Again)> = Vec::new();
     for (job, pod) in observation.jobs_with_pods() {
         let id = &job.metadata.name;
@@ -74,6 +100,30 @@ pub fn arguments_to_rerun(
     Ok(again)
 }
 
+/// The jobs that were cancelled and have not ended yet.
+fn being_cancelled(observation: &Observation) -> Vec<String> {
+    let mut ids: Vec<String> = observation
+        .jobs_with_pods()
+        .filter(|(_, pod)| pod.is_some_and(job_status::is_being_cancelled))
+        .map(|(job, _)| job.metadata.name.clone())
+        .collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// The error where jobs that were cancelled go on.
+pub fn does_not_end(ids: Vec<String>) -> Error {
+    let first = ids.first().cloned().unwrap_or_default();
+    let what = match ids.len() {
+        0 | 1 => format!("Job \"{first}\" was cancelled and has not ended yet."),
+        more => format!("{more} jobs were cancelled and have not ended yet, such as \"{first}\"."),
+    };
+    Error::new(ErrorClass::Timeout, what)
+        .meaning("Nothing was submitted again, so that no program runs twice at a time.")
+        .advise("Repeat the call when they have ended.")
+        .about(ids)
+}
+
 /// What a job keeps of its submission.
 fn kept_arguments(job: &Job) -> Result<SubmitArguments, Error> {
     let id = &job.metadata.name;
@@ -95,6 +145,8 @@ pub struct KeptSubmission {
     pub job_id: String,
     /// Its state.
     pub status: Status,
+    /// Whether it was cancelled and has not ended yet.
+    pub ending: bool,
     /// What it was submitted with.
     pub arguments: SubmitArguments,
     /// Whether its program ran where it was, in a mount; else its text was sent.
@@ -102,7 +154,8 @@ pub struct KeptSubmission {
 }
 
 /// What the jobs of a batch that belong to `owner` were submitted with, in the order of their submission: those in one of
-/// the states, all where none is named. `None`: `owner` has no job in such a batch.
+/// the states, all where none is named. What was cancelled and has not ended yet counts as failed, too. `None`: `owner` has
+/// no job in such a batch.
 ///
 /// Errors: a job does not say what it was submitted with; the cluster cannot be asked.
 pub fn kept_submissions(
@@ -129,13 +182,16 @@ pub fn kept_submissions(
     let mut kept = Vec::new();
     for (job, pod) in own {
         let status = pod.map_or_else(|| job_status::of_job(job), job_status::of_pod).status;
-        if !statuses.is_empty() && !statuses.iter().any(|name| name == status.name()) {
+        let ending = pod.is_some_and(job_status::is_being_cancelled);
+        let is_meant = |name: &String| name == status.name() || (ending && name == Status::Failed.name());
+        if !statuses.is_empty() && !statuses.iter().any(is_meant) {
             continue;
         }
         let arguments = kept_arguments(job)?;
         kept.push(KeptSubmission {
             job_id: job.metadata.name.clone(),
             status,
+            ending,
             // Where that cannot be found out any more, the program is asked for.
             in_place: ran_in_place(&arguments).unwrap_or(false),
             arguments,
@@ -224,6 +280,36 @@ mod tests {
         let cluster = cluster();
         let arguments = arguments_to_rerun(&patient(&cluster), "b", true, None).unwrap();
         assert_eq!(paths(&arguments), ["b.R", "c.R", "d.R", "e.R"]);
+    }
+
+    fn cancelled(mut pod: Value) -> Value {
+        pod["metadata"]["annotations"][labels::CANCELLED] = json!("mike");
+        pod
+    }
+
+    #[test]
+    fn what_was_cancelled_a_moment_ago_is_waited_for() {
+        let going = || list(1, [cancelled(pod("a", 1, running())), pod("b", 2, ended(1))]);
+        let over = || list(1, [cancelled(pod("a", 1, ended(143))), pod("b", 2, ended(1))]);
+        let jobs = || list(1, [submitted("a", 1), submitted("b", 2)]);
+        let cluster = Scripted::new()
+            .get("/pods", [going(), going(), going(), going(), over()])
+            .get("/jobs", [jobs()]);
+        let arguments = arguments_to_rerun(&patient(&cluster), "b", false, None).unwrap();
+        assert_eq!(paths(&arguments), ["a.R", "b.R"]);
+
+        let cluster = Scripted::new().get("/pods", [going()]).get("/jobs", [jobs()]);
+        let error = arguments_to_rerun(&patient(&cluster), "b", false, None).unwrap_err();
+        assert_eq!(
+            (error.class, error.job_ids.as_slice()),
+            (ErrorClass::Timeout, &["a".to_string()][..])
+        );
+        assert_eq!(error.message, "Job \"a\" was cancelled and has not ended yet.");
+        let two = does_not_end(vec!["a".into(), "b".into()]);
+        assert_eq!(
+            two.message,
+            "2 jobs were cancelled and have not ended yet, such as \"a\"."
+        );
     }
 
     #[test]
