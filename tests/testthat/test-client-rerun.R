@@ -4,8 +4,8 @@
 kept <- function(path, ..., absolute_path = file.path(getwd(), path)) {
   utils::modifyList(list(
     job_id = paste0(tools::file_path_sans_ext(basename(path)), "-id"), status = "Failed", ending = FALSE,
-    in_place = FALSE, file_path = path, absolute_path = absolute_path, user_tag = "first", cpu_limit = "250m", memory_limit = "1G",
-    container = "r:1", mounts = NULL, auto_mount_home = FALSE, time_limit_seconds = 90
+    in_place = FALSE, file_path = path, absolute_path = absolute_path, user_tag = "first", cpu_limit = "250m",
+    memory_limit = "1G", container = "r:1", mounts = NULL, auto_mount_home = FALSE, time_limit_seconds = 90
   ), list(...))
 }
 
