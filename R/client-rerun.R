@@ -100,7 +100,8 @@ kept_submissions <- function(batch_id, status, call) {
 # What a job was submitted with, out of an answer of the API: a list of `job_id`, `ending`, `in_place`, `file_path`,
 # `absolute_path` and `arguments`, those of abba_submit_job() that stay.
 kept_from_json <- function(row) {
-  stopifnot(rlang::is_bool(row$ending), rlang::is_bool(row$in_place), rlang::is_string(row$file_path), nzchar(row$file_path))
+  stopifnot(rlang::is_bool(row$ending), rlang::is_bool(row$in_place))
+  stopifnot(rlang::is_string(row$file_path), nzchar(row$file_path))
   arguments <- c("user_tag", "cpu_limit", "memory_limit", "container", "auto_mount_home")
   stopifnot(!vapply(row[arguments], is.null, NA))
   list(
