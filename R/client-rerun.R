@@ -23,10 +23,11 @@
 #' @section Errors:
 #' A job that was cancelled and does not end within 40 seconds is an error of class
 #' `abba_error_timeout`, and nothing is submitted. All programs are read before the first
-#' is sent, and one that is not there is an error of class `abba_error_input` that names it. If some programs could not be submitted, an error
-#' of class `abba_error_batch_incomplete` says so, as of [abba_submit_batch()]; give its field
-#' `batch` as `batch_id` to submit the rest: nothing is submitted twice. The other classes of
-#' errors are listed in [abba_submit_job()].
+#' is sent, and one that is not there is an error of class `abba_error_input` that names it.
+#' If some programs could not be submitted, an error of class `abba_error_batch_incomplete`
+#' says so, as of [abba_submit_batch()]; give its field `batch` as `batch_id` to submit the
+#' rest: nothing is submitted twice. The other classes of errors are listed in
+#' [abba_submit_job()].
 #'
 #' @seealso [abba_watch_batch()] to wait for the end
 #' @export
