@@ -36,7 +36,7 @@ options(
   # The kubectl program, where it is not on the PATH.
   # abba.kubectl = "/usr/local/bin/kubectl",
 
-  # Seconds that a request to the cluster may take. Nobody else is answered meanwhile.
+  # Seconds that a request to the cluster may take; after that the caller is told that it does not answer.
   abba.api.cluster.timeout = 10,
 
   # For how many seconds the answer to one caller's question about jobs is good enough for the next one's.
