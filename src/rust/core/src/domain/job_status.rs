@@ -1,7 +1,7 @@
 //! What state a job is in, from its pod or, without one, from the Job.
 
 use crate::domain::labels;
-use crate::kubernetes::objects::{Job, Pod};
+use crate::kubernetes::objects::{Job, ObjectMeta, Pod};
 
 /// The state of a job. The words and their meaning are those of a pod's phase:
 /// <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-phase>
@@ -84,10 +84,12 @@ pub fn of_job(job: &Job) -> JobStatus {
     }
 }
 
-/// Whether a pod was cancelled and has not ended yet.
-pub fn is_being_cancelled(pod: &Pod) -> bool {
-    pod.metadata.annotations.contains_key(labels::CANCELLED)
-        && matches!(pod_status(pod), Status::Pending | Status::Running)
+/// Whether a job was cancelled and has not ended yet. `pod` is its newest one; what has none is cancelled by its Job.
+pub fn is_being_cancelled(job: &Job, pod: Option<&Pod>) -> bool {
+    let is_cancelled = |metadata: &ObjectMeta| metadata.annotations.contains_key(labels::CANCELLED);
+    let status = pod.map_or_else(|| of_job(job), of_pod).status;
+    matches!(status, Status::Pending | Status::Running)
+        && (is_cancelled(&job.metadata) || pod.is_some_and(|pod| is_cancelled(&pod.metadata)))
 }
 
 fn pod_status(pod: &Pod) -> Status {

@@ -104,7 +104,7 @@ pub fn arguments_to_rerun(
 fn being_cancelled(observation: &Observation) -> Vec<String> {
     let mut ids: Vec<String> = observation
         .jobs_with_pods()
-        .filter(|(_, pod)| pod.is_some_and(job_status::is_being_cancelled))
+        .filter(|(job, pod)| job_status::is_being_cancelled(job, *pod))
         .map(|(job, _)| job.metadata.name.clone())
         .collect();
     ids.sort_unstable();
@@ -182,7 +182,7 @@ pub fn kept_submissions(
     let mut kept = Vec::new();
     for (job, pod) in own {
         let status = pod.map_or_else(|| job_status::of_job(job), job_status::of_pod).status;
-        let ending = pod.is_some_and(job_status::is_being_cancelled);
+        let ending = job_status::is_being_cancelled(job, pod);
         let is_meant = |name: &String| name == status.name() || (ending && name == Status::Failed.name());
         if !statuses.is_empty() && !statuses.iter().any(is_meant) {
             continue;
@@ -282,9 +282,9 @@ mod tests {
         assert_eq!(paths(&arguments), ["b.R", "c.R", "d.R", "e.R"]);
     }
 
-    fn cancelled(mut pod: Value) -> Value {
-        pod["metadata"]["annotations"][labels::CANCELLED] = json!("mike");
-        pod
+    fn cancelled(mut object: Value) -> Value {
+        object["metadata"]["annotations"][labels::CANCELLED] = json!("mike");
+        object
     }
 
     #[test]
@@ -297,6 +297,23 @@ mod tests {
             .get("/jobs", [jobs()]);
         let arguments = arguments_to_rerun(&patient(&cluster), "b", false, None).unwrap();
         assert_eq!(paths(&arguments), ["a.R", "b.R"]);
+
+        // What has no pod yet is cancelled by its Job.
+        let mut over = cancelled(submitted("a", 1));
+        over["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
+        let without_pod = || list(1, [cancelled(submitted("a", 1))]);
+        let cluster = Scripted::new().get("/pods", [list(1, [])]).get(
+            "/jobs",
+            [
+                without_pod(),
+                without_pod(),
+                without_pod(),
+                without_pod(),
+                list(1, [over]),
+            ],
+        );
+        let arguments = arguments_to_rerun(&patient(&cluster), "b", false, None).unwrap();
+        assert_eq!(paths(&arguments), ["a.R"]);
 
         let cluster = Scripted::new().get("/pods", [going()]).get("/jobs", [jobs()]);
         let error = arguments_to_rerun(&patient(&cluster), "b", false, None).unwrap_err();
