@@ -213,7 +213,7 @@ broken_kubeconfig <- function() {
 
 # Calls the function again and again until it gives TRUE; returns TRUE invisibly.
 # Stops after `timeout` seconds with what it waited for and what the function gave, or how it failed, last.
-wait_until <- function(condition_function, timeout = 120, interval = 0.1, what = "a condition") {
+wait_until <- function(condition_function, timeout = 60, interval = 0.1, what = "a condition") {
   start <- proc.time()[["elapsed"]]
   repeat {
     last <- tryCatch(condition_function(), error = identity)

@@ -210,7 +210,7 @@ test_that("a log of many pages is read whole, and one that lost its beginning sa
   sees(browser, "#log", "line 99\n")
   kubectl_lines("exec", pods_of(long$job_id), "--", "touch", "/tmp/more")
   is_whole <- function() identical(beginning_of_log(long$job_id), first_words)
-  wait_until(function() !is_whole(), 180, interval = 0.5, what = "the node to begin a new log")
+  wait_until(function() !is_whole(), 120, interval = 0.5, what = "the node to begin a new log")
   kubectl_lines("exec", pods_of(long$job_id), "--", "touch", "/tmp/go")
   sees(browser, "#log-warnings", paste0("The beginning of the log of job \"", long$job_id, "\" is missing"), 120)
   sees(browser, "#log-state", "The log has ended", 120)
