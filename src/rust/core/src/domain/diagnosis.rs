@@ -1,7 +1,6 @@
 //! Why a program has not run, in words for a statistician.
 
 use crate::domain::job_status::{self, Status};
-use crate::domain::labels;
 use crate::kubernetes::objects::{Condition, Event, Job, Pod};
 
 /// What stands in the way of a program, or stood.
@@ -177,7 +176,7 @@ fn was_cancelled(pod: &Pod) -> bool {
         pod.terminated()
             .is_some_and(|terminated| matches!(terminated.exit_code, 137 | 143) && terminated.reason != "OOMKilled")
     };
-    pod.metadata.annotations.contains_key(labels::CANCELLED)
+    job_status::is_cancelled(&pod.metadata)
         && (pod.status.reason == "DeadlineExceeded" || (pod.status.phase != "Failed" && by_signal()))
 }
 
@@ -213,7 +212,7 @@ pub fn of_lost_node(pod: &Pod) -> Diagnosis {
 /// Why a Job has no pod. `events` are the Job's, oldest first.
 pub fn of_job_without_pod(job: &Job, events: &[Event]) -> Diagnosis {
     if let Some(failed) = job.holds("Failed").or(job.holds("FailureTarget")) {
-        if job.metadata.annotations.contains_key(labels::CANCELLED) {
+        if job_status::is_cancelled(&job.metadata) {
             return cancelled_before_start();
         }
         return of_removed_pod(failed, events);

@@ -134,9 +134,7 @@ fn diagnose(job: &Job, pod: Option<&Pod>, events: &[Event]) -> Option<Diagnosis>
             .then(|| diagnosis::of_job_without_pod(job, events));
     };
     match job_status::of_pod(pod).status {
-        Status::Running if pod.metadata.annotations.contains_key(labels::CANCELLED) => {
-            Some(diagnosis::of_being_cancelled())
-        }
+        Status::Running if job_status::is_cancelled(&pod.metadata) => Some(diagnosis::of_being_cancelled()),
         Status::Succeeded | Status::Running => None,
         Status::Failed => diagnosis::of_failed(pod),
         Status::Unknown => Some(diagnosis::of_lost_node(pod)),

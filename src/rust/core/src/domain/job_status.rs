@@ -84,9 +84,13 @@ pub fn of_job(job: &Job) -> JobStatus {
     }
 }
 
+/// Whether a Job or a pod was cancelled, ended or not.
+pub fn is_cancelled(metadata: &ObjectMeta) -> bool {
+    metadata.annotations.contains_key(labels::CANCELLED)
+}
+
 /// Whether a job was cancelled and has not ended yet. `pod` is its newest one; what has none is cancelled by its Job.
 pub fn is_being_cancelled(job: &Job, pod: Option<&Pod>) -> bool {
-    let is_cancelled = |metadata: &ObjectMeta| metadata.annotations.contains_key(labels::CANCELLED);
     let status = pod.map_or_else(|| of_job(job), of_pod).status;
     matches!(status, Status::Pending | Status::Running)
         && (is_cancelled(&job.metadata) || pod.is_some_and(|pod| is_cancelled(&pod.metadata)))

@@ -11,7 +11,7 @@ use super::{failure_words, Connection, Which};
 use crate::domain::job_status::{self, Status};
 use crate::domain::labels;
 use crate::error::{Error, ErrorClass};
-use crate::kubernetes::objects::{Job, ObjectMeta, Pod};
+use crate::kubernetes::objects::{Job, Pod};
 use crate::kubernetes::{Api, Resource};
 use crate::local::accounts;
 use crate::transport::FailureKind;
@@ -167,12 +167,12 @@ impl Cancelling<'_> {
         let status = job_status::of_pod(pod).status;
         // An unknown state may still be a running program.
         if matches!(status, Status::Succeeded | Status::Failed) {
-            return Ok(Attempt::Done(match is_cancelled(&pod.metadata) {
+            return Ok(Attempt::Done(match job_status::is_cancelled(&pod.metadata) {
                 true => Cancelled::AlreadyCancelled,
                 false => Cancelled::AlreadyEnded,
             }));
         }
-        if is_cancelled(&pod.metadata) {
+        if job_status::is_cancelled(&pod.metadata) {
             return Ok(Attempt::Done(Cancelled::AlreadyCancelled));
         }
         // It may end by itself before it is told: then it must not look cancelled.
@@ -224,7 +224,7 @@ impl Cancelling<'_> {
     /// Cancels what has no pod. Should the Job controller make one in this very moment, it removes it again before a node
     /// can start it: that takes a node some tenths of a second at least, and what has not started has no log to lose.
     fn attempt_on_job(&self, job: &Job) -> Result<Attempt, Error> {
-        if is_cancelled(&job.metadata) {
+        if job_status::is_cancelled(&job.metadata) {
             return Ok(Attempt::Done(Cancelled::AlreadyCancelled));
         }
         match job_status::of_job(job).status.is_final() {
@@ -269,10 +269,6 @@ impl Cancelling<'_> {
             }
         }
     }
-}
-
-fn is_cancelled(metadata: &ObjectMeta) -> bool {
-    metadata.annotations.contains_key(labels::CANCELLED)
 }
 
 /// The shortest limit that a pod may have.
