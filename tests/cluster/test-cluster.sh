@@ -49,6 +49,7 @@ traces() {
   echo "sockets:" && ss -ltnH | grep -E '127\.0\.0\.1:(2379|2380|5000|6443|10248|10250|10257|10259) '
   echo "folders:" && ls -d /var/lib/kubelet /var/log/pods /var/log/containers /var/lib/cni /run/containerd \
     /usr/libexec/kubernetes /var/lib/containers /run/kubernetes /opt/containerd 2>/dev/null
+  echo "notes of the CNI library:" && ls /var/lib/cni/results 2>/dev/null
   echo "processes:" && cluster_processes
 }
 

@@ -102,10 +102,19 @@ remove_shim_sockets() {
   done
 }
 
+# What the CNI library noted of pods that were killed. The notes on a pod's loopback are called the same for everyone's
+# pods; inside stands where the pod's network namespace was mounted.
+remove_pod_network_notes() {
+  local notes=/var/lib/cni/results
+  [ -d "$notes" ] || return 0
+  { grep --files-with-matches --null --recursive --fixed-strings -- "\"$state/" "$notes" || true; } |
+    xargs --null --no-run-if-empty rm -f
+}
+
 remove_outside_files() {
   local folder
   remove_shim_sockets
-  rm -f "/var/lib/cni/results/$pod_network"-*
+  remove_pod_network_notes
   # Links to the logs in $state/pod-logs.
   [ ! -d /var/log/containers ] || find /var/log/containers -type l -lname "$state/*" -delete
   [ ! -f "$state/missing-folders" ] || while read -r folder; do
