@@ -82,27 +82,27 @@ core_follow_end <- function(following) .Call(wrap__core_follow_end, following)
 # `rerun_of`; empty where nothing has failed.
 core_rerun <- function(batch_id, changes, include_unknown, rest, settings) .Call(wrap__core_rerun, batch_id, changes, include_unknown, rest, settings)
 
-# Opens the server's side of the abba API. A pointer for `core_gateway_answer`. `policy` is a list, see `R/api-options.R`;
+# Opens the server's side of the abba API. A pointer for `core_gateway_begin`. `policy` is a list, see `R/api-options.R`;
 # `key_file` a path or `NULL`.
 core_gateway_open <- function(policy, key_file, version) .Call(wrap__core_gateway_open, policy, key_file, version)
-
-# Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers`, `when` and
-# `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.
-core_gateway_begin <- function(gateway, request, body, settings) .Call(wrap__core_gateway_begin, gateway, request, body, settings)
-
-# Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. `NULL`, or, where its
-# sender is not known, a list of `core_gateway_answers`.
-core_gateway_refuse_stranger <- function(gateway, request) .Call(wrap__core_gateway_refuse_stranger, gateway, request)
-
-# Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
-# `number`, `status`, `headers`, `body` and `decision`.
-core_gateway_answers <- function(gateway, awaited, seconds) .Call(wrap__core_gateway_answers, gateway, awaited, seconds)
 
 # Makes an API key for a user and keeps its hash in a file. The key, a string.
 core_api_key_create <- function(user, file) .Call(wrap__core_api_key_create, user, file)
 
 # Ends the kubectl that is kept for the session. The next call starts one anew.
 core_end_session <- function() .Call(wrap__core_end_session)
+
+# Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers`, `when` and
+# `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.
+core_gateway_begin <- function(gateway, request, body, settings) .Call(wrap__core_gateway_begin, gateway, request, body, settings)
+
+# Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. `NULL`, or, where
+# its sender is not known, a list of `core_gateway_answers`.
+core_gateway_refuse_stranger <- function(gateway, request) .Call(wrap__core_gateway_refuse_stranger, gateway, request)
+
+# Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
+# `number`, `status`, `headers`, `body` and `decision`.
+core_gateway_answers <- function(gateway, awaited, seconds) .Call(wrap__core_gateway_answers, gateway, awaited, seconds)
 
 
 # nolint end

@@ -157,6 +157,24 @@ test_that("more than a hundred programs are submitted whole, in order", {
   expect_true(all(startsWith(batch$job_id, sub("_", "-", sub(".R", "-", names, fixed = TRUE), fixed = TRUE))))
 })
 
+test_that("what cannot be sent any more, once a hundred were submitted, is left for the next call", {
+  names <- sprintf("t_%03d.R", 1:150)
+  local_programs(names)
+  gone <- file.path(getwd(), "t_150.R")
+  kubectl <- local_scripted_kubectl(runs(c(paste("rm -f", shQuote(gone)), "exec cat \"$manifest\"")))
+  error <- raised(submit_batch(names))
+  expect_s3_class(error, "abba_error_batch_incomplete")
+  expect_identical(is.na(error$batch$submitted), rep(c(FALSE, TRUE), c(100L, 50L)))
+  expect_match(error$batch$reason[101:150], "t_150.R", fixed = TRUE)
+  expect_identical(kubectl$count(), 100L)
+  file.create(gone)
+  kubectl <- local_scripted_kubectl(creates())
+  batch <- suppressMessages(submit_batch(error$batch))
+  expect_false(anyNA(batch$submitted))
+  expect_identical(batch$job_id[1:100], error$batch$job_id[1:100])
+  expect_setequal(names(sent(kubectl)), names[101:150])
+})
+
 test_that("where some programs are refused, the error holds the data frame of all", {
   local_programs(programs)
   kubectl <- local_scripted_kubectl(runs(c(

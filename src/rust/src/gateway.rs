@@ -13,11 +13,14 @@ use abba_core::local::api_key_file::{self, ApiKeyFile};
 use abba_core::operations::Connection;
 use abba_core::transport::leave_signals_to_main_thread;
 use abba_core::{Error, ErrorClass};
+use extendr_api::metadata::{Arg, Func, Metadata};
 use extendr_api::prelude::*;
+use extendr_api::SEXP;
 use serde_json::Value as Json;
 
 use crate::arguments::{optional_text, text, Settings};
-use crate::values::Value;
+use crate::objects::Argument;
+use crate::values::{to_json, Value};
 
 /// A server, for R to hold. Each request is answered in a thread of its own, so that one that has to wait for the cluster
 /// keeps nobody else waiting; R's one thread begins them and takes the answers.
@@ -60,17 +63,104 @@ pub fn open(policy: Json, key_file: Option<&str>, version: &str) -> std::result:
     .into())
 }
 
-fn server(pointer: &Robj) -> std::result::Result<ExternalPtr<Server>, Error> {
+/// The calls of a server that every request makes, for `extendr_module!`, which asks its submodules for their functions so.
+/// extendr's own functions would note each argument and each answer for ever, see `objects.rs`.
+pub fn get_gateway_metadata() -> Metadata {
+    let function = |doc, name, c_name, arguments: &[&'static str], address: *const u8| {
+        let arguments = arguments.iter().map(|name| Arg {
+            name,
+            arg_type: "SEXP",
+            default: None,
+        });
+        Func {
+            doc,
+            rust_name: name,
+            mod_name: name,
+            r_name: name,
+            c_name,
+            args: arguments.collect(),
+            return_type: "SEXP",
+            func_ptr: address,
+            hidden: false,
+            invisible: None,
+        }
+    };
+    Metadata {
+        name: "gateway",
+        functions: vec![
+            function(
+                " Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers`, `when` and\n \
+                 `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.",
+                "core_gateway_begin",
+                "wrap__core_gateway_begin",
+                &["gateway", "request", "body", "settings"],
+                core_gateway_begin as *const u8,
+            ),
+            function(
+                " Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. `NULL`, or, where\n \
+                 its sender is not known, a list of `core_gateway_answers`.",
+                "core_gateway_refuse_stranger",
+                "wrap__core_gateway_refuse_stranger",
+                &["gateway", "request"],
+                core_gateway_refuse_stranger as *const u8,
+            ),
+            function(
+                " Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with\n \
+                 `number`, `status`, `headers`, `body` and `decision`.",
+                "core_gateway_answers",
+                "wrap__core_gateway_answers",
+                &["gateway", "awaited", "seconds"],
+                core_gateway_answers as *const u8,
+            ),
+        ],
+        impls: Vec::new(),
+    }
+}
+
+extern "C" fn core_gateway_begin(gateway: SEXP, request: SEXP, body: SEXP, settings: SEXP) -> SEXP {
+    let [gateway, request, body, settings] = arguments([gateway, request, body, settings]);
+    respond(|| {
+        let settings = Settings::read(to_json(settings)?)?;
+        let number = begin(&*server(gateway)?, to_json(request)?, body.bytes(), settings)?;
+        Ok(Value::Integer(number))
+    })
+}
+
+extern "C" fn core_gateway_refuse_stranger(gateway: SEXP, request: SEXP) -> SEXP {
+    let [gateway, request] = arguments([gateway, request]);
+    respond(|| refuse_stranger(&*server(gateway)?, to_json(request)?))
+}
+
+extern "C" fn core_gateway_answers(gateway: SEXP, awaited: SEXP, seconds: SEXP) -> SEXP {
+    let [gateway, awaited, seconds] = arguments([gateway, awaited, seconds]);
+    respond(|| {
+        let (awaited, seconds) = (to_json(awaited)?, to_json(seconds)?);
+        let awaited = awaited.as_i64().and_then(|number| i32::try_from(number).ok());
+        let patience = Duration::try_from_secs_f64(seconds.as_f64().unwrap_or_default()).unwrap_or_default();
+        Ok(answers(&*server(gateway)?, awaited.unwrap_or_default(), patience))
+    })
+}
+
+/// What R handed over in a call that has not returned.
+fn arguments<'a, const COUNT: usize>(objects: [SEXP; COUNT]) -> [Argument<'a>; COUNT] {
+    objects.map(|object| unsafe { Argument::new(object) })
+}
+
+/// As `crate::respond()`, for R itself.
+fn respond(operation: impl FnOnce() -> std::result::Result<Value, Error>) -> SEXP {
+    crate::answer_of(|| operation().map(Into::into)).make().into_sexp()
+}
+
+fn server(pointer: Argument<'_>) -> std::result::Result<ExternalPtr<Server>, Error> {
     pointer
-        .clone()
+        .to_robj()
         .try_into()
         .map_err(|_| Error::new(ErrorClass::Internal, "The server of the abba API is gone."))
 }
 
 /// Begins to answer a request. `request` is the list that `api_request()` in `R/api-answer.R` makes. The number by which
 /// [`answers`] names it.
-pub fn begin(pointer: &Robj, request: Json, body: &[u8], settings: Settings) -> std::result::Result<i32, Error> {
-    let server = server(pointer)?;
+fn begin(server: &Server, request: Json, body: &[u8], settings: Settings) -> std::result::Result<i32, Error> {
     let number = {
         let mut answers = server.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.begun = answers.begun.checked_add(1).unwrap_or(1);
@@ -95,8 +185,7 @@ pub fn begin(pointer: &Robj, request: Json, body: &[u8], settings: Settings) -> 
 }
 
 /// The answer to a request whose sender is not known, before its body is read, as of [`answer_list`]; or `NULL`.
-pub fn refuse_stranger(pointer: &Robj, request: Json) -> std::result::Result<Value, Error> {
-    let server = server(pointer)?;
+fn refuse_stranger(server: &Server, request: Json) -> std::result::Result<Value, Error> {
     let request = OwnedRequest {
         json: request,
         body: Vec::new(),
@@ -107,8 +196,7 @@ pub fn refuse_stranger(pointer: &Robj, request: Json) -> std::result::Result<Val
 
 /// Takes the answers that are ready, and waits up to `patience` for that with the number `awaited`. A list of lists, see
 /// [`answer_list`].
-pub fn answers(pointer: &Robj, awaited: i32, patience: Duration) -> std::result::Result<Value, Error> {
-    let server = server(pointer)?;
+fn answers(server: &Server, awaited: i32, patience: Duration) -> Value {
     let answers = server.answers.lock().unwrap_or_else(PoisonError::into_inner);
     let deadline = Instant::now() + patience;
     let mut ready = Vec::new();
@@ -123,7 +211,7 @@ pub fn answers(pointer: &Robj, awaited: i32, patience: Duration) -> std::result:
                 is_there |= number == awaited;
                 ready.push(answer_list(number, answer));
             }
-            Err(_) => return Ok(Value::Unnamed(ready)),
+            Err(_) => return Value::Unnamed(ready),
         }
     }
 }

@@ -10,6 +10,7 @@ mod background;
 mod descriptors;
 mod gateway;
 mod interrupt;
+mod objects;
 mod records;
 mod values;
 mod watching;
@@ -447,41 +448,13 @@ fn status_list(jobs: Vec<JobStatus>) -> Value {
     Value::named(groups)
 }
 
-/// Opens the server's side of the abba API. A pointer for `core_gateway_answer`. `policy` is a list, see `R/api-options.R`;
+/// Opens the server's side of the abba API. A pointer for `core_gateway_begin`. `policy` is a list, see `R/api-options.R`;
 /// `key_file` a path or `NULL`.
 #[extendr]
 fn core_gateway_open(policy: Robj, key_file: Robj, version: &str) -> Robj {
     respond(|| {
         let gateway = gateway::open(to_json(&policy)?, key_file.as_str(), version)?;
         Ok(Value::Pointer(gateway).into())
-    })
-}
-
-/// Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers`, `when` and
-/// `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.
-#[extendr]
-fn core_gateway_begin(gateway: Robj, request: Robj, body: Robj, settings: Robj) -> Robj {
-    respond(|| {
-        let settings = Settings::read(to_json(&settings)?)?;
-        let body = body.as_raw_slice().unwrap_or_default();
-        Ok(Value::Integer(gateway::begin(&gateway, to_json(&request)?, body, settings)?).into())
-    })
-}
-
-/// Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. `NULL`, or, where its
-/// sender is not known, a list of `core_gateway_answers`.
-#[extendr]
-fn core_gateway_refuse_stranger(gateway: Robj, request: Robj) -> Robj {
-    respond(|| Ok(gateway::refuse_stranger(&gateway, to_json(&request)?)?.into()))
-}
-
-/// Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
-/// `number`, `status`, `headers`, `body` and `decision`.
-#[extendr]
-fn core_gateway_answers(gateway: Robj, awaited: i32, seconds: f64) -> Robj {
-    respond(|| {
-        let patience = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-        Ok(gateway::answers(&gateway, awaited, patience)?.into())
     })
 }
 
@@ -561,6 +534,10 @@ impl Settings {
 
 /// Runs what R asked for; whatever happens, R gets a list.
 fn respond(operation: impl FnOnce() -> Result<Answer, Error>) -> Robj {
+    answer_of(operation).make().into_robj()
+}
+
+fn answer_of(operation: impl FnOnce() -> Result<Answer, Error>) -> Value {
     let outcome = catch_unwind(AssertUnwindSafe(operation)).unwrap_or_else(|panic| {
         let words = panic
             .downcast_ref::<&str>()
@@ -601,9 +578,7 @@ extendr_module! {
     fn core_follow_end;
     fn core_rerun;
     fn core_gateway_open;
-    fn core_gateway_begin;
-    fn core_gateway_refuse_stranger;
-    fn core_gateway_answers;
     fn core_api_key_create;
     fn core_end_session;
+    use gateway;
 }

@@ -1,8 +1,10 @@
 //! R values in, R lists out.
 
 use abba_core::{Error, Warning};
-use extendr_api::prelude::*;
+use extendr_api::Robj;
 use serde_json::{Map, Number, Value as Json};
+
+use crate::objects::{self, Argument, Content, Elements, Made, Texts};
 
 /// What goes out to R.
 pub enum Value {
@@ -36,52 +38,32 @@ impl Value {
         Self::Named(elements.into_iter().collect())
     }
 
-    fn into_robj(self) -> Robj {
+    /// Makes the R object. R's thread alone may do so.
+    pub fn make(self) -> Made {
         match self {
-            Self::Null => ().into(),
-            Self::Text(text) => text_for_r(text).into(),
-            Self::OptionalText(None) => Robj::from(Rstr::na()),
-            Self::OptionalText(Some(text)) => text_for_r(text).into(),
-            Self::Texts(texts) => texts.into_iter().map(text_for_r).collect::<Vec<_>>().into(),
-            Self::OptionalTexts(texts) => texts
-                .into_iter()
-                .map(|text| text.map_or_else(Rstr::na, |text| Rstr::from(text_for_r(text))))
-                .collect::<Strings>()
-                .into(),
-            Self::Integers(numbers) => numbers
-                .into_iter()
-                .map(|number| number.map_or_else(Rint::na, Rint::from))
-                .collect::<Integers>()
-                .into(),
-            Self::Integer(number) => number.into(),
-            Self::Flag(flag) => flag.into(),
-            Self::Pointer(pointer) => pointer,
-            Self::Named(elements) => {
-                let (names, values): (Vec<&str>, Vec<Robj>) = elements
-                    .into_iter()
-                    .map(|(name, value)| (name, value.into_robj()))
-                    .unzip();
-                let mut list: Robj = List::from_values(values).into();
-                // Fails only where the lengths differ.
-                let _ = list.set_names(names);
-                list
+            Self::Null => objects::null(),
+            Self::Text(text) => objects::texts([Some(text.as_str())].into_iter()),
+            Self::OptionalText(text) => objects::texts([text.as_deref()].into_iter()),
+            Self::Texts(texts) => objects::texts(texts.iter().map(|text| Some(text.as_str()))),
+            Self::OptionalTexts(texts) => objects::texts(texts.iter().map(Option::as_deref)),
+            Self::Integers(numbers) => {
+                let number = |number: Option<i32>| number.unwrap_or_else(objects::not_available);
+                objects::integers(&numbers.into_iter().map(number).collect::<Vec<_>>())
             }
-            Self::Unnamed(values) => List::from_values(values.into_iter().map(Value::into_robj)).into(),
+            Self::Integer(number) => objects::integers(&[number]),
+            Self::Flag(flag) => objects::flag(flag),
+            Self::Pointer(pointer) => objects::released(pointer),
+            Self::Named(elements) => {
+                let (names, values): (Vec<&str>, Vec<Value>) = elements.into_iter().unzip();
+                objects::with_names(Self::Unnamed(values).make(), &names)
+            }
+            Self::Unnamed(values) => objects::list(values.into_iter().map(|value| || value.make())),
         }
     }
 }
 
-/// R strings hold no NUL.
-fn text_for_r(text: String) -> String {
-    if text.contains('\0') {
-        text.replace('\0', "\u{FFFD}")
-    } else {
-        text
-    }
-}
-
 /// The list that R gets: `value`, `warnings`, `error`; of the first and the last one is `NULL`.
-pub fn answer_to_r(outcome: Result<(Value, Vec<Warning>), Error>) -> Robj {
+pub fn answer_to_r(outcome: Result<(Value, Vec<Warning>), Error>) -> Value {
     let (value, warnings, error) = match outcome {
         Ok((value, warnings)) => (value, warnings, Value::Null),
         Err(error) => (Value::Null, Vec::new(), error_record(error)),
@@ -94,7 +76,6 @@ pub fn answer_to_r(outcome: Result<(Value, Vec<Warning>), Error>) -> Robj {
         ),
         ("error", error),
     ])
-    .into_robj()
 }
 
 /// What an error says, as a list; its elements are those of `abort_record()` in `R/conditions.R`.
@@ -137,75 +118,45 @@ const DEEPEST: usize = 50;
 /// names either is an object; whole numbers are integers; `NULL` elements of a list are left out.
 ///
 /// The R code has checked all arguments but `mounts`, so that is what errors are about: `NA`, infinite numbers, and what JSON cannot hold (functions, factors...).
-pub fn to_json(value: &Robj) -> Result<Json, Error> {
-    convert(value, 0)
+pub fn to_json<'a>(value: impl Into<Argument<'a>>) -> Result<Json, Error> {
+    convert(value.into(), 0)
 }
 
-fn convert(value: &Robj, depth: usize) -> Result<Json, Error> {
+fn convert(value: Argument<'_>, depth: usize) -> Result<Json, Error> {
     if depth > DEEPEST {
         return Err(Error::input(format!(
             "`mounts` is nested deeper than {DEEPEST} levels."
         )));
     }
-    if value.is_null() {
-        return Ok(Json::Null);
-    }
     if value.inherits("factor") {
         return Err(Error::input("`mounts` holds a factor where text is expected.").advise("Use as.character()."));
     }
-    let elements: Vec<Json> = match value.rtype() {
-        Rtype::Logicals => value
-            .as_logical_slice()
-            .unwrap_or_default()
+    let elements: Vec<Json> = match value.content() {
+        Content::Null => return Ok(Json::Null),
+        Content::Flags(flags) => flags
             .iter()
-            .map(|&flag| {
-                if flag.is_na() {
-                    Err(not_available())
-                } else {
-                    Ok(Json::Bool(flag.is_true()))
-                }
-            })
+            .map(|&flag| available(flag).map(|flag| Json::Bool(flag != 0)))
             .collect::<Result<_, _>>()?,
-        Rtype::Integers => value
-            .as_integer_slice()
-            .unwrap_or_default()
+        Content::Integers(numbers) => numbers
             .iter()
-            .map(|&number| {
-                if number == i32::MIN {
-                    Err(not_available())
-                } else {
-                    Ok(Json::from(number))
-                }
-            })
+            .map(|&number| available(number).map(Json::from))
             .collect::<Result<_, _>>()?,
-        Rtype::Doubles => value
-            .as_real_slice()
-            .unwrap_or_default()
+        Content::Numbers(numbers) => numbers
             .iter()
             .map(|&number| json_number(number))
             .collect::<Result<_, _>>()?,
-        Rtype::Strings => {
-            let strings = Strings::try_from(value.clone())
-                .map_err(|error| Error::input(format!("Text cannot be read: {error}.")))?;
-            strings
-                .iter()
-                .map(|text| {
-                    if text.is_na() {
-                        Err(not_available())
-                    } else {
-                        Ok(Json::String(text.to_string()))
-                    }
-                })
-                .collect::<Result<_, _>>()?
-        }
-        Rtype::List => {
-            let list = value.as_list().ok_or_else(|| unsupported("a list"))?;
-            return list_to_json(&list, depth);
-        }
-        _ => return Err(unsupported(&format!("a value of type {:?}", value.rtype()))),
+        Content::Texts(texts) => texts
+            .map(|text| match text {
+                Ok(Some(text)) => Ok(Json::String(text.to_string())),
+                Ok(None) => Err(not_available()),
+                Err(error) => Err(Error::input(format!("Text cannot be read: {error}."))),
+            })
+            .collect::<Result<_, _>>()?,
+        Content::List(elements) => return list_to_json(value, elements, depth),
+        Content::Other(what) => return Err(unsupported(what)),
     };
     if let Some(names) = value.names() {
-        return object(names.map(String::from), elements.into_iter().map(Ok));
+        return object(names, elements.into_iter().map(Ok));
     }
     match <[Json; 1]>::try_from(elements) {
         Ok([single]) if !value.inherits("AsIs") => Ok(single),
@@ -214,30 +165,32 @@ fn convert(value: &Robj, depth: usize) -> Result<Json, Error> {
     }
 }
 
-fn list_to_json(list: &List, depth: usize) -> Result<Json, Error> {
-    let values = list.values().map(|value| convert(&value, depth + 1));
-    match list.as_robj().names() {
-        Some(names) => object(names.map(String::from), values),
+fn list_to_json(list: Argument<'_>, elements: Elements<'_>, depth: usize) -> Result<Json, Error> {
+    let is_empty = elements.len() == 0;
+    let values = elements.map(|value| convert(value, depth + 1));
+    match list.names() {
+        Some(names) => object(names, values),
         // Kubernetes has empty objects (`emptyDir = list()`) where empty arrays mean nothing.
-        None if list.is_empty() => Ok(Json::Object(Map::new())),
+        None if is_empty => Ok(Json::Object(Map::new())),
         None => values.collect::<Result<Vec<_>, _>>().map(Json::Array),
     }
 }
 
-fn object(
-    names: impl Iterator<Item = String>,
-    values: impl Iterator<Item = Result<Json, Error>>,
-) -> Result<Json, Error> {
+fn object(names: Texts<'_>, values: impl Iterator<Item = Result<Json, Error>>) -> Result<Json, Error> {
     let mut object = Map::new();
     for (name, value) in names.zip(values) {
         let value = value?;
-        if name.is_empty() {
-            return Err(Error::input(
-                "`mounts` holds a list with names for some of its elements only.",
-            ));
-        }
+        let name = match name {
+            Ok(Some(name)) if !name.is_empty() => name,
+            Ok(_) => {
+                return Err(Error::input(
+                    "`mounts` holds a list with names for some of its elements only.",
+                ))
+            }
+            Err(error) => return Err(Error::input(format!("A name cannot be read: {error}."))),
+        };
         if !value.is_null() {
-            object.insert(name, value);
+            object.insert(name.to_string(), value);
         }
     }
     Ok(Json::Object(object))
@@ -255,6 +208,13 @@ fn json_number(number: f64) -> Result<Json, Error> {
     Number::from_f64(number)
         .map(Json::Number)
         .ok_or_else(|| unsupported("an infinite number"))
+}
+
+fn available(number: i32) -> Result<i32, Error> {
+    match number == objects::not_available() {
+        true => Err(not_available()),
+        false => Ok(number),
+    }
 }
 
 fn not_available() -> Error {

@@ -104,6 +104,9 @@ test_that("a job is seen, its log grows while it runs, and it is cancelled by th
   browser$tab_to("#confirm-yes")
   browser$press("Enter")
   sees(browser, "#announcement", "stopped")
+  # At once, so that nobody asks again while the program ends; the focus is not lost with the button.
+  expect_false(is_shown(browser, "#job-cancel"))
+  expect_true(browser$has_focus("#job-title"))
   sees(browser, "#job-status", "Failed")
   expect_identical(wait_for_end(job$job_id), "Failed")
   sees(browser, "#log-state", "The log has ended")

@@ -18,6 +18,8 @@ test_that("the document runs a program and shows its log", {
   expect_match(text, "&lt;b&gt;four&lt;/b&gt;: 4", fixed = TRUE)
   expect_match(text, "<title>four.R on the cluster</title>", fixed = TRUE)
   expect_match(text, "<td[^>]*>Succeeded</td>")
+  # The record of a run is whole: it shows the same on a machine that reaches nothing else.
+  expect_no_match(text, "src *= *\"https?:")
 })
 
 test_that("the rendering fails where the program does", {

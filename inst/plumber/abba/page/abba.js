@@ -139,6 +139,7 @@ const state = {
   user: null, // as /whoami has it
   records: new Map(), // by id, as /jobs has them
   order: [], // ids, newest first
+  cancelled: new Set(), // ids of those that were cancelled here, which takes a moment to be seen
   isLoaded: false, // whether the jobs were read at all
   rowsShown: ROWS,
   view: { name: "list", batch: null, job: null },
@@ -192,6 +193,7 @@ function forgetAll() {
   state.user = null;
   state.records.clear();
   state.order = [];
+  state.cancelled.clear();
   state.isLoaded = false;
   state.rowsShown = ROWS;
   for (const { row } of rows.values()) row.remove();
@@ -343,9 +345,7 @@ function drawRow(part, record) {
   setTime(part.submitted, record.submitted);
   setText(part.duration, duration(record));
   part.cancel.setAttribute("aria-label", `Cancel ${visible(name)}`);
-  const isOver = hasEnded(record.status);
-  if (isOver && document.activeElement === part.cancel) part.program.focus();
-  part.cancel.hidden = isOver;
+  offer(part.cancel, canBeCancelled(record), part.program);
 }
 
 function drawList() {
@@ -384,7 +384,7 @@ function drawList() {
   setText(element("list-title"), batch === null ? mine : `Batch ${batch}`);
   document.title = `${batch === null ? mine : visible(batch)} – abba`;
   element("all-jobs").hidden = batch === null;
-  element("cancel-batch").hidden = batch === null || all.every((record) => hasEnded(record.status));
+  offer(element("cancel-batch"), batch !== null && all.some(canBeCancelled), element("list-title"));
 }
 
 // --- One job ---------------------------------------------------------------------------------------------------------
@@ -415,7 +415,7 @@ function drawJob() {
   element("job-missing").hidden = !isMissing;
   element("job-known").hidden = record === undefined;
   element("job-status").hidden = record === undefined;
-  element("job-cancel").hidden = record === undefined || hasEnded(record.status);
+  offer(element("job-cancel"), record !== undefined && canBeCancelled(record), element("job-title"));
   if (record === undefined) {
     setText(element("job-title"), id);
     document.title = "abba";
@@ -629,6 +629,16 @@ const log = {
 
 // --- Cancel ----------------------------------------------------------------------------------------------------------
 
+function canBeCancelled(record) {
+  return !hasEnded(record.status) && !state.cancelled.has(record.job_id);
+}
+
+// Shows a button or takes it away; the focus that it had goes to `next`.
+function offer(button, isOffered, next) {
+  if (!isOffered && document.activeElement === button) next.focus();
+  button.hidden = !isOffered;
+}
+
 // `what`: the arguments of /cancel-job. `button` gets the focus back.
 function confirmCancel(what, button) {
   if (button.getAttribute("aria-disabled") === "true") return;
@@ -636,7 +646,7 @@ function confirmCancel(what, button) {
   const isBatch = what.batch_id !== undefined;
   const record = isBatch ? null : state.records.get(what.job_id);
   const open = isBatch
-    ? [...state.records.values()].filter((job) => job.batch_id === what.batch_id && !hasEnded(job.status)).length
+    ? [...state.records.values()].filter((job) => job.batch_id === what.batch_id && canBeCancelled(job)).length
     : 1;
   setText(element("confirm-title"), isBatch ? `Cancel ${open} job${open === 1 ? "" : "s"}?`
     : `Cancel ${fileName(record.program)}?`);
@@ -661,6 +671,9 @@ async function cancel(what, button) {
     const { body } = await ask("POST", "cancel-job", what);
     if (session !== state.session) return;
     notice("cancel", null);
+    for (const row of body) state.cancelled.add(row.job_id);
+    drawList();
+    drawJob();
     const words = [...new Set(body.map((row) => row.done))].join(", ");
     announce(body.length === 1 ? `${body[0].job_id}: ${words}` : `${body.length} jobs: ${words}`);
   } catch (error) {

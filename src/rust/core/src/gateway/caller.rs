@@ -54,10 +54,10 @@ pub fn identify(
     check_site(credentials)?;
     let name = match policy.identity {
         IdentityMode::Keys => {
-            let key = credentials
+            let authorization = credentials
                 .authorization
-                .and_then(key_of)
                 .ok_or_else(|| unknown("The abba server needs your API key, and the request has none."))?;
+            let key = key_of(authorization).ok_or_else(not_a_key)?;
             keys.user_of(key)
                 .ok_or_else(|| unknown("The abba server does not know your API key."))?
                 .to_string()
@@ -67,7 +67,12 @@ pub fn identify(
             .and_then(|text| serde_json::from_str::<ConnectCredentials>(text).ok())
             .map(|credentials| credentials.user)
             .filter(|user| !user.is_empty())
-            .ok_or_else(|| unknown("Posit Connect does not say who you are."))?,
+            .ok_or_else(|| {
+                Error::new(ErrorClass::Unauthorized, "Posit Connect does not say who you are.").advise(
+                    "Set the environment variable ABBA_API_KEY to an API key that you made on Posit Connect. If it is one \
+                     already, ask the administrator to give the content the access \"login required\".",
+                )
+            })?,
         IdentityMode::Nobody => {
             check_is_local(credentials)?;
             own_name.to_string()
@@ -142,6 +147,16 @@ fn unknown(message: &str) -> Error {
     )
 }
 
+/// Whoever writes the header by hand easily leaves the first word out. What they sent may be a key, so it is not shown.
+fn not_a_key() -> Error {
+    Error::new(
+        ErrorClass::Unauthorized,
+        "The abba server needs your API key, and the header \"Authorization\" of the request is none: it has to be the word \
+         Key, a space, and the key.",
+    )
+    .advise("Send \"Authorization: Key \" and the key that the administrator of the abba server gave you.")
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::policy::tests::settings;
@@ -189,6 +204,11 @@ mod tests {
             assert_eq!(error.class, ErrorClass::Unauthorized, "{wrong:?}");
             assert!(!format!("{error:?}").contains(&new.key));
         }
+        assert!(ask(None).unwrap_err().message.contains("has none"));
+        let without_scheme = ask(Some(&new.key)).unwrap_err();
+        assert!(without_scheme.message.contains("the word Key, a space, and the key"));
+        let of_another = ask(Some(&format!("Key {}x", new.key))).unwrap_err();
+        assert!(of_another.message.contains("does not know your API key"));
     }
 
     #[test]
@@ -204,7 +224,9 @@ mod tests {
         let caller = ask(r#"{"user": "mike", "groups": ["a"]}"#).unwrap();
         assert_eq!((caller.name.as_str(), caller.is_operator), ("mike", false));
         for wrong in ["", "mike", "{}", r#"{"user": ""}"#, r#"{"user": 1}"#] {
-            assert!(ask(wrong).is_err(), "{wrong}");
+            let error = ask(wrong).unwrap_err();
+            assert_eq!(error.class, ErrorClass::Unauthorized, "{wrong}");
+            assert!(error.advice.unwrap().contains("made on Posit Connect"));
         }
     }
 
