@@ -345,7 +345,7 @@ fn core_watch_begin(which: Robj, settings: Robj) -> Robj {
         let settings = Settings::read(to_json(&settings)?)?;
         if let Which::Batch(batch_id) = &which {
             // The verb's own name of it.
-            abba_core::domain::labels::check_label_value("batch_group_id", batch_id)?;
+            abba_core::kubernetes::labels::check_label_value("batch_group_id", batch_id)?;
         }
         settings.check_for(&which)?;
         let watching = Watching::begin(move |stopped, tell| {

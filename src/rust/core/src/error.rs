@@ -156,3 +156,15 @@ pub struct Warning {
     /// The jobs it is about.
     pub job_ids: Vec<String>,
 }
+
+/// A user's text in an error message: quoted, shortened, without control characters.
+pub fn quote_shortened(text: &str) -> String {
+    const SHOWN: usize = 80;
+    let shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    let length = text.chars().count();
+    if length > SHOWN {
+        format!("\"{shown}...\" ({length} characters)")
+    } else {
+        format!("\"{shown}\"")
+    }
+}

@@ -6,7 +6,7 @@
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::domain::job_name::quote_shortened;
+use crate::error::quote_shortened;
 use crate::Error;
 
 /// What every key begins with, so that people and scanners for leaked secrets recognise one.

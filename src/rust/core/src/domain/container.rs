@@ -1,6 +1,6 @@
 //! The name of a container image.
 
-use crate::domain::job_name::quote_shortened;
+use crate::error::quote_shortened;
 use crate::Error;
 
 /// Checks the form of an image's name: `[host[:port]/]path[:tag][@digest]`, as the container runtimes read it.

@@ -5,7 +5,8 @@
 
 use uuid::Uuid;
 
-use crate::domain::labels;
+use crate::error::quote_shortened;
+use crate::kubernetes::labels;
 use crate::Error;
 
 /// The longest legal job id, in characters.
@@ -98,18 +99,6 @@ pub fn check_namespace(namespace: &str) -> Result<(), Error> {
         quote_shortened(namespace)
     ))
     .advise("A namespace's name has at most 63 characters out of lower case letters, digits and '-', beginning and ending with a letter or a digit."))
-}
-
-/// A user's text in an error message: quoted, shortened, without control characters.
-pub fn quote_shortened(text: &str) -> String {
-    const SHOWN: usize = 80;
-    let shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
-    let length = text.chars().count();
-    if length > SHOWN {
-        format!("\"{shown}...\" ({length} characters)")
-    } else {
-        format!("\"{shown}\"")
-    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_status::{self, Status};
-use crate::domain::labels;
 use crate::domain::r_call::{self, Road};
+use crate::kubernetes::labels;
 use crate::kubernetes::objects::{Event, Job, Pod};
 
 /// A job in one line.

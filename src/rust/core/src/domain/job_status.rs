@@ -1,6 +1,6 @@
 //! What state a job is in, from its pod or, without one, from the Job.
 
-use crate::domain::labels;
+use crate::kubernetes::labels;
 use crate::kubernetes::objects::{Job, ObjectMeta, Pod};
 
 /// The state of a job. The words and their meaning are those of a pod's phase:

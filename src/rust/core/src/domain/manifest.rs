@@ -6,10 +6,10 @@ use serde_json::{json, Value};
 
 use crate::domain::identity::Identity;
 use crate::domain::job_log;
-use crate::domain::labels;
 use crate::domain::mounts::Mounts;
 use crate::domain::program::{survives_r_launcher, Delivery, Program};
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
+use crate::kubernetes::labels;
 use crate::kubernetes::objects::{
     Capabilities, Container, EnvVar, Job, JobSpec, JobStatus, ObjectMeta, PodSecurityContext, PodSpec, PodTemplateSpec,
     ResourceRequirements, SeccompProfile, SecurityContext, PROGRAM_CONTAINER,

@@ -10,7 +10,6 @@ pub mod job_log;
 pub mod job_name;
 pub mod job_record;
 pub mod job_status;
-pub mod labels;
 pub mod manifest;
 pub mod mounts;
 pub mod paths;

@@ -3,8 +3,8 @@
 use base64::prelude::{Engine, BASE64_STANDARD};
 use sha2::{Digest, Sha256};
 
-use crate::domain::labels;
 use crate::domain::mounts::Mounts;
+use crate::kubernetes::labels;
 use crate::Error;
 
 /// An R program.

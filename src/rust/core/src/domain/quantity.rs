@@ -2,7 +2,7 @@
 //!
 //! Grammar: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>
 
-use crate::domain::job_name::quote_shortened;
+use crate::error::quote_shortened;
 use crate::Error;
 
 /// A limit of processor cores.

@@ -17,7 +17,7 @@ pub enum Road<'a> {
     Api,
 }
 
-/// The call that submits the arguments that a job keeps (see [`crate::domain::labels::ARGUMENTS`]) by a road, as R code on
+/// The call that submits the arguments that a job keeps (see [`crate::kubernetes::labels::ARGUMENTS`]) by a road, as R code on
 /// one line, with `memory_limit` doubled: for a program that ran out of memory. Arguments that have their defaults are left
 /// out; `container` is always there, since its default is an option of the session, and so is `namespace` where one is
 /// given.

@@ -3,7 +3,7 @@
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Number, Value};
 
-use crate::domain::job_name::quote_shortened;
+use crate::error::quote_shortened;
 use crate::operations::CpuArgument;
 use crate::Error;
 

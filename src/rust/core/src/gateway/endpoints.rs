@@ -16,7 +16,8 @@ use super::snapshot::{self, Reservation, Snapshot, Snapshots};
 use super::submission;
 use crate::domain::api_keys::ApiKeys;
 use crate::domain::r_call::Road;
-use crate::domain::{job_name, labels};
+use crate::error::quote_shortened;
+use crate::kubernetes::labels;
 use crate::local::accounts;
 use crate::local::api_key_file::ApiKeyFile;
 use crate::operations::{self, Connection, LogPosition, PreparedJob, SurveyedJob, Which};
@@ -700,7 +701,7 @@ fn methods(call: &str) -> Option<&'static [&'static str]> {
 }
 
 fn no_call(call: &str) -> Refusal {
-    let message = format!("The abba API has no call {}.", job_name::quote_shortened(call));
+    let message = format!("The abba API has no call {}.", quote_shortened(call));
     Refusal::new(404, Error::new(ErrorClass::NotFound, message))
 }
 
@@ -715,7 +716,7 @@ fn check_method(request: &Request<'_>) -> Result<(), Refusal> {
     let error = Error::input(format!(
         "The call {} is made with {methods}, not with {}.",
         request.call,
-        job_name::quote_shortened(request.method)
+        quote_shortened(request.method)
     ));
     Err(Refusal {
         allow: Some(methods),
@@ -820,7 +821,7 @@ fn statuses(arguments: &mut Arguments) -> Result<Vec<String>, Error> {
         Some(unknown) => Err(Error::input(format!(
             "`status` must be out of {}, not {}.",
             known.join(", "),
-            job_name::quote_shortened(unknown)
+            quote_shortened(unknown)
         ))),
     }
 }
@@ -836,7 +837,7 @@ fn page(token: Option<&str>) -> Result<LogPosition, Error> {
         Some((log, line)) => Ok(LogPosition { log, line }),
         None => Err(Error::input(format!(
             "`page` must be as the header `Abba-Next-Page` of an answer has it, not {}.",
-            job_name::quote_shortened(token)
+            quote_shortened(token)
         ))),
     }
 }
@@ -856,7 +857,7 @@ fn check_time(time: &str) -> Result<(), Error> {
         true => Ok(()),
         false => Err(Error::input(format!(
             "`since` must be a time such as 2026-01-31T13:00:00Z, not {}.",
-            job_name::quote_shortened(time)
+            quote_shortened(time)
         ))),
     }
 }

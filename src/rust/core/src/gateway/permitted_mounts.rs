@@ -2,9 +2,9 @@
 
 use serde_json::{json, Map, Value};
 
-use crate::domain::job_name::quote_shortened;
 use crate::domain::mounts::Mounts;
 use crate::domain::paths;
+use crate::error::quote_shortened;
 use crate::Error;
 
 /// A folder of an NFS server that callers may mount, with all that is below it.

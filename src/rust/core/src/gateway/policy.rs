@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::permitted_mounts::PermittedMount;
 use crate::domain::container::check_container;
-use crate::domain::job_name::quote_shortened;
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
+use crate::error::quote_shortened;
 use crate::{Error, ErrorClass};
 
 /// The administrator's settings as R hands them over, unchecked.

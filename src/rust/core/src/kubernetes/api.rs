@@ -16,8 +16,8 @@ use super::cluster_objects::{
 };
 use super::list_reader::ListReader;
 use super::objects::{Event, Job, List, Name, Named, Pod, WatchEvent, PROGRAM_CONTAINER};
-use crate::domain::labels;
 use crate::error::KubectlReport;
+use crate::kubernetes::labels;
 use crate::transport::{Call, Failure, FailureKind, Patience, Transport};
 
 /// The pauses between attempts. Together they outlast a short restart of the API server's front, and do not keep a user

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod cluster_objects;
+pub mod labels;
 mod list_reader;
 pub mod objects;
 

@@ -1,7 +1,7 @@
 //! User accounts of this machine.
 
 use crate::domain::identity::Identity;
-use crate::domain::job_name::quote_shortened;
+use crate::error::quote_shortened;
 use crate::Error;
 
 /// Looks up an account by name, in whatever the machine uses for accounts (files, LDAP, SSSD).

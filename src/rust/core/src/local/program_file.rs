@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use crate::domain::job_name::quote_shortened;
 use crate::domain::program::Program;
+use crate::error::quote_shortened;
 use crate::Error;
 
 /// No program is read that is larger than this; no annotation could carry it, and a file of this size is none.

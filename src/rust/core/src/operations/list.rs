@@ -3,8 +3,8 @@
 use super::observation::Observation;
 use super::Connection;
 use crate::domain::job_record::{self, JobRecord};
-use crate::domain::labels;
 use crate::error::Error;
+use crate::kubernetes::labels;
 use crate::kubernetes::Selection;
 
 /// Which jobs to list; all where nothing is said.

@@ -91,6 +91,6 @@ pub fn check(which: &Which) -> Result<(), Error> {
         Which::Jobs(job_ids) => job_ids
             .iter()
             .try_for_each(|id| crate::domain::job_name::check_job_id(id)),
-        Which::Batch(batch_id) => crate::domain::labels::check_label_value("batch_id", batch_id),
+        Which::Batch(batch_id) => crate::kubernetes::labels::check_label_value("batch_id", batch_id),
     }
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use super::observation::Observation;
 use super::submit::ran_in_place;
 use super::{Connection, SubmitArguments};
+use crate::domain::job_name;
 use crate::domain::job_status::{self, Status};
-use crate::domain::{job_name, labels};
 use crate::error::{Error, ErrorClass};
+use crate::kubernetes::labels;
 use crate::kubernetes::objects::Job;
 use crate::kubernetes::Selection;
 

@@ -4,8 +4,8 @@ use super::observation::Observation;
 use super::Connection;
 use crate::domain::job_record::{self, JobRecord};
 use crate::domain::job_status::{self, JobStatus};
-use crate::domain::labels;
 use crate::error::Error;
+use crate::kubernetes::labels;
 use crate::kubernetes::Selection;
 
 /// One job, as it was seen.

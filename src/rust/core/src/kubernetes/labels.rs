@@ -2,6 +2,7 @@
 //!
 //! Rules: <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>
 
+use crate::error::quote_shortened;
 use crate::Error;
 
 /// Standard label that says who made the object; its value is [`MANAGED_BY_ABBA`].
@@ -70,7 +71,7 @@ pub fn check_label_value(argument: &str, value: &str) -> Result<(), Error> {
     }
     Err(Error::input(format!(
         "`{argument}` must be a legal Kubernetes label value, not {}.",
-        crate::domain::job_name::quote_shortened(value)
+        quote_shortened(value)
     ))
     .advise(format!("A label value has {RULE}.")))
 }
