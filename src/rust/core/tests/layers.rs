@@ -18,6 +18,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "kubernetes::objects",
             "kubernetes::cluster_objects",
             "kubernetes::labels",
+            "kubernetes::time",
         ],
     ),
     ("local", &["error", "domain"]),

@@ -3,15 +3,18 @@
 use std::cmp::Ordering;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use jiff::Timestamp;
+
 use crate::domain::job_log;
+use crate::kubernetes::time;
 
 /// Where a followed log stands: what was seen already is known by the time before each line, so that a stream that is
 /// opened again loses no line and repeats none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FollowedLog {
     marker: String,
-    /// The time of the newest line that was seen, as the node wrote it.
-    newest: String,
+    /// The time of the newest line that was seen.
+    newest: Option<Timestamp>,
     /// How many lines of that time were seen.
     seen_of_newest: usize,
     /// How many lines of that time this stream has shown.
@@ -36,22 +39,22 @@ impl FollowedLog {
     /// A new stream begins.
     pub fn reopened(&mut self) {
         self.shown_of_newest = 0;
-        self.repeats = !self.newest.is_empty();
+        self.repeats = self.newest.is_some();
     }
 
-    /// The time from which a new stream has to begin: whole seconds.
+    /// The time from which a new stream has to begin: whole seconds, in UTC.
     pub fn since(&self) -> Option<String> {
-        let seconds = self.newest.split(['.', 'Z']).next()?;
-        (!seconds.is_empty()).then(|| format!("{seconds}Z"))
+        self.newest.map(time::whole_seconds)
     }
 
     /// Takes a line with its time before it, as the node wrote it; gives back the program's line where it is new.
     pub fn take(&mut self, line: &[u8]) -> Option<String> {
         let space = line.iter().position(|&byte| byte == b' ').unwrap_or(line.len());
         let (time, rest) = line.split_at(space);
-        let time = String::from_utf8_lossy(time).into_owned();
+        // A line without a time, which no kubelet is known to write, counts as one of the time before it.
+        let time = time::parse(time).or(self.newest);
         if self.repeats {
-            match comparable(&time).cmp(&comparable(&self.newest)) {
+            match time.cmp(&self.newest) {
                 Ordering::Less => return None,
                 Ordering::Equal => {
                     self.shown_of_newest += 1;
@@ -93,15 +96,6 @@ fn with_line(fingerprint: u64, line: &str) -> u64 {
     hasher.finish()
 }
 
-/// A time as text that sorts as times do: the node leaves out zeros at the end of the fraction.
-fn comparable(time: &str) -> String {
-    match time.trim_end_matches('Z').split_once('.') {
-        Some((seconds, fraction)) => format!("{seconds}.{fraction:0<9}"),
-        None if time.is_empty() => String::new(),
-        None => format!("{}.000000000", time.trim_end_matches('Z')),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +126,39 @@ mod tests {
                 .iter()
                 .filter(|line| since.as_ref().is_none_or(|since| line[..19] >= since[..19]));
             seen.extend(repeated.filter_map(|line| log.take(line.as_bytes())));
+            assert_eq!(seen, ["a", "b", "c", "d"], "{broken_after}");
+        }
+    }
+
+    #[test]
+    fn a_node_may_write_its_own_time_zone() {
+        for (line, since) in [
+            ("2026-06-01T14:00:05.123456789+02:00 a", "2026-06-01T12:00:05Z"),
+            ("2026-06-01T09:00:05.5-05:00 a", "2026-06-01T14:00:05Z"),
+            ("2026-06-01T14:00:05+02:00 a", "2026-06-01T12:00:05Z"),
+        ] {
+            let mut log = FollowedLog::new("j-1");
+            log.take(line.as_bytes());
+            assert_eq!(log.since().as_deref(), Some(since), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_summer_time_loses_no_line_and_repeats_none() {
+        let before = "2026-10-25T02:59:59.5+02:00 a";
+        let after = [
+            "2026-10-25T02:00:00+01:00 b",
+            "2026-10-25T02:00:00.25+01:00 c",
+            "2026-10-25T03:00:00+01:00 d",
+        ];
+        for broken_after in 0..=after.len() {
+            let mut log = FollowedLog::new("j-1");
+            let mut seen = Vec::new();
+            let first = [&[before], &after[..broken_after]].concat();
+            seen.extend(first.iter().filter_map(|line| log.take(line.as_bytes())));
+            log.reopened();
+            let again = [&[before], &after[..]].concat();
+            seen.extend(again.iter().filter_map(|line| log.take(line.as_bytes())));
             assert_eq!(seen, ["a", "b", "c", "d"], "{broken_after}");
         }
     }

@@ -5,5 +5,6 @@ pub mod cluster_objects;
 pub mod labels;
 mod list_reader;
 pub mod objects;
+pub mod time;
 
 pub use api::{Api, LogQuestion, Resource, Selection};

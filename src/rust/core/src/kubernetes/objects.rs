@@ -14,7 +14,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::kubernetes::labels;
+use crate::kubernetes::{labels, time};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -285,17 +285,14 @@ pub struct Event {
 }
 
 impl Event {
-    /// When it was seen last: RFC 3339 with whole seconds, or empty.
+    /// When it was seen last: RFC 3339 in UTC with whole seconds, or empty.
     pub fn time(&self) -> String {
         let time = self
             .last_timestamp
             .as_deref()
             .or(self.event_time.as_deref())
             .unwrap_or_default();
-        match time.split_once('.') {
-            Some((seconds, _)) => format!("{seconds}Z"),
-            None => time.to_string(),
-        }
+        time::parse(time).map_or_else(|| time.to_string(), time::whole_seconds)
     }
 }
 
@@ -437,6 +434,23 @@ mod tests {
         assert_eq!(job.spec.template.metadata.creation_timestamp, "");
         let state: ContainerState = serde_json::from_value(json!({"running": {"startedAt": null}})).unwrap();
         assert_eq!(state.running.unwrap().started_at, "");
+    }
+
+    #[test]
+    fn an_event_of_either_api_has_a_time_in_whole_seconds() {
+        for (event, time) in [
+            (
+                json!({"lastTimestamp": "2026-01-01T00:00:03Z", "eventTime": null}),
+                "2026-01-01T00:00:03Z",
+            ),
+            (
+                json!({"lastTimestamp": null, "eventTime": "2026-01-01T00:00:02.512345Z"}),
+                "2026-01-01T00:00:02Z",
+            ),
+            (json!({}), ""),
+        ] {
+            assert_eq!(serde_json::from_value::<Event>(event).unwrap().time(), time);
+        }
     }
 
     #[test]
