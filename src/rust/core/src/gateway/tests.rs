@@ -14,7 +14,7 @@ use super::policy::tests::settings;
 use super::policy::{IdentityMode, Settings};
 use super::{Answer, Gateway, Policy, Request};
 use crate::operations::Connection;
-use crate::transport::{Call, Failure, FailureKind, Patience, Transport, Verb};
+use crate::transport::{Call, Deadline, Failure, FailureKind, Patience, Transport, Verb};
 
 /// A cluster that holds objects by their paths.
 #[derive(Default)]
@@ -145,7 +145,7 @@ impl Transport for Cluster {
     fn stream(
         &self,
         call: &Call,
-        _: &Patience<'_>,
+        _: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
         let line = call.request_line();
@@ -193,7 +193,7 @@ impl Transport for Cluster {
         Ok(())
     }
 
-    fn namespace(&self, _: &Patience<'_>) -> Result<String, Failure> {
+    fn namespace(&self, _: &Deadline<'_>) -> Result<String, Failure> {
         Ok("n".into())
     }
 }

@@ -18,36 +18,62 @@ use super::list_reader::ListReader;
 use super::objects::{Event, Job, List, Name, Named, Pod, WatchEvent, PROGRAM_CONTAINER};
 use crate::error::KubectlReport;
 use crate::kubernetes::labels;
-use crate::transport::{Call, Failure, FailureKind, Patience, Transport};
+use crate::transport::{Backoff, Call, Deadline, Failure, FailureKind, Patience, Transport};
 
-/// The pauses between attempts. Together they outlast a short restart of the API server's front, and do not keep a user
-/// waiting long for the news that there is no server.
-const PAUSES: [Duration; 4] = [
-    Duration::from_millis(200),
-    Duration::from_millis(500),
-    Duration::from_millis(1000),
-    Duration::from_millis(2000),
-];
+/// How often a call is tried again. With the pauses between them the attempts outlast a short restart of the API server's
+/// front, and do not keep a user waiting long for the news that there is no server.
+const FURTHER_ATTEMPTS: usize = 4;
 
-/// The pauses of one call.
-#[derive(Default)]
-struct Pauses {
-    taken: usize,
+/// The first pause between attempts.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest one.
+const LONGEST_PAUSE: Duration = Duration::from_millis(2000);
+
+/// The longest one before an object that somebody else has changed is read anew.
+const LONGEST_PAUSE_OF_UPDATE: Duration = Duration::from_millis(500);
+
+/// The attempts of one call.
+struct Attempts<'a> {
+    deadline: Deadline<'a>,
+    backoff: Backoff,
+    left: usize,
 }
 
-impl Pauses {
+impl<'a> Attempts<'a> {
+    fn new(deadline: Deadline<'a>, longest_pause: Duration) -> Self {
+        Self {
+            deadline,
+            backoff: Backoff::new(FIRST_PAUSE, longest_pause),
+            left: FURTHER_ATTEMPTS,
+        }
+    }
+
     /// The pause after a failure; `None`: give up. A server that is busy is asked again as long as there is time, and not
     /// before the moment that it names.
-    fn after(&mut self, failure: &Failure, patience: &Patience<'_>) -> Option<Duration> {
-        let pause = match PAUSES.get(self.taken) {
-            None if failure.kind == FailureKind::TooManyRequests => PAUSES.last(),
-            pause => pause,
-        };
-        self.taken += 1;
+    fn pause_after(&mut self, failure: &Failure) -> Option<Duration> {
+        if self.left == 0 && failure.kind != FailureKind::TooManyRequests {
+            return None;
+        }
+        self.left = self.left.saturating_sub(1);
+        let pause = self.backoff.pause();
+        let pause = failure.retry_after.map_or(pause, |wanted| wanted.max(pause));
         // An attempt without time would hide this failure behind a time-out.
-        pause
-            .map(|pause| failure.retry_after.map_or(*pause, |wanted| wanted.max(*pause)))
-            .filter(|pause| *pause + TIME_FOR_AN_ATTEMPT < patience.rest())
+        (pause + TIME_FOR_AN_ATTEMPT < self.deadline.remaining()).then_some(pause)
+    }
+
+    /// Waits until the next attempt is due.
+    ///
+    /// Errors: `failure`, where another attempt is not worth it; the same as an interrupt, where the user wants to stop.
+    fn wait_after(&mut self, failure: Failure) -> Result<(), Failure> {
+        match self.pause_after(&failure) {
+            Some(pause) if self.deadline.sleep(pause) => Ok(()),
+            Some(_) => Err(Failure {
+                kind: FailureKind::Interrupted,
+                ..failure
+            }),
+            None => Err(failure),
+        }
     }
 }
 
@@ -85,11 +111,11 @@ pub struct CreateFailure {
 
 impl<'a> Api<'a> {
     /// The API as `transport` reaches it. Without a namespace it is the one that the user's configuration names.
-    /// `patience` begins anew with each call.
+    /// `patience` is the limit of each call.
     pub fn new(transport: &'a dyn Transport, namespace: Option<&str>, patience: Patience<'a>) -> Result<Self, Failure> {
         let namespace = match namespace {
             Some(namespace) => namespace.to_string(),
-            None => transport.namespace(&patience.renewed())?,
+            None => transport.namespace(&patience.deadline())?,
         };
         Ok(Self {
             transport,
@@ -134,18 +160,14 @@ impl<'a> Api<'a> {
             self.namespace
         );
         let call = Call::create(path, body);
-        let patience = self.patience.renewed();
-        let mut pauses = Pauses::default();
+        let deadline = self.patience.deadline();
+        let mut attempts = Attempts::new(deadline, LONGEST_PAUSE);
         let mut may_exist = false;
         let mut may_still_arrive = false;
         loop {
             // The first attempt leaves time to find out what became of it.
-            let attempt = if may_exist {
-                patience
-            } else {
-                patience.share_of_rest(0.5)
-            };
-            let failure = match self.transport.send(&call, &attempt) {
+            let attempt = if may_exist { deadline } else { deadline.fraction(0.5) };
+            let mut failure = match self.transport.send(&call, &attempt) {
                 Ok(answer) => match parse::<Job>(&call, &answer) {
                     Ok(created) if created.metadata.name == *name => return Ok(()),
                     Ok(_) => garbage(&call, "The answer is not the job that was sent.".into()),
@@ -180,22 +202,21 @@ impl<'a> Api<'a> {
             }
             may_exist |= failure.kind.leaves_outcome_open() || failure.kind == FailureKind::AlreadyExists;
             may_still_arrive |= failure.kind == FailureKind::Timeout;
-            let try_again = failure.kind.may_heal() || failure.kind.leaves_outcome_open();
-            if try_again && !patience.is_over() {
-                if let Some(pause) = pauses.after(&failure, &patience) {
-                    if patience.sleep(pause) {
-                        continue;
+            if failure.kind.may_heal() || failure.kind.leaves_outcome_open() {
+                failure = match attempts.wait_after(failure) {
+                    Ok(()) => continue,
+                    Err(stopped) if stopped.kind == FailureKind::Interrupted => {
+                        return Err(CreateFailure {
+                            failure: stopped,
+                            may_exist,
+                        })
                     }
-                    let failure = Failure {
-                        kind: FailureKind::Interrupted,
-                        ..failure
-                    };
-                    return Err(CreateFailure { failure, may_exist });
-                }
+                    Err(failure) => failure,
+                };
             }
             return match may_exist {
                 false => Err(CreateFailure { failure, may_exist }),
-                true => self.settle(name, submission, failure, may_still_arrive, &patience),
+                true => self.settle(name, submission, failure, may_still_arrive, &deadline),
             };
         }
     }
@@ -207,16 +228,16 @@ impl<'a> Api<'a> {
         submission: &str,
         failure: Failure,
         may_still_arrive: bool,
-        patience: &Patience<'_>,
+        deadline: &Deadline<'_>,
     ) -> Result<(), CreateFailure> {
-        if patience.is_over() {
+        if deadline.has_passed() {
             return Err(CreateFailure {
                 failure,
                 may_exist: true,
             });
         }
         let call = self.job_call(name);
-        match self.transport.send(&call, patience) {
+        match self.transport.send(&call, deadline) {
             Ok(answer) if parse::<Job>(&call, &answer).is_ok_and(|job| is_submission(&job, submission)) => Ok(()),
             Err(look) if look.kind == FailureKind::Interrupted => Err(CreateFailure {
                 failure: look,
@@ -303,7 +324,7 @@ impl<'a> Api<'a> {
         let mut lines = LineBuffer::default();
         let mut no_event = None;
         let call = Call::get(path);
-        self.transport.stream(&call, patience, &mut |part| {
+        self.transport.stream(&call, &patience.deadline(), &mut |part| {
             lines.push(part, &mut |line| match parse::<WatchEvent>(&call, line) {
                 Ok(parsed) => event(parsed),
                 Err(failure) => {
@@ -376,7 +397,9 @@ impl<'a> Api<'a> {
         }
         let mut lines = LineBuffer::default();
         self.transport
-            .stream(&Call::get(path), patience, &mut |part| lines.push(part, line))?;
+            .stream(&Call::get(path), &patience.deadline(), &mut |part| {
+                lines.push(part, line)
+            })?;
         if !question.follow && !lines.pending.is_empty() {
             let _ = line(&lines.pending);
         }
@@ -397,8 +420,8 @@ impl<'a> Api<'a> {
             Resource::Job => format!("/apis/batch/v1/namespaces/{namespace}/jobs/{name}"),
             Resource::Pod => format!("/api/v1/namespaces/{namespace}/pods/{name}"),
         };
-        let patience = self.patience.renewed();
-        let mut pauses = Pauses::default();
+        let deadline = self.patience.deadline();
+        let mut attempts = Attempts::new(deadline, LONGEST_PAUSE_OF_UPDATE);
         loop {
             let mut object: Value = self.read(&Call::get(&path))?;
             if !change(&mut object) {
@@ -406,26 +429,13 @@ impl<'a> Api<'a> {
             }
             let body = serde_json::to_vec(&object)
                 .map_err(|error| Failure::new(FailureKind::Other, format!("JSON: {error}")))?;
-            let failure = match self.transport.send(&Call::replace(&path, body), &patience) {
+            match self.transport.send(&Call::replace(&path, body), &deadline) {
                 Ok(_) => return Ok(true),
-                Err(failure) => failure,
-            };
-            // The change may have been made all the same; making it again does no harm.
-            let again = failure.kind == FailureKind::Conflict || failure.kind.may_heal();
-            let pause = pauses.after(&failure, &patience).filter(|_| again);
-            let pause = match failure.kind {
-                FailureKind::TooManyRequests => pause,
-                _ => pause.map(|pause| pause.min(Duration::from_millis(500))),
-            };
-            match pause {
-                Some(pause) if patience.sleep(pause) => {}
-                Some(_) => {
-                    return Err(Failure {
-                        kind: FailureKind::Interrupted,
-                        ..failure
-                    })
+                // The change may have been made all the same; making it again does no harm.
+                Err(failure) if failure.kind == FailureKind::Conflict || failure.kind.may_heal() => {
+                    attempts.wait_after(failure)?;
                 }
-                None => return Err(failure),
+                Err(failure) => return Err(failure),
             }
         }
     }
@@ -520,7 +530,7 @@ impl<'a> Api<'a> {
     fn try_object<T: DeserializeOwned>(&self, path: &str, object: &Value) -> Result<Vec<String>, Failure> {
         let path = format!("{path}?dryRun=All&fieldValidation=Strict");
         let call = Call::create(path, object.to_string().into_bytes());
-        let (answer, warnings) = self.read_with(|patience| self.transport.send_with_warnings(&call, patience))?;
+        let (answer, warnings) = self.read_with(|deadline| self.transport.send_with_warnings(&call, deadline))?;
         parse::<T>(&call, &answer).map(|_| warnings)
     }
 
@@ -529,16 +539,16 @@ impl<'a> Api<'a> {
     }
 
     fn read_bytes(&self, call: &Call) -> Result<Vec<u8>, Failure> {
-        self.read_with(|patience| self.transport.send(call, patience))
+        self.read_with(|deadline| self.transport.send(call, deadline))
     }
 
     /// Reads a list while it arrives: a long one would fill the memory.
     fn read_list<T: DeserializeOwned>(&self, call: &Call) -> Result<List<T>, Failure> {
-        self.read_with(|patience| {
+        self.read_with(|deadline| {
             let mut reader = ListReader::new();
             let mut beginning = Vec::new();
             let mut no_list = None;
-            self.transport.stream(call, patience, &mut |part| {
+            self.transport.stream(call, deadline, &mut |part| {
                 let missing = LONGEST_BEGINNING.saturating_sub(beginning.len());
                 beginning.extend_from_slice(&part[..missing.min(part.len())]);
                 match reader.push(part) {
@@ -556,25 +566,13 @@ impl<'a> Api<'a> {
     }
 
     /// Reads, and again while the failure may heal.
-    fn read_with<T>(&self, read: impl Fn(&Patience<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
-        let patience = self.patience.renewed();
-        let mut pauses = Pauses::default();
+    fn read_with<T>(&self, read: impl Fn(&Deadline<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
+        let deadline = self.patience.deadline();
+        let mut attempts = Attempts::new(deadline, LONGEST_PAUSE);
         loop {
-            let failure = match read(&patience) {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
-            };
-            if !failure.kind.may_heal() {
-                return Err(failure);
-            }
-            let Some(pause) = pauses.after(&failure, &patience) else {
-                return Err(failure);
-            };
-            if !patience.sleep(pause) {
-                return Err(Failure {
-                    kind: FailureKind::Interrupted,
-                    ..failure
-                });
+            match read(&deadline) {
+                Err(failure) if failure.kind.may_heal() => attempts.wait_after(failure)?,
+                outcome => return outcome,
             }
         }
     }
@@ -756,7 +754,7 @@ mod tests {
     }
 
     impl Transport for Script {
-        fn send(&self, call: &Call, _: &Patience<'_>) -> Result<Vec<u8>, Failure> {
+        fn send(&self, call: &Call, _: &Deadline<'_>) -> Result<Vec<u8>, Failure> {
             self.calls.lock().unwrap().push(call.clone());
             self.answers.lock().unwrap().pop_front().expect("one call too many")
         }
@@ -764,14 +762,14 @@ mod tests {
         fn stream(
             &self,
             call: &Call,
-            patience: &Patience<'_>,
+            deadline: &Deadline<'_>,
             part: &mut dyn FnMut(&[u8]) -> std::ops::ControlFlow<()>,
         ) -> Result<(), Failure> {
-            let _ = part(&self.send(call, patience)?);
+            let _ = part(&self.send(call, deadline)?);
             Ok(())
         }
 
-        fn namespace(&self, _: &Patience<'_>) -> Result<String, Failure> {
+        fn namespace(&self, _: &Deadline<'_>) -> Result<String, Failure> {
             Ok("from-configuration".into())
         }
     }
@@ -916,21 +914,23 @@ mod tests {
             retry_after: wish,
             ..Failure::new(FailureKind::TooManyRequests, "scripted")
         };
-        let patience = Patience::new(Duration::from_secs(60), &never);
-        let mut pauses = Pauses::default();
+        let attempts = || Attempts::new(Deadline::new(Duration::from_secs(60), &never), LONGEST_PAUSE);
+        let mut busy_server = attempts();
         for _ in 0..100 {
-            assert!(pauses.after(&busy(None), &patience).is_some());
+            assert!(busy_server.pause_after(&busy(None)).is_some());
         }
         let wish = Duration::from_secs(7);
-        assert_eq!(Pauses::default().after(&busy(Some(wish)), &patience), Some(wish));
+        assert_eq!(attempts().pause_after(&busy(Some(wish))), Some(wish));
         // There is no time for that.
         let wish = Duration::from_secs(600);
-        assert_eq!(Pauses::default().after(&busy(Some(wish)), &patience), None);
+        assert_eq!(attempts().pause_after(&busy(Some(wish))), None);
         // Other failures are soon given up.
-        let mut pauses = Pauses::default();
+        let mut failing_server = attempts();
         let failure = Failure::new(FailureKind::Server, "scripted");
-        let taken = (0..100).filter(|_| pauses.after(&failure, &patience).is_some()).count();
-        assert_eq!(taken, PAUSES.len());
+        let taken = (0..100)
+            .filter(|_| failing_server.pause_after(&failure).is_some())
+            .count();
+        assert_eq!(taken, FURTHER_ATTEMPTS);
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl Cancelling<'_> {
             };
             match attempt {
                 Attempt::Done(done) => return Ok(done),
-                Attempt::LookAgain if self.connection.patience.renewed().sleep(PAUSE) => {}
+                Attempt::LookAgain if self.connection.patience.sleep(PAUSE) => {}
                 Attempt::LookAgain => {
                     return Err(Error::new(ErrorClass::Interrupted, "Stopped before it was cancelled."))
                 }
@@ -195,7 +195,7 @@ impl Cancelling<'_> {
     /// Whether a program that was about to start did so. Where that cannot be seen it may have.
     fn what_became_of(&self, pod_name: &str) -> Cancelled {
         let begin = Instant::now();
-        while begin.elapsed() < TIME_TO_END && self.connection.patience.renewed().sleep(PAUSE) {
+        while begin.elapsed() < TIME_TO_END && self.connection.patience.sleep(PAUSE) {
             match self.api.get_pod(pod_name) {
                 Ok(pod) if pod.has_started() => return Cancelled::Stopped,
                 Ok(pod) if job_status::of_pod(&pod).status == Status::Failed => return Cancelled::KeptFromStarting,

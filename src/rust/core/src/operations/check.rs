@@ -168,7 +168,7 @@ impl<'a> Examination<'a> {
     }
 
     fn look_at_kubectl(&mut self, kubectl: &Kubectl) -> Result<String, End> {
-        match kubectl.version(&self.patience.renewed()) {
+        match kubectl.version(&self.patience.deadline()) {
             Ok(version) => {
                 let program = kubectl.program().display();
                 self.findings
@@ -195,7 +195,7 @@ impl<'a> Examination<'a> {
 
     /// Gives back the namespace.
     fn look_at_configuration(&mut self, kubectl: &Kubectl, namespace: Option<&str>) -> Result<String, End> {
-        let configuration = match kubectl.configuration(&self.patience.renewed()) {
+        let configuration = match kubectl.configuration(&self.patience.deadline()) {
             Ok(configuration) => configuration,
             Err(failure) => {
                 self.stop_if_interrupted(&failure)?;

@@ -12,7 +12,7 @@ use crate::domain::followed_log::FollowedLog;
 use crate::domain::job_status::Status;
 use crate::error::{Error, ErrorClass, Warning};
 use crate::kubernetes::{Api, LogQuestion};
-use crate::transport::{FailureKind, Patience};
+use crate::transport::{Backoff, FailureKind, Patience};
 
 /// The first pause before a stream that ended is opened again.
 const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 300 });
@@ -50,7 +50,7 @@ pub fn follow(
     }
     let mut followed = FollowedLog::new(job_id);
     let mut skip_what_is_there = from_now;
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut failures = 0;
     loop {
         let Some((api, observation)) = look_patiently(connection, || connection.observe(&which))? else {
@@ -95,11 +95,10 @@ pub fn follow(
                 }
             }
         }
-        pause = match followed.lines > seen {
-            true => FIRST_PAUSE,
-            false => (pause * 2).min(LONGEST_PAUSE),
-        };
-        if !connection.patience.renewed().sleep(pause) {
+        if followed.lines > seen {
+            backoff.reset();
+        }
+        if !backoff.sleep(&connection.patience) {
             return Ok(None);
         }
     }
@@ -134,7 +133,7 @@ pub fn follow(
 /// Reads the log whole, again where the cluster or the node does not answer for a moment. `None` where the user wants to
 /// stop.
 fn log_patiently(connection: &Connection<'_>, which: &Which) -> Result<Option<Logs>, Error> {
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut failures = 0;
     loop {
         // This waits until the cluster can be reached; what fails then is the node.
@@ -147,10 +146,9 @@ fn log_patiently(connection: &Connection<'_>, which: &Which) -> Result<Option<Lo
             Err(error) if error.may_heal() && failures < ATTEMPTS_AT_THE_REST => failures += 1,
             Err(error) => return Err(error),
         }
-        if !connection.patience.renewed().sleep(pause) {
+        if !backoff.sleep(&connection.patience) {
             return Ok(None);
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

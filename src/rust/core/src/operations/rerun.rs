@@ -64,7 +64,7 @@ pub fn arguments_to_rerun(
         if Instant::now() >= deadline {
             return Err(does_not_end(ending));
         }
-        if !connection.patience.renewed().sleep(PAUSE) {
+        if !connection.patience.sleep(PAUSE) {
             return Err(Error::new(ErrorClass::Interrupted, "Stopped.").meaning("Nothing was submitted."));
         }
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{json, Value};
 
 use super::Connection;
-use crate::transport::{Call, Failure, FailureKind, Patience, Transport, Verb};
+use crate::transport::{Call, Deadline, Failure, FailureKind, Patience, Transport, Verb};
 
 /// What a call is answered with.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl Transport for Scripted {
     fn stream(
         &self,
         call: &Call,
-        patience: &Patience<'_>,
+        deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
         self.calls.lock().unwrap().push(call.clone());
@@ -129,10 +129,10 @@ impl Transport for Scripted {
                         {
                             return Ok(());
                         }
-                        if patience.is_interrupted() {
+                        if deadline.is_interrupted() {
                             return failure(FailureKind::Interrupted);
                         }
-                        if patience.is_over() {
+                        if deadline.has_passed() {
                             return failure(FailureKind::Timeout);
                         }
                         std::thread::sleep(Duration::from_millis(2));
@@ -142,7 +142,7 @@ impl Transport for Scripted {
         }
     }
 
-    fn namespace(&self, _: &Patience<'_>) -> Result<String, Failure> {
+    fn namespace(&self, _: &Deadline<'_>) -> Result<String, Failure> {
         Ok("n".into())
     }
 }
@@ -239,7 +239,7 @@ pub fn gone() -> String {
 fn answers_are_given_in_turn_and_the_last_again() {
     let cluster = Scripted::new().get("/pods", [list(1, []), list(2, [])]);
     let ask = || {
-        let answer = cluster.send(&Call::get("/pods"), &Patience::new(Duration::from_secs(1), &never));
+        let answer = cluster.send(&Call::get("/pods"), &Deadline::new(Duration::from_secs(1), &never));
         String::from_utf8(answer.unwrap()).unwrap()
     };
     assert!(ask().contains("\"1\""));

@@ -48,7 +48,7 @@ pub(super) fn side_by_side<Item: Sync, Outcome: Send>(
         }
         drop(sender);
         loop {
-            match receiver.recv_timeout(patience.look_interval()) {
+            match receiver.recv_timeout(patience.poll_interval()) {
                 Ok((index, outcome)) => outcomes[index] = Some(outcome),
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 Err(mpsc::RecvTimeoutError::Timeout) => {}

@@ -12,7 +12,7 @@ use crate::domain::job_status::{JobStatus, Status};
 use crate::error::{Error, ErrorClass};
 use crate::kubernetes::objects::{Event, Pod};
 use crate::kubernetes::{Api, Selection};
-use crate::transport::{FailureKind, Patience};
+use crate::transport::{Backoff, FailureKind, Patience};
 
 /// One job, as it was seen last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub fn watch(
     let (api, mut observation) = connection.observe(which)?;
     let mut events = EventsOfJobs::new();
     let mut looks = Looks::default();
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut refusals = 0;
     let mut has_streamed = false;
     loop {
@@ -122,13 +122,10 @@ pub fn watch(
         }
         // Whatever ends a stream at once again and again must not make a storm of requests.
         if begin.elapsed() > LONGEST_PAUSE {
-            pause = FIRST_PAUSE;
+            backoff.reset();
         }
-        if !unfinished(&observation).is_empty() {
-            if !connection.patience.renewed().sleep(pause) {
-                return Ok(());
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
+        if !unfinished(&observation).is_empty() && !backoff.sleep(&connection.patience) {
+            return Ok(());
         }
         match look_patiently(connection, || Observation::again(connection, &api, which, &observation))? {
             Some(seen) => observation = seen,
@@ -145,7 +142,7 @@ pub(super) fn look_patiently<T>(
     connection: &Connection<'_>,
     mut look: impl FnMut() -> Result<T, Error>,
 ) -> Result<Option<T>, Error> {
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut refusals = 0;
     loop {
         match look() {
@@ -163,10 +160,9 @@ pub(super) fn look_patiently<T>(
                         return Err(error);
                     }
                 }
-                if !connection.patience.renewed().sleep(pause) {
+                if !backoff.sleep(&connection.patience) {
                     return Ok(None);
                 }
-                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::manifest_file::ManifestFile;
 use super::process::{self, End};
-use super::{kubectl_words, Call, Failure, FailureKind, Patience, Transport, Verb};
+use super::{kubectl_words, Call, Deadline, Failure, FailureKind, Transport, Verb};
 use crate::error::KubectlReport;
 
 /// Where a pod finds the namespace of its service account.
@@ -41,9 +41,9 @@ impl Kubectl {
     }
 
     /// Runs kubectl with arguments; the stdout of a success.
-    fn run(&self, arguments: &[&str], request: &str, patience: &Patience<'_>) -> Result<Vec<u8>, Failure> {
+    fn run(&self, arguments: &[&str], request: &str, deadline: &Deadline<'_>) -> Result<Vec<u8>, Failure> {
         let mut stdout = Vec::new();
-        self.run_streaming(arguments, request, patience, &mut |part| {
+        self.run_streaming(arguments, request, deadline, &mut |part| {
             stdout.extend_from_slice(part);
             ControlFlow::Continue(())
         })?;
@@ -55,11 +55,11 @@ impl Kubectl {
         &self,
         arguments: &[&str],
         request: &str,
-        patience: &Patience<'_>,
+        deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<String, Failure> {
         let (end, stderr) =
-            process::run(&self.program, arguments, patience, part).map_err(|error| self.not_started(&error))?;
+            process::run(&self.program, arguments, deadline, part).map_err(|error| self.not_started(&error))?;
         let stderr = String::from_utf8_lossy(&stderr).into_owned();
         let words = kubectl_words::without_debugging_lines(&stderr);
         let mut details = None;
@@ -99,7 +99,7 @@ impl Kubectl {
     }
 
     /// The version of kubectl itself, as `v1.34.4`. Speaks to no cluster.
-    pub fn version(&self, patience: &Patience<'_>) -> Result<String, Failure> {
+    pub fn version(&self, deadline: &Deadline<'_>) -> Result<String, Failure> {
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Answer {
@@ -111,16 +111,16 @@ impl Kubectl {
             git_version: String,
         }
         let arguments = ["version", "--client", "--output=json"];
-        let answer: Answer = self.run_json(&arguments, "kubectl version", patience)?;
+        let answer: Answer = self.run_json(&arguments, "kubectl version", deadline)?;
         Ok(answer.client_version.git_version)
     }
 
     /// What kubectl is configured to use.
-    pub fn configuration(&self, patience: &Patience<'_>) -> Result<KubectlConfiguration, Failure> {
+    pub fn configuration(&self, deadline: &Deadline<'_>) -> Result<KubectlConfiguration, Failure> {
         // Without `--minify` it answers even where there is no configuration at all, and never with a secret: kubectl
         // leaves those out.
         let arguments = ["config", "view", "--output=json"];
-        let configuration: serde_json::Value = self.run_json(&arguments, "kubectl config view", patience)?;
+        let configuration: serde_json::Value = self.run_json(&arguments, "kubectl config view", deadline)?;
         Ok(current_configuration(&configuration, service_account_namespace()))
     }
 
@@ -128,9 +128,9 @@ impl Kubectl {
         &self,
         arguments: &[&str],
         request: &str,
-        patience: &Patience<'_>,
+        deadline: &Deadline<'_>,
     ) -> Result<T, Failure> {
-        let answer = self.run(arguments, request, patience)?;
+        let answer = self.run(arguments, request, deadline)?;
         serde_json::from_slice(&answer)
             .map_err(|error| Failure::new(FailureKind::Garbage, format!("{request}: {error}")))
     }
@@ -139,7 +139,7 @@ impl Kubectl {
     fn send_streaming(
         &self,
         call: &Call,
-        patience: &Patience<'_>,
+        deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<String, Failure> {
         let verb = match call.verb {
@@ -150,7 +150,7 @@ impl Kubectl {
         };
         let request = call.request_line();
         let Some(body) = &call.body else {
-            return self.run_streaming(&[verb, "--raw", &call.path], &request, patience, part);
+            return self.run_streaming(&[verb, "--raw", &call.path], &request, deadline, part);
         };
         let file = ManifestFile::new(body).map_err(|error| {
             Failure::new(
@@ -159,7 +159,7 @@ impl Kubectl {
             )
         })?;
         let arguments = [verb, "--raw", &call.path, "-f", file.path()];
-        self.run_streaming(&arguments, &request, patience, part)
+        self.run_streaming(&arguments, &request, deadline, part)
     }
 }
 
@@ -167,15 +167,15 @@ impl Transport for Kubectl {
     fn stream(
         &self,
         call: &Call,
-        patience: &Patience<'_>,
+        deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
-        self.send_streaming(call, patience, part).map(|_| ())
+        self.send_streaming(call, deadline, part).map(|_| ())
     }
 
-    fn send_with_warnings(&self, call: &Call, patience: &Patience<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
+    fn send_with_warnings(&self, call: &Call, deadline: &Deadline<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
         let mut answer = Vec::new();
-        let stderr = self.send_streaming(call, patience, &mut |part| {
+        let stderr = self.send_streaming(call, deadline, &mut |part| {
             answer.extend_from_slice(part);
             ControlFlow::Continue(())
         })?;
@@ -183,8 +183,8 @@ impl Transport for Kubectl {
         Ok((answer, warnings.map(String::from).collect()))
     }
 
-    fn namespace(&self, patience: &Patience<'_>) -> Result<String, Failure> {
-        Ok(self.configuration(patience)?.namespace)
+    fn namespace(&self, deadline: &Deadline<'_>) -> Result<String, Failure> {
+        Ok(self.configuration(deadline)?.namespace)
     }
 }
 

@@ -3,18 +3,20 @@
 //! A [`Transport`] carries a [`Call`] and gives back the body of the answer or a [`Failure`]. Nothing above knows how;
 //! nothing here knows what a Job is. [`Kubectl`] starts one `kubectl` a call; `Session` keeps one `kubectl proxy`.
 
+mod backoff;
+mod deadline;
 mod failure;
 mod kubectl;
 mod kubectl_words;
 mod manifest_file;
-mod patience;
 mod process;
 #[cfg(unix)]
 mod session;
 
+pub use backoff::Backoff;
+pub use deadline::{Deadline, Patience};
 pub use failure::{Failure, FailureKind};
 pub use kubectl::{Kubectl, KubectlConfiguration};
-pub use patience::Patience;
 pub use process::leave_signals_to_main_thread;
 #[cfg(unix)]
 pub use session::{Session, WithNothingInherited};
@@ -118,9 +120,9 @@ impl Call {
 /// Carries calls to the API server.
 pub trait Transport: Sync {
     /// Sends a call and gives back the body of the answer. Tries once.
-    fn send(&self, call: &Call, patience: &Patience<'_>) -> Result<Vec<u8>, Failure> {
+    fn send(&self, call: &Call, deadline: &Deadline<'_>) -> Result<Vec<u8>, Failure> {
         let mut answer = Vec::new();
-        self.stream(call, patience, &mut |part| {
+        self.stream(call, deadline, &mut |part| {
             answer.extend_from_slice(part);
             ControlFlow::Continue(())
         })?;
@@ -130,20 +132,20 @@ pub trait Transport: Sync {
     /// The same, with the warnings that the server gives with its consent, one text each.
     ///
     /// <https://kubernetes.io/blog/2020/09/03/warnings/>
-    fn send_with_warnings(&self, call: &Call, patience: &Patience<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
-        Ok((self.send(call, patience)?, Vec::new()))
+    fn send_with_warnings(&self, call: &Call, deadline: &Deadline<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
+        Ok((self.send(call, deadline)?, Vec::new()))
     }
 
     /// Sends a call and hands over the body of the answer in parts as they come, until it ends or `part` breaks off. The
-    /// time limit of `patience` is on the whole.
+    /// time limit of `deadline` is on the whole.
     fn stream(
         &self,
         call: &Call,
-        patience: &Patience<'_>,
+        deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), Failure>;
 
     /// The namespace that the user's configuration names: of kubectl's current context, in a pod that of its service
     /// account, else `default`.
-    fn namespace(&self, patience: &Patience<'_>) -> Result<String, Failure>;
+    fn namespace(&self, deadline: &Deadline<'_>) -> Result<String, Failure>;
 }

@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Patience;
+use super::Deadline;
 
 /// How a program ended.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ const PARTS_WAITING: usize = 64;
 pub fn run<A: AsRef<OsStr>>(
     program: &Path,
     arguments: &[A],
-    patience: &Patience<'_>,
+    deadline: &Deadline<'_>,
     part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
 ) -> io::Result<(End, Vec<u8>)> {
     let mut command = Command::new(program);
@@ -62,7 +62,7 @@ pub fn run<A: AsRef<OsStr>>(
     read_in_background(running.0.stdout.take(), sender.clone(), Heard::Stdout)?;
     read_in_background(running.0.stderr.take(), sender, Heard::Stderr)?;
     let mut stderr = Vec::new();
-    let end = wait(&mut running, &receiver, patience, part, &mut stderr)?;
+    let end = wait(&mut running, &receiver, deadline, part, &mut stderr)?;
     Ok((end, stderr))
 }
 
@@ -106,7 +106,7 @@ impl Drop for Running {
 fn wait(
     running: &mut Running,
     streams: &Receiver<Heard>,
-    patience: &Patience<'_>,
+    deadline: &Deadline<'_>,
     part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     stderr: &mut Vec<u8>,
 ) -> io::Result<End> {
@@ -129,11 +129,11 @@ fn wait(
                 return Ok(End::Exited(status));
             }
         }
-        if patience.is_over() {
+        if deadline.has_passed() {
             running.end_group();
             return Ok(End::TimedOut);
         }
-        if patience.is_interrupted() {
+        if deadline.is_interrupted() {
             running.end_group();
             return Ok(End::Interrupted);
         }
@@ -141,7 +141,7 @@ fn wait(
         let look = if open_streams == 0 || exited.is_some() {
             Duration::from_millis(1)
         } else {
-            patience.next_look()
+            deadline.poll_interval()
         };
         match streams.recv_timeout(look) {
             Ok(Heard::Stdout(bytes)) => {
@@ -234,9 +234,9 @@ mod tests {
         stderr: Vec<u8>,
     }
 
-    fn shell(script: &str, patience: &Patience<'_>) -> Output {
+    fn shell(script: &str, deadline: &Deadline<'_>) -> Output {
         let mut stdout = Vec::new();
-        let (end, stderr) = run(Path::new("/bin/sh"), &["-c", script], patience, &mut |part| {
+        let (end, stderr) = run(Path::new("/bin/sh"), &["-c", script], deadline, &mut |part| {
             stdout.extend_from_slice(part);
             ControlFlow::Continue(())
         })
@@ -255,10 +255,10 @@ mod tests {
 
     #[test]
     fn both_streams_come_back_whole() {
-        let patience = Patience::new(Duration::from_secs(60), &never);
+        let deadline = Deadline::new(Duration::from_secs(60), &never);
         let output = shell(
             "head -c 3000000 /dev/zero; head -c 3000000 /dev/zero >&2; exit 3",
-            &patience,
+            &deadline,
         );
         assert_eq!((output.stdout.len(), output.stderr.len()), (3_000_000, 3_000_000));
         assert!(matches!(output.end, End::Exited(status) if status.code() == Some(3)));
@@ -266,8 +266,8 @@ mod tests {
 
     #[test]
     fn the_time_limit_ends_it_with_all_it_started() {
-        let patience = Patience::new(Duration::from_millis(300), &never);
-        let output = shell("sleep 1000 & echo $! $$; wait", &patience);
+        let deadline = Deadline::new(Duration::from_millis(300), &never);
+        let output = shell("sleep 1000 & echo $! $$; wait", &deadline);
         assert!(matches!(output.end, End::TimedOut));
         for id in String::from_utf8(output.stdout).unwrap().split_whitespace() {
             wait_until_gone(id);
@@ -281,8 +281,8 @@ mod tests {
             looks.set(looks.get() + 1);
             looks.get() >= 3
         };
-        let patience = Patience::new(Duration::from_secs(600), &third_time);
-        let output = shell("echo $$; exec sleep 1000", &patience);
+        let deadline = Deadline::new(Duration::from_secs(600), &third_time);
+        let output = shell("echo $$; exec sleep 1000", &deadline);
         assert!(matches!(output.end, End::Interrupted));
         assert_eq!(looks.get(), 3);
         wait_until_gone(&String::from_utf8(output.stdout).unwrap());
@@ -290,27 +290,27 @@ mod tests {
 
     #[test]
     fn a_helper_that_keeps_the_streams_open_does_not_hold_us() {
-        let patience = Patience::new(Duration::from_secs(600), &never);
-        let output = shell("sleep 1000 & echo $!", &patience);
+        let deadline = Deadline::new(Duration::from_secs(600), &never);
+        let output = shell("sleep 1000 & echo $!", &deadline);
         assert!(matches!(output.end, End::Exited(status) if status.success()));
         wait_until_gone(&String::from_utf8(output.stdout).unwrap());
     }
 
     #[test]
     fn a_program_that_closes_its_streams_is_waited_for() {
-        let patience = Patience::new(Duration::from_secs(60), &never);
-        let output = shell("exec >&- 2>&-; sleep 0.2; exit 7", &patience);
+        let deadline = Deadline::new(Duration::from_secs(60), &never);
+        let output = shell("exec >&- 2>&-; sleep 0.2; exit 7", &deadline);
         assert!(matches!(output.end, End::Exited(status) if status.code() == Some(7)));
     }
 
     #[test]
     fn a_stream_can_be_left() {
-        let patience = Patience::new(Duration::from_secs(600), &never);
+        let deadline = Deadline::new(Duration::from_secs(600), &never);
         let mut seen = Vec::new();
         let (end, _) = run(
             Path::new("/bin/sh"),
             &["-c", "echo $$; while :; do echo x; done"],
-            &patience,
+            &deadline,
             &mut |part| {
                 seen.extend_from_slice(part);
                 ControlFlow::Break(())
@@ -325,8 +325,8 @@ mod tests {
     fn what_a_thread_of_ours_starts_can_be_ended_by_a_signal() {
         let output = std::thread::spawn(|| {
             leave_signals_to_main_thread();
-            let patience = Patience::new(Duration::from_secs(60), &never);
-            shell("kill -TERM $$; echo it was blocked", &patience)
+            let deadline = Deadline::new(Duration::from_secs(60), &never);
+            shell("kill -TERM $$; echo it was blocked", &deadline)
         });
         let output = output.join().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), "");

@@ -32,7 +32,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 
-use crate::transport::{Call, Patience, Verb};
+use crate::transport::{Call, Deadline, Verb};
 
 /// The end of an exchange.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub enum HttpFailure {
 pub fn exchange(
     socket: &Path,
     call: &Call,
-    patience: &Patience<'_>,
+    deadline: &Deadline<'_>,
     part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<Exchange, HttpFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -82,21 +82,21 @@ pub fn exchange(
     runtime.block_on(async {
         tokio::select! {
             biased;
-            ended = watch_patience(patience) => Err(ended),
+            ended = watch_deadline(deadline) => Err(ended),
             result = converse(socket, call, part) => result,
         }
     })
 }
 
-async fn watch_patience(patience: &Patience<'_>) -> HttpFailure {
+async fn watch_deadline(deadline: &Deadline<'_>) -> HttpFailure {
     loop {
-        if patience.is_interrupted() {
+        if deadline.is_interrupted() {
             return HttpFailure::Interrupted;
         }
-        if patience.is_over() {
+        if deadline.has_passed() {
             return HttpFailure::TimedOut;
         }
-        tokio::time::sleep(patience.next_look()).await;
+        tokio::time::sleep(deadline.poll_interval()).await;
     }
 }
 
@@ -279,11 +279,11 @@ mod tests {
 
         fn ask(&self) -> (Result<Exchange, HttpFailure>, Vec<u8>) {
             let mut body = Vec::new();
-            let patience = Patience::new(Duration::from_secs(60), &|| false);
+            let deadline = Deadline::new(Duration::from_secs(60), &|| false);
             let result = exchange(
                 &self.folder.join("socket"),
                 &Call::get("/api"),
-                &patience,
+                &deadline,
                 &mut |part| {
                     body.extend_from_slice(part);
                     ControlFlow::Continue(())
@@ -347,9 +347,9 @@ mod tests {
     #[test]
     fn where_nobody_listens_nothing_was_sent() {
         let server = Server::new(b"");
-        let patience = Patience::new(Duration::from_secs(60), &|| false);
+        let deadline = Deadline::new(Duration::from_secs(60), &|| false);
         let nowhere = server.folder.join("nowhere");
-        let result = exchange(&nowhere, &Call::get("/api"), &patience, &mut |_| {
+        let result = exchange(&nowhere, &Call::get("/api"), &deadline, &mut |_| {
             ControlFlow::Continue(())
         });
         assert!(matches!(result, Err(HttpFailure::NoProxy(_))), "{result:?}");

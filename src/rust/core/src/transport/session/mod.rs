@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use self::http::{Exchange, HttpFailure};
 use self::proxy::Socket;
-use super::{kubectl_words, Call, Failure, FailureKind, Kubectl, Patience, Transport};
+use super::{kubectl_words, Call, Deadline, Failure, FailureKind, Kubectl, Transport};
 use crate::error::KubectlReport;
 
 /// Calls a function, and meanwhile has no program that is started inherit any open file beside its standard streams.
@@ -53,17 +53,17 @@ impl Session {
     fn exchange(
         &self,
         call: &Call,
-        patience: &Patience<'_>,
+        deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<Vec<String>, Failure> {
         let mut renewed = false;
         loop {
             let socket =
-                proxy::socket(&self.kubectl, self.isolated, patience).map_err(|failure| about(call, failure))?;
+                proxy::socket(&self.kubectl, self.isolated, deadline).map_err(|failure| about(call, failure))?;
             let Some(socket) = socket else {
-                return self.kubectl.stream(call, patience, part).map(|()| Vec::new());
+                return self.kubectl.stream(call, deadline, part).map(|()| Vec::new());
             };
-            let failure = match http::exchange(&socket.path, call, patience, part) {
+            let failure = match http::exchange(&socket.path, call, deadline, part) {
                 Ok(Exchange::Done { warnings }) => return Ok(warnings),
                 Ok(Exchange::Refused {
                     status,
@@ -75,7 +75,7 @@ impl Session {
                 },
                 Err(HttpFailure::NoProxy(words)) => {
                     // It died, or another program removed its socket. Nothing was delivered: a new one, once.
-                    proxy::forget(&socket, patience)?;
+                    proxy::forget(&socket, deadline)?;
                     if !renewed {
                         renewed = true;
                         continue;
@@ -89,7 +89,7 @@ impl Session {
             // It was refused, so it may be sent again.
             if may_be_an_old_login(failure.kind, &socket) && !renewed {
                 renewed = true;
-                proxy::forget(&socket, patience)?;
+                proxy::forget(&socket, deadline)?;
                 continue;
             }
             return Err(failure);
@@ -111,23 +111,23 @@ impl Transport for Session {
     fn stream(
         &self,
         call: &Call,
-        patience: &Patience<'_>,
+        deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
-        self.exchange(call, patience, part).map(|_| ())
+        self.exchange(call, deadline, part).map(|_| ())
     }
 
-    fn send_with_warnings(&self, call: &Call, patience: &Patience<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
+    fn send_with_warnings(&self, call: &Call, deadline: &Deadline<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
         let mut answer = Vec::new();
-        let warnings = self.exchange(call, patience, &mut |part| {
+        let warnings = self.exchange(call, deadline, &mut |part| {
             answer.extend_from_slice(part);
             ControlFlow::Continue(())
         })?;
         Ok((answer, warnings))
     }
 
-    fn namespace(&self, patience: &Patience<'_>) -> Result<String, Failure> {
-        proxy::namespace(&self.kubectl, self.isolated, patience)
+    fn namespace(&self, deadline: &Deadline<'_>) -> Result<String, Failure> {
+        proxy::namespace(&self.kubectl, self.isolated, deadline)
     }
 }
 

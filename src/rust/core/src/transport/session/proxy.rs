@@ -13,7 +13,7 @@ use nix::unistd::{access, AccessFlags, Pid};
 
 use super::configuration::Configuration;
 use super::WithNothingInherited;
-use crate::transport::{process, Failure, FailureKind, Kubectl, Patience, Transport};
+use crate::transport::{process, Deadline, Failure, FailureKind, Kubectl, Transport};
 
 /// Makes the folder $2 for this user alone, and runs kubectl proxy ($1) with its socket in there until standard input ends
 /// or SIGTERM comes; then ends it, with all that it started, and removes the folder. Standard input is a pipe from R that
@@ -180,25 +180,25 @@ impl OfProcess {
     }
 
     /// Takes the lock, which another thread may hold for as long as kubectl takes to start.
-    fn lock(&self, patience: &Patience<'_>) -> Result<MutexGuard<'_, Option<Kept>>, Failure> {
+    fn lock(&self, deadline: &Deadline<'_>) -> Result<MutexGuard<'_, Option<Kept>>, Failure> {
         loop {
             match self.kept.try_lock() {
                 Ok(guard) => return Ok(guard),
                 Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
                 Err(TryLockError::WouldBlock) => {}
             }
-            check(patience)?;
+            check(deadline)?;
             std::thread::sleep(READY_CHECK_INTERVAL);
         }
     }
 }
 
 /// The failure where the user wants to stop or the time is over.
-fn check(patience: &Patience<'_>) -> Result<(), Failure> {
-    if patience.is_interrupted() {
+fn check(deadline: &Deadline<'_>) -> Result<(), Failure> {
+    if deadline.is_interrupted() {
         return Err(Failure::new(FailureKind::Interrupted, ""));
     }
-    if patience.is_over() {
+    if deadline.has_passed() {
         return Err(Failure::new(FailureKind::Timeout, ""));
     }
     Ok(())
@@ -209,13 +209,13 @@ fn check(patience: &Patience<'_>) -> Result<(), Failure> {
 pub fn socket(
     kubectl: &Kubectl,
     isolated: WithNothingInherited,
-    patience: &Patience<'_>,
+    deadline: &Deadline<'_>,
 ) -> Result<Option<Socket>, Failure> {
-    let mut kept = OfProcess::this().lock(patience)?;
+    let mut kept = OfProcess::this().lock(deadline)?;
     let kept = current(&mut kept, kubectl);
     kept.start(kubectl, isolated);
     let new = matches!(kept.proxy, State::Starting(_));
-    kept.wait_until_it_serves(patience)?;
+    kept.wait_until_it_serves(deadline)?;
     Ok(match &kept.proxy {
         State::Serving(proxy) => Some(Socket {
             path: proxy.socket(),
@@ -232,22 +232,22 @@ pub fn socket(
 pub fn namespace(
     kubectl: &Kubectl,
     isolated: WithNothingInherited,
-    patience: &Patience<'_>,
+    deadline: &Deadline<'_>,
 ) -> Result<String, Failure> {
-    let mut kept = OfProcess::this().lock(patience)?;
+    let mut kept = OfProcess::this().lock(deadline)?;
     let kept = current(&mut kept, kubectl);
     if let Some(namespace) = &kept.namespace {
         return Ok(namespace.clone());
     }
     kept.start(kubectl, isolated);
-    let namespace = kubectl.namespace(patience)?;
+    let namespace = kubectl.namespace(deadline)?;
     kept.namespace = Some(namespace.clone());
     Ok(namespace)
 }
 
 /// Does away with a proxy that does not serve, or not as it should.
-pub fn forget(socket: &Socket, patience: &Patience<'_>) -> Result<(), Failure> {
-    let mut kept = OfProcess::this().lock(patience)?;
+pub fn forget(socket: &Socket, deadline: &Deadline<'_>) -> Result<(), Failure> {
+    let mut kept = OfProcess::this().lock(deadline)?;
     if let Some(kept) = kept.as_mut() {
         if matches!(&kept.proxy, State::Serving(proxy) if proxy.socket() == socket.path) {
             kept.end();
@@ -258,8 +258,8 @@ pub fn forget(socket: &Socket, patience: &Patience<'_>) -> Result<(), Failure> {
 
 /// Ends the proxy of this process, if it has one and nobody is just using it to start.
 pub fn end() {
-    let patience = Patience::new(LONGEST_END, &|| false);
-    if let Ok(mut kept) = OfProcess::this().lock(&patience) {
+    let deadline = Deadline::new(LONGEST_END, &|| false);
+    if let Ok(mut kept) = OfProcess::this().lock(&deadline) {
         if let Some(mut kept) = kept.take() {
             kept.end();
         }
@@ -308,7 +308,7 @@ impl Kept {
     /// Waits until a starting proxy serves, or turns out to be unusable.
     ///
     /// Errors: the user wants to stop, or the time is over; then the proxy is ended.
-    fn wait_until_it_serves(&mut self, patience: &Patience<'_>) -> Result<(), Failure> {
+    fn wait_until_it_serves(&mut self, deadline: &Deadline<'_>) -> Result<(), Failure> {
         loop {
             let State::Starting(proxy) = &mut self.proxy else {
                 return Ok(());
@@ -324,7 +324,7 @@ impl Kept {
                 self.proxy = State::Unusable(Instant::now());
                 return Ok(());
             }
-            if let Err(failure) = check(patience) {
+            if let Err(failure) = check(deadline) {
                 self.end();
                 return Err(failure);
             }

@@ -1,0 +1,109 @@
+//! How long a call may take, and who may end it earlier.
+
+use std::time::{Duration, Instant};
+
+/// The time limit of each call, and a question whether the user wants to stop. Every call begins with a new
+/// [`Deadline`], which is all that a transport takes.
+#[derive(Clone, Copy)]
+pub struct Patience<'a> {
+    limit: Duration,
+    interrupted: &'a dyn Fn() -> bool,
+}
+
+/// When a call that has begun must have ended.
+#[derive(Clone, Copy)]
+pub struct Deadline<'a> {
+    end: Instant,
+    interrupted: &'a dyn Fn() -> bool,
+}
+
+/// How often an interrupt is looked for while waiting. Ctrl-C is to return within 0.2 s.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+impl<'a> Patience<'a> {
+    /// Gives each call `limit`. `interrupted` is asked about twenty times a second and answers whether to give up; it is
+    /// asked no more after it has said so.
+    pub fn new(limit: Duration, interrupted: &'a dyn Fn() -> bool) -> Self {
+        Self { limit, interrupted }
+    }
+
+    /// The deadline of a call that begins now.
+    #[must_use]
+    pub fn deadline(&self) -> Deadline<'a> {
+        Deadline::new(self.limit, self.interrupted)
+    }
+
+    /// The time limit of each call.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Asks whether the user wants to stop.
+    pub fn is_interrupted(&self) -> bool {
+        (self.interrupted)()
+    }
+
+    /// How long to wait before looking for an interrupt again.
+    pub fn poll_interval(&self) -> Duration {
+        POLL_INTERVAL
+    }
+
+    /// Waits for `duration`. `false` where the user wants to stop.
+    pub fn sleep(&self, duration: Duration) -> bool {
+        Deadline::new(duration, self.interrupted).sleep(duration)
+    }
+}
+
+impl<'a> Deadline<'a> {
+    /// A deadline that is `limit` away. `interrupted` as for [`Patience::new`].
+    pub fn new(limit: Duration, interrupted: &'a dyn Fn() -> bool) -> Self {
+        // A limit beyond what the clock can hold is as good as a century.
+        let now = Instant::now();
+        let century = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+        Self {
+            end: now.checked_add(limit).unwrap_or(now + century),
+            interrupted,
+        }
+    }
+
+    /// An earlier one: after this fraction of the time that remains.
+    #[must_use]
+    pub fn fraction(&self, fraction: f64) -> Self {
+        Self::new(self.remaining().mul_f64(fraction), self.interrupted)
+    }
+
+    /// The time that remains.
+    pub fn remaining(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether no time remains.
+    pub fn has_passed(&self) -> bool {
+        self.remaining().is_zero()
+    }
+
+    /// Asks whether the user wants to stop.
+    pub fn is_interrupted(&self) -> bool {
+        (self.interrupted)()
+    }
+
+    /// How long to wait before looking for an interrupt again, within the time that remains.
+    pub fn poll_interval(&self) -> Duration {
+        self.remaining().min(POLL_INTERVAL)
+    }
+
+    /// Waits for `duration`, or until the deadline. `false` where the user wants to stop.
+    pub fn sleep(&self, duration: Duration) -> bool {
+        let end = Instant::now() + duration.min(self.remaining());
+        loop {
+            if self.is_interrupted() {
+                return false;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            std::thread::sleep(left.min(POLL_INTERVAL));
+        }
+    }
+}
