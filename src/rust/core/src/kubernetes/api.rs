@@ -25,13 +25,13 @@ use crate::transport::{Backoff, Call, Deadline, Failure, FailureKind, Patience, 
 const FURTHER_ATTEMPTS: usize = 4;
 
 /// The first pause between attempts.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 250 });
 
 /// The longest one.
-const LONGEST_PAUSE: Duration = Duration::from_millis(2000);
+const LONGEST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 4 } else { 2000 });
 
 /// The longest one before an object that somebody else has changed is read anew.
-const LONGEST_PAUSE_OF_UPDATE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE_OF_UPDATE: Duration = Duration::from_millis(if cfg!(test) { 4 } else { 500 });
 
 /// The attempts of one call.
 struct Attempts<'a> {
@@ -202,7 +202,10 @@ impl<'a> Api<'a> {
             }
             may_exist |= failure.kind.leaves_outcome_open() || failure.kind == FailureKind::AlreadyExists;
             may_still_arrive |= failure.kind == FailureKind::Timeout;
-            if failure.kind.may_heal() || failure.kind.leaves_outcome_open() {
+            // A create conflicts where a quota's count changed at the same time; then nothing was made.
+            // https://github.com/kubernetes/kubernetes/issues/67761
+            let conflict = failure.kind == FailureKind::Conflict;
+            if conflict || failure.kind.may_heal() || failure.kind.leaves_outcome_open() {
                 failure = match attempts.wait_after(failure) {
                     Ok(()) => continue,
                     Err(stopped) if stopped.kind == FailureKind::Interrupted => {
@@ -815,6 +818,20 @@ mod tests {
             create(&script).unwrap();
             assert_eq!(script.verbs(), [Verb::Create, Verb::Create, Verb::Get], "{lost:?}");
         }
+    }
+
+    #[test]
+    fn a_quota_that_changes_at_the_same_time_does_not_fail_a_create() {
+        let script = Script::new([
+            failure(FailureKind::Conflict),
+            failure(FailureKind::Conflict),
+            job_answer("s"),
+        ]);
+        create(&script).unwrap();
+        // Where it never ends there is no job, and that is known.
+        let script = Script::new((0..=FURTHER_ATTEMPTS).map(|_| failure(FailureKind::Conflict)));
+        let error = create(&script).unwrap_err();
+        assert_eq!((error.failure.kind, error.may_exist), (FailureKind::Conflict, false));
     }
 
     #[test]
