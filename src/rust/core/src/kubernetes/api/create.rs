@@ -1,0 +1,260 @@
+//! Creating a Job once.
+
+use super::attempts::{Attempts, LONGEST_PAUSE};
+use super::{garbage, parse, Api};
+use crate::kubernetes::labels;
+use crate::kubernetes::objects::Job;
+use crate::transport::{Call, Deadline, Failure, FailureKind};
+
+/// A create that did not succeed.
+#[derive(Debug)]
+pub struct CreateFailure {
+    /// The last failure.
+    pub failure: Failure,
+    /// Whether the Job may exist all the same.
+    pub may_exist: bool,
+}
+
+impl Api<'_> {
+    /// Creates a Job. `Ok` means that there is exactly one Job of this name and that it is this one; `submission` is the
+    /// value of its annotation [`labels::SUBMISSION`], by which it is known again.
+    pub fn create_job(&self, job: &Job, submission: &str) -> Result<(), CreateFailure> {
+        let name = &job.metadata.name;
+        let body = serde_json::to_vec(job).map_err(|error| CreateFailure {
+            failure: Failure::new(
+                FailureKind::Other,
+                format!("The job cannot be written as JSON: {error}"),
+            ),
+            may_exist: false,
+        })?;
+        // Strict: the server refuses a field that it does not know, instead of dropping it.
+        let path = format!("{}?fieldValidation=Strict", self.jobs());
+        let call = Call::create(path, body);
+        let deadline = self.patience.deadline();
+        let mut attempts = Attempts::new(deadline, LONGEST_PAUSE);
+        let mut may_exist = false;
+        let mut may_still_arrive = false;
+        loop {
+            // The first attempt leaves time to find out what became of it.
+            let attempt = if may_exist { deadline } else { deadline.fraction(0.5) };
+            let mut failure = match self.transport.send(&call, &attempt) {
+                Ok(answer) => match parse::<Job>(&call, &answer) {
+                    Ok(created) if created.metadata.name == *name => return Ok(()),
+                    Ok(_) => garbage(&call, "The answer is not the job that was sent.".into()),
+                    Err(failure) => failure,
+                },
+                Err(failure) => failure,
+            };
+            if failure.kind == FailureKind::AlreadyExists {
+                match self.read::<Job>(&self.job_call(name)) {
+                    Ok(job) if is_submission(&job, submission) => return Ok(()),
+                    // The name is another's, so no attempt of ours can have made a Job.
+                    Ok(_) => {
+                        return Err(CreateFailure {
+                            failure,
+                            may_exist: false,
+                        })
+                    }
+                    Err(look) if look.kind == FailureKind::Interrupted => {
+                        return Err(CreateFailure {
+                            failure: look,
+                            may_exist: true,
+                        });
+                    }
+                    _ => {}
+                }
+            }
+            if failure.kind == FailureKind::Interrupted {
+                return Err(CreateFailure {
+                    failure,
+                    may_exist: true,
+                });
+            }
+            may_exist |= failure.kind.leaves_outcome_open() || failure.kind == FailureKind::AlreadyExists;
+            may_still_arrive |= failure.kind == FailureKind::Timeout;
+            // A create conflicts where a quota's count changed at the same time; then nothing was made.
+            // https://github.com/kubernetes/kubernetes/issues/67761
+            let conflict = failure.kind == FailureKind::Conflict;
+            if conflict || failure.kind.may_heal() || failure.kind.leaves_outcome_open() {
+                failure = match attempts.wait_after(failure) {
+                    Ok(()) => continue,
+                    Err(stopped) if stopped.kind == FailureKind::Interrupted => {
+                        return Err(CreateFailure {
+                            failure: stopped,
+                            may_exist,
+                        })
+                    }
+                    Err(failure) => failure,
+                };
+            }
+            return match may_exist {
+                false => Err(CreateFailure { failure, may_exist }),
+                true => self.settle(name, submission, failure, may_still_arrive, &deadline),
+            };
+        }
+    }
+
+    /// After attempts whose outcome is open: looks whether the Job is there.
+    fn settle(
+        &self,
+        name: &str,
+        submission: &str,
+        failure: Failure,
+        may_still_arrive: bool,
+        deadline: &Deadline<'_>,
+    ) -> Result<(), CreateFailure> {
+        if deadline.has_passed() {
+            return Err(CreateFailure {
+                failure,
+                may_exist: true,
+            });
+        }
+        let call = self.job_call(name);
+        match self.transport.send(&call, deadline) {
+            Ok(answer) if parse::<Job>(&call, &answer).is_ok_and(|job| is_submission(&job, submission)) => Ok(()),
+            Err(look) if look.kind == FailureKind::Interrupted => Err(CreateFailure {
+                failure: look,
+                may_exist: true,
+            }),
+            Err(look) if look.kind == FailureKind::NotFound => Err(CreateFailure {
+                failure,
+                may_exist: may_still_arrive,
+            }),
+            _ => Err(CreateFailure {
+                failure,
+                may_exist: true,
+            }),
+        }
+    }
+
+    fn job_call(&self, name: &str) -> Call {
+        Call::get(format!("{}/{name}", self.jobs()))
+    }
+}
+
+fn is_submission(job: &Job, submission: &str) -> bool {
+    job.metadata.annotations.get(labels::SUBMISSION).map(String::as_str) == Some(submission)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::attempts::FURTHER_ATTEMPTS;
+    use super::super::scripted::{api, failure, Script};
+    use super::*;
+    use crate::transport::Verb;
+    use serde_json::json;
+
+    fn job_answer(submission: &str) -> Result<Vec<u8>, Failure> {
+        let job = json!({"metadata": {"name": "a-1", "annotations": {labels::SUBMISSION: submission}}});
+        Ok(serde_json::to_vec(&job).unwrap())
+    }
+
+    fn create(script: &Script) -> Result<(), CreateFailure> {
+        let mut job = Job::default();
+        job.metadata.name = "a-1".into();
+        api(script).create_job(&job, "s")
+    }
+
+    #[test]
+    fn a_create_is_one_call() {
+        let script = Script::new([job_answer("s")]);
+        create(&script).unwrap();
+        assert_eq!(script.verbs(), [Verb::Create]);
+    }
+
+    #[test]
+    fn a_create_whose_answer_was_lost_is_repeated_and_found() {
+        for lost in [
+            FailureKind::Timeout,
+            FailureKind::Unreachable,
+            FailureKind::KubectlDied,
+            FailureKind::Garbage,
+            FailureKind::Server,
+            FailureKind::Other,
+        ] {
+            let script = Script::new([failure(lost), failure(FailureKind::AlreadyExists), job_answer("s")]);
+            create(&script).unwrap();
+            assert_eq!(script.verbs(), [Verb::Create, Verb::Create, Verb::Get], "{lost:?}");
+        }
+    }
+
+    #[test]
+    fn a_quota_that_changes_at_the_same_time_does_not_fail_a_create() {
+        let script = Script::new([
+            failure(FailureKind::Conflict),
+            failure(FailureKind::Conflict),
+            job_answer("s"),
+        ]);
+        create(&script).unwrap();
+        // Where it never ends there is no job, and that is known.
+        let script = Script::new((0..=FURTHER_ATTEMPTS).map(|_| failure(FailureKind::Conflict)));
+        let error = create(&script).unwrap_err();
+        assert_eq!((error.failure.kind, error.may_exist), (FailureKind::Conflict, false));
+    }
+
+    #[test]
+    fn somebody_elses_job_of_the_same_name_is_no_success() {
+        let script = Script::new([
+            failure(FailureKind::AlreadyExists),
+            job_answer("other"),
+            job_answer("other"),
+        ]);
+        create(&script).unwrap_err();
+    }
+
+    #[test]
+    fn a_refusal_is_final_and_says_that_there_is_no_job() {
+        for refusal in [
+            FailureKind::Forbidden,
+            FailureKind::Invalid,
+            FailureKind::Unauthorized,
+            FailureKind::NotFound,
+            FailureKind::KubectlMissing,
+            FailureKind::NotConfigured,
+        ] {
+            let script = Script::new([failure(refusal)]);
+            let error = create(&script).unwrap_err();
+            assert_eq!((error.failure.kind, error.may_exist), (refusal, false));
+        }
+    }
+
+    #[test]
+    fn a_quota_used_up_by_our_own_lost_create_is_not_believed() {
+        let script = Script::new([
+            failure(FailureKind::Unreachable),
+            failure(FailureKind::Forbidden),
+            job_answer("s"),
+        ]);
+        create(&script).unwrap();
+    }
+
+    #[test]
+    fn after_a_lost_answer_it_is_said_whether_there_is_a_job() {
+        let absent = Script::new([
+            failure(FailureKind::Unreachable),
+            failure(FailureKind::Forbidden),
+            failure(FailureKind::NotFound),
+        ]);
+        assert!(!create(&absent).unwrap_err().may_exist);
+        let unknown = Script::new([
+            failure(FailureKind::Unreachable),
+            failure(FailureKind::Forbidden),
+            failure(FailureKind::Unreachable),
+        ]);
+        assert!(create(&unknown).unwrap_err().may_exist);
+        // What has timed out may still arrive.
+        let late = Script::new([
+            failure(FailureKind::Timeout),
+            failure(FailureKind::Forbidden),
+            failure(FailureKind::NotFound),
+        ]);
+        assert!(create(&late).unwrap_err().may_exist);
+    }
+
+    #[test]
+    fn an_interrupt_ends_the_attempts() {
+        let script = Script::new([failure(FailureKind::Interrupted)]);
+        let error = create(&script).unwrap_err();
+        assert_eq!((error.failure.kind, error.may_exist), (FailureKind::Interrupted, true));
+    }
+}

@@ -1,0 +1,113 @@
+//! What happens to pods, as it happens.
+
+use std::ops::ControlFlow;
+
+use super::lines::LineBuffer;
+use super::{encode, parse, Api, Selection};
+use crate::kubernetes::objects::WatchEvent;
+use crate::transport::{Call, Failure, Patience};
+
+/// After how many seconds the server ends a watch, so that what it cannot show (a Job that fails without a pod) is looked
+/// for from time to time.
+const WATCH_SECONDS: u32 = 240;
+
+impl Api<'_> {
+    /// Follows what happens to the pods of a selection from `resource_version` on, until `event` breaks off, the server
+    /// closes the stream (it does so after some minutes), or it breaks.
+    ///
+    /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>
+    pub fn watch_pods(
+        &self,
+        selection: &Selection<'_>,
+        resource_version: &str,
+        patience: &Patience<'_>,
+        event: &mut dyn FnMut(WatchEvent) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let path = format!(
+            "{}?watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={}&labelSelector={}",
+            self.pods(),
+            encode(resource_version),
+            encode(&selection.one_selector())
+        );
+        let mut lines = LineBuffer::default();
+        let mut no_event = None;
+        let call = Call::get(path);
+        self.transport.stream(&call, &patience.deadline(), &mut |part| {
+            lines.push(part, &mut |line| match parse::<WatchEvent>(&call, line) {
+                Ok(parsed) => event(parsed),
+                Err(failure) => {
+                    no_event = Some(failure);
+                    ControlFlow::Break(())
+                }
+            })
+        })?;
+        no_event.map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{api, paths, patience, Script};
+    use super::*;
+    use crate::transport::FailureKind;
+    use serde_json::json;
+
+    fn watched(answer: &str, stop_at: Option<&str>) -> (Vec<String>, Result<(), Failure>) {
+        let script = Script::new([Ok(answer.as_bytes().to_vec())]);
+        let mut seen = Vec::new();
+        let result = api(&script).watch_pods(&Selection::Batch("b"), "7", &patience(), &mut |event| {
+            let stop = stop_at == Some(event.event_type.as_str());
+            seen.push(event.event_type);
+            match stop {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        (seen, result)
+    }
+
+    #[test]
+    fn a_watch_names_its_moment_and_its_jobs() {
+        let script = Script::new([Ok(Vec::new())]);
+        let go_on = &mut |_| ControlFlow::Continue(());
+        api(&script)
+            .watch_pods(&Selection::Batch("b"), "7", &patience(), go_on)
+            .unwrap();
+        assert_eq!(
+            paths(&script),
+            ["/api/v1/namespaces/n/pods?watch=1&allowWatchBookmarks=true&timeoutSeconds=240&resourceVersion=7&labelSelector=app.kubernetes.io%2Fmanaged-by%3Dabba%2Cabba%2Fbatch-id%3Db"]
+        );
+        // More ids than fit into one request: all of abba's pods are watched.
+        let id = "x".repeat(63);
+        let ids = vec![id.as_str(); 1000];
+        let script = Script::new([Ok(Vec::new())]);
+        let go_on = &mut |_| ControlFlow::Continue(());
+        api(&script)
+            .watch_pods(&Selection::Jobs(&ids), "7", &patience(), go_on)
+            .unwrap();
+        assert!(paths(&script)[0].ends_with("labelSelector=app.kubernetes.io%2Fmanaged-by%3Dabba"));
+    }
+
+    #[test]
+    fn the_events_of_a_watch_are_handed_over_until_somebody_has_enough() {
+        let line = |kind: &str| json!({"type": kind, "object": {}}).to_string();
+        let three = format!("{}\n{}\n{}\n", line("ADDED"), line("BOOKMARK"), line("DELETED"));
+        let (seen, result) = watched(&three, None);
+        assert_eq!(seen, ["ADDED", "BOOKMARK", "DELETED"]);
+        result.unwrap();
+        let (seen, result) = watched(&three, Some("BOOKMARK"));
+        assert_eq!(seen, ["ADDED", "BOOKMARK"]);
+        result.unwrap();
+        // The end of a stream that broke in the middle of a line is no event.
+        assert_eq!(watched(&three[..three.len() - 5], None).0, ["ADDED", "BOOKMARK"]);
+    }
+
+    #[test]
+    fn a_line_of_a_watch_that_is_no_event_is_a_failure() {
+        for line in ["<html>\n", "{}\n", "\n", "{\"type\": \"ADDED\"}\n"] {
+            let (seen, result) = watched(line, None);
+            assert!(seen.is_empty());
+            assert_eq!(result.unwrap_err().kind, FailureKind::Garbage, "{line}");
+        }
+    }
+}
