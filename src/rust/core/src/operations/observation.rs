@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::side_by_side::side_by_side;
-use super::{Connection, Which};
+use super::{check, Connection, Which};
 use crate::domain::job_status::{self, JobStatus};
 use crate::error::{Error, ErrorClass};
 use crate::kubernetes::api::Stopped;
@@ -46,6 +46,21 @@ pub(super) struct Observation {
     jobs: HashMap<String, Job>,
     /// The moment, for a watch that begins there.
     pub resource_version: String,
+}
+
+impl<'a> Connection<'a> {
+    /// Looks at jobs, and gives back the API for what comes next.
+    ///
+    /// Errors: an id is no id; a job or the batch does not exist; the cluster cannot be asked.
+    pub(super) fn observe(&self, which: &Which) -> Result<(Api<'a>, Observation), Error> {
+        check(which)?;
+        let api = self.api()?;
+        let observation = match which {
+            Which::Jobs(job_ids) => Observation::of_jobs(self, &api, job_ids)?,
+            Which::Batch(batch_id) => Observation::of_batch(self, &api, batch_id)?,
+        };
+        Ok((api, observation))
+    }
 }
 
 impl Observation {

@@ -1,7 +1,6 @@
 //! The state of jobs.
 
-use super::observation::Observation;
-use super::{check, Connection, Which};
+use super::{Connection, Which};
 use crate::domain::job_status::JobStatus;
 use crate::error::Error;
 
@@ -12,17 +11,4 @@ use crate::error::Error;
 /// asked.
 pub fn status(connection: &Connection<'_>, which: &Which) -> Result<Vec<JobStatus>, Error> {
     Ok(connection.observe(which)?.1.statuses())
-}
-
-impl<'a> Connection<'a> {
-    /// Looks at jobs.
-    pub(super) fn observe(&self, which: &Which) -> Result<(crate::kubernetes::Api<'a>, Observation), Error> {
-        check(which)?;
-        let api = self.api()?;
-        let observation = match which {
-            Which::Jobs(job_ids) => Observation::of_jobs(self, &api, job_ids)?,
-            Which::Batch(batch_id) => Observation::of_batch(self, &api, batch_id)?,
-        };
-        Ok((api, observation))
-    }
 }
