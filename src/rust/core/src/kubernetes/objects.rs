@@ -319,20 +319,50 @@ pub struct List<T> {
     pub items: Vec<T>,
 }
 
+/// The metadata of a list or a bookmark.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ListMeta {
     pub resource_version: String,
 }
 
-/// One line of a watch.
+/// One line of a watch of pods:
+/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct WatchEvent {
-    /// `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK` or `ERROR`.
-    #[serde(rename = "type")]
-    pub event_type: String,
-    /// The pod; of a bookmark its resource version alone; of an error a Status.
-    pub object: serde_json::Value,
+#[serde(tag = "type", content = "object", rename_all = "UPPERCASE")]
+pub enum WatchEvent {
+    Added(ChangedPod),
+    Modified(ChangedPod),
+    Deleted(ChangedPod),
+    /// Says how far the stream has come.
+    Bookmark(Bookmark),
+    /// The stream cannot go on.
+    Error(IgnoredAny),
+}
+
+/// A pod after a change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChangedPod {
+    /// The moment of the change. A [`Pod`] has none: of ten thousand in a list nobody asks for it.
+    pub resource_version: String,
+    pub pod: Pod,
+}
+
+impl<'de> Deserialize<'de> for ChangedPod {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let object = Value::deserialize(deserializer)?;
+        let resource_version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+        Ok(Self {
+            resource_version: resource_version.to_string(),
+            pod: Pod::deserialize(object).map_err(serde::de::Error::custom)?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Bookmark {
+    pub metadata: ListMeta,
 }
 
 /// Reads a time that is not set: servers before Kubernetes 1.34 write `"creationTimestamp": null` into the template of

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::log::{log, Logs};
 use super::observation::Observed;
-use super::watch::look_patiently;
+use super::reconnect::look_patiently;
 use super::{watch, Connection, Which};
 use crate::domain::followed_log::FollowedLog;
 use crate::domain::job_status::Status;

@@ -9,6 +9,7 @@ mod follow;
 mod list;
 mod log;
 mod observation;
+mod reconnect;
 mod rerun;
 #[cfg(test)]
 mod scripted;

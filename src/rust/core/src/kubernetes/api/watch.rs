@@ -52,13 +52,19 @@ mod tests {
     use crate::transport::FailureKind;
     use serde_json::json;
 
+    /// Each event as its kind and its moment.
     fn watched(answer: &str, stop_at: Option<&str>) -> (Vec<String>, Result<(), Failure>) {
         let script = Script::new([Ok(answer.as_bytes().to_vec())]);
         let mut seen = Vec::new();
         let result = api(&script).watch_pods(&Selection::Batch("b"), "7", &patience(), &mut |event| {
-            let stop = stop_at == Some(event.event_type.as_str());
-            seen.push(event.event_type);
-            match stop {
+            seen.push(match event {
+                WatchEvent::Added(changed) => format!("added {}", changed.resource_version),
+                WatchEvent::Modified(changed) => format!("modified {}", changed.resource_version),
+                WatchEvent::Deleted(changed) => format!("deleted {}", changed.resource_version),
+                WatchEvent::Bookmark(bookmark) => format!("bookmark {}", bookmark.metadata.resource_version),
+                WatchEvent::Error(_) => "error".to_string(),
+            });
+            match stop_at.is_some() && seen.last().map(String::as_str) == stop_at {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
@@ -90,21 +96,38 @@ mod tests {
 
     #[test]
     fn the_events_of_a_watch_are_handed_over_until_somebody_has_enough() {
-        let line = |kind: &str| json!({"type": kind, "object": {}}).to_string();
-        let three = format!("{}\n{}\n{}\n", line("ADDED"), line("BOOKMARK"), line("DELETED"));
-        let (seen, result) = watched(&three, None);
-        assert_eq!(seen, ["ADDED", "BOOKMARK", "DELETED"]);
+        let line = |kind: &str, version: &str| {
+            let object = json!({"metadata": {"resourceVersion": version}});
+            json!({"type": kind, "object": object}).to_string()
+        };
+        let lines = [
+            line("ADDED", "8"),
+            line("MODIFIED", "9"),
+            line("BOOKMARK", "10"),
+            line("DELETED", "11"),
+            line("ERROR", ""),
+        ];
+        let text = lines.map(|line| line + "\n").concat();
+        let all = ["added 8", "modified 9", "bookmark 10", "deleted 11", "error"];
+        let (seen, result) = watched(&text, None);
+        assert_eq!(seen, all);
         result.unwrap();
-        let (seen, result) = watched(&three, Some("BOOKMARK"));
-        assert_eq!(seen, ["ADDED", "BOOKMARK"]);
+        let (seen, result) = watched(&text, Some("bookmark 10"));
+        assert_eq!(seen, all[..3]);
         result.unwrap();
         // The end of a stream that broke in the middle of a line is no event.
-        assert_eq!(watched(&three[..three.len() - 5], None).0, ["ADDED", "BOOKMARK"]);
+        assert_eq!(watched(&text[..text.len() - 5], None).0, all[..4]);
     }
 
     #[test]
     fn a_line_of_a_watch_that_is_no_event_is_a_failure() {
-        for line in ["<html>\n", "{}\n", "\n", "{\"type\": \"ADDED\"}\n"] {
+        for line in [
+            "<html>\n",
+            "{}\n",
+            "\n",
+            "{\"type\": \"ADDED\"}\n",
+            "{\"type\": \"NEW\", \"object\": {}}\n",
+        ] {
             let (seen, result) = watched(line, None);
             assert!(seen.is_empty());
             assert_eq!(result.unwrap_err().kind, FailureKind::Garbage, "{line}");

@@ -1,0 +1,479 @@
+//! Following jobs until they have ended, with one watch stream for any number of them.
+
+mod pending_reasons;
+mod stream;
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use self::pending_reasons::{events_of_waiting, EventsOfJobs, Looks};
+use self::stream::{unfinished, Outcome};
+use super::observation::{not_found, Observation, Observed};
+use super::{reconnect, Connection, Which};
+use crate::domain::diagnosis::{self, Diagnosis};
+use crate::domain::job_status::{JobStatus, Status};
+use crate::error::Error;
+
+/// One job, as it was seen last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchedJob {
+    /// The job's id.
+    pub job_id: String,
+    /// Its state.
+    pub status: JobStatus,
+    /// While it has not started: why.
+    pub obstacle: Option<Diagnosis>,
+}
+
+/// All jobs that are watched, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchNews {
+    /// The jobs as they were seen last.
+    pub jobs: Vec<WatchedJob>,
+    /// Whether the watch is over: none of them is Pending or Running, or will ever be.
+    pub ended: bool,
+}
+
+/// Follows jobs until none is Pending or Running, or `tell` breaks off. `tell` gets all jobs, in order, at the beginning
+/// and after each change.
+///
+/// A stream that the server closes or that breaks is taken up again where the jobs stand then, so that no end is missed;
+/// while the cluster cannot be reached it is tried again for ever: `connection.patience` is the limit of a single call,
+/// its interrupt ends the whole.
+///
+/// Errors: a job or the batch does not exist; the cluster refuses. Jobs that are removed before they ended are an error
+/// once all others have ended.
+pub fn watch(
+    connection: &Connection<'_>,
+    which: &Which,
+    tell: &mut dyn FnMut(WatchNews) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    let (api, mut observation) = connection.observe(which)?;
+    let mut events = EventsOfJobs::new();
+    let mut looks = Looks::new();
+    let mut backoff = reconnect::backoff();
+    let mut refusals = 0;
+    let mut has_streamed = false;
+    loop {
+        let news = news(&observation, &events);
+        let removed = observation.removed();
+        let ended = news.ended;
+        let none_is_open = news.jobs.iter().all(|job| job.status.status.is_final());
+        if tell(news).is_break() || ended {
+            return Ok(());
+        }
+        if none_is_open {
+            let mut error = not_found(&removed, api.namespace());
+            error.consequence = Some(match removed.len() {
+                1 => "It was removed while it was watched, before its end was seen.".into(),
+                _ => "They were removed while they were watched, before their ends were seen.".into(),
+            });
+            return Err(error);
+        }
+        let begin = Instant::now();
+        match stream::follow(connection, which, &api, &mut observation, &events, looks.next(), tell) {
+            Outcome::Ended => return Ok(()),
+            Outcome::LookAtWaiting => {
+                looks.taken();
+                has_streamed = true;
+                // A failure may heal; the stream, which is opened next, will show whether it does.
+                if let Ok(true) = observation.look_at_jobs_without_pod(connection, &api) {
+                    events = events_of_waiting(&observation, &api);
+                    continue;
+                }
+            }
+            Outcome::LookAgain => {
+                has_streamed = true;
+                refusals = 0;
+            }
+            Outcome::Refused(error) => {
+                refusals += 1;
+                if !has_streamed || refusals == reconnect::ATTEMPTS_AT_REFUSAL {
+                    return Err(error);
+                }
+            }
+        }
+        // Whatever ends a stream at once again and again must not make a storm of requests.
+        if begin.elapsed() > reconnect::LONGEST_PAUSE {
+            backoff.reset();
+        }
+        if !unfinished(&observation).is_empty() && !backoff.sleep(&connection.patience) {
+            return Ok(());
+        }
+        match reconnect::look_patiently(connection, || Observation::again(connection, &api, which, &observation))? {
+            Some(seen) => observation = seen,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// All jobs as they were seen, with the reasons of those that have not started.
+fn news(observation: &Observation, events: &EventsOfJobs) -> WatchNews {
+    let watched = |(job_id, observed): (&str, Observed<'_>)| {
+        let status = observed.status();
+        let events = events.get(job_id).map(Vec::as_slice);
+        let obstacle = match observed {
+            _ if status.status != Status::Pending => None,
+            Observed::Pod(pod) => Some(diagnosis::of_unstarted_pod(pod, events.unwrap_or_default())),
+            Observed::Job(job) => events.map(|events| diagnosis::of_job_without_pod(job, events)),
+        };
+        WatchedJob {
+            job_id: job_id.to_string(),
+            status,
+            obstacle,
+        }
+    };
+    let jobs: Vec<WatchedJob> = observation.each().map(watched).collect();
+    WatchNews {
+        ended: jobs.iter().all(|job| job.status.status.is_final()) && observation.removed().is_empty(),
+        jobs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::observation::UNTOUCHED;
+    use super::super::scripted::{
+        ended, event, gone, impatient, job, list, patient, pod, running, waiting, Answer, Scripted, StreamEnd,
+    };
+    use super::pending_reasons::REASONS_ASKED;
+    use super::stream::LONGEST_SILENCE;
+    use super::*;
+    use crate::error::ErrorClass;
+    use crate::transport::{FailureKind, Patience};
+    use serde_json::json;
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    const WATCH: &str = "watch=1";
+
+    /// Watches to the end; each of the news as "id status" pairs.
+    fn watch_all(connection: &Connection<'_>, which: &Which) -> Result<Vec<Vec<String>>, Error> {
+        let mut news = Vec::new();
+        // A watch that misses an end would never return.
+        let begin = Instant::now();
+        let interrupted = || connection.patience.is_interrupted() || begin.elapsed() > Duration::from_secs(20);
+        let connection = &Connection {
+            patience: Patience::new(connection.patience.limit(), &interrupted),
+            ..*connection
+        };
+        watch(connection, which, &mut |told| {
+            news.push(
+                told.jobs
+                    .iter()
+                    .map(|job| format!("{} {}", job.job_id, job.status.status.name()))
+                    .collect(),
+            );
+            ControlFlow::Continue(())
+        })?;
+        Ok(news)
+    }
+
+    fn jobs(ids: &[&str]) -> Which {
+        Which::Jobs(ids.iter().map(|id| (*id).to_string()).collect())
+    }
+
+    fn stream(parts: &[String], end: StreamEnd) -> Answer {
+        Answer::Stream(parts.to_vec(), end)
+    }
+
+    #[test]
+    fn what_has_ended_is_told_once_and_not_watched() {
+        let cluster = Scripted::new().get("/pods", [list(1, [pod("a", 1, ended(0))])]);
+        assert_eq!(watch_all(&patient(&cluster), &jobs(&["a"])).unwrap(), [["a Succeeded"]]);
+        assert!(cluster.paths(WATCH).is_empty());
+    }
+
+    #[test]
+    fn ends_in_the_same_moment_are_told_at_once_and_in_the_order_asked_for() {
+        // All in one part, as a busy server sends them.
+        let part = ["b", "c", "a"]
+            .map(|id| event("MODIFIED", &pod(id, 1, ended(0))))
+            .concat();
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&[part], StreamEnd::Stays)])
+            .get("/pods", [list(1, ["a", "b", "c"].map(|id| pod(id, 1, running())))]);
+        let news = watch_all(&patient(&cluster), &jobs(&["c", "a", "b"])).unwrap();
+        assert_eq!(
+            news,
+            [
+                ["c Running", "a Running", "b Running"],
+                ["c Succeeded", "a Succeeded", "b Succeeded"]
+            ]
+        );
+    }
+
+    #[test]
+    fn the_last_end_is_told_however_the_parts_are_cut() {
+        let text = event("MODIFIED", &pod("a", 1, waiting())) + &event("MODIFIED", &pod("a", 1, ended(3)));
+        let parts: Vec<String> = text
+            .as_bytes()
+            .chunks(7)
+            .map(|part| String::from_utf8(part.to_vec()).unwrap())
+            .collect();
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&parts, StreamEnd::Stays)])
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news.last().unwrap(), &["a Failed"]);
+        assert_eq!(cluster.paths(WATCH).len(), 1);
+    }
+
+    #[test]
+    fn a_watch_that_ends_in_whatever_way_begins_anew_where_the_jobs_stand_then() {
+        let half = event("MODIFIED", &pod("a", 1, ended(0)))[..50].to_string();
+        for first in [
+            stream(&[], StreamEnd::Closes),
+            stream(&[gone()], StreamEnd::Stays),
+            stream(&[half], StreamEnd::Closes),
+            stream(&["<html>\n".into()], StreamEnd::Stays),
+            stream(&[event("SOMETHING_NEW", &json!({}))], StreamEnd::Stays),
+            stream(&[event("DELETED", &pod("a", 1, running()))], StreamEnd::Stays),
+            // Nothing is heard for too long: a laptop may have slept.
+            stream(&[], StreamEnd::Stays),
+            stream(&[], StreamEnd::Breaks(FailureKind::Unreachable)),
+            stream(&[], StreamEnd::Breaks(FailureKind::KubectlDied)),
+            Answer::Fails(FailureKind::Other),
+            Answer::Fails(FailureKind::Server),
+            Answer::Fails(FailureKind::TooManyRequests),
+        ] {
+            let name = format!("{first:?}");
+            let cluster = Scripted::new()
+                .get(
+                    WATCH,
+                    [
+                        first,
+                        stream(&[event("MODIFIED", &pod("a", 1, ended(0)))], StreamEnd::Stays),
+                    ],
+                )
+                .get(
+                    "/pods",
+                    [list(11, [pod("a", 1, running())]), list(22, [pod("a", 1, running())])],
+                );
+            let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+            assert_eq!(news.last().unwrap(), &["a Succeeded"], "{name}");
+            let opened = cluster.paths(WATCH);
+            assert_eq!(opened.len(), 2, "{name}");
+            assert!(opened[0].contains("resourceVersion=11&"), "{name}");
+            assert!(opened[1].contains("resourceVersion=22&"), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_end_while_nobody_watched_is_not_missed() {
+        let cluster = Scripted::new().get(WATCH, [stream(&[gone()], StreamEnd::Closes)]).get(
+            "/pods",
+            [list(1, [pod("a", 1, running())]), list(2, [pod("a", 1, ended(0))])],
+        );
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news, [["a Running"], ["a Succeeded"]]);
+        assert_eq!(cluster.paths(WATCH).len(), 1);
+    }
+
+    #[test]
+    fn bookmarks_show_that_the_stream_lives_and_are_no_news() {
+        let bookmark = event("BOOKMARK", &json!({"metadata": {"resourceVersion": "9"}}));
+        let cluster = Scripted::new()
+            .get(
+                WATCH,
+                [stream(
+                    &[bookmark.clone(), bookmark, event("MODIFIED", &pod("a", 1, ended(0)))],
+                    StreamEnd::Stays,
+                )],
+            )
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news, [["a Running"], ["a Succeeded"]]);
+    }
+
+    #[test]
+    fn while_the_cluster_cannot_be_reached_it_is_asked_again() {
+        let cluster = Scripted::new().get(WATCH, [stream(&[], StreamEnd::Closes)]).get(
+            "/pods",
+            [
+                list(1, [pod("a", 1, running())]),
+                Answer::Fails(FailureKind::Refused),
+                Answer::Fails(FailureKind::Unreachable),
+                Answer::Fails(FailureKind::Timeout),
+                Answer::Fails(FailureKind::Server),
+                list(2, [pod("a", 1, ended(0))]),
+            ],
+        );
+        let news = watch_all(&impatient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news.last().unwrap(), &["a Succeeded"]);
+    }
+
+    #[test]
+    fn what_does_not_pass_is_an_error() {
+        for (kind, class) in [
+            (FailureKind::Forbidden, ErrorClass::Forbidden),
+            (FailureKind::Unauthorized, ErrorClass::Unauthorized),
+        ] {
+            let watching = Scripted::new()
+                .get(WATCH, [Answer::Fails(kind)])
+                .get("/pods", [list(1, [pod("a", 1, running())])]);
+            let error = watch_all(&patient(&watching), &jobs(&["a"])).unwrap_err();
+            assert_eq!((error.class, error.consequence.as_deref()), (class, Some(UNTOUCHED)));
+            let looking = Scripted::new()
+                .get(WATCH, [stream(&[], StreamEnd::Closes)])
+                .get("/pods", [list(1, [pod("a", 1, running())]), Answer::Fails(kind)]);
+            assert_eq!(watch_all(&patient(&looking), &jobs(&["a"])).unwrap_err().class, class);
+        }
+        let removed = Scripted::new()
+            .get(
+                WATCH,
+                [stream(&[event("DELETED", &pod("a", 1, running()))], StreamEnd::Stays)],
+            )
+            .get("/pods", [list(1, [pod("a", 1, running())]), list(2, [])])
+            .get("/jobs", [list(2, [])]);
+        let error = watch_all(&patient(&removed), &jobs(&["a"])).unwrap_err();
+        assert_eq!(
+            (error.class, error.job_ids),
+            (ErrorClass::NotFound, vec!["a".to_string()])
+        );
+        // The first look is not repeated: the id or the login may be wrong.
+        let first = Scripted::new().get("/pods", [Answer::Fails(FailureKind::Refused)]);
+        assert_eq!(
+            watch_all(&impatient(&first), &jobs(&["a"])).unwrap_err().class,
+            ErrorClass::Unavailable
+        );
+    }
+
+    #[test]
+    fn new_jobs_of_a_batch_are_waited_for_too_and_stand_at_the_end() {
+        let parts = [
+            event("ADDED", &pod("c", 3, waiting())),
+            event("MODIFIED", &pod("a", 1, ended(0))),
+            event("MODIFIED", &pod("b", 2, ended(0))),
+            event("MODIFIED", &pod("c", 3, ended(0))),
+        ];
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&parts, StreamEnd::Stays)])
+            .get(
+                "/pods",
+                [
+                    list(1, [pod("b", 2, running()), pod("a", 1, running())]),
+                    list(2, [pod("c", 3, ended(0)), pod("b", 2, ended(0)), pod("a", 1, ended(0))]),
+                ],
+            )
+            .get("/jobs", [list(1, [])]);
+        let news = watch_all(&patient(&cluster), &Which::Batch("b".into())).unwrap();
+        assert_eq!(news[0], ["a Running", "b Running"]);
+        assert_eq!(news.last().unwrap(), &["a Succeeded", "b Succeeded", "c Succeeded"]);
+        assert!(cluster.paths(WATCH)[0].contains("batch-id%3Db"));
+    }
+
+    #[test]
+    fn pods_of_jobs_that_nobody_asked_for_are_passed_over() {
+        let parts = [
+            event("ADDED", &pod("x", 3, running())),
+            event("ADDED", &json!({"metadata": {"name": "no-label"}})),
+            event("MODIFIED", &pod("a", 1, ended(0))),
+        ];
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&parts, StreamEnd::Stays)])
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news.last().unwrap(), &["a Succeeded"]);
+    }
+
+    #[test]
+    fn a_job_whose_first_pod_is_replaced_has_not_ended() {
+        let mut second = pod("a", 9, running());
+        second["metadata"]["name"] = json!("a-p2");
+        let mut second_ended = pod("a", 9, ended(0));
+        second_ended["metadata"]["name"] = json!("a-p2");
+        let cluster = Scripted::new()
+            .get(
+                WATCH,
+                [stream(
+                    &[
+                        event("ADDED", &second),
+                        event("MODIFIED", &pod("a", 1, ended(1))),
+                        event("MODIFIED", &second_ended),
+                    ],
+                    StreamEnd::Stays,
+                )],
+            )
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news, [["a Running"], ["a Succeeded"]]);
+    }
+
+    #[test]
+    fn a_job_without_a_pod_is_pending_and_its_reason_is_asked_for_of_a_few() {
+        let ids = ["a", "b", "c", "d", "e"];
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&[], StreamEnd::Lives)])
+            .get(
+                "/events",
+                [list(
+                    1,
+                    [json!({"reason": "FailedCreate", "type": "Warning", "message": "exceeded quota"})],
+                )],
+            )
+            .get("/pods", [list(1, [])])
+            .get("/jobs", [list(1, ids.map(|id| job(id, 1)))]);
+        let mut told = Vec::new();
+        watch(&patient(&cluster), &jobs(&ids), &mut |news| {
+            told = news.jobs;
+            // The first news do not wait for reasons.
+            match told.iter().any(|job| job.obstacle.is_some()) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })
+        .unwrap();
+        assert!(told.iter().all(|job| job.status.status == Status::Pending));
+        assert_eq!(told.iter().filter(|job| job.obstacle.is_some()).count(), REASONS_ASKED);
+        assert!(told[0].obstacle.as_ref().unwrap().details.contains("exceeded quota"));
+        assert_eq!(cluster.paths("/events").len(), REASONS_ASKED);
+    }
+
+    #[test]
+    fn the_end_of_a_job_without_a_pod_is_seen_although_no_pod_shows_it() {
+        let mut failed = job("a", 1);
+        failed["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
+        // The stream lives, and there is nothing to see in it.
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&[], StreamEnd::Lives)])
+            .get("/events", [list(1, [])])
+            .get("/pods", [list(1, [])])
+            .get("/jobs", [list(1, [job("a", 1)]), list(2, [failed])]);
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news, [["a Pending"], ["a Failed"]]);
+    }
+
+    #[test]
+    fn a_stream_that_lives_is_not_left_while_there_are_pods() {
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&[], StreamEnd::Lives)])
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let end = Instant::now() + LONGEST_SILENCE * 2;
+        let interrupted = || Instant::now() > end;
+        let connection = Connection {
+            patience: Patience::new(Duration::from_secs(60), &interrupted),
+            ..patient(&cluster)
+        };
+        watch_all(&connection, &jobs(&["a"])).unwrap();
+        assert_eq!(cluster.paths(WATCH).len(), 1);
+    }
+
+    #[test]
+    fn the_user_may_stop_at_any_time() {
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&[], StreamEnd::Stays)])
+            .get("/pods", [list(1, [pod("a", 1, running())])]);
+        let asked = Cell::new(0);
+        let interrupted = || {
+            asked.set(asked.get() + 1);
+            asked.get() > 3
+        };
+        let connection = Connection {
+            patience: Patience::new(Duration::from_secs(60), &interrupted),
+            ..patient(&cluster)
+        };
+        assert_eq!(watch_all(&connection, &jobs(&["a"])).unwrap(), [["a Running"]]);
+        assert_eq!(cluster.paths(WATCH).len(), 1);
+    }
+}
