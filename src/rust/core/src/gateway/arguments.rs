@@ -4,10 +4,82 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Number, Value};
 
 use crate::error::quote_shortened;
-use crate::operations::CpuArgument;
+use crate::operations::{self, CpuArgument, Which};
 use crate::Error;
 
-/// The arguments of a request. Each is taken once; what is left over at the end was none.
+/// Ids in one request, at most.
+const MOST_IDS: usize = 10_000;
+
+/// An argument that a call knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Argument {
+    /// Its name.
+    pub name: &'static str,
+    /// What it may be.
+    pub kind: Kind,
+    /// Whether the call needs it.
+    pub is_required: bool,
+    /// What it says, for the API's description.
+    pub doc: &'static str,
+}
+
+/// What an argument may be. Any may stand in the query as text, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// A string of base64.
+    Base64,
+    /// The id of one job or batch; in the query also named `id`.
+    Id,
+    /// One or more strings: an array, or one string with commas between them.
+    Texts,
+    /// The same for ids of jobs; also named `id`.
+    Ids,
+    /// A time as Kubernetes writes it.
+    Time,
+    /// Where a page of logs begins.
+    Page,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Flag,
+    /// Processor cores: a number or a string.
+    Cpu,
+    /// Memory: a string, or a number of bytes.
+    Memory,
+    /// Volumes and volume mounts: an object.
+    Mounts,
+    /// The programs of a batch: an array of objects.
+    Programs,
+}
+
+impl Argument {
+    /// An argument that a call can do without.
+    pub const fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Self {
+        Self {
+            name,
+            kind,
+            is_required: false,
+            doc,
+        }
+    }
+
+    /// An argument that a call needs.
+    pub const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Self {
+        Self {
+            is_required: true,
+            ..Self::optional(name, kind, doc)
+        }
+    }
+
+    /// Another name that it has.
+    fn synonym(&self) -> Option<&'static str> {
+        matches!(self.kind, Kind::Id | Kind::Ids).then_some("id")
+    }
+}
+
+/// The arguments of a request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Arguments {
     values: Map<String, Value>,
@@ -46,6 +118,28 @@ impl Arguments {
             values.entry(name.clone()).or_insert_with(|| value.clone());
         }
         Ok(Self { values })
+    }
+
+    /// Refuses arguments that are not among `known`. One that was given by its synonym has its name afterwards.
+    pub fn check<'a>(&mut self, known: impl Iterator<Item = &'a Argument> + Clone) -> Result<(), Error> {
+        for argument in known.clone() {
+            let given = argument.synonym().and_then(|synonym| self.values.remove(synonym));
+            if let Some(value) = given {
+                insert(&mut self.values, argument.name.into(), value)?;
+            }
+        }
+        let unknown = self
+            .values
+            .iter()
+            .filter(|(_, value)| **value != Value::String(String::new()))
+            .find(|(name, _)| !known.clone().any(|argument| argument.name == name.as_str()));
+        match unknown {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::input(format!(
+                "There is no argument {} in this call.",
+                quote_shortened(name)
+            ))),
+        }
     }
 
     /// Whether an argument is there.
@@ -162,34 +256,53 @@ impl Arguments {
         }
     }
 
+    /// The jobs of `job_id`.
+    pub fn jobs(&mut self) -> Result<Which, Error> {
+        let ids = self.texts("job_id")?;
+        if ids.len() > MOST_IDS {
+            return Err(Error::input(format!("`job_id` may hold {MOST_IDS} ids at most.")));
+        }
+        let which = Which::Jobs(ids);
+        operations::check(&which)?;
+        Ok(which)
+    }
+
+    /// The batch of `batch_id`.
+    pub fn batch(&mut self) -> Result<Which, Error> {
+        let which = Which::Batch(self.text("batch_id")?.unwrap_or_default());
+        operations::check(&which)?;
+        Ok(which)
+    }
+
+    /// The jobs of `job_id` or the batch of `batch_id`, where either is permitted.
+    pub fn jobs_or_batch(&mut self) -> Result<Which, Error> {
+        match (self.has("job_id"), self.has("batch_id")) {
+            (true, true) => Err(Error::input("Either `job_id` or `batch_id` is given, not both.")),
+            (false, true) => self.batch(),
+            _ => self.jobs(),
+        }
+    }
+
+    /// The states of `status`; none where none is named.
+    pub fn statuses(&mut self) -> Result<Vec<String>, Error> {
+        let statuses = self.texts("status")?;
+        let known = ["Pending", "Running", "Succeeded", "Failed", "Unknown"];
+        match statuses.iter().find(|status| !known.contains(&status.as_str())) {
+            None => Ok(statuses),
+            Some(unknown) => Err(Error::input(format!(
+                "`status` must be out of {}, not {}.",
+                known.join(", "),
+                quote_shortened(unknown)
+            ))),
+        }
+    }
+
     /// An array.
     pub fn array(&mut self, name: &str) -> Result<Option<Vec<Value>>, Error> {
         match self.values.remove(name) {
             None => Ok(None),
             Some(Value::Array(values)) => Ok(Some(values)),
             Some(_) => Err(must_be(name, "an array")),
-        }
-    }
-
-    /// Refuses what no other function has taken.
-    pub fn finish(self) -> Result<(), Error> {
-        let Some(name) = self
-            .values
-            .iter()
-            .find(|(_, value)| **value != Value::String(String::new()))
-            .map(|(name, _)| name)
-        else {
-            return Ok(());
-        };
-        match name.as_str() {
-            "namespace" | "username" | "home_nfs_ip_address" => {
-                Err(Error::input(format!("`{name}` is not for the caller to choose."))
-                    .advise("Leave it out: the abba server sets it."))
-            }
-            name => Err(Error::input(format!(
-                "There is no argument {} in this call.",
-                quote_shortened(name)
-            ))),
         }
     }
 }
@@ -235,17 +348,33 @@ mod tests {
         );
         assert_eq!(arguments.text("user_tag").unwrap().as_deref(), Some("t"));
         assert_eq!(arguments.text("container").unwrap(), None);
-        arguments.finish().unwrap();
+    }
+
+    const KNOWN: [Argument; 2] = [
+        Argument::required("job_id", Kind::Ids, ""),
+        Argument::optional("a", Kind::Number, ""),
+    ];
+
+    #[test]
+    fn nothing_is_given_twice_and_nothing_is_unknown() {
+        assert!(Arguments::read("a=1&a=2", b"").is_err());
+        assert!(Arguments::read("a=1", br#"{"a": 1}"#).is_err());
+        let check = |query: &str| Arguments::read(query, b"").unwrap().check(KNOWN.iter());
+        check("a=1&job_id=x").unwrap();
+        // A field of a form that was left empty.
+        check("b=").unwrap();
+        for query in ["namespace=kube-system", "a=1&username=x", "id=x&job_id=y"] {
+            assert!(check(query).is_err(), "{query}");
+        }
     }
 
     #[test]
-    fn nothing_is_given_twice_and_nothing_is_left_over() {
-        assert!(Arguments::read("a=1&a=2", b"").is_err());
-        assert!(Arguments::read("a=1", br#"{"a": 1}"#).is_err());
-        for name in ["namespace", "username", "uid", "home_nfs_ip_address"] {
-            let arguments = Arguments::read(&format!("{name}=kube-system"), b"").unwrap();
-            assert!(arguments.finish().is_err(), "{name}");
-        }
+    fn an_id_may_be_called_so() {
+        let mut arguments = Arguments::read("id=x", b"").unwrap();
+        arguments.check(KNOWN.iter()).unwrap();
+        assert_eq!(arguments.texts("job_id").unwrap(), ["x"]);
+        // Where the call has none, it is no argument.
+        assert!(Arguments::read("id=x", b"").unwrap().check(KNOWN[1..].iter()).is_err());
     }
 
     #[test]

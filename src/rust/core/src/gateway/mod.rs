@@ -8,23 +8,25 @@
 //! - [`caller`]: who somebody is, by [`crate::domain::api_keys`] for instance; [`request_rate`]: how often they may ask.
 //! - [`arguments`]: what a request says; [`submission`]: how it becomes a Job.
 //! - [`snapshot`]: what was seen of all jobs a moment ago, so that a hundred callers do not ask the cluster a hundred times.
-//! - [`seats`]: how many do the same at a time.
-//! - [`endpoints`]: the calls; [`answer`]: what goes back, and the line for the log of decisions.
+//! - [`semaphore`]: how many do the same at a time.
+//! - [`server`]: what comes before each call; [`calls`]: the calls; [`answer`]: what goes back, and the line for the log of
+//!   decisions.
 
 pub mod answer;
 pub mod arguments;
 pub mod caller;
-pub mod endpoints;
+pub mod calls;
 pub mod permitted_mounts;
 pub mod policy;
 pub mod request_rate;
-mod seats;
+mod semaphore;
+mod server;
 mod snapshot;
 pub mod submission;
 
 #[cfg(test)]
-mod tests;
+mod fake_cluster;
 
 pub use answer::{Answer, Refusal};
-pub use endpoints::{Gateway, Request};
 pub use policy::Policy;
+pub use server::{Gateway, Request};

@@ -372,6 +372,10 @@ mod tests {
     use super::*;
     use crate::domain::job_record::JobRecord;
     use crate::domain::job_status::JobStatus;
+    use crate::gateway::fake_cluster::{self, server, Server};
+    use crate::transport::FailureKind;
+    use serde_json::json;
+    use std::sync::atomic::Ordering;
 
     fn job(id: &str, owner: Option<&str>, status: Status) -> SurveyedJob {
         SurveyedJob {
@@ -445,5 +449,75 @@ mod tests {
         assert_eq!(seen("a-b").unwrap_err().class, ErrorClass::NotFound);
         assert_eq!(snapshot.seen_by(&caller("o", true)).count(), 3);
         assert_eq!((snapshot.open_jobs("a b"), snapshot.open_jobs("a.b")), (1, 0));
+    }
+
+    #[test]
+    fn a_hundred_questions_are_answered_from_one_list() {
+        let server = server();
+        let id = server.submit("daemon", "b");
+        let before = server.cluster.lists();
+        *server.cluster.slowness.lock().unwrap() = Duration::from_millis(50);
+        std::thread::scope(|scope| {
+            for _ in 0..100 {
+                scope.spawn(|| assert_eq!(server.get("daemon", &format!("job-status?job_id={id}")).0, 200));
+            }
+        });
+        for _ in 0..100 {
+            assert_eq!(server.get("daemon", "jobs").0, 200);
+        }
+        assert_eq!(server.cluster.lists(), before + 1);
+    }
+
+    #[test]
+    fn who_waits_for_a_list_that_fails_is_told_so_and_does_not_make_it_again() {
+        let server = server();
+        *server.cluster.slowness.lock().unwrap() = Duration::from_millis(50);
+        server.cluster.fails("jobs?labelSelector", FailureKind::Timeout);
+        std::thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| assert_eq!(server.get("daemon", "jobs").0, 504));
+            }
+        });
+        assert!(server.cluster.lists() <= 2, "{}", server.cluster.lists());
+    }
+
+    #[test]
+    fn what_was_just_submitted_is_known_at_once() {
+        let server = server();
+        assert_eq!(server.get("daemon", "jobs").1, json!([]));
+        let id = server.submit("daemon", "b");
+        assert_eq!(server.get("daemon", &format!("job-status?job_id={id}")).0, 200);
+        assert_eq!(server.get("daemon", "jobs").1.as_array().unwrap().len(), 1);
+        // By another process, too.
+        let other = Server {
+            cluster: server.cluster,
+            ..fake_cluster::server()
+        };
+        let foreign = other.submit("daemon", "b");
+        let server = Server {
+            cluster: other.cluster,
+            gateway: server.gateway,
+        };
+        assert_eq!(server.get("daemon", &format!("job-status?job_id={foreign}")).0, 200);
+    }
+
+    #[test]
+    fn a_list_that_was_under_way_when_a_job_was_submitted_does_not_hide_it() {
+        let server = server();
+        // An older list is there, so that the submission need not wait for one.
+        assert_eq!(server.get("daemon", "jobs").0, 200);
+        server.submit("bin", "b");
+        let looks = || server.cluster.looks.load(Ordering::SeqCst);
+        let before = looks();
+        *server.cluster.slowness.lock().unwrap() = Duration::from_millis(500);
+        std::thread::scope(|scope| {
+            scope.spawn(|| server.get("bin", "jobs"));
+            while looks() == before {
+                std::thread::yield_now();
+            }
+            let id = server.submit("daemon", "b");
+            assert_eq!(server.get("daemon", &format!("job-status?job_id={id}")).0, 200);
+        });
+        assert_eq!(server.get("daemon", "jobs").1.as_array().unwrap().len(), 1);
     }
 }

@@ -4,7 +4,7 @@ use base64::prelude::{Engine, BASE64_STANDARD};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::arguments::Arguments;
+use super::arguments::{Argument, Arguments, Kind};
 use super::caller::Caller;
 use super::permitted_mounts;
 use super::policy::{IdentityMode, Policy};
@@ -23,7 +23,73 @@ const LONGEST_PATH: usize = 4096;
 /// The longest name of a file, in bytes (`NAME_MAX`).
 const LONGEST_NAME: usize = 255;
 
-/// Makes the Job that a caller asks for. `key` is what the request calls itself, so that the same request makes the same
+/// The arguments that say which program is submitted.
+pub const PROGRAM: &[Argument] = &[
+    Argument::required(
+        "file_path",
+        Kind::Text,
+        "The program's path. Where the program's text is sent, it is kept for the record only: the server never reads a \
+         file of its own. Where it is not sent, a mount must hold the path, and the program runs there in place, as the \
+         caller's own user.",
+    ),
+    Argument::optional(
+        "absolute_path",
+        Kind::Text,
+        "Where the program lies on the caller's machine, for one whose `file_path` does not say it. It is kept for the \
+         record only, and told by `/batch-arguments`, so that the caller can read the program again: the server never \
+         reads a file of its own.",
+    ),
+    Argument::optional(
+        "program_text",
+        Kind::Text,
+        "The program's text (UTF-8). Either this or `program_base64`.",
+    ),
+    Argument::optional(
+        "program_base64",
+        Kind::Base64,
+        "The program's bytes, for one that is not UTF-8. Either this or `program_text`.",
+    ),
+];
+
+/// The arguments that say how it is to run. The programs of a batch may have them in common. What is in neither list (the
+/// namespace, the user that the program runs as, the server of the home folders) is not the caller's to choose.
+pub const SETTINGS: &[Argument] = &[
+    Argument::optional(
+        "batch_group_id",
+        Kind::Text,
+        "The batch that the job belongs to: at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at \
+         either end. Left out: one is made from the program's name.",
+    ),
+    Argument::optional("user_tag", Kind::Text, "Free text that is kept with the job."),
+    Argument::optional(
+        "cpu_limit",
+        Kind::Cpu,
+        "Processor cores, such as `1`, `0.5` or `\"500m\"`; within the server's bounds.",
+    ),
+    Argument::optional(
+        "memory_limit",
+        Kind::Memory,
+        "Memory, such as `\"512M\"`, or a number of bytes; within the server's bounds.",
+    ),
+    Argument::optional(
+        "container",
+        Kind::Text,
+        "The container image, one of `/permitted-containers`. Left out: the server's default.",
+    ),
+    Argument::optional("mounts", Kind::Mounts, "Storage for the program."),
+    Argument::optional(
+        "auto_mount_home",
+        Kind::Flag,
+        "Whether the caller's home folder is mounted, where the server permits it.",
+    ),
+    Argument::optional(
+        "time_limit_seconds",
+        Kind::Number,
+        "The program is ended after this many seconds. Left out: no limit.",
+    ),
+];
+
+/// Makes the Job that a caller asks for. `arguments` are out of [`PROGRAM`] and [`SETTINGS`]. `key` is what the request calls itself, so that the same request makes the same
 /// Job; `None`: each time another.
 ///
 /// The program runs as the caller's account on this machine. Its file is not read here: its text comes with the request,
@@ -74,6 +140,7 @@ pub fn prepare(
                 .advise("Leave `auto_mount_home` out."),
         );
     }
+    // Each field is named, so that a new one is not compiled before it is decided whether it is the caller's to choose.
     let submit = SubmitArguments {
         expanded_path: program.absolute_path.clone(),
         given_path: program.given_path.clone(),
@@ -91,7 +158,6 @@ pub fn prepare(
         time_limit_seconds: arguments.number("time_limit_seconds")?,
         job_id: None,
     };
-    arguments.finish()?;
     let origin = Origin {
         owner: Some(caller.name.clone()),
         uuid: key.map(|key| uuid_of(&caller.name, key)),
@@ -219,7 +285,8 @@ mod tests {
     }
 
     fn ask_as(name: &str, body: &serde_json::Value, key: Option<&str>) -> Result<PreparedJob, Error> {
-        let arguments = Arguments::read("", body.to_string().as_bytes())?;
+        let mut arguments = Arguments::read("", body.to_string().as_bytes())?;
+        arguments.check(PROGRAM.iter().chain(SETTINGS))?;
         prepare(arguments, &caller(name), &policy(), key)
     }
 

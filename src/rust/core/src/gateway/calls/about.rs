@@ -1,0 +1,74 @@
+//! What the server says of itself and of its caller.
+
+use serde_json::json;
+
+use super::super::answer::{Refusal, Success};
+use super::{Answers, Call};
+use crate::gateway::server::WithConnection;
+use crate::gateway::Gateway;
+use crate::{Error, ErrorClass};
+
+pub(super) const WHOAMI: Call = Call {
+    name: "whoami",
+    methods: &["GET"],
+    arguments: &[],
+    answers: Answers::Callers(|_, asked| {
+        Ok(json!({"user": asked.caller.name, "operator": asked.caller.is_operator}).into())
+    }),
+};
+
+pub(super) const PERMITTED_CONTAINERS: Call = Call {
+    name: "permitted-containers",
+    methods: &["GET"],
+    arguments: &[],
+    answers: Answers::Callers(|gateway, _| Ok(json!(gateway.policy.permitted_containers).into())),
+};
+
+/// For monitoring: it needs no login, and tells nothing of any user.
+pub(super) const HEALTH: Call = Call {
+    name: "health",
+    methods: &["GET"],
+    arguments: &[],
+    answers: Answers::Anybody(health),
+};
+
+fn health(gateway: &Gateway, with_connection: WithConnection<'_>) -> Result<Success, Refusal> {
+    let version = gateway.cluster_version(with_connection);
+    let body = json!({
+        "alive": true,
+        "cluster": version.is_some(),
+        "versions": {"abba": gateway.abba_version, "kubernetes": version},
+    });
+    match version {
+        Some(_) => Ok(body.into()),
+        None => Err(Refusal {
+            detail: Some(("health", body)),
+            ..Refusal::new(
+                503,
+                Error::new(ErrorClass::Unavailable, "The abba server cannot reach the cluster."),
+            )
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::gateway::fake_cluster::{self, server};
+    use crate::transport::FailureKind;
+    use serde_json::json;
+
+    #[test]
+    fn health_is_asked_once_for_many_and_tells_of_a_cluster_that_is_away() {
+        let server = server();
+        for _ in 0..10 {
+            let (status, body) = server.get("", "health");
+            assert_eq!((status, &body["cluster"]), (200, &json!(true)));
+            assert_eq!(body["versions"], json!({"abba": "0.1.0", "kubernetes": "v1.34.4"}));
+        }
+        assert_eq!(server.cluster.count("/version"), 1);
+        let server = fake_cluster::server();
+        server.cluster.fails("/version", FailureKind::Timeout);
+        let (status, body) = server.get("", "health");
+        assert_eq!((status, &body["health"]["cluster"]), (503, &json!(false)));
+    }
+}

@@ -1,0 +1,102 @@
+//! Cancelling.
+
+use serde_json::json;
+
+use super::super::answer::{Refusal, Success};
+use super::super::snapshot;
+use super::{logged_ids, Answers, Argument, Asked, Call, Kind, JOB_IDS};
+use crate::gateway::Gateway;
+use crate::operations::{self, Which};
+
+pub(super) const CANCEL_JOB: Call = Call {
+    name: "cancel-job",
+    methods: &["POST"],
+    arguments: &[&[
+        Argument {
+            is_required: false,
+            ..JOB_IDS
+        },
+        Argument::optional("batch_id", Kind::Text, "All jobs of this batch."),
+    ]],
+    answers: Answers::Callers(cancel),
+};
+
+fn cancel(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> {
+    let which = asked.arguments.jobs_or_batch()?;
+    let caller = asked.caller;
+    gateway.with_cluster(asked.with_connection, &mut |connection| {
+        let jobs = gateway.seen(connection, caller, &which)?;
+        let outcomes = operations::cancel_as(connection, &Which::Jobs(logged_ids(&jobs)), &caller.name)
+            .map_err(snapshot::in_words_for_callers)?;
+        gateway.snapshots.cancelled();
+        let mut rows = Vec::new();
+        let mut first_refusal: Option<Refusal> = None;
+        for outcome in outcomes {
+            let done = outcome.done.as_ref().ok().map(|done| done.words());
+            rows.push(json!({"job_id": outcome.job_id, "done": done}));
+            if let Err(error) = outcome.done {
+                first_refusal.get_or_insert(error.into());
+            }
+        }
+        match first_refusal {
+            None => Ok(Success {
+                body: rows.into(),
+                job_ids: logged_ids(&jobs),
+                ..Default::default()
+            }),
+            Some(refusal) => Err(Refusal {
+                detail: Some(("done", rows.into())),
+                ..refusal
+            }),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::gateway::fake_cluster::{server, PODS};
+    use crate::transport::FailureKind;
+    use serde_json::{json, Value};
+
+    #[test]
+    fn of_a_batch_that_two_use_each_gets_and_cancels_their_own() {
+        let server = server();
+        let (mine, theirs) = (server.submit("daemon", "shared"), server.submit("bin", "shared"));
+        let (_, body) = server.get("daemon", "batch-status?batch_id=shared");
+        assert_eq!(body["Pending"]["Jobs"], json!([{"id": mine, "path": "a.R"}]));
+        server.cluster.start(&mine);
+        server.cluster.start(&theirs);
+        let (_, done) = server.post("daemon", "cancel-job", &json!({"batch_id": "shared"}), None);
+        assert_eq!(done.as_array().unwrap().len(), 1);
+        assert_eq!(done[0]["job_id"], mine.as_str());
+        assert_eq!(
+            (server.cluster.cancelled_by(&mine), server.cluster.cancelled_by(&theirs)),
+            ("daemon".into(), Value::Null)
+        );
+    }
+
+    #[test]
+    fn what_could_not_be_cancelled_is_told_with_what_could() {
+        let server = server();
+        let (first, second) = (server.submit("daemon", "b"), server.submit("daemon", "b"));
+        server.cluster.start(&first);
+        server.cluster.start(&second);
+        server
+            .cluster
+            .fails(&format!("PUT {PODS}/{second}"), FailureKind::Forbidden);
+        let (status, body) = server.post("daemon", "cancel-job", &json!({"batch_id": "b"}), None);
+        assert_eq!(status, 502);
+        assert_eq!(
+            body["done"],
+            json!([{"job_id": first, "done": "stopped"}, {"job_id": second, "done": null}])
+        );
+        assert_eq!(body["message"], "The abba server lacks a right in the cluster.");
+        for body in [
+            json!({"job_id": first, "batch_id": "b"}),
+            json!({}),
+            json!({"job_id": []}),
+        ] {
+            assert_eq!(server.post("daemon", "cancel-job", &body, None).0, 400, "{body}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What the jobs of a batch were submitted with.
+
+use super::super::answer::{self, Refusal, Success};
+use super::super::snapshot;
+use super::{Answers, Argument, Asked, Call, BATCH_ID, STATUS};
+use crate::gateway::Gateway;
+use crate::operations::{self, Which};
+
+pub(super) const BATCH_ARGUMENTS: Call = Call {
+    name: "batch-arguments",
+    methods: &["GET"],
+    arguments: &[&[
+        BATCH_ID,
+        Argument {
+            doc: "Only jobs in this state; several separated by commas. `Failed` are those that failed or were cancelled, \
+                  also where a cancelled one has not ended yet; a job that is `Unknown` may still be running.",
+            ..STATUS
+        },
+    ]],
+    answers: Answers::Callers(batch_arguments),
+};
+
+/// An operator gets the arguments of their own jobs, like anybody: whoever submits again runs programs in their own name.
+fn batch_arguments(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> {
+    let Which::Batch(batch_id) = asked.arguments.batch()? else {
+        return Ok(Success::default());
+    };
+    let statuses = asked.arguments.statuses()?;
+    gateway.with_cluster(asked.with_connection, &mut |connection| {
+        let kept = {
+            // They may be as large as logs.
+            let _permit = gateway.log_permits.acquire();
+            operations::kept_submissions(connection, &batch_id, &asked.caller.name, &statuses)?
+        };
+        let kept = kept.ok_or_else(|| snapshot::no_batch(&batch_id))?;
+        Ok(Success {
+            job_ids: kept.iter().map(|kept| kept.job_id.clone()).collect(),
+            body: kept.iter().map(answer::kept_submission).collect::<Vec<_>>().into(),
+            ..Default::default()
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::gateway::fake_cluster::server;
+    use serde_json::{json, Value};
+
+    #[test]
+    fn what_is_to_be_submitted_again_of_a_batch_is_told_with_its_arguments() {
+        let server = server();
+        let submit = |body: Value| {
+            let (status, answer) = server.post("daemon", "submit-job", &body, None);
+            assert_eq!(status, 200, "{answer}");
+            answer["job_id"].as_str().unwrap().to_string()
+        };
+        let mounts = json!({
+            "volumes": [{"name": "s", "nfs": {"server": "192.0.2.1", "path": "/studies"}}],
+            "volumeMounts": [{"name": "s", "mountPath": "/studies", "readOnly": true}],
+        });
+        let carried = submit(json!({
+            "file_path": "a.R", "absolute_path": "C:\\programs\\a.R", "program_text": "1", "batch_group_id": "b",
+            "user_tag": "t", "cpu_limit": 0.5, "memory_limit": "256M", "container": "registry.example.com/r:4.3",
+            "mounts": mounts, "time_limit_seconds": 60,
+        }));
+        let in_place = submit(json!({"file_path": "/studies/b.R", "batch_group_id": "b", "mounts": mounts}));
+        let good = submit(json!({"file_path": "c.R", "program_text": "1", "batch_group_id": "b"}));
+        let failed = json!({"terminated": {"exitCode": 1}});
+        server.cluster.runs(&carried, failed.clone());
+        server.cluster.runs(&in_place, failed);
+        server.cluster.ends(&good, "");
+        let (status, rows) = server.get("daemon", "batch-arguments?batch_id=b&status=Failed,Unknown");
+        assert_eq!(status, 200, "{rows}");
+        assert_eq!(
+            rows,
+            json!([
+                {
+                    "job_id": carried, "status": "Failed", "ending": false, "in_place": false, "file_path": "a.R",
+                    "absolute_path": "C:\\programs\\a.R", "user_tag": "t", "cpu_limit": 0.5, "memory_limit": "256M",
+                    "container": "registry.example.com/r:4.3", "mounts": mounts, "auto_mount_home": false,
+                    "time_limit_seconds": 60.0,
+                },
+                {
+                    "job_id": in_place, "status": "Failed", "ending": false, "in_place": true, "file_path": "/studies/b.R",
+                    "absolute_path": null, "user_tag": "", "cpu_limit": 1.0, "memory_limit": "512M",
+                    "container": "registry.example.com/r:4.1", "mounts": mounts, "auto_mount_home": false,
+                    "time_limit_seconds": null,
+                },
+            ])
+        );
+        // Whatever their state, where none is named.
+        assert_eq!(
+            server.get("daemon", "batch-arguments?id=b").1[2]["job_id"],
+            good.as_str()
+        );
+        assert_eq!(
+            server.get("daemon", "batch-arguments?batch_id=b&status=Unknown"),
+            (200, json!([]))
+        );
+        for wrong in [
+            "",
+            "?batch_id=a%20b",
+            "?batch_id=b&status=Done",
+            "?batch_id=b&user=daemon",
+        ] {
+            assert_eq!(
+                server.get("daemon", &format!("batch-arguments{wrong}")).0,
+                400,
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_the_arguments_of_somebody_elses_jobs() {
+        let server = server();
+        let (theirs, mine) = (server.submit("bin", "theirs"), server.submit("daemon", "shared"));
+        let in_shared = server.submit("bin", "shared");
+        let of = |user: &str, batch: &str| {
+            let (status, body) = server.get(user, &format!("batch-arguments?batch_id={batch}"));
+            (status, body.to_string().replace(batch, "ID"))
+        };
+        assert_eq!(of("daemon", "theirs"), of("daemon", "none"));
+        assert_eq!(of("daemon", "theirs").0, 404);
+        // An operator would run them in their own name.
+        assert_eq!(of("sys", "theirs"), of("sys", "none"));
+        let (_, shared) = of("daemon", "shared");
+        assert!(shared.contains(&mine) && !shared.contains(&in_shared), "{shared}");
+        assert!(of("bin", "theirs").1.contains(&theirs));
+    }
+}

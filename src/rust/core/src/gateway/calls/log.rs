@@ -1,0 +1,193 @@
+//! The logs of jobs, in pages.
+
+use super::super::answer::{self, Refusal, Success};
+use super::super::snapshot;
+use super::{logged_ids, Answers, Argument, Asked, Call, Kind, BATCH_ID, JOB_IDS};
+use crate::error::quote_shortened;
+use crate::gateway::Gateway;
+use crate::operations::{self, LogPosition, Which};
+use crate::Error;
+
+pub(super) const JOB_LOG: Call = Call {
+    name: "job-log",
+    methods: &["GET", "POST"],
+    arguments: &[&[JOB_IDS, PAGE]],
+    answers: Answers::Callers(|gateway, mut asked| {
+        let which = asked.arguments.jobs()?;
+        log(gateway, asked, &which, "job_id")
+    }),
+};
+
+pub(super) const BATCH_LOG: Call = Call {
+    name: "batch-log",
+    methods: &["GET"],
+    arguments: &[&[BATCH_ID, PAGE]],
+    answers: Answers::Callers(|gateway, mut asked| {
+        let which = asked.arguments.batch()?;
+        log(gateway, asked, &which, "pod_id")
+    }),
+};
+
+const PAGE: Argument = Argument::optional(
+    "page",
+    Kind::Page,
+    "Where to go on: the header `Abba-Next-Page` of the answer before.",
+);
+
+/// `id`: the name under which each log is told.
+fn log(gateway: &Gateway, mut asked: Asked<'_>, which: &Which, id: &str) -> Result<Success, Refusal> {
+    let page = page(asked.arguments.text("page")?.as_deref())?;
+    gateway.with_cluster(asked.with_connection, &mut |connection| {
+        let jobs = gateway.seen(connection, asked.caller, which)?;
+        let which = Which::Jobs(logged_ids(&jobs));
+        let permit = gateway.log_permits.acquire();
+        let read = operations::log_page(connection, &which, page, gateway.policy.log_page_bytes)
+            .map_err(snapshot::in_words_for_callers)?;
+        drop(permit);
+        let mut headers = Vec::new();
+        if let Some(next) = read.next {
+            headers.push(("Abba-Next-Page", format!("{}.{}", next.log, next.line)));
+        }
+        if !read.logs.warnings.is_empty() {
+            // Proxies bound the size of headers; the first few say it all.
+            let few = &read.logs.warnings[..read.logs.warnings.len().min(5)];
+            headers.push(("Abba-Warnings", answer::warnings(few)));
+        }
+        Ok(Success {
+            body: answer::logs(read.logs.logs, id),
+            headers,
+            job_ids: logged_ids(&jobs),
+        })
+    })
+}
+
+fn page(token: Option<&str>) -> Result<LogPosition, Error> {
+    let Some(token) = token else {
+        return Ok(LogPosition::default());
+    };
+    let position = token
+        .split_once('.')
+        .and_then(|(log, line)| Some((log.parse().ok()?, line.parse().ok()?)));
+    match position {
+        Some((log, line)) => Ok(LogPosition { log, line }),
+        None => Err(Error::input(format!(
+            "`page` must be as the header `Abba-Next-Page` of an answer has it, not {}.",
+            quote_shortened(token)
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::gateway::fake_cluster::{server, server_with};
+    use serde_json::{json, Value};
+
+    #[test]
+    fn a_job_whose_log_cannot_be_read_is_no_outage() {
+        let server = server();
+        let (lost, good) = (server.submit("daemon", "b"), server.submit("daemon", "c"));
+        server.cluster.ends(&lost, "");
+        server.cluster.ends(&good, "x\n");
+        server.cluster.logs.lock().unwrap().insert(
+            format!("{lost}-x"),
+            b"unable to retrieve container logs for containerd://1".to_vec(),
+        );
+        let (status, body) = server.get("daemon", &format!("job-log?job_id={lost}"));
+        assert_eq!((status, &body["class"]), (502, &json!("unavailable")));
+        assert!(body["message"].as_str().unwrap().contains("lost"), "{body}");
+        assert_eq!(server.get("daemon", &format!("job-log?job_id={good}")).0, 200);
+    }
+
+    #[test]
+    fn logs_are_read_in_pages_that_join_to_the_whole() {
+        let server = server_with(|settings| settings.log_page_bytes = 50);
+        let ids: Vec<String> = (0..12).map(|_| server.submit("daemon", "b")).collect();
+        let lines = |k: usize| (0..k * 3).map(|n| format!("line {n} of {k}")).collect::<Vec<_>>();
+        for (k, id) in ids.iter().enumerate() {
+            server
+                .cluster
+                .ends(id, &lines(k).iter().map(|line| format!("{line}\n")).collect::<String>());
+        }
+        let mut joined: Vec<(String, Vec<String>)> = Vec::new();
+        let mut page = String::new();
+        let mut pages = 0;
+        loop {
+            let answer = server.send(
+                "daemon",
+                "GET",
+                &format!("job-log?job_id={}{page}", ids.join(",")),
+                &Value::Null,
+                None,
+            );
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            pages += 1;
+            let logs: Vec<Value> = serde_json::from_str(&answer.body).unwrap();
+            for log in logs {
+                let id = log["job_id"].as_str().unwrap().to_string();
+                let rest: Vec<String> = serde_json::from_value(log["log"].clone()).unwrap();
+                match joined.last_mut() {
+                    Some((last, lines)) if *last == id => lines.extend(rest),
+                    _ => joined.push((id, rest)),
+                }
+            }
+            match answer.headers.iter().find(|(name, _)| *name == "Abba-Next-Page") {
+                Some((_, token)) => page = format!("&page={token}"),
+                None => break,
+            }
+        }
+        let whole: Vec<(String, Vec<String>)> = ids.iter().cloned().enumerate().map(|(k, id)| (id, lines(k))).collect();
+        assert_eq!(joined, whole);
+        assert!(pages > 12, "{pages}");
+    }
+
+    #[test]
+    fn of_long_logs_no_more_are_read_than_a_page_needs() {
+        let server = server_with(|settings| settings.log_page_bytes = 50);
+        let ids: Vec<String> = (0..10).map(|_| server.submit("daemon", "b")).collect();
+        for id in &ids {
+            server.cluster.ends(id, &"a long line of a long log\n".repeat(100));
+        }
+        assert_eq!(server.get("daemon", "batch-log?batch_id=b").0, 200);
+        assert_eq!(server.cluster.count("/log?"), 1);
+    }
+
+    #[test]
+    fn pages_that_are_none_are_refused_and_those_past_the_end_are_empty() {
+        let server = server();
+        let id = server.submit("daemon", "b");
+        server.cluster.ends(&id, "x\n");
+        for page in ["x", "1", "1.", ".1", "-1.0", "1.1.1", "99999999999999999999.0", "0.%00"] {
+            let (status, body) = server.get("daemon", &format!("job-log?job_id={id}&page={page}"));
+            assert_eq!(status, 400, "{page}: {body}");
+        }
+        assert_eq!(
+            server.get("daemon", &format!("job-log?job_id={id}&page=0.7")),
+            (200, json!([{"job_id": id, "log": []}]))
+        );
+        assert_eq!(
+            server.get("daemon", &format!("job-log?job_id={id}&page=7.0")),
+            (200, json!([]))
+        );
+    }
+
+    #[test]
+    fn a_log_without_its_head_is_told_in_a_header() {
+        let server = server();
+        let id = server.submit("daemon", "b");
+        server.cluster.ends(&id, "");
+        server
+            .cluster
+            .logs
+            .lock()
+            .unwrap()
+            .insert(format!("{id}-x"), b"the end\n".to_vec());
+        let answer = server.send("daemon", "GET", &format!("job-log?job_id={id}"), &Value::Null, None);
+        let (name, warnings) = &answer.headers[0];
+        assert_eq!(*name, "Abba-Warnings");
+        let warnings: Value = serde_json::from_str(warnings).unwrap();
+        assert_eq!(
+            (&warnings[0]["class"], &warnings[0]["job_id"]),
+            (&json!("log_incomplete"), &json!([id]))
+        );
+    }
+}

@@ -1,0 +1,317 @@
+//! The calls of the abba API: one table, from which come the routes, the check of methods and arguments, and the API's
+//! description (`inst/plumber/abba/openapi.json`).
+
+mod about;
+mod cancel;
+mod explain;
+mod jobs;
+mod kept;
+mod log;
+mod status;
+mod submit;
+
+use super::answer::{Refusal, Success};
+use super::arguments::{Argument, Arguments, Kind};
+use super::caller::Caller;
+use super::server::{Gateway, WithConnection};
+use crate::operations::SurveyedJob;
+
+/// A call.
+#[derive(Debug)]
+pub struct Call {
+    /// Its path without the `/`.
+    pub name: &'static str,
+    /// HTTP's methods that it has. A POST beside a GET is for more ids than an address can hold.
+    pub methods: &'static [&'static str],
+    /// The arguments that it knows, in groups.
+    arguments: &'static [&'static [Argument]],
+    /// Who may make it, and the function that answers.
+    pub(super) answers: Answers,
+}
+
+/// Who may make a call, and the function that answers. What a caller gets is about the jobs that they may see: their own,
+/// or, for an operator, everybody's.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Answers {
+    /// Everybody, also without a key.
+    Anybody(fn(&Gateway, WithConnection<'_>) -> Result<Success, Refusal>),
+    /// Callers that are known.
+    Callers(fn(&Gateway, Asked<'_>) -> Result<Success, Refusal>),
+}
+
+/// What a caller asks for. The arguments are among those that the call knows.
+pub(super) struct Asked<'a> {
+    pub caller: &'a Caller,
+    pub arguments: Arguments,
+    /// The header `Idempotency-Key`.
+    pub idempotency_key: Option<&'a str>,
+    /// When the request came, RFC 3339.
+    pub when: &'a str,
+    pub with_connection: WithConnection<'a>,
+}
+
+/// All calls.
+pub const CALLS: &[Call] = &[
+    submit::SUBMIT_JOB,
+    submit::SUBMIT_BATCH,
+    status::JOB_STATUS,
+    status::BATCH_STATUS,
+    log::JOB_LOG,
+    log::BATCH_LOG,
+    kept::BATCH_ARGUMENTS,
+    cancel::CANCEL_JOB,
+    jobs::JOBS,
+    explain::EXPLAIN_JOB,
+    about::PERMITTED_CONTAINERS,
+    about::WHOAMI,
+    about::HEALTH,
+];
+
+/// The call of this name.
+pub(super) fn find(name: &str) -> Option<&'static Call> {
+    CALLS.iter().find(|call| call.name == name)
+}
+
+impl Call {
+    /// The arguments that it knows.
+    pub(super) fn arguments(&self) -> impl Iterator<Item = &'static Argument> + Clone {
+        self.arguments.iter().copied().flatten()
+    }
+}
+
+const JOB_IDS: Argument = Argument::required(
+    "job_id",
+    Kind::Ids,
+    "One id, several with commas between them, or an array. `id` is a synonym.",
+);
+
+const BATCH_ID: Argument = Argument::required("batch_id", Kind::Id, "The batch. `id` is a synonym.");
+
+const STATUS: Argument = Argument::optional(
+    "status",
+    Kind::Texts,
+    "Only jobs in these states, with commas between them.",
+);
+
+/// Whose job it is: word for word where it came through the API, else as its label has it.
+fn owner_or_user(job: &SurveyedJob) -> &str {
+    job.owner.as_deref().unwrap_or(&job.record.user)
+}
+
+/// The jobs, for the log of decisions.
+fn logged_ids(jobs: &[SurveyedJob]) -> Vec<String> {
+    jobs.iter().map(|job| job.record.job_id.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::fake_cluster::{self, program, server, Server, JOBS};
+    use serde_json::{json, Value};
+
+    #[test]
+    fn a_job_from_its_submission_to_its_log() {
+        let server = server();
+        let id = server.submit("daemon", "b");
+        let (status, body) = server.get("daemon", &format!("job-status?job_id={id}"));
+        assert_eq!(status, 200);
+        assert_eq!(body["Pending"]["Jobs"], json!([{"id": id, "path": "a.R"}]));
+        server.cluster.ends(&id, "[1] 2\n");
+        let server = Server {
+            cluster: server.cluster,
+            ..fake_cluster::server()
+        };
+        let (_, body) = server.get("daemon", &format!("job-status?id={id}"));
+        assert_eq!(body["Succeeded"]["Jobs"][0]["id"], format!("{id}-x"));
+        assert_eq!(
+            server.get("daemon", &format!("job-log?job_id={id}")),
+            (200, json!([{"job_id": id, "log": ["[1] 2"]}]))
+        );
+        assert_eq!(
+            server.get("daemon", "batch-log?batch_id=b"),
+            (200, json!([{"pod_id": format!("{id}-x"), "log": ["[1] 2"]}]))
+        );
+        assert_eq!(server.get("daemon", "batch-status?batch_id=b").1, body);
+        let (_, rows) = server.get("daemon", "jobs");
+        assert_eq!(rows[0]["job_id"], id.as_str());
+        assert_eq!(
+            (&rows[0]["user"], &rows[0]["exit_code"], &rows[0]["reason"]),
+            (&json!("daemon"), &json!(0), &Value::Null)
+        );
+        let (status, body) = server.get("daemon", &format!("explain-job?job_id={id}"));
+        assert_eq!(
+            (status, &body["user"], &body["node"]),
+            (200, &json!("daemon"), &json!("node-1"))
+        );
+        assert_eq!(
+            server.get("daemon", "whoami"),
+            (200, json!({"user": "daemon", "operator": false}))
+        );
+        assert_eq!(
+            server.get("daemon", "permitted-containers").1.as_array().unwrap().len(),
+            3
+        );
+    }
+
+    #[test]
+    fn somebody_elses_job_is_as_none_in_every_call() {
+        let server = server();
+        let theirs = server.submit("bin", "theirs");
+        server.cluster.start(&theirs);
+        let none = theirs.replace(|c: char| c.is_ascii_digit(), "0");
+        for call in ["job-status", "job-log", "explain-job"] {
+            let of = |id: &str| {
+                let (status, body) = server.get("daemon", &format!("{call}?job_id={id}"));
+                (status, body.to_string().replace(id, "ID"))
+            };
+            assert_eq!(of(&theirs), of(&none), "{call}");
+            assert_eq!(of(&theirs).0, 404, "{call}");
+            // Also beside one of their own.
+            let mine = server.submit("daemon", "mine");
+            assert_eq!(
+                server.get("daemon", &format!("{call}?job_id={mine},{theirs}")).0,
+                404,
+                "{call}"
+            );
+        }
+        for call in ["batch-status", "batch-log"] {
+            let of = |id: &str| {
+                let (status, body) = server.get("daemon", &format!("{call}?batch_id={id}"));
+                (status, body.to_string().replace(id, "ID"))
+            };
+            assert_eq!(of("theirs"), of("none"), "{call}");
+            assert_eq!(of("theirs").0, 404, "{call}");
+        }
+        for body in [json!({"job_id": theirs}), json!({"batch_id": "theirs"})] {
+            assert_eq!(server.post("daemon", "cancel-job", &body, None).0, 404, "{body}");
+        }
+        assert_eq!(server.cluster.count("PUT"), 0);
+        assert!(!server.get("daemon", "jobs").1.to_string().contains(&theirs));
+        assert_eq!(server.get("daemon", "jobs?user=bin"), (200, json!([])));
+    }
+
+    #[test]
+    fn an_operator_sees_and_cancels_everybodys() {
+        let server = server();
+        let theirs = server.submit("bin", "theirs");
+        server.cluster.start(&theirs);
+        assert_eq!(server.get("sys", &format!("job-status?job_id={theirs}")).0, 200);
+        assert_eq!(server.get("sys", "jobs?user=bin").1[0]["user"], "bin");
+        assert_eq!(
+            server.post("sys", "cancel-job", &json!({"job_id": theirs}), None),
+            (200, json!([{"job_id": theirs, "done": "stopped"}]))
+        );
+        // Who did it is noted.
+        assert_eq!(server.cluster.cancelled_by(&theirs), "sys");
+    }
+
+    #[test]
+    fn owners_whose_labels_are_the_same_do_not_see_each_other() {
+        // "a.b" and "a_b" are no accounts everywhere, so their jobs are put there as the server would have made them.
+        let server = server();
+        let id = server.submit("daemon", "b");
+        let mut job = server.cluster.job(&id);
+        for owner in ["a.b", "a_b"] {
+            let name = format!("j-{}", if owner == "a.b" { 1 } else { 2 });
+            job["metadata"]["name"] = name.clone().into();
+            job["metadata"]["labels"]["abba/job-id"] = name.clone().into();
+            job["metadata"]["labels"]["abba/user"] = "a_b".into();
+            job["metadata"]["annotations"]["abba/owner"] = owner.into();
+            let path = format!("{JOBS}/{name}");
+            server.cluster.objects.lock().unwrap().insert(path, job.clone());
+        }
+        for (owner, mine, theirs) in [("a.b", "j-1", "j-2"), ("a_b", "j-2", "j-1")] {
+            assert_eq!(server.get(owner, &format!("job-status?job_id={mine}")).0, 200);
+            assert_eq!(server.get(owner, &format!("job-status?job_id={theirs}")).0, 404);
+            assert_eq!(server.get(owner, "jobs").1.as_array().unwrap().len(), 1);
+        }
+    }
+
+    #[test]
+    fn arguments_that_are_none_are_refused_before_the_cluster_is_asked() {
+        let server = server();
+        for target in [
+            "jobs?status=running",
+            "jobs?since=yesterday",
+            "jobs?since=2026-01-01T00:00:00%2B01:00",
+            "jobs?batch_id=a%20b",
+            "jobs?namespace=kube-system",
+            "jobs?status=Running&status=Failed",
+            "job-status",
+            "job-status?job_id=",
+            "job-status?job_id=a,,b",
+            "job-status?job_id=..%2F..%2Fsecrets",
+            "job-status?job_id=a%3Brm%20-rf%20%2F",
+            "job-status?job_id=a%0d%0ab",
+            "job-status?job_id=%24(id)",
+            "batch-status?batch_id=a,b",
+            "batch-status?batch_id=%2e%2e%2fx",
+            "explain-job?job_id=a-1,b-1&x=1",
+            "whoami?x=1",
+            "permitted-containers?x=1",
+        ] {
+            let (status, body) = server.get("daemon", target);
+            assert_eq!((status, &body["class"]), (400, &json!("input")), "{target}: {body}");
+        }
+        assert_eq!(server.cluster.calls.lock().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn each_call_has_its_methods() {
+        let server = server();
+        for (method, call, allow) in [
+            ("GET", "submit-job", "POST"),
+            ("DELETE", "job-status", "GET, POST"),
+            ("POST", "jobs", "GET"),
+            ("POST", "batch-arguments", "GET"),
+            ("HEAD", "jobs", "GET"),
+            ("TRACE", "whoami", "GET"),
+            ("PUT", "cancel-job", "POST"),
+            ("POST", "health", "GET"),
+        ] {
+            let answer = server.send("daemon", method, call, &Value::Null, None);
+            assert_eq!(answer.status, 405, "{method} {call}");
+            assert_eq!(answer.headers, [("Allow", allow.to_string())]);
+        }
+        assert_eq!(server.get("daemon", "no-such-call").0, 404);
+    }
+
+    #[test]
+    fn a_job_that_was_removed_a_moment_ago_is_as_none() {
+        let server = server();
+        let id = server.submit("daemon", "b");
+        assert_eq!(server.get("daemon", &format!("job-status?job_id={id}")).0, 200);
+        server.cluster.objects.lock().unwrap().clear();
+        for call in ["job-log", "explain-job"] {
+            let (status, body) = server.get("daemon", &format!("{call}?job_id={id}"));
+            assert_eq!((status, &body["class"]), (404, &json!("not_found")), "{body}");
+            assert!(
+                body["message"].as_str().unwrap().starts_with("You have no job"),
+                "{body}"
+            );
+            assert!(!body.to_string().contains("namespace"), "{body}");
+        }
+    }
+
+    #[test]
+    fn every_argument_of_the_table_is_read() {
+        let server = server();
+        let legal = |argument: &Argument| match argument.kind {
+            Kind::Programs => json!([program("a.R")]),
+            _ => json!("a-1"),
+        };
+        for call in CALLS {
+            for argument in call.arguments() {
+                let others = call
+                    .arguments()
+                    .filter(|other| (other.is_required || other.name == "program_text") && other.name != argument.name);
+                let mut body: Value = others.map(|other| (other.name.to_string(), legal(other))).collect();
+                body[argument.name] = json!([[]]);
+                let answer = server.send("daemon", call.methods[0], call.name, &body, None);
+                let named = format!("`{}`", argument.name);
+                assert_eq!(answer.status, 400, "{} {named}", call.name);
+                assert!(answer.body.contains(&named), "{} {named}: {}", call.name, answer.body);
+            }
+        }
+    }
+}

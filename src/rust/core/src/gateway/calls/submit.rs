@@ -1,0 +1,458 @@
+//! Submitting programs.
+
+use serde_json::{json, Value};
+
+use super::super::answer::{Refusal, Success};
+use super::super::snapshot::Reservation;
+use super::super::submission::{self, PROGRAM, SETTINGS};
+use super::{Answers, Argument, Arguments, Asked, Call, Caller, Gateway, Kind};
+use crate::operations::{self, Connection, PreparedJob};
+use crate::{Error, ErrorClass};
+
+/// Programs in one request, at most.
+const LARGEST_BATCH: usize = 1000;
+
+pub(super) const SUBMIT_JOB: Call = Call {
+    name: "submit-job",
+    methods: &["POST"],
+    arguments: &[PROGRAM, SETTINGS],
+    answers: Answers::Callers(submit_job),
+};
+
+pub(super) const SUBMIT_BATCH: Call = Call {
+    name: "submit-batch",
+    methods: &["POST"],
+    arguments: &[
+        &[Argument::required(
+            "programs",
+            Kind::Programs,
+            "The programs, each with any argument of its own. All are in one batch.",
+        )],
+        SETTINGS,
+    ],
+    answers: Answers::Callers(submit_batch),
+};
+
+fn submit_job(gateway: &Gateway, asked: Asked<'_>) -> Result<Success, Refusal> {
+    let Asked { caller, arguments, .. } = asked;
+    let key = check_key(asked.idempotency_key)?;
+    let prepared = submission::prepare(arguments, caller, &gateway.policy, key)?;
+    gateway.with_cluster(asked.with_connection, &mut |connection| {
+        let reservation = reserve(
+            gateway,
+            connection,
+            caller,
+            std::slice::from_ref(&prepared),
+            key.is_some(),
+        )?;
+        let outcome = operations::submit(connection, &prepared);
+        gateway.snapshots.submitted(
+            reservation,
+            &surely_not_there(&prepared, &outcome).into_iter().collect::<Vec<_>>(),
+        );
+        let submitted = outcome.map_err(submit_refusal)?;
+        Ok(Success {
+            body: json!({"job_id": submitted.job_id, "batch_id": submitted.batch_id}),
+            job_ids: vec![submitted.job_id],
+            ..Default::default()
+        })
+    })
+}
+
+fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Success, Refusal> {
+    let Asked { caller, arguments, .. } = asked;
+    let key = check_key(asked.idempotency_key)?;
+    let prepared = prepare_batch(gateway, arguments, caller, key)?;
+    gateway.with_cluster(asked.with_connection, &mut |connection| {
+        let reservation = reserve(gateway, connection, caller, &prepared, key.is_some())?;
+        let outcomes = operations::submit_many(connection, &prepared);
+        let refused: Vec<String> = match &outcomes {
+            Ok(outcomes) => prepared
+                .iter()
+                .zip(outcomes)
+                .filter_map(|(one, outcome)| surely_not_there(one, outcome))
+                .collect(),
+            Err(_) => prepared.iter().map(|one| one.submitted().job_id.clone()).collect(),
+        };
+        gateway.snapshots.submitted(reservation, &refused);
+        let mut rows = Vec::new();
+        let mut first_refusal = None;
+        let mut job_ids = Vec::new();
+        for (prepared, outcome) in prepared.iter().zip(outcomes?) {
+            let submitted = prepared.submitted();
+            let mut row = json!({
+                "job_id": submitted.job_id,
+                "batch_id": submitted.batch_id,
+                "program": prepared.program_path(),
+                "submitted": asked.when,
+            });
+            match outcome {
+                Ok(_) => job_ids.push(submitted.job_id.clone()),
+                Err(error) => {
+                    // The id is kept only where the job may exist: then it is asked for under it.
+                    if error.job_ids.is_empty() {
+                        row["job_id"] = Value::Null;
+                    }
+                    row["submitted"] = Value::Null;
+                    let refusal = submit_refusal(error);
+                    row["reason"] = refusal.error.to_string().into();
+                    first_refusal.get_or_insert(refusal);
+                }
+            }
+            rows.push(row);
+        }
+        match first_refusal {
+            None => Ok(Success {
+                body: rows.into(),
+                job_ids,
+                ..Default::default()
+            }),
+            Some(refusal) => Err(Refusal {
+                detail: Some(("batch", rows.into())),
+                ..refusal
+            }),
+        }
+    })
+}
+
+/// The Jobs of a batch. Each program has the request's key with its own place in it.
+fn prepare_batch(
+    gateway: &Gateway,
+    mut arguments: Arguments,
+    caller: &Caller,
+    key: Option<&str>,
+) -> Result<Vec<PreparedJob>, Refusal> {
+    let programs = arguments.array("programs")?.unwrap_or_default();
+    if programs.is_empty() || programs.len() > LARGEST_BATCH {
+        return Err(Error::input(format!(
+            "`programs` must be an array of 1 to {LARGEST_BATCH} programs, not of {}.",
+            programs.len()
+        ))
+        .into());
+    }
+    let mut prepared: Vec<PreparedJob> = Vec::with_capacity(programs.len());
+    for (index, element) in programs.into_iter().enumerate() {
+        let key = key.map(|key| format!("{key}\0{index}"));
+        let mut own = Arguments::of_element(element, &arguments)?;
+        if let Some(first) = prepared.first() {
+            own.set_default("batch_group_id", &first.submitted().batch_id);
+        }
+        let made = own
+            .check(PROGRAM.iter().chain(SETTINGS))
+            .and_then(|()| submission::prepare(own, caller, &gateway.policy, key.as_deref()))
+            .map_err(|error| {
+                let message = format!("Program {} of the batch: {}", index + 1, error.message);
+                Error { message, ..error }
+            })?;
+        prepared.push(made);
+    }
+    Ok(prepared)
+}
+
+/// A place for jobs that are about to be submitted. Refused where the caller would have too many that have not ended, or
+/// where the request's key was used for others.
+fn reserve(
+    gateway: &Gateway,
+    connection: &Connection<'_>,
+    caller: &Caller,
+    prepared: &[PreparedJob],
+    has_key: bool,
+) -> Result<Reservation, Refusal> {
+    let job_ids: Vec<String> = prepared.iter().map(|one| one.submitted().job_id.clone()).collect();
+    let reserved = gateway
+        .snapshots
+        .reserve(connection, &caller.name, &job_ids, gateway.policy.open_jobs)
+        // Whether an earlier request of the same key has made one is not known here.
+        .map_err(|error| Error {
+            consequence: Some("This request has created no job.".into()),
+            ..error
+        })?;
+    let reservation = reserved.map_err(|open| {
+        let error = Error::new(
+            ErrorClass::Unavailable,
+            format!(
+                "You have {open} jobs that have not ended, and the abba server allows {}.",
+                gateway.policy.open_jobs
+            ),
+        )
+        .meaning("No job was created.")
+        .advise("Wait until some have ended, or cancel some.");
+        Refusal::too_many(error, 10)
+    })?;
+    if has_key && job_ids.iter().any(|id| gateway.snapshots.has_other_of_same_key(id)) {
+        gateway.snapshots.submitted(reservation, &job_ids);
+        return Err(key_was_used(Vec::new()));
+    }
+    Ok(reservation)
+}
+
+/// The job of a submission that was refused for certain.
+fn surely_not_there(prepared: &PreparedJob, outcome: &Result<operations::Submitted, Error>) -> Option<String> {
+    match outcome {
+        Err(error) if error.job_ids.is_empty() => Some(prepared.submitted().job_id.clone()),
+        _ => None,
+    }
+}
+
+/// What went wrong with a submission. A Job of that name that is another was made by a request of the same key: of another
+/// program, or of this one before it, or the server's settings, were changed. So its id is told.
+fn submit_refusal(error: Error) -> Refusal {
+    if error.class == ErrorClass::NameTaken {
+        return key_was_used(error.job_ids);
+    }
+    let job_ids = error.job_ids.clone();
+    let mut refusal = Refusal::from(error);
+    if !job_ids.is_empty() {
+        refusal.error.consequence = Some(
+            "Whether the job was created is not known. The same request with the same `Idempotency-Key` is safe."
+                .into(),
+        );
+        refusal.error.job_ids = job_ids;
+    }
+    refusal
+}
+
+fn key_was_used(job_ids: Vec<String>) -> Refusal {
+    let (what, advice) = match job_ids.first() {
+        Some(job_id) => (
+            format!("Job \"{job_id}\" is there already: an earlier request with the same `Idempotency-Key` made it, of another program or other arguments."),
+            "If that job is not what you want, submit the program anew, with a new key.",
+        ),
+        None => (
+            "The `Idempotency-Key` of the request was used before, for another program or other arguments.".into(),
+            "Use a new key for each submission.",
+        ),
+    };
+    let error = Error::new(ErrorClass::Invalid, what)
+        .meaning("This request has created no job.")
+        .advise(advice);
+    Refusal::new(409, error.about(job_ids))
+}
+
+fn check_key(key: Option<&str>) -> Result<Option<&str>, Error> {
+    match key {
+        Some(key) if key.is_empty() || key.len() > 200 || !key.chars().all(|c| c.is_ascii_graphic()) => {
+            Err(Error::input(
+                "The header `Idempotency-Key` must be 1 to 200 printable characters without spaces, such as a uuid.",
+            ))
+        }
+        key => Ok(key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::gateway::fake_cluster::{self, program, programs, server, server_with, Cluster, Server, JOBS};
+    use crate::transport::FailureKind;
+    use serde_json::{json, Value};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn open_jobs_are_counted_for_each_caller() {
+        let server = server_with(|settings| settings.open_jobs = 3);
+        let ids: Vec<String> = (0..3).map(|_| server.submit("daemon", "b")).collect();
+        let (status, body) = server.post("daemon", "submit-job", &program("a.R"), None);
+        assert_eq!(status, 429, "{body}");
+        assert_eq!(body["consequence"], "No job was created.");
+        assert_eq!(
+            server.post("bin", "submit-batch", &programs(&["a.R", "b.R"]), None).0,
+            200
+        );
+        assert_eq!(
+            server.post("bin", "submit-batch", &programs(&["a.R", "b.R"]), None).0,
+            429
+        );
+        // One that has ended makes place, although the list that shows it is not due.
+        server.cluster.ends(&ids[0], "");
+        assert_eq!(server.post("daemon", "submit-job", &program("a.R"), None).0, 200);
+        assert_eq!(server.post("daemon", "submit-job", &program("a.R"), None).0, 429);
+    }
+
+    #[test]
+    fn callers_do_not_slip_in_side_by_side() {
+        let server = server_with(|settings| settings.open_jobs = 5);
+        let created = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..30 {
+                scope.spawn(|| {
+                    if server.post("daemon", "submit-job", &program("a.R"), None).0 == 200 {
+                        created.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert_eq!(created.into_inner(), 5);
+        assert_eq!(server.cluster.count("POST"), 5);
+    }
+
+    #[test]
+    fn a_submission_that_was_refused_takes_no_place() {
+        let server = server_with(|settings| settings.open_jobs = 1);
+        server.cluster.fails("POST", FailureKind::Invalid);
+        assert_eq!(server.post("daemon", "submit-job", &program("a.R"), None).0, 400);
+        server.cluster.heals();
+        assert_eq!(server.post("daemon", "submit-job", &program("a.R"), None).0, 200);
+    }
+
+    #[test]
+    fn the_same_key_makes_one_job_also_where_no_other_is_allowed() {
+        let server = server_with(|settings| settings.open_jobs = 1);
+        let first = server.post("daemon", "submit-job", &program("a.R"), Some("k"));
+        assert_eq!(first.0, 200);
+        for _ in 0..3 {
+            assert_eq!(server.post("daemon", "submit-job", &program("a.R"), Some("k")), first);
+        }
+        // After the server was started again, too.
+        let again = Server {
+            cluster: server.cluster,
+            ..server_with(|settings| settings.open_jobs = 1)
+        };
+        assert_eq!(again.post("daemon", "submit-job", &program("a.R"), Some("k")), first);
+        assert_eq!(again.get("daemon", "jobs").1.as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_same_key_for_anything_else_is_refused() {
+        let server = server();
+        assert_eq!(server.post("daemon", "submit-job", &program("a.R"), Some("k")).0, 200);
+        for (name, value) in [
+            ("program_text", json!("2 + 2\n")),
+            ("file_path", json!("b.R")),
+            ("container", json!("registry.example.com/r:4.3")),
+            ("memory_limit", json!("1G")),
+            ("cpu_limit", json!(0.5)),
+            ("user_tag", json!("other")),
+            ("batch_group_id", json!("other")),
+            ("time_limit_seconds", json!(60)),
+        ] {
+            let mut body = program("a.R");
+            body[name] = value;
+            let (status, body) = server.post("daemon", "submit-job", &body, Some("k"));
+            assert_eq!(status, 409, "{name}: {body}");
+            assert_eq!(body["consequence"], "This request has created no job.");
+        }
+        // Another caller's key is another key.
+        assert_eq!(server.post("bin", "submit-job", &program("b.R"), Some("k")).0, 200);
+        let mine = server.get("daemon", "jobs").1;
+        assert_eq!(mine.as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_request_that_is_made_again_and_means_something_else_by_now_names_the_job_that_is_there() {
+        let server = server();
+        let (_, first) = server.post("daemon", "submit-batch", &programs(&["a.R", "b.R"]), Some("k"));
+        let (_, single) = server.post("daemon", "submit-job", &program("a.R"), Some("single"));
+        // Its answer was lost; until it is made again the server gets another container as its default.
+        let server = Server {
+            cluster: server.cluster,
+            ..server_with(|settings| settings.default_container = Some("registry.example.com/r:4.3".into()))
+        };
+        let (status, body) = server.post("daemon", "submit-batch", &programs(&["a.R", "b.R"]), Some("k"));
+        assert_eq!(status, 409);
+        for (row, first) in body["batch"].as_array().unwrap().iter().zip(first.as_array().unwrap()) {
+            assert_eq!((&row["job_id"], &row["submitted"]), (&first["job_id"], &Value::Null));
+        }
+        let (status, body) = server.post("daemon", "submit-job", &program("a.R"), Some("single"));
+        assert_eq!((status, &body["job_id"]), (409, &json!([single["job_id"]])));
+        let mine = server.get("daemon", "jobs").1;
+        assert_eq!(mine.as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_batch_with_a_key_is_made_once() {
+        let server = server();
+        let first = server.post("daemon", "submit-batch", &programs(&["a.R", "b.R"]), Some("k"));
+        assert_eq!(first.0, 200);
+        assert_eq!(first.1[0]["batch_id"], first.1[1]["batch_id"]);
+        assert_eq!(
+            server.post("daemon", "submit-batch", &programs(&["a.R", "b.R"]), Some("k")),
+            first
+        );
+        assert_eq!(
+            server
+                .post("daemon", "submit-batch", &programs(&["b.R", "a.R"]), Some("k"))
+                .0,
+            409
+        );
+        assert_eq!(server.get("daemon", "jobs").1.as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn keys_that_are_no_keys_are_refused() {
+        let server = server();
+        for key in ["", "a b", "a\r\nb", "\u{e9}", &"x".repeat(201)] {
+            assert_eq!(
+                server.post("daemon", "submit-job", &program("a.R"), Some(key)).0,
+                400,
+                "{key:?}"
+            );
+        }
+        assert_eq!(server.cluster.count("POST"), 0);
+    }
+
+    #[test]
+    fn a_batch_that_is_refused_in_part_says_which() {
+        let server = server();
+        let (_, batch) = server.post("daemon", "submit-batch", &programs(&["a.R", "b.R", "c.R"]), Some("k"));
+        let taken = batch[1]["job_id"].as_str().unwrap().to_string();
+        // The second name belongs to a job of other content.
+        let mut other = server.cluster.job(&taken);
+        other["metadata"]["annotations"]["abba/submission"] = "other".into();
+        let cluster = Cluster::default();
+        cluster.objects.lock().unwrap().insert(format!("{JOBS}/{taken}"), other);
+        let server = Server {
+            cluster,
+            ..fake_cluster::server()
+        };
+        let (status, body) = server.post("daemon", "submit-batch", &programs(&["a.R", "b.R", "c.R"]), Some("k"));
+        assert_eq!((status, &body["class"]), (409, &json!("batch_incomplete")));
+        let rows = body["batch"].as_array().unwrap();
+        assert_eq!(rows[0]["submitted"], "2026-01-01T00:00:00Z");
+        // An earlier request may have made it: nobody knows that there is surely no job.
+        assert_eq!(
+            (&rows[1]["job_id"], &rows[1]["submitted"]),
+            (&json!(taken), &Value::Null)
+        );
+        let reason = rows[1]["reason"].as_str().unwrap();
+        assert!(
+            reason.contains("Idempotency-Key") && reason.contains(&taken),
+            "{reason}"
+        );
+        assert_eq!((&rows[2]["program"], &rows[2]["reason"]), (&json!("c.R"), &Value::Null));
+
+        // Wrong arguments are refused before the first is sent, and the program is named.
+        let (status, body) = server.post(
+            "daemon",
+            "submit-batch",
+            &json!({"programs": [program("a.R"), {"file_path": "b.R"}]}),
+            None,
+        );
+        assert_eq!(status, 400);
+        assert!(body["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("Program 2 of the batch: "));
+        assert_eq!(server.cluster.count("POST"), 3);
+    }
+
+    #[test]
+    fn a_submission_whose_outcome_is_not_known_says_so_and_can_be_repeated() {
+        let server = server();
+        server.cluster.fails("POST", FailureKind::Timeout);
+        let (status, body) = server.post("daemon", "submit-job", &program("a.R"), Some("k"));
+        assert_eq!((status, &body["class"]), (504, &json!("timeout")));
+        assert!(body["consequence"].as_str().unwrap().contains("is safe"), "{body}");
+        assert_eq!(body["job_id"].as_array().unwrap().len(), 1);
+        let text = body.to_string();
+        for word in ["kubectl", "_local", "secret", "namespace", "k8s"] {
+            assert!(!text.contains(word), "{word}: {text}");
+        }
+        server.cluster.heals();
+        let server = Server {
+            cluster: server.cluster,
+            ..fake_cluster::server()
+        };
+        let (_, again) = server.post("daemon", "submit-job", &program("a.R"), Some("k"));
+        assert_eq!(again["job_id"], body["job_id"][0]);
+    }
+}

@@ -1,0 +1,288 @@
+//! A server of the abba API with a cluster that is played, for tests.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use serde_json::{json, Value};
+
+use super::caller::Credentials;
+use super::policy::tests::settings;
+use super::policy::{IdentityMode, Settings};
+use super::{Answer, Gateway, Policy, Request};
+use crate::operations::Connection;
+use crate::transport::{Call, Failure, FailureKind, Patience, Transport, Verb};
+
+/// A cluster that holds objects by their paths.
+#[derive(Default)]
+pub struct Cluster {
+    pub objects: Mutex<BTreeMap<String, Value>>,
+    pub logs: Mutex<BTreeMap<String, Vec<u8>>>,
+    pub calls: Mutex<Vec<String>>,
+    /// How calls whose request line holds the text fail.
+    faults: Mutex<Vec<(String, FailureKind)>>,
+    clock: AtomicUsize,
+    /// How long the answer to a LIST of Jobs is on its way.
+    pub slowness: Mutex<Duration>,
+    /// How often the Jobs were looked at for a LIST.
+    pub looks: AtomicUsize,
+}
+
+pub const JOBS: &str = "/apis/batch/v1/namespaces/n/jobs";
+pub const PODS: &str = "/api/v1/namespaces/n/pods";
+
+impl Cluster {
+    pub fn fails(&self, part: &str, kind: FailureKind) {
+        self.faults.lock().unwrap().push((part.into(), kind));
+    }
+
+    pub fn heals(&self) {
+        self.faults.lock().unwrap().clear();
+    }
+
+    pub fn count(&self, part: &str) -> usize {
+        let calls = self.calls.lock().unwrap();
+        calls.iter().filter(|call| call.contains(part)).count()
+    }
+
+    pub fn lists(&self) -> usize {
+        self.count("pods?labelSelector")
+    }
+
+    pub fn job(&self, job_id: &str) -> Value {
+        self.objects.lock().unwrap()[&format!("{JOBS}/{job_id}")].clone()
+    }
+
+    /// Who has cancelled a job that has a pod.
+    pub fn cancelled_by(&self, job_id: &str) -> Value {
+        self.objects.lock().unwrap()[&format!("{PODS}/{job_id}-x")]["metadata"]["annotations"]["abba/cancelled-by"]
+            .clone()
+    }
+
+    /// Gives a job a pod in a state of its container, as Kubernetes has it.
+    pub fn runs(&self, job_id: &str, state: Value) {
+        let job = self.job(job_id);
+        let phase = match state.get("terminated") {
+            Some(terminated) if terminated["exitCode"] == 0 => "Succeeded",
+            Some(_) => "Failed",
+            None => "Running",
+        };
+        let mut pod = json!({
+            "metadata": job["spec"]["template"]["metadata"],
+            "spec": {"nodeName": "node-1", "containers": job["spec"]["template"]["spec"]["containers"]},
+            "status": {"phase": phase, "containerStatuses": [{"name": "program", "state": state}]},
+        });
+        pod["metadata"]["name"] = format!("{job_id}-x").into();
+        pod["metadata"]["creationTimestamp"] = job["metadata"]["creationTimestamp"].clone();
+        self.objects.lock().unwrap().insert(format!("{PODS}/{job_id}-x"), pod);
+    }
+
+    pub fn ends(&self, job_id: &str, log: &str) {
+        self.runs(
+            job_id,
+            json!({"terminated": {"exitCode": 0, "startedAt": "2026-01-01T00:00:01Z", "finishedAt": "2026-01-01T00:00:02Z"}}),
+        );
+        let log = format!("abba-log-of {job_id}\n{log}");
+        self.logs
+            .lock()
+            .unwrap()
+            .insert(format!("{job_id}-x"), log.into_bytes());
+    }
+
+    pub fn start(&self, job_id: &str) {
+        self.runs(job_id, json!({"running": {"startedAt": "2026-01-01T00:00:01Z"}}));
+    }
+
+    fn list(&self, collection: &str, query: &str) -> Vec<u8> {
+        let query = percent_decode_str(query).decode_utf8().unwrap().into_owned();
+        let ids: Option<Vec<&str>> = query
+            .split_once("job-id in (")
+            .map(|(_, rest)| rest.trim_end_matches(')').split(',').collect());
+        let batch = query
+            .split_once("abba/batch-id=")
+            .map(|(_, rest)| rest.split([',', '&']).next().unwrap_or_default());
+        let items: Vec<Value> = self
+            .objects
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|(path, _)| path.starts_with(collection))
+            .map(|(_, object)| object.clone())
+            .filter(|object| {
+                let id = object["metadata"]["labels"]["abba/job-id"].as_str().unwrap_or_default();
+                let batch_of = object["metadata"]["labels"]["abba/batch-id"].as_str();
+                ids.as_ref().is_none_or(|ids| ids.contains(&id)) && (batch.is_none() || batch == batch_of)
+            })
+            .collect();
+        if collection == JOBS {
+            self.looks.fetch_add(1, Ordering::SeqCst);
+            let slowness = *self.slowness.lock().unwrap();
+            std::thread::sleep(slowness);
+        }
+        json!({"metadata": {"resourceVersion": "1"}, "items": items})
+            .to_string()
+            .into_bytes()
+    }
+
+    fn create(&self, body: &[u8]) -> Result<Vec<u8>, Failure> {
+        let mut job: Value = serde_json::from_slice(body).unwrap();
+        let path = format!("{JOBS}/{}", job["metadata"]["name"].as_str().unwrap());
+        let mut objects = self.objects.lock().unwrap();
+        if objects.contains_key(&path) {
+            return Err(Failure::new(FailureKind::AlreadyExists, ""));
+        }
+        let second = self.clock.fetch_add(1, Ordering::SeqCst);
+        job["metadata"]["creationTimestamp"] = format!("2026-01-01T00:{:02}:{:02}Z", second / 60, second % 60).into();
+        objects.insert(path, job.clone());
+        Ok(job.to_string().into_bytes())
+    }
+}
+
+impl Transport for Cluster {
+    fn stream(
+        &self,
+        call: &Call,
+        _: &Patience<'_>,
+        part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let line = call.request_line();
+        self.calls.lock().unwrap().push(line.clone());
+        let fault = self
+            .faults
+            .lock()
+            .unwrap()
+            .iter()
+            .find(|(part, _)| line.contains(part.as_str()))
+            .map(|(_, kind)| *kind);
+        if let Some(kind) = fault {
+            let words = "kubectl --secret-flag: /etc/secret-path: no".to_string();
+            return Err(Failure {
+                report: Some(crate::error::KubectlReport {
+                    request: line,
+                    exit_status: Some(1),
+                    stderr: words.clone(),
+                }),
+                words,
+                ..Failure::new(kind, "")
+            });
+        }
+        let (path, query) = call.path.split_once('?').unwrap_or((&call.path, ""));
+        let body = call.body.as_deref().unwrap_or_default();
+        let pod_of_log = path.strip_suffix("/log").and_then(|path| path.rsplit('/').next());
+        let found = |path: &str| self.objects.lock().unwrap().get(path).cloned();
+        let not_found = || Failure::new(FailureKind::NotFound, "");
+        let answer = match (call.verb, path, pod_of_log) {
+            (Verb::Get, "/version", _) => br#"{"gitVersion": "v1.34.4"}"#.to_vec(),
+            (Verb::Get, _, Some(pod)) => self.logs.lock().unwrap().get(pod).cloned().ok_or_else(not_found)?,
+            (Verb::Get, JOBS | PODS, _) => self.list(path, query),
+            (Verb::Get, path, _) if path.ends_with("/events") => br#"{"items": []}"#.to_vec(),
+            (Verb::Get, path, _) => found(path).ok_or_else(not_found)?.to_string().into_bytes(),
+            (Verb::Create, _, _) => self.create(body)?,
+            (Verb::Replace, path, _) => {
+                found(path).ok_or_else(not_found)?;
+                let object = serde_json::from_slice(body).unwrap();
+                self.objects.lock().unwrap().insert(path.into(), object);
+                body.to_vec()
+            }
+            (Verb::Delete, _, _) => panic!("nothing is ever deleted"),
+        };
+        let _ = part(&answer);
+        Ok(())
+    }
+
+    fn namespace(&self, _: &Patience<'_>) -> Result<String, Failure> {
+        Ok("n".into())
+    }
+}
+
+/// A server on Connect, where a header names the caller, with accounts that every machine has.
+pub struct Server {
+    pub gateway: Gateway,
+    pub cluster: Cluster,
+}
+
+pub fn server_with(change: impl FnOnce(&mut Settings)) -> Server {
+    let mut settings = Settings {
+        identity: IdentityMode::Connect,
+        operators: vec!["sys".into()],
+        requests_per_minute: 1_000_000,
+        // No answer is as old as this.
+        snapshot_seconds: 3600.0,
+        ..settings()
+    };
+    change(&mut settings);
+    Server {
+        gateway: Gateway::new(Policy::new(settings).unwrap(), None, "0.1.0").unwrap(),
+        cluster: Cluster::default(),
+    }
+}
+
+pub fn server() -> Server {
+    server_with(|_| {})
+}
+
+impl Server {
+    pub fn send(&self, user: &str, method: &str, target: &str, body: &Value, key: Option<&str>) -> Answer {
+        let (call, query) = target.split_once('?').unwrap_or((target, ""));
+        let credentials = format!("{{\"user\": \"{user}\"}}");
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let request = Request {
+            method,
+            call,
+            query,
+            body: body.as_bytes(),
+            credentials: Credentials {
+                connect_credentials: Some(&credentials).filter(|_| !user.is_empty()).map(String::as_str),
+                ..Default::default()
+            },
+            idempotency_key: key,
+            when: "2026-01-01T00:00:00Z",
+            from: "127.0.0.1",
+        };
+        self.gateway.answer(request, &|operation| {
+            operation(&Connection {
+                transport: &self.cluster,
+                namespace: Some("n"),
+                patience: Patience::new(Duration::from_secs(5), &|| false),
+            })
+        })
+    }
+
+    pub fn get(&self, user: &str, target: &str) -> (u16, Value) {
+        let answer = self.send(user, "GET", target, &Value::Null, None);
+        (answer.status, serde_json::from_str(&answer.body).unwrap())
+    }
+
+    pub fn post(&self, user: &str, target: &str, body: &Value, key: Option<&str>) -> (u16, Value) {
+        let answer = self.send(user, "POST", target, body, key);
+        (answer.status, serde_json::from_str(&answer.body).unwrap())
+    }
+
+    /// Submits a program; its job's id.
+    pub fn submit(&self, user: &str, batch: &str) -> String {
+        let mut body = program("a.R");
+        body["batch_group_id"] = batch.into();
+        let (status, body) = self.post(user, "submit-job", &body, None);
+        assert_eq!(status, 200, "{body}");
+        body["job_id"].as_str().unwrap().to_string()
+    }
+}
+
+pub fn program(path: &str) -> Value {
+    json!({"file_path": path, "program_text": "1 + 1\n"})
+}
+
+pub fn programs(paths: &[&str]) -> Value {
+    json!({"programs": paths.iter().map(|path| program(path)).collect::<Vec<_>>()})
+}
+
+pub fn decision(answer: &Answer) -> Value {
+    serde_json::from_str(&answer.decision).unwrap()
+}

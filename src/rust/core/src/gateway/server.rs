@@ -1,0 +1,428 @@
+//! The server's side of the abba API: which call is asked for, by whom, how often, and whether the cluster can be asked.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::answer::{self, Answer, Decision, Refusal, Success};
+use super::arguments::Arguments;
+use super::caller::{self, Caller, Credentials};
+use super::calls::{self, Answers, Asked, Call};
+use super::policy::{IdentityMode, Policy};
+use super::request_rate::RequestRate;
+use super::semaphore::Semaphore;
+use super::snapshot::{Snapshot, Snapshots};
+use crate::domain::api_keys::ApiKeys;
+use crate::error::quote_shortened;
+use crate::local::accounts;
+use crate::local::api_key_file::ApiKeyFile;
+use crate::operations::{self, Connection, SurveyedJob, Which};
+use crate::{Error, ErrorClass};
+
+/// A request, as HTTP brought it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request<'a> {
+    /// HTTP's method, as `GET`.
+    pub method: &'a str,
+    /// The call: the path without its `/`, as `submit-job`.
+    pub call: &'a str,
+    /// What stands after the `?`.
+    pub query: &'a str,
+    /// The body.
+    pub body: &'a [u8],
+    /// What it says of who sent it.
+    pub credentials: Credentials<'a>,
+    /// The header `Idempotency-Key`.
+    pub idempotency_key: Option<&'a str>,
+    /// When it came, RFC 3339.
+    pub when: &'a str,
+    /// From which address.
+    pub from: &'a str,
+}
+
+/// Gives a connection to the cluster to what it is given; fails where there is none.
+pub type WithConnection<'a> =
+    &'a dyn Fn(&mut dyn FnMut(&Connection<'_>) -> Result<Success, Refusal>) -> Result<Success, Refusal>;
+
+/// The server's side of the abba API: decides, asks the cluster, answers.
+#[derive(Debug)]
+pub struct Gateway {
+    pub(super) policy: Policy,
+    key_file: Option<ApiKeyFile>,
+    own_name: String,
+    pub(super) abba_version: String,
+    rate: Mutex<RequestRate>,
+    pub(super) snapshots: Snapshots,
+    health: Mutex<Health>,
+    /// For the requests that are with the cluster.
+    cluster_permits: Semaphore,
+    /// For those that read logs, which are large.
+    pub(super) log_permits: Semaphore,
+    /// How the cluster failed last, and when.
+    outage: Mutex<Option<(Instant, Refusal)>>,
+}
+
+/// After a failure of the cluster callers are told so at once for this long: each attempt would keep all others waiting.
+const OUTAGE: Duration = Duration::from_secs(2);
+
+/// What is known of the cluster's health.
+#[derive(Debug, Default)]
+struct Health {
+    /// The version of Kubernetes, or that there was no answer, and when that was seen.
+    seen: Option<(Instant, Option<String>)>,
+    /// Whether somebody is asking.
+    is_asked: bool,
+}
+
+/// Requests that may be with the cluster at a time: each has a thread.
+const MOST_WITH_CLUSTER: usize = 200;
+
+/// Requests that may read logs at a time; the others wait. Each holds up to a page, and while it reads it a log or several.
+const LOG_PERMITS: usize = 4;
+
+/// For how long an answer about the health of the cluster is good.
+const HEALTH: Duration = Duration::from_secs(5);
+
+impl Gateway {
+    /// A server with a policy. `key_file` is needed where callers are known by keys.
+    ///
+    /// Errors: it has no way to know its callers.
+    pub fn new(policy: Policy, key_file: Option<ApiKeyFile>, abba_version: &str) -> Result<Self, Error> {
+        if policy.identity == IdentityMode::Keys && key_file.is_none() {
+            return Err(
+                Error::input("The abba server has no file of API keys, and so no way to know its callers.")
+                    .advise("Make keys with abba_api_key_create(), and name their file in the option `abba.api.keys`."),
+            );
+        }
+        Ok(Self {
+            rate: Mutex::new(RequestRate::new(policy.requests_per_minute)),
+            snapshots: Snapshots::new(policy.snapshot_age),
+            policy,
+            key_file,
+            own_name: accounts::current_name(),
+            abba_version: abba_version.to_string(),
+            health: Mutex::default(),
+            cluster_permits: Semaphore::new(MOST_WITH_CLUSTER),
+            log_permits: Semaphore::new(LOG_PERMITS),
+            outage: Mutex::new(None),
+        })
+    }
+
+    /// Answers a request.
+    pub fn answer(&self, request: Request<'_>, with_connection: WithConnection<'_>) -> Answer {
+        let mut who = None;
+        let outcome = match calls::find(request.call).map(|call| (call, call.answers)) {
+            Some((call, Answers::Anybody(answer))) => {
+                check_method(call, &request).and_then(|()| answer(self, with_connection))
+            }
+            // Callers that are not known do not learn either which calls there are.
+            call => self.identify(&request).and_then(|caller| {
+                who = Some(caller.name.clone());
+                match call {
+                    Some((call, Answers::Callers(answer))) => {
+                        let asked = self.ask(call, &request, &caller, with_connection)?;
+                        answer(self, asked)
+                    }
+                    _ => Err(no_call(request.call)),
+                }
+            }),
+        };
+        answer::answer(
+            outcome,
+            Decision {
+                when: request.when,
+                who: who.as_deref(),
+                what: request.call,
+                from: request.from,
+            },
+        )
+    }
+
+    /// The answer to a request whose sender is not known, before its body is read; `None`: it may be sent.
+    pub fn refuse_stranger(&self, request: Request<'_>) -> Option<Answer> {
+        let refusal = self.identify(&request).err()?;
+        let decision = Decision {
+            when: request.when,
+            who: None,
+            what: request.call,
+            from: request.from,
+        };
+        Some(answer::answer(Err(refusal), decision))
+    }
+
+    fn identify(&self, request: &Request<'_>) -> Result<Caller, Refusal> {
+        let keys = match &self.key_file {
+            Some(file) => file.keys().map_err(|error| {
+                let told = Error::new(ErrorClass::Unavailable, "The abba server cannot read its API keys.")
+                    .advise("Tell the administrator of the abba server.");
+                Refusal {
+                    reason: error.message,
+                    ..Refusal::new(503, told)
+                }
+            })?,
+            None => ApiKeys::default(),
+        };
+        Ok(caller::identify(
+            request.credentials,
+            &self.policy,
+            &keys,
+            &self.own_name,
+        )?)
+    }
+
+    /// Counts a caller's request, and reads its arguments.
+    fn ask<'a>(
+        &self,
+        call: &Call,
+        request: &Request<'a>,
+        caller: &'a Caller,
+        with_connection: WithConnection<'a>,
+    ) -> Result<Asked<'a>, Refusal> {
+        check_method(call, request)?;
+        let asked = self
+            .rate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .ask(&caller.name, Instant::now());
+        if let Err(seconds) = asked {
+            let error = Error::new(
+                ErrorClass::Unavailable,
+                format!(
+                    "You ask too often: the abba server answers {} requests a minute.",
+                    self.policy.requests_per_minute
+                ),
+            )
+            .advise(format!("Ask again in {seconds} s."));
+            return Err(Refusal::too_many(error, seconds));
+        }
+        let mut arguments = Arguments::read(request.query, request.body)?;
+        arguments.check(call.arguments())?;
+        Ok(Asked {
+            caller,
+            arguments,
+            idempotency_key: request.idempotency_key,
+            when: request.when,
+            with_connection,
+        })
+    }
+
+    /// Does something with the cluster, unless it has just failed.
+    pub(super) fn with_cluster(
+        &self,
+        with_connection: WithConnection<'_>,
+        operation: &mut dyn FnMut(&Connection<'_>) -> Result<Success, Refusal>,
+    ) -> Result<Success, Refusal> {
+        let outage = || self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((when, refusal)) = outage().as_ref() {
+            if when.elapsed() < OUTAGE {
+                let mut refusal = refusal.clone();
+                // Of another caller's jobs nothing is told.
+                refusal.error.job_ids.clear();
+                refusal.error.consequence = Some("Nothing was asked of the cluster.".into());
+                return Err(refusal);
+            }
+        }
+        let outcome = self.counted(|| with_connection(operation));
+        *outage() = match &outcome {
+            // A single node that is down, or a single log that is gone, is no outage.
+            Err(refusal) if is_outage(refusal) => Some((
+                Instant::now(),
+                Refusal {
+                    detail: None,
+                    ..refusal.clone()
+                },
+            )),
+            _ => None,
+        };
+        outcome
+    }
+
+    /// Does something with the cluster, unless too many do.
+    fn counted(&self, operation: impl FnOnce() -> Result<Success, Refusal>) -> Result<Success, Refusal> {
+        if let Some(_permit) = self.cluster_permits.try_acquire() {
+            return operation();
+        }
+        let error = Error::new(ErrorClass::Unavailable, "The abba server is too busy to answer.")
+            .meaning("Nothing was asked of the cluster.")
+            .advise("Repeat the call in a moment.");
+        Err(Refusal {
+            retry_after: Some(1),
+            ..Refusal::new(503, error)
+        })
+    }
+
+    /// The version of Kubernetes; `None`: the cluster does not answer. Asked by one at a time, since everybody may ask for
+    /// it: the others get what was seen last.
+    pub(super) fn cluster_version(&self, with_connection: WithConnection<'_>) -> Option<String> {
+        let health = || self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut health = health();
+            let is_good = health.seen.as_ref().is_some_and(|(when, _)| when.elapsed() < HEALTH);
+            if is_good || health.is_asked {
+                return health.seen.as_ref().and_then(|(_, version)| version.clone());
+            }
+            health.is_asked = true;
+        }
+        let mut version = None;
+        let _ = with_connection(&mut |connection| {
+            version = Some(operations::server_version(connection)?);
+            Ok(Success::default())
+        });
+        *health() = Health {
+            seen: Some((Instant::now(), version.clone())),
+            is_asked: false,
+        };
+        version
+    }
+
+    /// The jobs that are meant, if the caller may see them.
+    pub(super) fn seen(
+        &self,
+        connection: &Connection<'_>,
+        caller: &Caller,
+        which: &Which,
+    ) -> Result<Vec<SurveyedJob>, Error> {
+        self.snapshots.ask(connection, |snapshot: &Snapshot| {
+            let jobs = match which {
+                Which::Jobs(ids) => snapshot.jobs(caller, ids)?,
+                Which::Batch(batch_id) => snapshot.batch(caller, batch_id)?,
+            };
+            Ok(jobs.into_iter().cloned().collect())
+        })
+    }
+}
+
+fn no_call(call: &str) -> Refusal {
+    let message = format!("The abba API has no call {}.", quote_shortened(call));
+    Refusal::new(404, Error::new(ErrorClass::NotFound, message))
+}
+
+fn check_method(call: &Call, request: &Request<'_>) -> Result<(), Refusal> {
+    if call.methods.contains(&request.method) {
+        return Ok(());
+    }
+    let methods = call.methods.join(", ");
+    let error = Error::input(format!(
+        "The call {} is made with {methods}, not with {}.",
+        call.name,
+        quote_shortened(request.method)
+    ));
+    Err(Refusal {
+        allow: Some(methods),
+        ..Refusal::new(405, error)
+    })
+}
+
+/// Whether the cluster as a whole did not answer.
+fn is_outage(refusal: &Refusal) -> bool {
+    refusal.error.job_ids.is_empty()
+        && refusal.error.kubectl.is_some()
+        && matches!(refusal.error.class, ErrorClass::Unavailable | ErrorClass::Timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::gateway::fake_cluster::{decision, program, server, server_with};
+    use crate::transport::FailureKind;
+    use serde_json::{json, Value};
+
+    #[test]
+    fn nobody_is_answered_who_is_not_known() {
+        let server = server();
+        for call in ["jobs", "whoami", "submit-job", "no-such-call", ""] {
+            assert_eq!(server.get("", call).0, 401, "{call}");
+        }
+        assert_eq!(server.get("", "health").0, 200);
+        assert_eq!(server.cluster.lists(), 0);
+    }
+
+    #[test]
+    fn who_asks_too_often_is_told_when_to_come_back() {
+        let server = server_with(|settings| settings.requests_per_minute = 3);
+        for _ in 0..3 {
+            assert_eq!(server.get("daemon", "whoami").0, 200);
+        }
+        let answer = server.send("daemon", "GET", "whoami", &Value::Null, None);
+        assert_eq!(answer.status, 429);
+        assert_eq!(answer.headers, [("Retry-After", "20".to_string())]);
+        assert_eq!(server.get("bin", "whoami").0, 200);
+    }
+
+    #[test]
+    fn after_a_failure_of_the_cluster_it_is_not_asked_for_a_moment() {
+        let server = server();
+        server.cluster.fails("GET", FailureKind::Timeout);
+        assert_eq!(server.get("daemon", "jobs").0, 504);
+        let asked = server.cluster.lists();
+        for target in ["jobs", "job-status?job_id=a-1", "batch-log?batch_id=b"] {
+            let (status, body) = server.get("bin", target);
+            assert_eq!(
+                (status, &body["consequence"]),
+                (504, &json!("Nothing was asked of the cluster."))
+            );
+        }
+        assert_eq!(server.cluster.lists(), asked);
+        // What needs no cluster is answered all the same.
+        assert_eq!(server.get("daemon", "whoami").0, 200);
+    }
+
+    #[test]
+    fn a_missing_namespace_or_right_is_the_servers_fault_and_shows_nothing_of_it() {
+        for (kind, class) in [
+            (FailureKind::NotFound, "kubectl"),
+            (FailureKind::Forbidden, "forbidden"),
+            (FailureKind::Unauthorized, "unauthorized"),
+            (FailureKind::Garbage, "kubectl"),
+            (FailureKind::NotConfigured, "not_configured"),
+        ] {
+            for verb in ["GET", "POST"] {
+                let server = server();
+                server.cluster.fails(verb, kind);
+                let (status, body) = match verb {
+                    "GET" => server.get("daemon", "jobs"),
+                    _ => server.post("daemon", "submit-job", &program("a.R"), None),
+                };
+                assert_eq!((status, &body["class"]), (502, &json!(class)), "{kind:?}: {body}");
+                let text = body.to_string();
+                for word in ["kubectl ", "secret", "namespace", "k8s", "_local"] {
+                    assert!(!text.contains(word), "{kind:?} {word}: {text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_request_is_one_line_in_the_log_of_decisions_without_secrets() {
+        let server = server();
+        let mut body = program("/studies/a.R");
+        body["program_text"] = "the programs text".into();
+        let answer = server.send("daemon", "POST", "submit-job", &body, Some("k\u{7f}"));
+        assert_eq!(decision(&answer)["status"], 400);
+        let answer = server.send("daemon", "POST", "submit-job", &body, Some("the-key"));
+        let line = decision(&answer);
+        assert_eq!(
+            (&line["who"], &line["what"], &line["decision"], &line["status"]),
+            (&json!("daemon"), &json!("submit-job"), &json!("allowed"), &json!(200))
+        );
+        assert_eq!(line["job"].as_array().unwrap().len(), 1);
+        assert!(!answer.decision.contains("the programs text") && !answer.decision.contains("the-key"));
+
+        // A stranger does not decide how long a line is, nor where it ends.
+        let ids = vec!["a-1"; 5000].join(",");
+        for target in [
+            "x".repeat(60_000),
+            format!("job-status?job_id={ids}"),
+            format!("jobs?status={}", "x".repeat(60_000)),
+            "a\r\n{\"decision\":\"allowed\"}".into(),
+        ] {
+            for user in ["daemon", ""] {
+                let answer = server.send(user, "GET", &target, &Value::Null, None);
+                assert!(answer.decision.len() < 4000, "{}", answer.decision.len());
+                assert!(!answer.decision.contains(['\r', '\n']));
+                assert_eq!(
+                    decision(&answer)["who"],
+                    if user.is_empty() { Value::Null } else { user.into() }
+                );
+            }
+        }
+    }
+}
