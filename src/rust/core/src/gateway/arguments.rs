@@ -32,6 +32,8 @@ pub enum Kind {
     Base64,
     /// The id of one job or batch; in the query also named `id`.
     Id,
+    /// The id of a job that is to be made.
+    NewId,
     /// One or more strings: an array, or one string with commas between them.
     Texts,
     /// The same for ids of jobs; also named `id`.

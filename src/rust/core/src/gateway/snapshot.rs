@@ -169,12 +169,12 @@ impl State {
             .flat_map(|submission| &submission.job_ids)
             .filter(|id| !self.is_in_snapshot(id))
             .collect();
-        let more = job_ids
+        let more: HashSet<&String> = job_ids
             .iter()
             .filter(|id| !self.is_in_snapshot(id) && !submitted.contains(id))
-            .count();
+            .collect();
         let seen = self.held.as_ref().map_or(0, |held| held.snapshot.open_jobs(owner));
-        (seen + submitted.len(), more)
+        (seen + submitted.len(), more.len())
     }
 }
 

@@ -9,6 +9,7 @@ use super::caller::Caller;
 use super::permitted_mounts;
 use super::policy::{IdentityMode, Policy};
 use crate::domain::identity::Identity;
+use crate::domain::job_name;
 use crate::domain::mounts::Mounts;
 use crate::domain::paths;
 use crate::domain::program::Program;
@@ -20,6 +21,8 @@ use crate::{Error, ErrorClass};
 
 /// The longest path of a program, in bytes: Linux's own bound (`PATH_MAX`).
 const LONGEST_PATH: usize = 4096;
+/// The length of a uuid as text.
+const UUID_LENGTH: usize = 36;
 /// The longest name of a file, in bytes (`NAME_MAX`).
 const LONGEST_NAME: usize = 255;
 
@@ -48,6 +51,13 @@ pub const PROGRAM: &[Argument] = &[
         "program_base64",
         Kind::Base64,
         "The program's bytes, for one that is not UTF-8. Either this or `program_text`.",
+    ),
+    Argument::optional(
+        "job_id",
+        Kind::NewId,
+        "The id that the job is to have: at most 63 lower case letters, digits and `-`, and at its end `-` and a random \
+         uuid (version 4). The same submission under the same id may be repeated, in any grouping, and never makes a \
+         second job; give `batch_group_id` with it. Left out: one is made.",
     ),
 ];
 
@@ -89,8 +99,19 @@ pub const SETTINGS: &[Argument] = &[
     ),
 ];
 
-/// Makes the Job that a caller asks for. `arguments` are out of [`PROGRAM`] and [`SETTINGS`]. `key` is what the request calls itself, so that the same request makes the same
-/// Job; `None`: each time another.
+/// By what a submission that is repeated is known as the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// By the argument `job_id`.
+    JobId,
+    /// By the header `Idempotency-Key`.
+    Header,
+    /// By nothing: each time it makes another job.
+    None,
+}
+
+/// Makes the Job that a caller asks for. `arguments` are out of [`PROGRAM`] and [`SETTINGS`]; `key` is the request's, with
+/// the program's place in it. An argument `job_id` goes before it.
 ///
 /// The program runs as the caller's account on this machine. Its file is not read here: its text comes with the request,
 /// or it lies in a mount and is read there by the caller's own user.
@@ -101,7 +122,7 @@ pub fn prepare(
     caller: &Caller,
     policy: &Policy,
     key: Option<&str>,
-) -> Result<PreparedJob, Error> {
+) -> Result<(PreparedJob, Key), Error> {
     let run_as = run_as(caller, policy)?;
     let given_path = arguments
         .text("file_path")?
@@ -140,6 +161,12 @@ pub fn prepare(
                 .advise("Leave `auto_mount_home` out."),
         );
     }
+    let job_id = arguments.text("job_id")?;
+    let (uuid, key) = match (&job_id, key) {
+        (Some(job_id), _) => (Some(uuid_of_id(job_id)?), Key::JobId),
+        (None, Some(key)) => (Some(uuid_of_key(&caller.name, key)), Key::Header),
+        (None, None) => (None, Key::None),
+    };
     // Each field is named, so that a new one is not compiled before it is decided whether it is the caller's to choose.
     let submit = SubmitArguments {
         expanded_path: program.absolute_path.clone(),
@@ -156,13 +183,13 @@ pub fn prepare(
         home_nfs_ip_address: policy.home_nfs_ip_address.clone(),
         username: run_as.map(|identity| identity.name),
         time_limit_seconds: arguments.number("time_limit_seconds")?,
-        job_id: None,
+        job_id,
     };
     let origin = Origin {
         owner: Some(caller.name.clone()),
-        uuid: key.map(|key| uuid_of(&caller.name, key)),
+        uuid,
     };
-    prepare_program(&submit, program, origin)
+    Ok((prepare_program(&submit, program, origin)?, key))
 }
 
 /// The account that a caller's programs run as. Where the server has no keys, the caller is the account that runs it, and
@@ -255,8 +282,25 @@ fn file_name(path: &str) -> &str {
     }
 }
 
+/// The uuid at the end of an id that a caller has made.
+fn uuid_of_id(job_id: &str) -> Result<Uuid, Error> {
+    let uuid = job_name::check_job_id(job_id)
+        .ok()
+        .and_then(|()| job_id.split_at_checked(job_id.len().checked_sub(UUID_LENGTH)?))
+        .filter(|(name, _)| name.len() > 1 && name.ends_with('-'))
+        .and_then(|(_, uuid)| Uuid::parse_str(uuid).ok())
+        .filter(|uuid| uuid.get_version_num() == 4);
+    uuid.ok_or_else(|| {
+        Error::input(format!(
+            "`job_id` must be an id for a new job, with a random uuid at its end, not {}.",
+            quote_shortened(job_id)
+        ))
+        .advise("Leave it out, and the abba server makes one.")
+    })
+}
+
 /// The same uuid for the same caller and key. It looks like a random one, as all that abba makes.
-fn uuid_of(caller: &str, key: &str) -> Uuid {
+fn uuid_of_key(caller: &str, key: &str) -> Uuid {
     let hash = Sha256::digest([caller.as_bytes(), b"\0", key.as_bytes()].concat());
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);
@@ -287,7 +331,7 @@ mod tests {
     fn ask_as(name: &str, body: &serde_json::Value, key: Option<&str>) -> Result<PreparedJob, Error> {
         let mut arguments = Arguments::read("", body.to_string().as_bytes())?;
         arguments.check(PROGRAM.iter().chain(SETTINGS))?;
-        prepare(arguments, &caller(name), &policy(), key)
+        prepare(arguments, &caller(name), &policy(), key).map(|(prepared, _)| prepared)
     }
 
     fn body() -> serde_json::Value {
@@ -330,21 +374,14 @@ mod tests {
         })
         .unwrap();
         let arguments = Arguments::read("", body().to_string().as_bytes()).unwrap();
-        let prepared = prepare(arguments, &caller("root"), &policy, None).unwrap();
+        let (prepared, _) = prepare(arguments, &caller("root"), &policy, None).unwrap();
         let job = serde_json::to_value(prepared.job()).unwrap();
         assert!(job["spec"]["template"]["spec"]["securityContext"]["runAsUser"].is_null());
     }
 
     #[test]
     fn what_is_not_the_callers_to_choose_is_refused() {
-        for key in [
-            "namespace",
-            "username",
-            "run_as",
-            "home_nfs_ip_address",
-            "job_id",
-            "backoffLimit",
-        ] {
+        for key in ["namespace", "username", "run_as", "home_nfs_ip_address", "backoffLimit"] {
             let error = ask(&with(key, "x".into())).unwrap_err();
             assert_eq!(error.class, ErrorClass::Input, "{key}");
         }
@@ -442,6 +479,34 @@ mod tests {
         assert_ne!(ids("daemon", Some("1")), ids("daemon", Some("2")));
         assert_ne!(ids("daemon", Some("1")), ids("bin", Some("1")));
         assert_ne!(ids("daemon", None), ids("daemon", None));
+    }
+
+    #[test]
+    fn a_job_has_the_id_that_the_caller_gives_it() {
+        let uuid = "fbc3131d-a850-4081-8224-c06ef32821da";
+        for id in [format!("a-{uuid}"), format!("{}-{uuid}", "x".repeat(26))] {
+            let prepared = ask(&with("job_id", id.clone().into())).unwrap();
+            assert_eq!(prepared.submitted().job_id, id);
+            // It goes before a key.
+            let keyed = ask_as("daemon", &with("job_id", id.clone().into()), Some("k")).unwrap();
+            assert_eq!(keyed.submitted(), prepared.submitted());
+        }
+        for id in [
+            "a".to_string(),
+            uuid.to_string(),
+            format!("-{uuid}"),
+            format!("a{uuid}"),
+            format!("{}-{uuid}", "x".repeat(27)),
+            format!("a-{}", uuid.to_uppercase()),
+            format!("a_b-{uuid}"),
+            format!("../a-{uuid}"),
+            // A uuid that holds a time, and one that is nobody's.
+            "a-fbc3131d-a850-1081-8224-c06ef32821da".into(),
+            "a-00000000-0000-0000-0000-000000000000".into(),
+        ] {
+            let error = ask(&with("job_id", id.clone().into())).unwrap_err();
+            assert!(error.message.starts_with("`job_id` must be"), "{id}: {}", error.message);
+        }
     }
 
     #[test]

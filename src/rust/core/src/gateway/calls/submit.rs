@@ -4,7 +4,7 @@ use serde_json::{json, Value};
 
 use super::super::answer::{Refusal, Success};
 use super::super::snapshot::Reservation;
-use super::super::submission::{self, PROGRAM, SETTINGS};
+use super::super::submission::{self, Key, PROGRAM, SETTINGS};
 use super::{Answers, Argument, Arguments, Asked, Call, Caller, Gateway, Kind};
 use crate::operations::{self, Connection, PreparedJob};
 use crate::{Error, ErrorClass};
@@ -36,21 +36,15 @@ pub(super) const SUBMIT_BATCH: Call = Call {
 fn submit_job(gateway: &Gateway, asked: Asked<'_>) -> Result<Success, Refusal> {
     let Asked { caller, arguments, .. } = asked;
     let key = check_key(asked.idempotency_key)?;
-    let prepared = submission::prepare(arguments, caller, &gateway.policy, key)?;
+    let (prepared, key) = submission::prepare(arguments, caller, &gateway.policy, key)?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
-        let reservation = reserve(
-            gateway,
-            connection,
-            caller,
-            std::slice::from_ref(&prepared),
-            key.is_some(),
-        )?;
+        let reservation = reserve(gateway, connection, caller, std::slice::from_ref(&prepared), &[key])?;
         let outcome = operations::submit(connection, &prepared);
         gateway.snapshots.submitted(
             reservation,
             &surely_not_there(&prepared, &outcome).into_iter().collect::<Vec<_>>(),
         );
-        let submitted = outcome.map_err(submit_refusal)?;
+        let submitted = outcome.map_err(|error| refusal(error, key))?;
         Ok(Success {
             body: json!({"job_id": submitted.job_id, "batch_id": submitted.batch_id}),
             job_ids: vec![submitted.job_id],
@@ -62,9 +56,9 @@ fn submit_job(gateway: &Gateway, asked: Asked<'_>) -> Result<Success, Refusal> {
 fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Success, Refusal> {
     let Asked { caller, arguments, .. } = asked;
     let key = check_key(asked.idempotency_key)?;
-    let prepared = prepare_batch(gateway, arguments, caller, key)?;
+    let (prepared, keys) = prepare_batch(gateway, arguments, caller, key)?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
-        let reservation = reserve(gateway, connection, caller, &prepared, key.is_some())?;
+        let reservation = reserve(gateway, connection, caller, &prepared, &keys)?;
         let outcomes = operations::submit_many(connection, &prepared);
         let refused: Vec<String> = match &outcomes {
             Ok(outcomes) => prepared
@@ -78,7 +72,7 @@ fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Success, Refusal>
         let mut rows = Vec::new();
         let mut first_refusal = None;
         let mut job_ids = Vec::new();
-        for (prepared, outcome) in prepared.iter().zip(outcomes?) {
+        for ((prepared, key), outcome) in prepared.iter().zip(&keys).zip(outcomes?) {
             let submitted = prepared.submitted();
             let mut row = json!({
                 "job_id": submitted.job_id,
@@ -89,13 +83,14 @@ fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Success, Refusal>
             match outcome {
                 Ok(_) => job_ids.push(submitted.job_id.clone()),
                 Err(error) => {
-                    // The id is kept only where the job may exist: then it is asked for under it.
-                    if error.job_ids.is_empty() {
+                    // An id that the server has made is kept only where the job may exist: then it is asked for under it.
+                    if error.job_ids.is_empty() && *key != Key::JobId {
                         row["job_id"] = Value::Null;
                     }
+                    let refusal = refusal(error, *key);
                     row["submitted"] = Value::Null;
-                    let refusal = submit_refusal(error);
                     row["reason"] = refusal.error.to_string().into();
+                    row["error"] = refusal.body();
                     first_refusal.get_or_insert(refusal);
                 }
             }
@@ -115,13 +110,13 @@ fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Success, Refusal>
     })
 }
 
-/// The Jobs of a batch. Each program has the request's key with its own place in it.
+/// The Jobs of a batch. A program without a `job_id` has the request's key with its own place in it.
 fn prepare_batch(
     gateway: &Gateway,
     mut arguments: Arguments,
     caller: &Caller,
     key: Option<&str>,
-) -> Result<Vec<PreparedJob>, Refusal> {
+) -> Result<(Vec<PreparedJob>, Vec<Key>), Refusal> {
     let programs = arguments.array("programs")?.unwrap_or_default();
     if programs.is_empty() || programs.len() > LARGEST_BATCH {
         return Err(Error::input(format!(
@@ -131,13 +126,14 @@ fn prepare_batch(
         .into());
     }
     let mut prepared: Vec<PreparedJob> = Vec::with_capacity(programs.len());
+    let mut keys = Vec::with_capacity(programs.len());
     for (index, element) in programs.into_iter().enumerate() {
         let key = key.map(|key| format!("{key}\0{index}"));
         let mut own = Arguments::of_element(element, &arguments)?;
         if let Some(first) = prepared.first() {
             own.set_default("batch_group_id", &first.submitted().batch_id);
         }
-        let made = own
+        let (made, key) = own
             .check(PROGRAM.iter().chain(SETTINGS))
             .and_then(|()| submission::prepare(own, caller, &gateway.policy, key.as_deref()))
             .map_err(|error| {
@@ -145,18 +141,19 @@ fn prepare_batch(
                 Error { message, ..error }
             })?;
         prepared.push(made);
+        keys.push(key);
     }
-    Ok(prepared)
+    Ok((prepared, keys))
 }
 
 /// A place for jobs that are about to be submitted. Refused where the caller would have too many that have not ended, or
-/// where the request's key was used for others.
+/// where the request's `Idempotency-Key` was used for others.
 fn reserve(
     gateway: &Gateway,
     connection: &Connection<'_>,
     caller: &Caller,
     prepared: &[PreparedJob],
-    has_key: bool,
+    keys: &[Key],
 ) -> Result<Reservation, Refusal> {
     let job_ids: Vec<String> = prepared.iter().map(|one| one.submitted().job_id.clone()).collect();
     let reserved = gateway
@@ -164,7 +161,7 @@ fn reserve(
         .reserve(connection, &caller.name, &job_ids, gateway.policy.open_jobs)
         // Whether an earlier request of the same key has made one is not known here.
         .map_err(|error| Error {
-            consequence: Some("This request has created no job.".into()),
+            consequence: Some(NO_JOB_OF_REQUEST.into()),
             ..error
         })?;
     let reservation = reserved.map_err(|open| {
@@ -179,7 +176,8 @@ fn reserve(
         .advise("Wait until some have ended, or cancel some.");
         Refusal::too_many(error, 10)
     })?;
-    if has_key && job_ids.iter().any(|id| gateway.snapshots.has_other_of_same_key(id)) {
+    let mut of_header = job_ids.iter().zip(keys).filter(|(_, key)| **key == Key::Header);
+    if of_header.any(|(id, _)| gateway.snapshots.has_other_of_same_key(id)) {
         gateway.snapshots.submitted(reservation, &job_ids);
         return Err(key_was_used(Vec::new()));
     }
@@ -194,23 +192,45 @@ fn surely_not_there(prepared: &PreparedJob, outcome: &Result<operations::Submitt
     }
 }
 
-/// What went wrong with a submission. A Job of that name that is another was made by a request of the same key: of another
-/// program, or of this one before it, or the server's settings, were changed. So its id is told.
-fn submit_refusal(error: Error) -> Refusal {
-    if error.class == ErrorClass::NameTaken {
-        return key_was_used(error.job_ids);
+/// What went wrong with a submission. A Job of that name that is another was made by an earlier submission of the same key:
+/// of another program, or of this one before it, or the server's settings, were changed. So its id is told.
+fn refusal(error: Error, key: Key) -> Refusal {
+    match (error.class, key) {
+        (ErrorClass::NameTaken, Key::Header) => return key_was_used(error.job_ids),
+        (ErrorClass::NameTaken, _) => return id_was_used(error.job_ids),
+        _ => {}
     }
     let job_ids = error.job_ids.clone();
     let mut refusal = Refusal::from(error);
     if !job_ids.is_empty() {
-        refusal.error.consequence = Some(
-            "Whether the job was created is not known. The same request with the same `Idempotency-Key` is safe."
-                .into(),
-        );
+        refusal.error.consequence = Some(format!(
+            "Whether the job was created is not known. {}",
+            match key {
+                Key::JobId => "The same submission with the same `job_id` is safe.",
+                Key::Header => "The same request with the same `Idempotency-Key` is safe.",
+                Key::None => "Ask for its status before you submit the program again.",
+            }
+        ));
         refusal.error.job_ids = job_ids;
     }
     refusal
 }
+
+/// The words are the same whoever has made the job: whose it is is not told.
+fn id_was_used(job_ids: Vec<String>) -> Refusal {
+    let error = Error::new(
+        ErrorClass::Invalid,
+        format!(
+            "Job \"{}\" is there already, of another program or other arguments.",
+            job_ids.first().map_or("", String::as_str)
+        ),
+    )
+    .meaning(NO_JOB_OF_REQUEST)
+    .advise("If that job is not what you want, submit the program anew, with a new `job_id`.");
+    Refusal::new(409, error.about(job_ids))
+}
+
+const NO_JOB_OF_REQUEST: &str = "This request has created no job.";
 
 fn key_was_used(job_ids: Vec<String>) -> Refusal {
     let (what, advice) = match job_ids.first() {
@@ -224,7 +244,7 @@ fn key_was_used(job_ids: Vec<String>) -> Refusal {
         ),
     };
     let error = Error::new(ErrorClass::Invalid, what)
-        .meaning("This request has created no job.")
+        .meaning(NO_JOB_OF_REQUEST)
         .advise(advice);
     Refusal::new(409, error.about(job_ids))
 }
@@ -454,5 +474,146 @@ mod tests {
         };
         let (_, again) = server.post("daemon", "submit-job", &program("a.R"), Some("k"));
         assert_eq!(again["job_id"], body["job_id"][0]);
+    }
+
+    /// A program under an id that its caller has made.
+    fn named(path: &str, number: usize) -> Value {
+        let mut program = program(path);
+        program["job_id"] = id(number).into();
+        program["batch_group_id"] = "b".into();
+        program
+    }
+
+    fn id(number: usize) -> String {
+        format!("t-{number:08x}-a850-4081-8224-c06ef32821da")
+    }
+
+    fn job_count(server: &Server) -> usize {
+        server.cluster.objects.lock().unwrap().len()
+    }
+
+    #[test]
+    fn the_same_submission_under_the_same_id_makes_one_job() {
+        let server = server_with(|settings| settings.open_jobs = 1);
+        let first = server.post("daemon", "submit-job", &named("a.R", 1), None);
+        assert_eq!(first, (200, json!({"job_id": id(1), "batch_id": "b"})));
+        // Also beside a key, where no other job is allowed, and after a restart of the server.
+        for key in [None, Some("k"), Some("other")] {
+            assert_eq!(server.post("daemon", "submit-job", &named("a.R", 1), key), first);
+        }
+        let again = Server {
+            cluster: server.cluster,
+            ..server_with(|settings| settings.open_jobs = 1)
+        };
+        assert_eq!(again.post("daemon", "submit-job", &named("a.R", 1), None), first);
+        assert_eq!(again.post("daemon", "submit-job", &named("a.R", 2), None).0, 429);
+        assert_eq!(job_count(&again), 1);
+    }
+
+    #[test]
+    fn another_submission_under_the_same_id_is_refused_whoever_made_the_job() {
+        let server = server();
+        assert_eq!(server.post("daemon", "submit-job", &named("a.R", 1), None).0, 200);
+        let mut refusals = Vec::new();
+        for (user, name, value) in [
+            ("daemon", "program_text", json!("2 + 2\n")),
+            ("daemon", "file_path", json!("b.R")),
+            ("daemon", "memory_limit", json!("1G")),
+            ("daemon", "batch_group_id", json!("other")),
+            // Word for word what its owner has submitted.
+            ("bin", "user_tag", json!("")),
+            ("bin", "program_text", json!("2 + 2\n")),
+        ] {
+            let mut body = named("a.R", 1);
+            body[name] = value;
+            let (status, body) = server.post(user, "submit-job", &body, None);
+            assert_eq!(
+                (status, &body["consequence"]),
+                (409, &json!("This request has created no job."))
+            );
+            refusals.push(body);
+        }
+        // Nothing tells whose it is.
+        refusals.dedup();
+        assert_eq!(refusals.len(), 1, "{refusals:?}");
+        assert_eq!(job_count(&server), 1);
+        assert_eq!(server.get("bin", "jobs").1, json!([]));
+    }
+
+    #[test]
+    fn programs_with_ids_may_be_repeated_in_any_grouping() {
+        let server = server_with(|settings| settings.open_jobs = 5);
+        let all: Vec<Value> = (1..=5).map(|number| named(&format!("{number}.R"), number)).collect();
+        for group in [&[0, 1, 2][..], &[2], &[4, 1, 3], &[0, 1, 2, 3, 4], &[3, 3, 0]] {
+            let programs: Vec<&Value> = group.iter().map(|place| &all[*place]).collect();
+            let (status, rows) = server.post("daemon", "submit-batch", &json!({"programs": programs}), Some("k"));
+            assert_eq!(status, 200, "{rows}");
+            let ids: Vec<String> = group.iter().map(|place| id(place + 1)).collect();
+            let told: Vec<&str> = rows
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|row| row["job_id"].as_str().unwrap())
+                .collect();
+            assert_eq!(told, ids);
+        }
+        assert_eq!(server.post("daemon", "submit-job", &all[4], None).0, 200);
+        assert_eq!(job_count(&server), 5);
+    }
+
+    #[test]
+    fn a_program_with_an_id_of_its_own_does_not_take_part_in_the_requests_key() {
+        let server = server();
+        let batch = |programs: &[Value]| {
+            server.post(
+                "daemon",
+                "submit-batch",
+                &json!({"programs": programs, "batch_group_id": "b"}),
+                Some("k"),
+            )
+        };
+        let (status, first) = batch(&[program("a.R"), named("b.R", 1)]);
+        assert_eq!((status, &first[1]["job_id"]), (200, &json!(id(1))));
+        assert_eq!(batch(&[program("a.R"), named("b.R", 1)]), (200, first));
+        // The other's key is for its place.
+        assert_eq!(batch(&[named("b.R", 1), program("a.R")]).0, 200);
+        assert_eq!(batch(&[program("c.R"), named("b.R", 1)]).0, 409);
+        assert_eq!(job_count(&server), 3);
+    }
+
+    #[test]
+    fn each_program_of_a_batch_keeps_its_id_and_has_its_own_outcome() {
+        let server = server();
+        assert_eq!(server.post("bin", "submit-job", &named("b.R", 2), None).0, 200);
+        let batch = json!({"programs": [named("a.R", 1), named("b.R", 2), named("c.R", 3)]});
+        let (status, body) = server.post("daemon", "submit-batch", &batch, None);
+        assert_eq!((status, &body["class"]), (409, &json!("batch_incomplete")));
+        let rows = body["batch"].as_array().unwrap();
+        let ids: Vec<&Value> = rows.iter().map(|row| &row["job_id"]).collect();
+        assert_eq!(ids, [&json!(id(1)), &json!(id(2)), &json!(id(3))]);
+        assert!(rows[0]["submitted"].is_string() && rows[2]["submitted"].is_string());
+        assert_eq!(
+            (&rows[1]["submitted"], &rows[1]["error"]["class"]),
+            (&Value::Null, &json!("invalid"))
+        );
+        // A program that is surely not submitted has its id all the same.
+        let server = fake_cluster::server();
+        server.cluster.fails("POST", FailureKind::Invalid);
+        let (_, body) = server.post("daemon", "submit-batch", &batch, None);
+        assert_eq!(body["batch"][1]["job_id"], id(2));
+        server.cluster.heals();
+        assert_eq!(server.post("daemon", "submit-batch", &batch, None).0, 200);
+    }
+
+    #[test]
+    fn a_submission_whose_answer_was_lost_is_safe_to_repeat_under_its_id() {
+        let server = server();
+        server.cluster.fails("POST", FailureKind::Timeout);
+        let (status, body) = server.post("daemon", "submit-job", &named("a.R", 1), None);
+        assert_eq!((status, &body["job_id"]), (504, &json!([id(1)])));
+        assert!(
+            body["consequence"].as_str().unwrap().contains("`job_id` is safe"),
+            "{body}"
+        );
     }
 }
