@@ -14,7 +14,7 @@ use super::policy::tests::settings;
 use super::policy::{IdentityMode, Settings};
 use super::{Answer, Gateway, Policy, Request};
 use crate::operations::Connection;
-use crate::transport::{Call, Failure, FailureKind, Patience, Transport, Verb};
+use crate::transport::{Call, Deadline, Failure, FailureKind, Patience, Transport, Verb};
 
 /// A cluster that holds objects by their paths.
 #[derive(Default)]
@@ -22,6 +22,7 @@ pub struct Cluster {
     pub objects: Mutex<BTreeMap<String, Value>>,
     pub logs: Mutex<BTreeMap<String, Vec<u8>>>,
     pub calls: Mutex<Vec<String>>,
+    events: Mutex<Vec<Value>>,
     /// How calls whose request line holds the text fail.
     faults: Mutex<Vec<(String, FailureKind)>>,
     clock: AtomicUsize,
@@ -127,6 +128,22 @@ impl Cluster {
             .into_bytes()
     }
 
+    /// Has the cluster note an event about an object.
+    pub fn note(&self, kind: &str, name: &str, reason: &str, message: &str) {
+        let event = json!({
+            "involvedObject": {"kind": kind, "name": name}, "type": "Warning", "reason": reason, "message": message,
+        });
+        self.events.lock().unwrap().push(event);
+    }
+
+    fn events_of(&self, query: &str) -> Vec<u8> {
+        let query = percent_decode_str(query).decode_utf8().unwrap().into_owned();
+        let events = self.events.lock().unwrap();
+        let is_meant = |event: &&Value| query.contains(event["involvedObject"]["name"].as_str().unwrap());
+        let items: Vec<&Value> = events.iter().filter(is_meant).collect();
+        json!({"metadata": {}, "items": items}).to_string().into_bytes()
+    }
+
     fn create(&self, body: &[u8]) -> Result<Vec<u8>, Failure> {
         let mut job: Value = serde_json::from_slice(body).unwrap();
         let path = format!("{JOBS}/{}", job["metadata"]["name"].as_str().unwrap());
@@ -145,7 +162,7 @@ impl Transport for Cluster {
     fn stream(
         &self,
         call: &Call,
-        _: &Patience<'_>,
+        _: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
         let line = call.request_line();
@@ -178,7 +195,7 @@ impl Transport for Cluster {
             (Verb::Get, "/version", _) => br#"{"gitVersion": "v1.34.4"}"#.to_vec(),
             (Verb::Get, _, Some(pod)) => self.logs.lock().unwrap().get(pod).cloned().ok_or_else(not_found)?,
             (Verb::Get, JOBS | PODS, _) => self.list(path, query),
-            (Verb::Get, path, _) if path.ends_with("/events") => br#"{"items": []}"#.to_vec(),
+            (Verb::Get, path, _) if path.ends_with("/events") => self.events_of(query),
             (Verb::Get, path, _) => found(path).ok_or_else(not_found)?.to_string().into_bytes(),
             (Verb::Create, _, _) => self.create(body)?,
             (Verb::Replace, path, _) => {
@@ -193,7 +210,7 @@ impl Transport for Cluster {
         Ok(())
     }
 
-    fn namespace(&self, _: &Patience<'_>) -> Result<String, Failure> {
+    fn namespace(&self, _: &Deadline<'_>) -> Result<String, Failure> {
         Ok("n".into())
     }
 }

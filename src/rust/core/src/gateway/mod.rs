@@ -8,6 +8,7 @@
 //! - [`caller`]: who somebody is, by [`crate::domain::api_keys`] for instance; [`request_rate`]: how often they may ask.
 //! - [`arguments`]: what a request says; [`submission`]: how it becomes a Job.
 //! - [`snapshot`]: what was seen of all jobs a moment ago, so that a hundred callers do not ask the cluster a hundred times.
+//! - [`watchers`]: the requests that wait for a change.
 //! - [`semaphore`]: how many do the same at a time.
 //! - [`server`]: what comes before each call; [`calls`]: the calls; [`answer`]: what goes back, and the line for the log of
 //!   decisions.
@@ -23,6 +24,7 @@ mod semaphore;
 mod server;
 mod snapshot;
 pub mod submission;
+mod watchers;
 
 #[cfg(test)]
 mod fake_cluster;

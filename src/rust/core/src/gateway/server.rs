@@ -11,6 +11,7 @@ use super::policy::{IdentityMode, Policy};
 use super::request_rate::RequestRate;
 use super::semaphore::Semaphore;
 use super::snapshot::{Snapshot, Snapshots};
+use super::watchers::Watchers;
 use crate::domain::api_keys::ApiKeys;
 use crate::error::quote_shortened;
 use crate::local::accounts;
@@ -57,6 +58,7 @@ pub struct Gateway {
     cluster_permits: Semaphore,
     /// For those that read logs, which are large.
     pub(super) log_permits: Semaphore,
+    pub(super) watchers: Watchers,
     /// How the cluster failed last, and when.
     outage: Mutex<Option<(Instant, Refusal)>>,
 }
@@ -103,6 +105,7 @@ impl Gateway {
             health: Mutex::default(),
             cluster_permits: Semaphore::new(MOST_WITH_CLUSTER),
             log_permits: Semaphore::new(LOG_PERMITS),
+            watchers: Watchers::default(),
             outage: Mutex::new(None),
         })
     }
@@ -205,12 +208,20 @@ impl Gateway {
         })
     }
 
-    /// Does something with the cluster, unless it has just failed.
+    /// Does something with the cluster, unless it has just failed or too many do.
     pub(super) fn with_cluster(
         &self,
         with_connection: WithConnection<'_>,
         operation: &mut dyn FnMut(&Connection<'_>) -> Result<Success, Refusal>,
     ) -> Result<Success, Refusal> {
+        self.unless_outage(|| match self.cluster_permits.try_acquire() {
+            Some(_permit) => with_connection(operation),
+            None => Err(too_busy()),
+        })
+    }
+
+    /// Does something with the cluster, unless it has just failed.
+    pub(super) fn unless_outage<T>(&self, operation: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
         let outage = || self.outage.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((when, refusal)) = outage().as_ref() {
             if when.elapsed() < OUTAGE {
@@ -221,7 +232,7 @@ impl Gateway {
                 return Err(refusal);
             }
         }
-        let outcome = self.counted(|| with_connection(operation));
+        let outcome = operation();
         *outage() = match &outcome {
             // A single node that is down, or a single log that is gone, is no outage.
             Err(refusal) if is_outage(refusal) => Some((
@@ -234,20 +245,6 @@ impl Gateway {
             _ => None,
         };
         outcome
-    }
-
-    /// Does something with the cluster, unless too many do.
-    fn counted(&self, operation: impl FnOnce() -> Result<Success, Refusal>) -> Result<Success, Refusal> {
-        if let Some(_permit) = self.cluster_permits.try_acquire() {
-            return operation();
-        }
-        let error = Error::new(ErrorClass::Unavailable, "The abba server is too busy to answer.")
-            .meaning("Nothing was asked of the cluster.")
-            .advise("Repeat the call in a moment.");
-        Err(Refusal {
-            retry_after: Some(1),
-            ..Refusal::new(503, error)
-        })
     }
 
     /// The version of Kubernetes; `None`: the cluster does not answer. Asked by one at a time, since everybody may ask for
@@ -288,6 +285,17 @@ impl Gateway {
             };
             Ok(jobs.into_iter().cloned().collect())
         })
+    }
+}
+
+/// The refusal where too many requests are under way.
+pub(super) fn too_busy() -> Refusal {
+    let error = Error::new(ErrorClass::Unavailable, "The abba server is too busy to answer.")
+        .meaning("Nothing was asked of the cluster.")
+        .advise("Repeat the call in a moment.");
+    Refusal {
+        retry_after: Some(1),
+        ..Refusal::new(503, error)
     }
 }
 

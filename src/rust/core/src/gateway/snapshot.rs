@@ -131,6 +131,7 @@ struct State {
 #[derive(Debug)]
 struct Held {
     snapshot: Arc<Snapshot>,
+    begun: Instant,
     good_until: Instant,
     /// What had changed when it was begun.
     changes: u64,
@@ -188,6 +189,9 @@ pub struct Reservation {
 /// A LIST that takes long is not made more often than this many times its length.
 const RESTS: u32 = 5;
 
+/// For requests that wait no snapshot is taken within this time of the one before.
+const WAIT_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 500 });
+
 /// ... but a snapshot is never older than this.
 const OLDEST: Duration = Duration::from_secs(10);
 
@@ -231,6 +235,30 @@ impl Snapshots {
         Ok((self.take(connection, state, wanted)?, true))
     }
 
+    /// How many snapshots have ended so far.
+    pub fn count(&self) -> u64 {
+        self.state().last.as_ref().map_or(0, |(number, _)| *number)
+    }
+
+    /// Waits until there are more than `count` snapshots or another one is due, but not beyond `deadline`.
+    pub fn wait_for_next(&self, count: u64, deadline: Instant) {
+        let mut state = self.state();
+        loop {
+            let has_ended = state.last.as_ref().is_some_and(|(number, _)| *number > count);
+            let now = Instant::now();
+            let due = state.held.as_ref().filter(|_| state.is_up_to_date());
+            // Who waits does not ask for a new one more often than this, whatever the server's settings.
+            let due = due.map(|held| held.good_until.max(held.begun + WAIT_INTERVAL).min(deadline));
+            match due {
+                Some(due) if !has_ended && now < due => {
+                    let waited = self.ended.wait_timeout(state, due - now);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                _ => return,
+            }
+        }
+    }
+
     /// A snapshot that is begun after this call.
     fn of_now(&self, connection: &Connection<'_>) -> Result<Arc<Snapshot>, Error> {
         let state = self.state();
@@ -266,6 +294,7 @@ impl Snapshots {
         if let Ok(snapshot) = &outcome {
             state.held = Some(Held {
                 snapshot: Arc::clone(snapshot),
+                begun: begin,
                 good_until: begin + good_for,
                 changes,
             });
@@ -347,11 +376,14 @@ impl Snapshots {
             submission.ended = Some(changes);
             submission.job_ids.retain(|id| !refused.contains(id));
         }
+        drop(state);
+        self.ended.notify_all();
     }
 
     /// Notes that something was cancelled.
     pub fn cancelled(&self) {
         self.state().changes += 1;
+        self.ended.notify_all();
     }
 
     /// Whether another job than `job_id` ends as it does, with the uuid that the caller's key makes.
@@ -397,6 +429,7 @@ mod tests {
                 path: None,
                 status,
             },
+            obstacle: None,
             owner: owner.map(String::from),
         }
     }

@@ -35,7 +35,7 @@ pub use submit::{
 };
 pub use survey::{survey, SurveyedJob};
 pub use version::server_version;
-pub use watch::{watch, WatchNews, WatchedJob};
+pub use watch::{obstacles, watch, WatchNews, WatchedJob, LONGEST_LOOK_INTERVAL, REASONS_ASKED};
 
 use crate::kubernetes::Api;
 use crate::transport::{Patience, Transport};

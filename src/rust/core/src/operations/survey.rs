@@ -2,8 +2,9 @@
 
 use super::observation::Observation;
 use super::Connection;
+use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_record::{self, JobRecord};
-use crate::domain::job_status::{self, JobStatus};
+use crate::domain::job_status::{self, JobStatus, Status};
 use crate::error::Error;
 use crate::kubernetes::labels;
 use crate::kubernetes::Selection;
@@ -15,6 +16,8 @@ pub struct SurveyedJob {
     pub record: JobRecord,
     /// Its state, as of [`super::status`].
     pub status: JobStatus,
+    /// While its pod has not started: why, as far as the pod itself says.
+    pub obstacle: Option<Diagnosis>,
     /// The caller of the abba API to whom it belongs; `None`: it was not submitted by one.
     pub owner: Option<String>,
 }
@@ -27,10 +30,16 @@ pub fn survey(connection: &Connection<'_>) -> Result<Vec<SurveyedJob>, Error> {
     let observation = Observation::of_all(connection, &api, &Selection::User(None))?;
     let mut jobs: Vec<SurveyedJob> = observation
         .jobs_with_pods()
-        .map(|(job, pod)| SurveyedJob {
-            record: job_record::of(job, pod),
-            status: pod.map_or_else(|| job_status::of_job(job), job_status::of_pod),
-            owner: job.metadata.annotations.get(labels::OWNER).cloned(),
+        .map(|(job, pod)| {
+            let status = pod.map_or_else(|| job_status::of_job(job), job_status::of_pod);
+            SurveyedJob {
+                record: job_record::of(job, pod),
+                obstacle: pod
+                    .filter(|_| status.status == Status::Pending)
+                    .map(|pod| diagnosis::of_unstarted_pod(pod, &[])),
+                status,
+                owner: job.metadata.annotations.get(labels::OWNER).cloned(),
+            }
         })
         .collect();
     jobs.sort_by(|a, b| (&a.record.submitted, &a.record.job_id).cmp(&(&b.record.submitted, &b.record.job_id)));

@@ -9,6 +9,7 @@ mod kept;
 mod log;
 mod status;
 mod submit;
+mod watch;
 
 use super::answer::{Refusal, Success};
 use super::arguments::{Argument, Arguments, Kind};
@@ -56,6 +57,7 @@ pub const CALLS: &[Call] = &[
     submit::SUBMIT_BATCH,
     status::JOB_STATUS,
     status::BATCH_STATUS,
+    watch::WATCH_JOBS,
     log::JOB_LOG,
     log::BATCH_LOG,
     kept::BATCH_ARGUMENTS,

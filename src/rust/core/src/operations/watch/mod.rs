@@ -3,10 +3,12 @@
 mod pending_reasons;
 mod stream;
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 use self::pending_reasons::{events_of_waiting, EventsOfJobs, Looks};
+pub use self::pending_reasons::{LONGEST_LOOK_INTERVAL, REASONS_ASKED};
 use self::stream::{unfinished, Outcome};
 use super::observation::{not_found, Observation, Observed};
 use super::{reconnect, Connection, Which};
@@ -128,6 +130,19 @@ fn news(observation: &Observation, events: &EventsOfJobs) -> WatchNews {
         ended: jobs.iter().all(|job| job.status.status.is_final()) && observation.removed().is_empty(),
         jobs,
     }
+}
+
+/// Why the jobs that have not started have not, with what the events of some of them say.
+///
+/// Errors: a job does not exist; the cluster cannot be asked.
+pub fn obstacles(connection: &Connection<'_>, which: &Which) -> Result<HashMap<String, Diagnosis>, Error> {
+    let (api, observation) = connection.observe(which)?;
+    let events = events_of_waiting(&observation, &api);
+    let jobs = news(&observation, &events).jobs;
+    Ok(jobs
+        .into_iter()
+        .filter_map(|job| Some((job.job_id, job.obstacle?)))
+        .collect())
 }
 
 #[cfg(test)]

@@ -10,14 +10,14 @@ use crate::kubernetes::Api;
 use crate::transport::Backoff;
 
 /// For how many jobs that wait the events are asked for, at most; each costs a call.
-pub(super) const REASONS_ASKED: usize = 3;
+pub const REASONS_ASKED: usize = 3;
 
 /// When jobs that wait are looked at for what the stream of their pods does not show: why a Job has no pod, that it has
 /// failed without one, what the events say of a pod. The first time soon, since a user has just submitted them.
 const FIRST_LOOK: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
 
 /// The longest pause between two such looks.
-const LONGEST_LOOK_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 15_000 });
+pub const LONGEST_LOOK_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 15_000 });
 
 /// When to look at jobs that wait.
 pub(super) struct Looks {

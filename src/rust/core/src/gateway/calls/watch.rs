@@ -1,0 +1,339 @@
+//! Waiting for a change of jobs.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{json, Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::super::answer::{self, Refusal, Success};
+use super::super::server::too_busy;
+use super::{logged_ids, Answers, Argument, Asked, Call, Gateway, Kind, JOB_IDS};
+use crate::domain::job_status::Status;
+use crate::domain::program::hexadecimal;
+use crate::operations::{self, SurveyedJob, WatchNews, WatchedJob, Which, REASONS_ASKED};
+use crate::Error;
+
+pub(super) const WATCH_JOBS: Call = Call {
+    name: "watch-jobs",
+    methods: &["GET", "POST"],
+    arguments: &[&[
+        Argument {
+            is_required: false,
+            ..JOB_IDS
+        },
+        Argument::optional(
+            "batch_id",
+            Kind::Text,
+            "All jobs of this batch, also those that are submitted in the meantime.",
+        ),
+        Argument::optional(
+            "wait",
+            Kind::Number,
+            "For how many seconds to wait for a change: from 0 to 20; left out: 20.",
+        ),
+        Argument::optional(
+            "state",
+            Kind::Text,
+            "The element `state` of the answer before: a change is what differs from it. Left out: the answer comes at once.",
+        ),
+    ]],
+    answers: Answers::Callers(watch),
+};
+
+const LONGEST_WAIT: f64 = 20.0;
+
+/// A request that waits does nothing but look at the snapshots, of which one serves all.
+fn watch(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> {
+    let wait = asked.arguments.number("wait")?.unwrap_or(LONGEST_WAIT);
+    if !(0.0..=LONGEST_WAIT).contains(&wait) {
+        return Err(Error::input("`wait` must be a number of seconds from 0 to 20.").into());
+    }
+    let state = asked.arguments.text("state")?;
+    let which = asked.arguments.jobs_or_batch()?;
+    let deadline = Instant::now() + Duration::from_secs_f64(wait);
+    let _watcher = gateway.watchers.enter(&asked.caller.name).ok_or_else(too_busy)?;
+    loop {
+        let count = gateway.snapshots.count();
+        let jobs = look(gateway, &asked, &which)?;
+        let update = update(gateway, &jobs);
+        if state.as_ref() != update["state"].as_str().map(String::from).as_ref() || Instant::now() >= deadline {
+            return Ok(Success {
+                body: update,
+                job_ids: logged_ids(&jobs),
+                ..Default::default()
+            });
+        }
+        match ask_for_reasons(gateway, &asked, &jobs) {
+            true => {}
+            false => gateway.snapshots.wait_for_next(count, deadline),
+        }
+    }
+}
+
+/// The jobs that are meant. It takes no place of those that work with the cluster: of all that wait one asks it.
+fn look(gateway: &Gateway, asked: &Asked<'_>, which: &Which) -> Result<Vec<SurveyedJob>, Refusal> {
+    gateway.unless_outage(|| {
+        let mut jobs = Vec::new();
+        (asked.with_connection)(&mut |connection| {
+            jobs = gateway.seen(connection, asked.caller, which)?;
+            Ok(Success::default())
+        })?;
+        Ok(jobs)
+    })
+}
+
+/// Asks the cluster why some jobs have not started, as the local watch does. `false`: there was nothing to ask, or another
+/// request is asking.
+fn ask_for_reasons(gateway: &Gateway, asked: &Asked<'_>, jobs: &[SurveyedJob]) -> bool {
+    let waiting = |has_pod: bool| {
+        jobs.iter()
+            .filter(|job| job.status.status == Status::Pending)
+            .filter(move |job| (job.status.id != job.record.job_id) == has_pod)
+            .take(REASONS_ASKED)
+    };
+    // Those without a pod come first: their events alone say why.
+    let mut due: Vec<&SurveyedJob> = waiting(false).chain(waiting(true)).collect();
+    due.retain(|job| gateway.watchers.should_ask(job));
+    if due.is_empty() {
+        return false;
+    }
+    let Some(_permit) = gateway.watchers.asking.try_acquire() else {
+        return false;
+    };
+    let which = Which::Jobs(due.iter().map(|job| job.record.job_id.clone()).collect());
+    let mut obstacles = Default::default();
+    // The wait does not depend on it.
+    let _ = gateway.with_cluster(asked.with_connection, &mut |connection| {
+        obstacles = operations::obstacles(connection, &which)?;
+        Ok(Success::default())
+    });
+    gateway.watchers.note(&due, obstacles);
+    true
+}
+
+fn update(gateway: &Gateway, jobs: &[SurveyedJob]) -> Value {
+    let jobs: Vec<WatchedJob> = jobs
+        .iter()
+        .map(|job| WatchedJob {
+            job_id: job.record.job_id.clone(),
+            status: job.status.clone(),
+            obstacle: match job.status.status {
+                Status::Pending => gateway.watchers.obstacle(job),
+                _ => None,
+            },
+        })
+        .collect();
+    let mut update = body(WatchNews {
+        ended: jobs.iter().all(|job| job.status.status.is_final()),
+        jobs,
+    });
+    let state = hexadecimal(&Sha256::digest(update.to_string()));
+    update["state"] = state[..32].into();
+    update
+}
+
+fn body(news: WatchNews) -> Value {
+    let mut counts: Map<String, Value> = Map::new();
+    for job in &news.jobs {
+        let count = counts.entry(job.status.status.name()).or_insert(0.into());
+        *count = (count.as_u64().unwrap_or_default() + 1).into();
+    }
+    let mut waiting: Vec<&WatchedJob> = news.jobs.iter().filter(|job| job.obstacle.is_some()).collect();
+    // What does not heal first, then what Kubernetes has said something about.
+    waiting.sort_by_key(|job| {
+        job.obstacle
+            .as_ref()
+            .map(|obstacle| (!obstacle.is_stuck, obstacle.details.is_empty()))
+    });
+    let obstacles: Vec<Value> = waiting
+        .iter()
+        .filter_map(|job| {
+            let obstacle = job.obstacle.as_ref()?;
+            Some(json!({
+                "job_id": job.job_id, "what": obstacle.what, "details": obstacle.details, "advice": obstacle.advice,
+                "is_stuck": obstacle.is_stuck,
+            }))
+        })
+        .collect();
+    json!({
+        "status": answer::status(news.jobs.into_iter().map(|job| job.status).collect()),
+        "counts": counts,
+        "obstacles": obstacles,
+        "ended": news.ended,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{json, Value};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::gateway::fake_cluster::{server, server_with, Server};
+    use crate::transport::FailureKind;
+
+    /// A server that looks at its cluster again and again for those who wait.
+    fn attentive() -> Server {
+        server_with(|settings| settings.snapshot_seconds = 0.0)
+    }
+
+    fn watch(server: &Server, target: &str) -> Value {
+        let (status, body) = server.get("daemon", &format!("watch-jobs?{target}"));
+        assert_eq!(status, 200, "{target}: {body}");
+        body
+    }
+
+    fn state(update: &Value) -> &str {
+        update["state"].as_str().unwrap()
+    }
+
+    /// Waits for a condition, in a test that has begun at `begin`.
+    fn wait_until(begin: Instant, condition: impl Fn() -> bool) {
+        while !condition() {
+            assert!(begin.elapsed() < Duration::from_secs(15));
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn without_a_state_the_answer_comes_at_once_and_is_that_of_a_local_watch() {
+        let server = server();
+        let (pending, running) = (server.submit("daemon", "b"), server.submit("daemon", "b"));
+        server.cluster.start(&running);
+        let update = watch(&server, "batch_id=b");
+        assert_eq!(update["counts"], json!({"Pending": 1, "Running": 1}));
+        assert_eq!(update["status"]["Pending"]["Jobs"][0]["id"], pending.as_str());
+        assert_eq!(update["ended"], false);
+        assert_eq!(update["obstacles"], json!([]));
+    }
+
+    #[test]
+    fn a_change_ends_the_wait() {
+        let server = attentive();
+        let id = server.submit("daemon", "b");
+        server.cluster.start(&id);
+        let before = watch(&server, &format!("job_id={id}"));
+        let begin = Instant::now();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| watch(&server, &format!("job_id={id}&state={}", state(&before))));
+            wait_until(begin, || server.gateway.watchers.count() == 1);
+            assert!(!waiting.is_finished());
+            server.cluster.ends(&id, "");
+            wait_until(begin, || waiting.is_finished());
+            let after = waiting.join().unwrap();
+            assert_eq!(
+                (&after["ended"], &after["counts"]),
+                (&json!(true), &json!({"Succeeded": 1}))
+            );
+            // What has been seen of it is nothing new.
+            assert_eq!(
+                watch(&server, &format!("job_id={id}&wait=0&state={}", state(&after))),
+                after
+            );
+        });
+    }
+
+    #[test]
+    fn the_wait_has_its_limit() {
+        let server = server();
+        let id = server.submit("daemon", "b");
+        server.cluster.start(&id);
+        let before = watch(&server, &format!("job_id={id}"));
+        for wait in ["0", "0.1"] {
+            let again = watch(&server, &format!("job_id={id}&wait={wait}&state={}", state(&before)));
+            assert_eq!(again, before);
+        }
+        for wait in ["-1", "20.1", "NaN", "inf", "x"] {
+            assert_eq!(
+                server.get("daemon", &format!("watch-jobs?job_id={id}&wait={wait}")).0,
+                400,
+                "{wait}"
+            );
+        }
+        assert_eq!(server.get("daemon", "watch-jobs").0, 400);
+        assert_eq!(
+            server.get("daemon", &format!("watch-jobs?job_id={id}&batch_id=b")).0,
+            400
+        );
+    }
+
+    #[test]
+    fn a_job_that_is_somebody_elses_or_nobodys_is_not_waited_for() {
+        let server = server();
+        let theirs = server.submit("bin", "shared");
+        let none = theirs.replace(|c: char| c.is_ascii_digit(), "0");
+        let of = |id: &str| {
+            let (status, body) = server.get("daemon", &format!("watch-jobs?job_id={id}&state=x"));
+            (status, body.to_string().replace(id, "ID"))
+        };
+        assert_eq!(of(&theirs), of(&none));
+        assert_eq!(of(&theirs).0, 404);
+        // Of a batch that two use each sees their own.
+        let mine = server.submit("daemon", "shared");
+        let update = watch(&server, "batch_id=shared");
+        assert_eq!(
+            update["status"]["Pending"]["Jobs"],
+            json!([{"id": mine, "path": "a.R"}])
+        );
+    }
+
+    #[test]
+    fn a_hundred_that_wait_cost_one_list() {
+        let server = server();
+        let id = server.submit("daemon", "b");
+        server.cluster.start(&id);
+        let before = watch(&server, "batch_id=b");
+        let lists = server.cluster.lists();
+        let begin = Instant::now();
+        std::thread::scope(|scope| {
+            let waiting: Vec<_> = (0..100)
+                .map(|_| scope.spawn(|| watch(&server, &format!("batch_id=b&state={}", state(&before)))))
+                .collect();
+            wait_until(begin, || server.gateway.watchers.count() == 100);
+            assert_eq!(server.cluster.lists(), lists);
+            // Others are answered meanwhile.
+            assert_eq!(server.get("bin", "jobs").0, 200);
+            server.cluster.start(&server.submit("daemon", "b"));
+            wait_until(begin, || waiting.iter().all(|one| one.is_finished()));
+        });
+        assert_eq!(server.cluster.lists(), lists + 1);
+    }
+
+    #[test]
+    fn what_keeps_a_job_from_starting_is_told_once_it_is_known() {
+        let server = attentive();
+        let id = server.submit("daemon", "b");
+        let before = watch(&server, "batch_id=b");
+        server
+            .cluster
+            .note("Job", &id, "FailedCreate", "exceeded quota: q, limited: pods=1");
+        let after = watch(&server, &format!("batch_id=b&state={}", state(&before)));
+        let obstacle = &after["obstacles"][0];
+        assert_eq!(obstacle["job_id"], id.as_str());
+        assert!(
+            obstacle["details"].as_str().unwrap().contains("exceeded quota"),
+            "{obstacle}"
+        );
+        // It is known for a while: nobody asks again.
+        assert_eq!(watch(&server, "batch_id=b"), after);
+        // Once the program runs, nothing is in its way.
+        server.cluster.start(&id);
+        let after = watch(&server, &format!("batch_id=b&state={}", state(&after)));
+        assert_eq!(
+            (&after["counts"], &after["obstacles"]),
+            (&json!({"Running": 1}), &json!([]))
+        );
+    }
+
+    #[test]
+    fn a_cluster_that_goes_away_ends_the_wait_with_an_error() {
+        let server = attentive();
+        let id = server.submit("daemon", "b");
+        server.cluster.start(&id);
+        let before = watch(&server, "batch_id=b");
+        server.cluster.fails("GET", FailureKind::Timeout);
+        let (status, body) = server.get("daemon", &format!("watch-jobs?batch_id=b&state={}", state(&before)));
+        assert_eq!((status, &body["class"]), (504, &json!("timeout")));
+        server.cluster.heals();
+    }
+}
