@@ -24,5 +24,5 @@
 abba_get_k8s_batch_status_local <- function(
     batch_id,
     namespace = getOption("abba.k8s.namespace")) {
-  core_value(core_status(list(batch_id = check_string(batch_id)), settings(namespace)))
+  status_from_json(core_value(core_status(list(batch_id = check_string(batch_id)), settings(namespace))))
 }

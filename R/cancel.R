@@ -46,8 +46,8 @@ abba_cancel_k8s_batch_local <- function(
 
 cancel_jobs <- function(which, settings, call = rlang::caller_env()) {
   outcome <- core_value(core_cancel(which, settings), call)
-  done <- data.frame(job_id = outcome$job_id, done = outcome$done)
-  failed <- Filter(Negate(is.null), outcome$errors)
+  done <- data.frame(job_id = string_column(outcome, "job_id"), done = string_column(outcome, "done"))
+  failed <- Filter(Negate(is.null), lapply(outcome, `[[`, "error"))
   if (length(failed) > 0L) {
     abort_record(failed[[1L]], call, done = done)
   }

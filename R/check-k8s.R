@@ -89,10 +89,12 @@ abba_check_k8s_local <- function(
     username = check_string(username, null = TRUE)
   )
   report <- core_value(core_check(arguments, settings(namespace)))
+  checks <- sapply(c("check", "result", "what", "advice"), string_column, rows = report$checks, simplify = FALSE)
+  checks$advice[checks$advice == ""] <- NA
   structure(
-    as.data.frame(report$checks),
+    as.data.frame(checks),
     class = c("abba_check", "data.frame"),
-    for_admin = report$for_admin
+    for_admin = string_or_na(report$for_admin)
   )
 }
 

@@ -24,12 +24,5 @@ abba_list_jobs <- function(user = NULL, batch_id = NULL, status = NULL, since = 
     arguments$status <- paste(arguments$status, collapse = ",")
   }
   answer <- client_call("GET", "/jobs", arguments)
-  reading("/jobs", call = call, {
-    rows <- answer$body
-    texts <- c("job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished")
-    jobs_frame(c(
-      sapply(texts, string_column, rows = rows, simplify = FALSE),
-      list(exit_code = integer_column(rows, "exit_code"), reason = string_column(rows, "reason"))
-    ))
-  })
+  reading("/jobs", jobs_frame(answer$body), call)
 }

@@ -48,14 +48,14 @@ abba_rerun_batch <- function(batch_id, ..., include_unknown = FALSE) {
   batch <- if (is.data.frame(batch_id)) check_rest_of_rerun(batch_id, call)
   batch_id <- if (is.null(batch)) check_string(batch_id) else batch$rerun_of_batch[[1L]]
   core_value(core_check_which(list(batch_id = batch_id)), call)
-  core_value(core_check_changes(changes), call)
+  core_value(core_check_values(changes$values), call)
   # What is left of an earlier call is submitted whatever its state is by now.
   status <- if (is.null(batch)) paste(c("Failed", if (include_unknown) "Unknown"), collapse = ",")
   kept <- kept_submissions(batch_id, status, call)
   ids <- vapply(kept, `[[`, "", "job_id")
   if (is.null(batch)) {
     new_batch_id <- if (length(kept) > 0L) {
-      changes$values$batch_group_id %||% core_value(core_new_batch_id(basename(kept[[1L]]$file_path)), call)
+      changes$values$batch_group_id %||% core_value(core_new_ids(kept[[1L]]$file_path, ""), call)$batch_id
     }
     batch <- rerun_batch(lapply(kept, function(one) {
       list(batch_id = new_batch_id, program = one$file_path, rerun_of = one$job_id)

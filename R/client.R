@@ -470,11 +470,13 @@ client_status <- function(which, seconds = NULL, call = rlang::caller_env()) {
   reading(path, status_from_json(answer$body), call)
 }
 
+# The status of jobs as users get it.
 status_from_json <- function(body) {
   stopifnot(length(body) > 0L, names(body) %in% job_states)
   lapply(body, function(group) {
-    jobs <- lapply(group$Jobs, function(job) list(id = one_string(job$id), path = string_or_na(job$path)))
-    list(Jobs = jobs, Description = one_string(group$Description))
+    columns <- list(id = string_column(group$Jobs, "id"), path = string_column(group$Jobs, "path"))
+    stopifnot(!anyNA(columns$id))
+    list(Jobs = .mapply(list, columns, NULL), Description = one_string(group$Description))
   })
 }
 
@@ -544,10 +546,20 @@ integer_or_na <- function(x) {
   if (is.null(x)) NA_integer_ else as.integer(x)
 }
 
-# A column out of rows that are lists.
+# A column out of rows that are lists. Ten thousand rows take milliseconds, which a function of R's own for each would not.
+column <- function(rows, name, na) {
+  values <- lapply(rows, .subset2, name)
+  values[lengths(values) == 0L] <- na
+  stopifnot(lengths(values) == 1L)
+  c(na[0L], unlist(values, use.names = FALSE))
+}
 string_column <- function(rows, name) {
-  vapply(rows, function(row) string_or_na(row[[name]]), "", USE.NAMES = FALSE)
+  column <- column(rows, name, NA_character_)
+  stopifnot(is.character(column))
+  column
 }
 integer_column <- function(rows, name) {
-  vapply(rows, function(row) integer_or_na(row[[name]]), 1L, USE.NAMES = FALSE)
+  column <- column(rows, name, NA_integer_)
+  stopifnot(rlang::is_integerish(column))
+  as.integer(column)
 }

@@ -19,7 +19,7 @@ raise_warnings <- function(records) {
       c(record$message, i = record$advice),
       class = c(paste0("abba_warning_", record$class), "abba_warning"),
       use_cli_format = FALSE,
-      job_id = record$job_id
+      job_id = as.character(record$job_id)
     )
   }
 }
@@ -32,7 +32,7 @@ abort_record <- function(record, call, ...) {
   rlang::abort(
     c(
       record$message,
-      x = record$consequence,
+      x = consequence_words(record),
       i = record$advice,
       i = record$details,
       i = kubectl_words(record$stderr)
@@ -44,8 +44,20 @@ abort_record <- function(record, call, ...) {
     request = record$request,
     exit_status = record$exit_status,
     stderr = record$stderr,
-    job_id = record$job_id,
+    job_id = as.character(record$job_id),
     ...
+  )
+}
+
+# What an error means for the job, with the call that the user should make next.
+consequence_words <- function(record) {
+  if (!identical(record$hint, "ask_status")) {
+    return(record$consequence)
+  }
+  call <- rlang::call2("abba_get_k8s_job_status_local", as.character(record$job_id), namespace = record$namespace)
+  paste0(
+    record$consequence, " Before you submit the program again, ask for it: ",
+    rlang::expr_deparse(call, width = Inf), "."
   )
 }
 
@@ -53,7 +65,7 @@ abort_record <- function(record, call, ...) {
 # for a job is said before, because an interrupt has no message.
 raise_interrupt <- function(record) {
   if (!is.null(record$consequence)) {
-    rlang::inform(record$consequence, job_id = record$job_id)
+    rlang::inform(consequence_words(record), job_id = as.character(record$job_id))
   }
   rlang::interrupt()
 }

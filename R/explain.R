@@ -33,11 +33,26 @@ abba_explain_k8s_job_local <- function(
     job_id,
     namespace = getOption("abba.k8s.namespace")) {
   explanation <- core_value(core_explain(check_string(job_id), settings(namespace)))
-  as_explanation(explanation)
+  as_explanation(explanation, "abba_submit_k8s_job_local", namespace)
 }
 
-# An explanation out of the list of core_explain(), whose times are still text.
-as_explanation <- function(explanation) {
+# An explanation out of the list of core_explain() or of an answer of the API, whose times are still text. `verb`: the
+# function by which a program that ran out of memory is submitted again.
+as_explanation <- function(body, verb, namespace = NULL) {
+  text <- function(name) string_or_na(body[[name]])
+  texts <- function(...) sapply(c(...), text, simplify = FALSE)
+  again <- body$submit_again
+  explanation <- c(
+    texts("job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished"),
+    list(exit_code = integer_or_na(body$exit_code)),
+    texts("reason", "details", "advice"),
+    list(call = if (is.null(again)) NA_character_ else submission_call(verb, again, namespace)),
+    texts("pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit"),
+    list(
+      attempts = integer_or_na(body$attempts),
+      events = sapply(c("time", "type", "reason", "message"), string_column, rows = body$events, simplify = FALSE)
+    )
+  )
   for (time in c("submitted", "started", "finished")) {
     explanation[[time]] <- from_kubernetes_time(explanation[[time]])
   }
@@ -83,4 +98,30 @@ print.abba_explanation <- function(x, ...) {
     )
   }
   invisible(x)
+}
+
+# A submission as a call on one line, to be copied. `arguments`: those that have not their defaults.
+submission_call <- function(verb, arguments, namespace) {
+  arguments <- plain_values(arguments)
+  if (!is.null(namespace)) {
+    before <- setdiff(names(arguments), c("username", "time_limit_seconds"))
+    arguments <- c(arguments[before], list(namespace = namespace), arguments[setdiff(names(arguments), before)])
+  }
+  names(arguments)[[1L]] <- ""
+  text <- paste(rlang::expr_deparse(rlang::call2(verb, !!!arguments), width = Inf), collapse = " ")
+  # What changes the direction of text would show another call than the one that is made.
+  marks <- regmatches(text, gregexpr("[\u200e\u200f\u202a-\u202e\u2066-\u2069]", text))[[1L]]
+  for (mark in unique(marks)) {
+    text <- gsub(mark, sprintf("\\u{%x}", utf8ToInt(mark)), text, fixed = TRUE)
+  }
+  text
+}
+
+# Lists as calls of list(), numbers that are whole without an L.
+plain_values <- function(value, depth = 0L) {
+  if (is.list(value)) {
+    values <- lapply(value, plain_values, depth + 1L)
+    return(if (depth == 0L) values else as.call(c(list(quote(list)), values)))
+  }
+  if (is.integer(value)) as.numeric(value) else value
 }

@@ -49,8 +49,13 @@ list_arguments <- function(user, batch_id, status, since, call = rlang::caller_e
   )
 }
 
-# The data frame of jobs out of its columns, whose times are still text.
-jobs_frame <- function(columns) {
+# The data frame of jobs out of rows, whose times are still text.
+jobs_frame <- function(rows) {
+  texts <- c("job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished")
+  columns <- c(
+    sapply(texts, string_column, rows = rows, simplify = FALSE),
+    list(exit_code = integer_column(rows, "exit_code"), reason = string_column(rows, "reason"))
+  )
   for (column in c("submitted", "started", "finished")) {
     columns[[column]] <- from_kubernetes_time(columns[[column]])
   }

@@ -44,7 +44,28 @@ abba_rerun_k8s_batch_local <- function(
   before <- if (is.data.frame(batch_id)) check_rest_of_rerun(batch_id, call)
   batch_id <- if (is.null(before)) check_string(batch_id) else before$rerun_of_batch[[1L]]
   rest <- if (!is.null(before)) rest_of_rerun(before)
-  outcomes <- core_value(core_rerun(batch_id, changes, include_unknown, rest, settings(namespace)))
+  settings <- settings(namespace)
+  core_value(core_check_values(changes$values))
+  kept <- kept_k8s_submissions(batch_id, if (is.null(before)) c("Failed", if (include_unknown) "Unknown"), settings, call)
+  if (!is.null(rest)) {
+    kept <- Filter(function(one) one$job_id %in% rest$rerun_of, kept)
+  }
+  arguments <- lapply(kept, function(one) {
+    arguments <- one$arguments
+    arguments$batch_group_id <- rest$batch_id
+    arguments[names(changes$values)] <- changes$values
+    arguments[changes$none] <- list(NULL)
+    job_id <- if (!is.null(rest)) rest$job_id[[match(one$job_id, rest$rerun_of)]]
+    arguments$job_id <- if (!is.null(job_id) && nzchar(job_id)) job_id
+    arguments
+  })
+  if (is.null(rest) && length(arguments) > 0L) {
+    new_batch_id <- changes$values$batch_group_id %||%
+      core_value(core_new_ids(arguments[[1L]]$expanded_path, ""))$batch_id
+    arguments <- lapply(arguments, utils::modifyList, list(batch_group_id = new_batch_id))
+  }
+  outcomes <- if (length(arguments) > 0L) core_value(core_submit(arguments, settings))
+  outcomes <- Map(function(outcome, one) c(outcome, rerun_of = one$job_id), outcomes, kept)
   batch <- if (is.null(before)) rerun_batch(outcomes, batch_id) else before
   if (nrow(batch) == 0L) {
     return(nothing_to_rerun(batch))
@@ -53,6 +74,24 @@ abba_rerun_k8s_batch_local <- function(
     batch <- note_outcome(batch, which(batch$rerun_of == outcome$rerun_of), outcome)
   }
   finish_batch(batch, nrow(batch), "in place of `batch_id`", call)
+}
+
+# What the jobs of a batch were submitted with. Jobs that were cancelled a moment ago are waited for, unless they are meant
+# whatever their state is (`status` is NULL).
+kept_k8s_submissions <- function(batch_id, status, settings, call) {
+  # Their node gives them 30 seconds.
+  end <- proc.time()[["elapsed"]] + 40
+  repeat {
+    kept <- core_value(core_kept_submissions(batch_id, as.character(status), settings), call)
+    ending <- vapply(kept[vapply(kept, `[[`, NA, "ending")], `[[`, "", "job_id")
+    if (is.null(status) || length(ending) == 0L) {
+      return(kept)
+    }
+    if (proc.time()[["elapsed"]] >= end) {
+      core_value(core_does_not_end(ending), call)
+    }
+    Sys.sleep(0.3)
+  }
 }
 
 nothing_to_rerun <- function(batch) {

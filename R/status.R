@@ -36,5 +36,5 @@
 abba_get_k8s_job_status_local <- function(
     job_id,
     namespace = getOption("abba.k8s.namespace")) {
-  core_value(core_status(list(job_id = check_strings(job_id)), settings(namespace)))
+  status_from_json(core_value(core_status(list(job_id = check_strings(job_id)), settings(namespace))))
 }

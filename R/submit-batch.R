@@ -85,7 +85,7 @@ abba_submit_k8s_batch_local <- function(
   stopped <- FALSE
   tryCatch(
     for (part in parts) {
-      answer <- core_submit_many(arguments[part], settings)
+      answer <- core_submit(arguments[part], settings)
       outcomes <- if (is.null(answer$error)) {
         answer$value
       } else if (all(is.na(batch$job_id))) {
@@ -132,7 +132,7 @@ batch_to_submit <- function(file_paths, batch_group_id, call = rlang::caller_env
     abort_input("file_paths", "must name at least one program", NULL, call)
   }
   if (batch_group_id == "") {
-    batch_group_id <- core_value(core_new_batch_id(basename(file_paths[[1L]])), call)
+    batch_group_id <- core_value(core_new_ids(file_paths[[1L]], ""), call)$batch_id
   }
   data.frame(
     job_id = NA_character_,

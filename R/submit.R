@@ -100,7 +100,11 @@ abba_submit_k8s_job_local <- function(
     file_path, batch_group_id, user_tag, cpu_limit, memory_limit, container,
     mounts, auto_mount_home, home_nfs_ip_address, username, time_limit_seconds
   )
-  submitted <- core_value(core_submit(arguments, settings(namespace)))
+  submitted <- core_value(core_submit(list(arguments), settings(namespace)))[[1L]]
+  if (!is.null(submitted$error)) {
+    abort_record(submitted$error, rlang::current_env())
+  }
+  submitted <- submitted[c("job_id", "batch_id")]
   message("job.batch/", submitted$job_id, " created")
   submitted
 }

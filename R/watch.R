@@ -130,7 +130,12 @@ watch_jobs <- function(
     if (!is.null(answer$error)) {
       abort_record(answer$error, call, status = last$status)
     }
-    core_value(answer, call)
+    news <- core_value(answer, call)
+    # Where the last job was removed while it was watched, none is left.
+    if (length(news$status) > 0L) {
+      news$status <- status_from_json(news$status)
+    }
+    news
   }
   wait_for_end(next_news, timeout_seconds, on_stuck, again, call)
 }

@@ -437,14 +437,14 @@ test_that("a job is explained in the shape of the local function", {
   expect_s3_class(explanation, "abba_explanation", exact = TRUE)
   expect_identical(names(explanation), c(
     "job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished", "exit_code", "reason",
-    "details", "advice", "call", "pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit", "attempts",
+    "details", "advice", "submit_again", "pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit", "attempts",
     "events"
   ))
   expect_identical(explanation$events, data.frame(
     time = as.POSIXct("2026-01-01", tz = "UTC"), type = "Normal", reason = "Started", message = "x"
   ))
   local_scripted_api(replies(with_nulls(
-    explained, "started", "finished", "exit_code", "reason", "details", "advice", "call", "pod_id", "node", "image",
+    explained, "started", "finished", "exit_code", "reason", "details", "advice", "submit_again", "pod_id", "node", "image",
     "image_digest", "cpu_limit", "memory_limit"
   )))
   explanation <- abba_explain_job(test_job)
@@ -457,7 +457,8 @@ test_that("a job is explained in the shape of the local function", {
 test_that("what ran out of memory is told with the call of this road", {
   again <- 'abba_submit_job("test_program.R", memory_limit = "1024M", container = "r:1")'
   local_scripted_api(replies(c(job_json(reason = "The program needed more memory than its limit."), list(
-    call = again, memory_limit = "512M", cpu_limit = "1", image = "r:1", attempts = 1L, events = list()
+    submit_again = list(file_path = "test_program.R", memory_limit = "1024M", container = "r:1"),
+    memory_limit = "512M", cpu_limit = "1", image = "r:1", attempts = 1L, events = list()
   ))))
   expect_output(print(abba_explain_job(test_job)), paste("For example:", again), fixed = TRUE)
 })

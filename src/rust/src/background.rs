@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use abba_core::transport::leave_signals_to_main_thread;
 use abba_core::{Error, ErrorClass};
-use extendr_api::prelude::*;
 
 use crate::interrupt;
+use crate::objects::Argument;
 
 /// What the thread says.
 enum Message<News, Outcome> {
     News(News),
-    Ended(std::result::Result<Outcome, Error>),
+    Ended(Result<Outcome, Error>),
 }
 
 /// Work under way. It ends by [`Background::end`], or when R no longer holds it.
@@ -57,12 +57,12 @@ const GATHER: Duration = Duration::from_millis(10);
 
 impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
     /// Begins `work`. It is given the question whether to stop, and a way to tell news, which breaks off when nobody
-    /// listens any more. A pointer for R to hold.
+    /// listens any more.
     pub fn begin(
-        work: impl FnOnce(&dyn Fn() -> bool, &mut dyn FnMut(News) -> ControlFlow<()>) -> std::result::Result<Outcome, Error>
+        work: impl FnOnce(&dyn Fn() -> bool, &mut dyn FnMut(News) -> ControlFlow<()>) -> Result<Outcome, Error>
             + Send
             + 'static,
-    ) -> std::result::Result<Robj, Error> {
+    ) -> Result<Self, Error> {
         let (sender, messages) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -82,26 +82,28 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
             .name("abba-background".into())
             .spawn(thread)
             .map_err(|error| Error::new(ErrorClass::Internal, format!("A thread cannot be started: {error}.")))?;
-        Ok(ExternalPtr::new(Self {
+        Ok(Self {
             messages,
             stop,
             failed: RefCell::new(None),
         })
-        .into())
+    }
+
+    /// The work that R holds by a pointer.
+    ///
+    /// Errors: it is another pointer, or of a session that has ended.
+    pub fn of(pointer: Argument<'_>) -> Result<&Self, Error> {
+        pointer.pointee().ok_or_else(gone)
     }
 
     /// Ends the work and waits until it is over, so that no kubectl of it is left when R goes on (or ends). R would only
     /// let go of it when it tidies up its memory.
-    pub fn end(pointer: &Robj) {
-        let background: std::result::Result<ExternalPtr<Self>, _> = pointer.clone().try_into();
-        let Ok(background) = background else {
-            return;
-        };
-        background.stop.store(true, Ordering::Relaxed);
+    pub fn end(&self) {
+        self.stop.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + LONGEST_END;
         loop {
             let rest = deadline.saturating_duration_since(Instant::now());
-            match background.messages.recv_timeout(rest) {
+            match self.messages.recv_timeout(rest) {
                 Ok(Message::News(_)) => {}
                 Ok(Message::Ended(_)) | Err(_) => return,
             }
@@ -109,10 +111,8 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
     }
 
     /// Waits up to `patience` for something to be said, and takes all of it. How the work failed is told after all news.
-    pub fn ask(pointer: &Robj, patience: Duration) -> std::result::Result<Answer<News, Outcome>, Error> {
-        let lost = || Error::new(ErrorClass::Internal, "The work in the background is gone.");
-        let background: ExternalPtr<Self> = pointer.clone().try_into().map_err(|_| lost())?;
-        if let Some(error) = background.failed.take() {
+    pub fn ask(&self, patience: Duration) -> Result<Answer<News, Outcome>, Error> {
+        if let Some(error) = self.failed.take() {
             return Err(error);
         }
         let mut deadline = Instant::now() + patience;
@@ -122,7 +122,7 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
                 return Err(Error::new(ErrorClass::Interrupted, "Stopped."));
             }
             let rest = deadline.saturating_duration_since(Instant::now());
-            match background.messages.recv_timeout(rest.min(LOOK_INTERVAL)) {
+            match self.messages.recv_timeout(rest.min(LOOK_INTERVAL)) {
                 Ok(Message::News(one)) => {
                     if news.is_empty() {
                         deadline = deadline.min(Instant::now() + GATHER);
@@ -135,7 +135,7 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
                 Ok(Message::Ended(Err(error))) if news.is_empty() => return Err(error),
                 Ok(Message::Ended(Err(error))) => {
                     // What came before it must not be lost: it is the next answer.
-                    background.failed.replace(Some(error));
+                    self.failed.replace(Some(error));
                     return Ok(Answer { news, outcome: None });
                 }
                 Ok(Message::Ended(Ok(outcome))) => {
@@ -144,10 +144,14 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
                         outcome: Some(outcome),
                     })
                 }
-                Err(RecvTimeoutError::Disconnected) => return Err(lost()),
+                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
                 Err(RecvTimeoutError::Timeout) if rest <= LOOK_INTERVAL => return Ok(Answer { news, outcome: None }),
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorClass::Internal, "The work in the background is gone.")
 }

@@ -13,14 +13,12 @@ use abba_core::local::api_key_file::{self, ApiKeyFile};
 use abba_core::operations::Connection;
 use abba_core::transport::leave_signals_to_main_thread;
 use abba_core::{Error, ErrorClass};
-use extendr_api::metadata::{Arg, Func, Metadata};
-use extendr_api::prelude::*;
-use extendr_api::SEXP;
 use serde_json::Value as Json;
 
-use crate::arguments::{optional_text, text, Settings};
 use crate::objects::Argument;
-use crate::values::{to_json, Value};
+use crate::registration::r_functions;
+use crate::settings::Settings;
+use crate::values::{read, to_json, Value};
 
 /// A server, for R to hold. Each request is answered in a thread of its own, so that one that has to wait for the cluster
 /// keeps nobody else waiting; R's one thread begins them and takes the answers.
@@ -43,7 +41,7 @@ struct OwnedRequest {
 }
 
 /// Opens a server. `policy` is the list that `api_policy()` in `R/api-options.R` makes.
-pub fn open(policy: Json, key_file: Option<&str>, version: &str) -> std::result::Result<Robj, Error> {
+fn open(policy: Json, key_file: Option<&str>, version: &str) -> Result<Server, Error> {
     let settings: policy::Settings = serde_json::from_value(policy)
         .map_err(|error| Error::input(format!("The options of the abba API cannot be used: {error}.")))?;
     let policy = Policy::new(settings)?;
@@ -55,112 +53,62 @@ pub fn open(policy: Json, key_file: Option<&str>, version: &str) -> std::result:
             ..error
         })?;
     let (sender, receiver) = mpsc::channel();
-    Ok(ExternalPtr::new(Server {
+    Ok(Server {
         gateway: Arc::new(Gateway::new(policy, key_file, version)?),
         answers: Mutex::new(Answers { receiver, begun: 0 }),
         sender,
     })
-    .into())
 }
 
-/// The calls of a server that every request makes, for `extendr_module!`, which asks its submodules for their functions so.
-/// extendr's own functions would note each argument and each answer for ever, see `objects.rs`.
-pub fn get_gateway_metadata() -> Metadata {
-    let function = |doc, name, c_name, arguments: &[&'static str], address: *const u8| {
-        let arguments = arguments.iter().map(|name| Arg {
-            name,
-            arg_type: "SEXP",
-            default: None,
-        });
-        Func {
-            doc,
-            rust_name: name,
-            mod_name: name,
-            r_name: name,
-            c_name,
-            args: arguments.collect(),
-            return_type: "SEXP",
-            func_ptr: address,
-            hidden: false,
-            invisible: None,
-        }
-    };
-    Metadata {
-        name: "gateway",
-        functions: vec![
-            function(
-                " Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers`, `when` and\n \
-                 `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.",
-                "core_gateway_begin",
-                "wrap__core_gateway_begin",
-                &["gateway", "request", "body", "settings"],
-                core_gateway_begin as *const u8,
-            ),
-            function(
-                " Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. `NULL`, or, where\n \
-                 its sender is not known, a list of `core_gateway_answers`.",
-                "core_gateway_refuse_stranger",
-                "wrap__core_gateway_refuse_stranger",
-                &["gateway", "request"],
-                core_gateway_refuse_stranger as *const u8,
-            ),
-            function(
-                " Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with\n \
-                 `number`, `status`, `headers`, `body` and `decision`.",
-                "core_gateway_answers",
-                "wrap__core_gateway_answers",
-                &["gateway", "awaited", "seconds"],
-                core_gateway_answers as *const u8,
-            ),
-        ],
-        impls: Vec::new(),
+r_functions! {
+    get_gateway_metadata;
+
+    /// Opens the server's side of the abba API. A pointer for `core_gateway_begin`. `policy` is a list, see
+    /// `R/api-options.R`; `key_file` a path or `NULL`.
+    fn core_gateway_open(policy, key_file, version) {
+        let (key_file, version): (Option<String>, String) = (read(key_file)?, read(version)?);
+        let gateway = open(to_json(policy)?, key_file.as_deref(), &version)?;
+        Ok(Value::Pointer(Box::new(gateway)).into())
+    }
+
+    /// Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers`, `when` and
+    /// `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.
+    fn core_gateway_begin(gateway, request, body, settings) {
+        let number = begin(server(gateway)?, to_json(request)?, body.bytes(), read(settings)?)?;
+        Ok(Value::Json(number.into()).into())
+    }
+
+    /// Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. `NULL`, or, where
+    /// its sender is not known, a list of `core_gateway_answers`.
+    fn core_gateway_refuse_stranger(gateway, request) {
+        Ok(refuse_stranger(server(gateway)?, to_json(request)?)?.into())
+    }
+
+    /// Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
+    /// `number`, `status`, `headers`, `body` and `decision`.
+    fn core_gateway_answers(gateway, awaited, seconds) {
+        let patience = Duration::try_from_secs_f64(read(seconds)?).unwrap_or_default();
+        Ok(answers(server(gateway)?, read(awaited)?, patience).into())
+    }
+
+    /// Makes an API key for a user and keeps its hash in a file. The key, a string.
+    fn core_api_key_create(user, file) {
+        let (user, file): (String, String) = (read(user)?, read(file)?);
+        let new = api_keys::create(&user)?;
+        api_key_file::append(Path::new(&file), &new.line)?;
+        Ok(Value::Text(new.key).into())
     }
 }
 
-extern "C" fn core_gateway_begin(gateway: SEXP, request: SEXP, body: SEXP, settings: SEXP) -> SEXP {
-    let [gateway, request, body, settings] = arguments([gateway, request, body, settings]);
-    respond(|| {
-        let settings = Settings::read(to_json(settings)?)?;
-        let number = begin(&*server(gateway)?, to_json(request)?, body.bytes(), settings)?;
-        Ok(Value::Integer(number))
-    })
-}
-
-extern "C" fn core_gateway_refuse_stranger(gateway: SEXP, request: SEXP) -> SEXP {
-    let [gateway, request] = arguments([gateway, request]);
-    respond(|| refuse_stranger(&*server(gateway)?, to_json(request)?))
-}
-
-extern "C" fn core_gateway_answers(gateway: SEXP, awaited: SEXP, seconds: SEXP) -> SEXP {
-    let [gateway, awaited, seconds] = arguments([gateway, awaited, seconds]);
-    respond(|| {
-        let (awaited, seconds) = (to_json(awaited)?, to_json(seconds)?);
-        let awaited = awaited.as_i64().and_then(|number| i32::try_from(number).ok());
-        let patience = Duration::try_from_secs_f64(seconds.as_f64().unwrap_or_default()).unwrap_or_default();
-        Ok(answers(&*server(gateway)?, awaited.unwrap_or_default(), patience))
-    })
-}
-
-/// What R handed over in a call that has not returned.
-fn arguments<'a, const COUNT: usize>(objects: [SEXP; COUNT]) -> [Argument<'a>; COUNT] {
-    objects.map(|object| unsafe { Argument::new(object) })
-}
-
-/// As `crate::respond()`, for R itself.
-fn respond(operation: impl FnOnce() -> std::result::Result<Value, Error>) -> SEXP {
-    crate::answer_of(|| operation().map(Into::into)).make().into_sexp()
-}
-
-fn server(pointer: Argument<'_>) -> std::result::Result<ExternalPtr<Server>, Error> {
+fn server(pointer: Argument<'_>) -> Result<&Server, Error> {
     pointer
-        .to_robj()
-        .try_into()
-        .map_err(|_| Error::new(ErrorClass::Internal, "The server of the abba API is gone."))
+        .pointee()
+        .ok_or_else(|| Error::new(ErrorClass::Internal, "The server of the abba API is gone."))
 }
 
 /// Begins to answer a request. `request` is the list that `api_request()` in `R/api-answer.R` makes. The number by which
 /// [`answers`] names it.
-fn begin(server: &Server, request: Json, body: &[u8], settings: Settings) -> std::result::Result<i32, Error> {
+fn begin(server: &Server, request: Json, body: &[u8], settings: Settings) -> Result<i32, Error> {
     let number = {
         let mut answers = server.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.begun = answers.begun.checked_add(1).unwrap_or(1);
@@ -185,13 +133,13 @@ fn begin(server: &Server, request: Json, body: &[u8], settings: Settings) -> std
 }
 
 /// The answer to a request whose sender is not known, before its body is read, as of [`answer_list`]; or `NULL`.
-fn refuse_stranger(server: &Server, request: Json) -> std::result::Result<Value, Error> {
+fn refuse_stranger(server: &Server, request: Json) -> Result<Value, Error> {
     let request = OwnedRequest {
         json: request,
         body: Vec::new(),
     };
     let refused = request.with(|request| server.gateway.refuse_stranger(request))?;
-    Ok(refused.map_or(Value::Null, |answer| answer_list(0, answer)))
+    Ok(refused.map_or_else(Value::null, |answer| answer_list(0, answer)))
 }
 
 /// Takes the answers that are ready, and waits up to `patience` for that with the number `awaited`. A list of lists, see
@@ -218,7 +166,7 @@ fn answers(server: &Server, awaited: i32, patience: Duration) -> Value {
 
 impl OwnedRequest {
     /// Gives what it says to `operation`.
-    fn with<T>(&self, operation: impl FnOnce(Request<'_>) -> T) -> std::result::Result<T, Error> {
+    fn with<T>(&self, operation: impl FnOnce(Request<'_>) -> T) -> Result<T, Error> {
         let header = |name: &str| self.json["headers"][name].as_str();
         let method = text(&self.json, "method")?;
         let (call, query) = (text(&self.json, "call")?, optional_text(&self.json, "query")?);
@@ -267,8 +215,8 @@ fn answer_or_fault(gateway: &Gateway, request: &OwnedRequest, settings: &Setting
 
 fn with_connection<T>(
     settings: &Settings,
-    operation: &mut dyn FnMut(&Connection<'_>) -> std::result::Result<T, Refusal>,
-) -> std::result::Result<T, Refusal> {
+    operation: &mut dyn FnMut(&Connection<'_>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
     let mut outcome = None;
     // The thread is not R's, which alone may ask R for interrupts.
     let connected = settings.connected_until(&|| false, |connection| {
@@ -285,8 +233,8 @@ fn with_connection<T>(
 /// A list with `number`, the request's; `status`, an integer; `headers`, a list of strings with names; `body` and `decision`, strings of JSON.
 fn answer_list(number: i32, answer: Answer) -> Value {
     Value::named([
-        ("number", Value::Integer(number)),
-        ("status", Value::Integer(i32::from(answer.status))),
+        ("number", Value::Json(number.into())),
+        ("status", Value::Json(answer.status.into())),
         (
             "headers",
             Value::named(
@@ -301,9 +249,23 @@ fn answer_list(number: i32, answer: Answer) -> Value {
     ])
 }
 
-/// Makes a key for a user and keeps its hash in a file. The key.
-pub fn create_key(user: &str, file: &str) -> std::result::Result<String, Error> {
-    let new = api_keys::create(user)?;
-    api_key_file::append(Path::new(file), &new.line)?;
-    Ok(new.key)
+/// A string that must be there.
+fn text(json: &Json, name: &str) -> Result<String, Error> {
+    optional_text(json, name)?.ok_or_else(|| mistake(name))
+}
+
+/// A string that may be missing.
+fn optional_text(json: &Json, name: &str) -> Result<Option<String>, Error> {
+    match json.get(name) {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(mistake(name)),
+    }
+}
+
+fn mistake(name: &str) -> Error {
+    Error::new(
+        ErrorClass::Internal,
+        format!("abba's R code handed over an argument `{name}` of a wrong type."),
+    )
 }

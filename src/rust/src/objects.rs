@@ -7,20 +7,24 @@
 //! R keeps the arguments of a call until it returns. What is made is protected until it lies in something that is; see
 //! *Writing R Extensions*, "Handling the effects of garbage collection".
 
+use std::any::Any;
+use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::str::Utf8Error;
 
-use extendr_api::{GetSexp, Robj};
 use extendr_ffi::{
-    cetype_t, R_ClassSymbol, R_NaInt, R_NaString, R_NamesSymbol, R_NilValue, R_xlen_t, Rf_allocVector, Rf_getAttrib,
-    Rf_mkCharLenCE, Rf_protect, Rf_setAttrib, Rf_unprotect, Rf_xlength, INTEGER, LOGICAL, RAW, REAL, R_CHAR,
-    SET_STRING_ELT, SET_VECTOR_ELT, SEXP, SEXPTYPE, STRING_ELT, TYPEOF, VECTOR_ELT,
+    cetype_t, R_ClassSymbol, R_ClearExternalPtr, R_ExternalPtrAddr, R_ExternalPtrTag, R_MakeExternalPtr, R_NaInt,
+    R_NaString, R_NamesSymbol, R_NilValue, R_xlen_t, Rf_allocVector, Rf_getAttrib, Rf_install, Rf_mkCharLenCE,
+    Rf_protect, Rf_setAttrib, Rf_unprotect, Rf_xlength, INTEGER, LOGICAL, RAW, REAL, R_CHAR, SET_STRING_ELT,
+    SET_VECTOR_ELT, SEXP, SEXPTYPE, STRING_ELT, TYPEOF, VECTOR_ELT,
 };
 
 /// An argument of a call from R, or a part of one.
 #[derive(Clone, Copy)]
 pub struct Argument<'a> {
     object: SEXP,
+    /// Whether a vector of one element is an array of one, not the element.
+    is_list: bool,
     kept_by_r: PhantomData<&'a ()>,
 }
 
@@ -60,13 +64,6 @@ pub fn not_available() -> i32 {
     unsafe { R_NaInt }
 }
 
-impl<'a> From<&'a Robj> for Argument<'a> {
-    fn from(object: &'a Robj) -> Self {
-        // The `Robj` keeps it.
-        unsafe { Self::new(object.get()) }
-    }
-}
-
 impl<'a> Argument<'a> {
     /// # Safety
     ///
@@ -74,13 +71,32 @@ impl<'a> Argument<'a> {
     pub unsafe fn new(object: SEXP) -> Self {
         Self {
             object,
+            is_list: false,
             kept_by_r: PhantomData,
         }
     }
 
-    /// The same for extendr, which notes its address for ever.
-    pub fn to_robj(self) -> Robj {
-        unsafe { Robj::from_sexp(self.object) }
+    /// The same vector, where even one element is to be an array: what a caller of this knows of the argument.
+    pub fn as_list(self) -> Self {
+        Self { is_list: true, ..self }
+    }
+
+    /// Whether a vector of one element is an array of one: what R's `I()` says.
+    pub fn is_list_by_itself(self) -> bool {
+        self.is_list || self.inherits("AsIs")
+    }
+
+    /// What an external pointer of [`pointer`] points to; `None` where it is another object, points to something else, or
+    /// comes from another session (R saves it without what it points to).
+    pub fn pointee<T: 'static>(self) -> Option<&'a T> {
+        // Only pointers with this tag are made here, and they point to such a box until R's garbage collector takes them.
+        unsafe {
+            if TYPEOF(self.object) != SEXPTYPE::EXTPTRSXP || R_ExternalPtrTag(self.object) != tag() {
+                return None;
+            }
+            let content: *const Box<dyn Any> = R_ExternalPtrAddr(self.object).cast();
+            content.as_ref().and_then(|content| content.downcast_ref())
+        }
     }
 
     /// What it holds.
@@ -228,11 +244,6 @@ impl Made {
     pub fn into_sexp(self) -> SEXP {
         self.0
     }
-
-    /// For extendr, which keeps it.
-    pub fn into_robj(self) -> Robj {
-        unsafe { Robj::from_sexp(self.0) }
-    }
 }
 
 /// `NULL`
@@ -240,8 +251,8 @@ pub fn null() -> Made {
     Made(unsafe { R_NilValue })
 }
 
-/// A character vector with `NA` for `None`.
-pub fn texts<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>) -> Made {
+/// A character vector.
+pub fn texts<'a>(texts: impl ExactSizeIterator<Item = &'a str>) -> Made {
     let vector = Protected::vector(SEXPTYPE::STRSXP, texts.len());
     for (index, text) in (0..).zip(texts) {
         unsafe { SET_STRING_ELT(vector.0, index, characters(text)) };
@@ -249,13 +260,22 @@ pub fn texts<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>) -> Made 
     Made(vector.0)
 }
 
-/// An integer vector.
-pub fn integers(numbers: &[i32]) -> Made {
-    let vector = Protected::vector(SEXPTYPE::INTSXP, numbers.len());
-    if !numbers.is_empty() {
-        // It was made as long as that.
-        unsafe { std::ptr::copy_nonoverlapping(numbers.as_ptr(), INTEGER(vector.0), numbers.len()) };
-    }
+/// A character vector of one element.
+pub fn text(text: &str) -> Made {
+    texts([text].into_iter())
+}
+
+/// An integer vector of one element.
+pub fn integer(number: i32) -> Made {
+    let vector = Protected::vector(SEXPTYPE::INTSXP, 1);
+    unsafe { *INTEGER(vector.0) = number };
+    Made(vector.0)
+}
+
+/// A numeric vector of one element.
+pub fn number(number: f64) -> Made {
+    let vector = Protected::vector(SEXPTYPE::REALSXP, 1);
+    unsafe { *REAL(vector.0) = number };
     Made(vector.0)
 }
 
@@ -266,9 +286,36 @@ pub fn flag(flag: bool) -> Made {
     Made(vector.0)
 }
 
-/// An object that a `Robj` has kept until now.
-pub fn released(object: Robj) -> Made {
-    Made(unsafe { object.get() })
+#[allow(improper_ctypes)] // extendr-ffi declares R's own objects as a struct that may grow.
+extern "C" {
+    // extendr does not offer it; "Writing R Extensions", 5.13.
+    fn R_RegisterCFinalizerEx(object: SEXP, finalizer: extern "C" fn(SEXP), on_exit: i32);
+}
+
+/// Tells the pointers that are made here from all others.
+unsafe fn tag() -> SEXP {
+    unsafe { Rf_install(c"abba".as_ptr()) }
+}
+
+extern "C" fn finalize(pointer: SEXP) {
+    // R calls this once, in its own thread, with a pointer that was made by `pointer()`.
+    unsafe {
+        let content: *mut Box<dyn Any> = R_ExternalPtrAddr(pointer).cast();
+        if !content.is_null() {
+            R_ClearExternalPtr(pointer);
+            drop(Box::from_raw(content));
+        }
+    }
+}
+
+/// An external pointer. What it points to is dropped when R no longer holds it, or ends.
+pub fn pointer(content: Box<dyn Any>) -> Made {
+    unsafe {
+        let address: *mut c_void = Box::into_raw(Box::new(content)).cast();
+        let pointer = Protected::new(R_MakeExternalPtr(address, tag(), R_NilValue));
+        R_RegisterCFinalizerEx(pointer.0, finalize, 1);
+        Made(pointer.0)
+    }
 }
 
 /// A list without names; its elements are made one after the other.
@@ -281,18 +328,15 @@ pub fn list(elements: impl ExactSizeIterator<Item = impl FnOnce() -> Made>) -> M
 }
 
 /// The same with a name for each element.
-pub fn with_names(list: Made, names: &[&str]) -> Made {
+pub fn with_names<'a>(list: Made, names: impl ExactSizeIterator<Item = &'a str>) -> Made {
     let list = Protected::new(list.0);
-    let names = Protected::new(texts(names.iter().map(|name| Some(*name))).0);
+    let names = Protected::new(texts(names).0);
     unsafe { Rf_setAttrib(list.0, R_NamesSymbol, names.0) };
     Made(list.0)
 }
 
 /// The characters of an element, without any NUL, which R's strings do not hold.
-fn characters(text: Option<&str>) -> SEXP {
-    let Some(text) = text else {
-        return unsafe { R_NaString };
-    };
+fn characters(text: &str) -> SEXP {
     let without_nul;
     let text = match text.contains('\0') {
         true => {

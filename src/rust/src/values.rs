@@ -1,31 +1,27 @@
 //! R values in, R lists out.
 
-use abba_core::{Error, Warning};
-use extendr_api::Robj;
-use serde_json::{Map, Number, Value as Json};
+use std::any::Any;
+
+use abba_core::{Error, ErrorClass, Warning};
+use serde::de::DeserializeOwned;
+use serde::Serialize;
+use serde_json::{json, Map, Number, Value as Json};
 
 use crate::objects::{self, Argument, Content, Elements, Made, Texts};
+use crate::Answer;
 
 /// What goes out to R.
 pub enum Value {
-    /// `NULL`
-    Null,
+    /// `NULL`, vectors of one element, and lists of these: an object is a list with names, an array one without, `null` is
+    /// `NULL`. It is what `jsonlite::parse_json()` makes of the same JSON, so that R reads what comes from here as it reads
+    /// the answers of an abba API.
+    Json(Json),
     /// A character vector of one element.
     Text(String),
-    /// The same, `NA` for `None`.
-    OptionalText(Option<String>),
-    /// A character vector.
+    /// A character vector: many lines are not worth a detour.
     Texts(Vec<String>),
-    /// A character vector with `NA` for `None`.
-    OptionalTexts(Vec<Option<String>>),
-    /// An integer vector with `NA` for `None`.
-    Integers(Vec<Option<i32>>),
-    /// An integer vector of one element.
-    Integer(i32),
-    /// A logical vector of one element.
-    Flag(bool),
     /// An external pointer.
-    Pointer(Robj),
+    Pointer(Box<dyn Any>),
     /// A list with names.
     Named(Vec<(&'static str, Value)>),
     /// A list without names.
@@ -33,6 +29,18 @@ pub enum Value {
 }
 
 impl Value {
+    /// `NULL`
+    pub fn null() -> Self {
+        Self::Json(Json::Null)
+    }
+
+    /// A result of the core.
+    pub fn json(result: &impl Serialize) -> Result<Answer, Error> {
+        serde_json::to_value(result)
+            .map(|json| Self::Json(json).into())
+            .map_err(|error| Error::new(ErrorClass::Internal, format!("JSON: {error}.")))
+    }
+
     /// A list with names.
     pub fn named(elements: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
         Self::Named(elements.into_iter().collect())
@@ -41,23 +49,34 @@ impl Value {
     /// Makes the R object. R's thread alone may do so.
     pub fn make(self) -> Made {
         match self {
-            Self::Null => objects::null(),
-            Self::Text(text) => objects::texts([Some(text.as_str())].into_iter()),
-            Self::OptionalText(text) => objects::texts([text.as_deref()].into_iter()),
-            Self::Texts(texts) => objects::texts(texts.iter().map(|text| Some(text.as_str()))),
-            Self::OptionalTexts(texts) => objects::texts(texts.iter().map(Option::as_deref)),
-            Self::Integers(numbers) => {
-                let number = |number: Option<i32>| number.unwrap_or_else(objects::not_available);
-                objects::integers(&numbers.into_iter().map(number).collect::<Vec<_>>())
-            }
-            Self::Integer(number) => objects::integers(&[number]),
-            Self::Flag(flag) => objects::flag(flag),
-            Self::Pointer(pointer) => objects::released(pointer),
+            Self::Json(json) => from_json(json),
+            Self::Text(text) => objects::text(&text),
+            Self::Texts(texts) => objects::texts(texts.iter().map(String::as_str)),
+            Self::Pointer(pointer) => objects::pointer(pointer),
             Self::Named(elements) => {
                 let (names, values): (Vec<&str>, Vec<Value>) = elements.into_iter().unzip();
-                objects::with_names(Self::Unnamed(values).make(), &names)
+                objects::with_names(Self::Unnamed(values).make(), names.into_iter())
             }
             Self::Unnamed(values) => objects::list(values.into_iter().map(|value| || value.make())),
+        }
+    }
+}
+
+fn from_json(json: Json) -> Made {
+    match json {
+        Json::Null => objects::null(),
+        Json::Bool(flag) => objects::flag(flag),
+        Json::Number(number) => match number.as_i64().and_then(|whole| i32::try_from(whole).ok()) {
+            // R has this one for NA.
+            Some(whole) if whole != i32::MIN => objects::integer(whole),
+            _ => objects::number(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => objects::text(&text),
+        Json::Array(values) => objects::list(values.into_iter().map(|value| || from_json(value))),
+        Json::Object(object) => {
+            let (names, values): (Vec<String>, Vec<Json>) = object.into_iter().unzip();
+            let list = objects::list(values.into_iter().map(|value| || from_json(value)));
+            objects::with_names(list, names.iter().map(String::as_str))
         }
     }
 }
@@ -65,50 +84,24 @@ impl Value {
 /// The list that R gets: `value`, `warnings`, `error`; of the first and the last one is `NULL`.
 pub fn answer_to_r(outcome: Result<(Value, Vec<Warning>), Error>) -> Value {
     let (value, warnings, error) = match outcome {
-        Ok((value, warnings)) => (value, warnings, Value::Null),
-        Err(error) => (Value::Null, Vec::new(), error_record(error)),
+        Ok((value, warnings)) => (value, json!(warnings), Json::Null),
+        Err(error) => (Value::null(), json!([]), json!(error)),
     };
     Value::named([
         ("value", value),
-        (
-            "warnings",
-            Value::Unnamed(warnings.into_iter().map(warning_record).collect()),
-        ),
-        ("error", error),
+        ("warnings", Value::Json(warnings)),
+        ("error", Value::Json(error)),
     ])
 }
 
-/// What an error says, as a list; its elements are those of `abort_record()` in `R/conditions.R`.
-pub fn error_record(error: Error) -> Value {
-    let optional = |text: Option<String>| text.map_or(Value::Null, Value::Text);
-    let (request, exit_status, stderr) = match error.kubectl {
-        Some(report) => (
-            Some(report.request).filter(|request| !request.is_empty()),
-            report.exit_status,
-            Some(report.stderr).filter(|words| !words.is_empty()),
-        ),
-        None => (None, None, None),
-    };
-    Value::named([
-        ("class", Value::Text(error.class.name().to_string())),
-        ("message", Value::Text(error.message)),
-        ("consequence", optional(error.consequence)),
-        ("advice", optional(error.advice)),
-        ("details", optional(error.details)),
-        ("request", optional(request)),
-        ("exit_status", exit_status.map_or(Value::Null, Value::Integer)),
-        ("stderr", optional(stderr)),
-        ("job_id", Value::Texts(error.job_ids)),
-    ])
-}
-
-fn warning_record(warning: Warning) -> Value {
-    Value::named([
-        ("class", Value::Text(warning.class.to_string())),
-        ("message", Value::Text(warning.message)),
-        ("advice", Value::Text(warning.advice)),
-        ("job_id", Value::Texts(warning.job_ids)),
-    ])
+/// Reads what R hands over. `R/arguments.R` has checked its types, so what does not fit is a mistake of the package itself.
+pub fn read<T: DeserializeOwned>(value: Argument<'_>) -> Result<T, Error> {
+    serde_json::from_value(to_json(value)?).map_err(|error| {
+        Error::new(
+            ErrorClass::Internal,
+            format!("abba's R code handed over an argument of a wrong type: {error}."),
+        )
+    })
 }
 
 /// No Kubernetes object is nested deeper; deeper lists would exhaust the stack.
@@ -118,8 +111,8 @@ const DEEPEST: usize = 50;
 /// names either is an object; whole numbers are integers; `NULL` elements of a list are left out.
 ///
 /// The R code has checked all arguments but `mounts`, so that is what errors are about: `NA`, infinite numbers, and what JSON cannot hold (functions, factors...).
-pub fn to_json<'a>(value: impl Into<Argument<'a>>) -> Result<Json, Error> {
-    convert(value.into(), 0)
+pub fn to_json(value: Argument<'_>) -> Result<Json, Error> {
+    convert(value, 0)
 }
 
 fn convert(value: Argument<'_>, depth: usize) -> Result<Json, Error> {
@@ -159,7 +152,7 @@ fn convert(value: Argument<'_>, depth: usize) -> Result<Json, Error> {
         return object(names, elements.into_iter().map(Ok));
     }
     match <[Json; 1]>::try_from(elements) {
-        Ok([single]) if !value.inherits("AsIs") => Ok(single),
+        Ok([single]) if !value.is_list_by_itself() => Ok(single),
         Ok(single) => Ok(Json::Array(single.into())),
         Err(elements) => Ok(Json::Array(elements)),
     }

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
 /// What kind of error it is; each has an R condition class of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
@@ -20,8 +22,12 @@ pub enum ErrorClass {
     Invalid,
     /// Another object has the name that was to be used.
     NameTaken,
+    /// A quota of the namespace is used up.
+    QuotaExceeded,
     /// The API server, or the node, cannot be reached or is overloaded.
     Unavailable,
+    /// The node that holds a log does not give it; the cluster as a whole may answer.
+    LogUnavailable,
     /// No answer came within the time limit.
     Timeout,
     /// There is no kubectl program.
@@ -42,10 +48,10 @@ impl ErrorClass {
         match self {
             Self::Input => "input",
             Self::NotFound => "not_found",
-            Self::Forbidden => "forbidden",
+            Self::Forbidden | Self::QuotaExceeded => "forbidden",
             Self::Unauthorized => "unauthorized",
             Self::Invalid | Self::NameTaken => "invalid",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable | Self::LogUnavailable => "unavailable",
             Self::Timeout => "timeout",
             Self::KubectlMissing => "kubectl_missing",
             Self::NotConfigured => "not_configured",
@@ -67,6 +73,16 @@ pub struct KubectlReport {
     pub stderr: String,
 }
 
+/// A call that the user should make next. Its words are put together where the user's language is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// Asks for the status of the jobs that the error is about, before anything is repeated.
+    AskStatus {
+        /// The namespace in which they may be.
+        namespace: String,
+    },
+}
+
 /// An error that a user reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -84,6 +100,31 @@ pub struct Error {
     pub kubectl: Option<KubectlReport>,
     /// The jobs that the error is about.
     pub job_ids: Vec<String>,
+    /// The call to make next, where there is one.
+    pub hint: Option<Box<Hint>>,
+}
+
+/// The error as R gets it: all texts, `null` where there is none, and the ids.
+impl Serialize for Error {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let report = self.kubectl.as_ref();
+        let filled = |text: &'_ String| (!text.is_empty()).then(|| text.clone());
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("class", self.class.name())?;
+        map.serialize_entry("message", &self.message)?;
+        map.serialize_entry("consequence", &self.consequence)?;
+        map.serialize_entry("advice", &self.advice)?;
+        map.serialize_entry("details", &self.details)?;
+        map.serialize_entry("request", &report.and_then(|report| filled(&report.request)))?;
+        map.serialize_entry("exit_status", &report.and_then(|report| report.exit_status))?;
+        map.serialize_entry("stderr", &report.and_then(|report| filled(&report.stderr)))?;
+        map.serialize_entry("job_id", &self.job_ids)?;
+        if let Some(Hint::AskStatus { namespace }) = self.hint.as_deref() {
+            map.serialize_entry("hint", "ask_status")?;
+            map.serialize_entry("namespace", namespace)?;
+        }
+        map.end()
+    }
 }
 
 impl Error {
@@ -97,6 +138,7 @@ impl Error {
             details: None,
             kubectl: None,
             job_ids: Vec::new(),
+            hint: None,
         }
     }
 
@@ -121,7 +163,17 @@ impl Error {
 
     /// Whether the same call may succeed later.
     pub fn may_heal(&self) -> bool {
-        matches!(self.class, ErrorClass::Unavailable | ErrorClass::Timeout)
+        matches!(
+            self.class,
+            ErrorClass::Unavailable | ErrorClass::LogUnavailable | ErrorClass::Timeout
+        )
+    }
+
+    /// Adds the call to make next.
+    #[must_use]
+    pub fn hint(mut self, hint: Hint) -> Self {
+        self.hint = Some(Box::new(hint));
+        self
     }
 
     /// Adds the jobs it is about.
@@ -145,7 +197,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// Something a user must know although the call succeeded. Becomes a classed R warning.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Warning {
     /// The last part of the R condition class, as in `abba_warning_<name>`.
     pub class: &'static str,
@@ -154,6 +206,7 @@ pub struct Warning {
     /// What to do next.
     pub advice: String,
     /// The jobs it is about.
+    #[serde(rename = "job_id")]
     pub job_ids: Vec<String>,
 }
 

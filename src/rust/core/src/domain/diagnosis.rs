@@ -4,7 +4,7 @@ use crate::domain::job_status::{self, Status};
 use crate::kubernetes::objects::{Condition, Event, Job, Pod};
 
 /// What stands in the way of a program, or stood.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Diagnosis {
     /// What is the matter: one sentence.
     pub what: String,

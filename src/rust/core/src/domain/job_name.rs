@@ -50,6 +50,11 @@ pub fn new_batch_id(file_name: &str) -> String {
     batch_id(file_name, Uuid::new_v4())
 }
 
+/// A new job's id with a random uuid.
+pub fn new_job_id(file_name: &str) -> String {
+    job_id(file_name, Uuid::new_v4())
+}
+
 /// Whether `id` is a batch id that was made for this program, and not one that the user gave.
 pub fn is_own_batch_id(id: &str, file_name: &str) -> bool {
     const UUID_LENGTH: usize = 36;
@@ -85,7 +90,7 @@ pub fn check_job_id(id: &str) -> Result<(), Error> {
         quote_shortened(id)
     ))
     .advise(
-        "A job's id has at most 63 characters out of lower case letters, digits and '-'; it is the element `job_id` of what `abba_submit_k8s_job_local()` returned.",
+        "A job's id has at most 63 characters out of lower case letters, digits and '-'; it is the element `job_id` of what submitting the program returned.",
     ))
 }
 

@@ -1,13 +1,15 @@
-//! A job in one line, and a job explained.
+//! A job in one line, and a job explained: the shapes that users of R and of the abba API get.
+
+use serde::Serialize;
 
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_status::{self, Status};
-use crate::domain::r_call::{self, Road};
+use crate::domain::submission::{SubmitAgain, SubmitArguments};
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::{Event, Job, Pod};
 
 /// A job in one line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct JobRecord {
     /// The job.
     pub job_id: String,
@@ -27,17 +29,22 @@ pub struct JobRecord {
     pub finished: Option<String>,
     /// R's exit status.
     pub exit_code: Option<i32>,
-    /// Why it failed or waits; empty where neither is so.
-    pub reason: String,
+    /// Why it failed or waits; `None` where neither is so.
+    pub reason: Option<String>,
 }
 
 /// A job explained.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Explanation {
     /// The job in one line.
+    #[serde(flatten)]
     pub record: JobRecord,
-    /// What happened or keeps it, and what to do; `None` where all is well.
-    pub diagnosis: Option<Diagnosis>,
+    /// Kubernetes' own words for why it failed or waits.
+    pub details: Option<String>,
+    /// What to do; `None` where there is nothing to do.
+    pub advice: Option<String>,
+    /// For a program that ran out of memory: the arguments that submit it again with more.
+    pub submit_again: Option<SubmitAgain>,
     /// The pod's name.
     pub pod_id: Option<String>,
     /// The node that it ran on.
@@ -52,10 +59,35 @@ pub struct Explanation {
     pub memory_limit: Option<String>,
     /// How many pods there were.
     pub attempts: usize,
-    /// For a program that ran out of memory: the R call that submits it again with more.
-    pub call: Option<String>,
     /// What Kubernetes noted, oldest first.
-    pub events: Vec<Event>,
+    pub events: Vec<NotedEvent>,
+    /// Whether the job cannot start until somebody does something.
+    pub is_stuck: bool,
+}
+
+/// An event of a job or of its pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NotedEvent {
+    /// When it was seen last, RFC 3339.
+    pub time: String,
+    /// `Normal` or `Warning`.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// Kubernetes' word for it, as `FailedScheduling`.
+    pub reason: String,
+    /// Kubernetes' sentence.
+    pub message: String,
+}
+
+impl From<Event> for NotedEvent {
+    fn from(event: Event) -> Self {
+        Self {
+            time: event.time(),
+            event_type: event.event_type,
+            reason: event.reason,
+            message: event.message,
+        }
+    }
 }
 
 /// The record of a job.
@@ -63,10 +95,10 @@ pub fn of(job: &Job, pod: Option<&Pod>) -> JobRecord {
     record(job, pod, &diagnose(job, pod, &[]))
 }
 
-/// Explains a job. `events` are the Job's and the pod's, oldest first; `road` is the one that the user would submit it by
-/// again.
-pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, events: Vec<Event>, road: Road<'_>) -> Explanation {
+/// Explains a job. `events` are the Job's and the pod's, oldest first.
+pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, events: Vec<Event>) -> Explanation {
     let diagnosis = diagnose(job, pod, &events);
+    let record = record(job, pod, &diagnosis);
     let container = pod.and_then(Pod::program_container);
     let spec = pod.and_then(Pod::program_spec);
     // A Job whose pod is gone, or has not come, says the same.
@@ -77,9 +109,23 @@ pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, events: Vec<Event>
             .or(of_job.map(|container| &container.resources.limits));
         limits.and_then(|limits| limits.get(name).cloned())
     };
+    let (details, advice, is_stuck) = match diagnosis {
+        Some(Diagnosis {
+            details,
+            advice,
+            is_stuck,
+            ..
+        }) => (filled(details), filled(advice), is_stuck),
+        None => (None, None, false),
+    };
     Explanation {
-        record: record(job, pod, &diagnosis),
-        diagnosis,
+        record,
+        details,
+        advice,
+        submit_again: pod
+            .filter(|pod| diagnosis::ran_out_of_memory(pod))
+            .and_then(|_| SubmitArguments::of_job(job))
+            .and_then(|arguments| arguments.with_twice_the_memory()),
         pod_id: pod.map(|pod| pod.metadata.name.clone()),
         node: pod
             .map(|pod| pod.spec.node_name.clone())
@@ -91,12 +137,13 @@ pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, events: Vec<Event>
         cpu_limit: limit("cpu"),
         memory_limit: limit("memory"),
         attempts,
-        call: pod
-            .filter(|pod| diagnosis::ran_out_of_memory(pod))
-            .and_then(|_| job.metadata.annotations.get(labels::ARGUMENTS))
-            .and_then(|arguments| r_call::with_twice_the_memory(arguments, road)),
-        events,
+        events: events.into_iter().map(NotedEvent::from).collect(),
+        is_stuck,
     }
+}
+
+fn filled(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 fn status(job: &Job, pod: Option<&Pod>) -> Status {
@@ -121,10 +168,7 @@ fn record(job: &Job, pod: Option<&Pod>, diagnosis: &Option<Diagnosis>) -> JobRec
         started: pod.and_then(Pod::started_at).map(String::from),
         finished: terminated.and_then(|terminated| terminated.finished_at.clone()),
         exit_code: terminated.map(|terminated| terminated.exit_code),
-        reason: diagnosis
-            .as_ref()
-            .map(|diagnosis| diagnosis.what.clone())
-            .unwrap_or_default(),
+        reason: diagnosis.as_ref().map(|diagnosis| diagnosis.what.clone()),
     }
 }
 
@@ -206,7 +250,8 @@ mod tests {
             ),
         ] {
             let record = of(&job(), Some(&pod));
-            assert!(record.reason.contains(words), "{}", record.reason);
+            let reason = record.reason.unwrap_or_default();
+            assert!(reason.contains(words), "{reason}");
             assert_eq!(record.status, Status::Failed);
         }
     }

@@ -1,5 +1,7 @@
 //! What state a job is in, from its pod or, without one, from the Job.
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::{Job, ObjectMeta, Pod};
 
@@ -20,6 +22,15 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Running,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Unknown,
+    ];
+
     /// The word.
     pub fn name(self) -> &'static str {
         match self {
@@ -42,21 +53,64 @@ impl Status {
         }
     }
 
+    /// The state of a name, as users write it.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+
     /// Whether a wait is over.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Pending | Self::Running)
     }
 }
 
-/// One job's state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// One job's state. As JSON it is an element of a [`StatusReport`].
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct JobStatus {
     /// The pod's name; without a pod the job's own id.
     pub id: String,
     /// The program's path as it was given; `None` where the object does not say.
     pub path: Option<String>,
     /// The state.
+    #[serde(skip)]
     pub status: Status,
+}
+
+/// The states of jobs, as users get them: an object by the names of the states, each with `Jobs` and `Description`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusReport(Vec<(Status, Vec<JobStatus>)>);
+
+impl Serialize for StatusReport {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Group<'a> {
+            jobs: &'a [JobStatus],
+            description: &'static str,
+        }
+        let mut groups = serializer.serialize_map(Some(self.0.len()))?;
+        for (status, jobs) in &self.0 {
+            let description = status.description();
+            groups.serialize_entry(status, &Group { jobs, description })?;
+        }
+        groups.end()
+    }
+}
+
+impl StatusReport {
+    /// How many jobs are in each state: an object by the names of the states.
+    pub fn counts(&self) -> std::collections::BTreeMap<&'static str, usize> {
+        self.0
+            .iter()
+            .map(|(status, jobs)| (status.name(), jobs.len()))
+            .collect()
+    }
 }
 
 /// The state of a job that has a pod.
@@ -134,7 +188,7 @@ pub fn node_is_lost(pod: &Pod) -> bool {
 }
 
 /// Groups jobs by their state: the states in the order in which they first occur, the jobs of each as they came.
-pub fn by_status(jobs: Vec<JobStatus>) -> Vec<(Status, Vec<JobStatus>)> {
+pub fn by_status(jobs: Vec<JobStatus>) -> StatusReport {
     let mut groups: Vec<(Status, Vec<JobStatus>)> = Vec::new();
     for job in jobs {
         match groups.iter_mut().find(|(status, _)| *status == job.status) {
@@ -142,7 +196,7 @@ pub fn by_status(jobs: Vec<JobStatus>) -> Vec<(Status, Vec<JobStatus>)> {
             None => groups.push((job.status, vec![job])),
         }
     }
-    groups
+    StatusReport(groups)
 }
 
 /// The pod that speaks for its job: the newest.
@@ -267,12 +321,13 @@ mod tests {
             job("b", Status::Failed),
             job("c", Status::Running),
         ]);
-        let ids: Vec<Vec<&str>> = groups
-            .iter()
-            .map(|(_, jobs)| jobs.iter().map(|job| job.id.as_str()).collect())
-            .collect();
-        assert_eq!(ids, [vec!["a", "c"], vec!["b"]]);
-        assert_eq!(groups[1].0, Status::Failed);
+        let json = serde_json::to_string(&groups).unwrap();
+        let group =
+            |jobs: &str, status: Status| format!(r#"{{"Jobs":[{jobs}],"Description":"{}"}}"#, status.description());
+        let a_and_c = group(r#"{"id":"a","path":null},{"id":"c","path":null}"#, Status::Running);
+        let b = group(r#"{"id":"b","path":null}"#, Status::Failed);
+        assert_eq!(json, format!(r#"{{"Running":{a_and_c},"Failed":{b}}}"#));
+        assert_eq!(groups.counts(), [("Failed", 1), ("Running", 2)].into());
     }
 
     #[test]

@@ -15,4 +15,4 @@ pub mod mounts;
 pub mod paths;
 pub mod program;
 pub mod quantity;
-pub mod r_call;
+pub mod submission;

@@ -20,6 +20,16 @@ pub fn is_in(path: &str, folder: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// The last part of a path. One of Windows has `\` between its parts, too.
+pub fn file_name(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let is_of_windows = path.as_bytes().get(1) == Some(&b':') || path.starts_with("\\\\");
+    match is_of_windows {
+        true => name.rsplit('\\').next().unwrap_or_default(),
+        false => name,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,10 @@
 //! What goes back to a caller.
 
+use serde::Serialize;
 use serde_json::{json, Map, Value};
 
 use crate::domain::job_record::{Explanation, JobRecord};
-use crate::domain::job_status::{self, JobStatus};
+use crate::domain::submission::SubmitAgain;
 use crate::operations::{KeptSubmission, LogOfJob};
 use crate::{Error, ErrorClass, Warning};
 
@@ -123,7 +124,6 @@ fn for_callers(error: Error) -> Error {
             "Tell the administrator of the abba server.",
         ),
     };
-    let consequence = error.consequence.filter(|text| !text.contains("_local("));
     Error {
         // What is missing for the server itself is nothing that the caller has asked for.
         class: match error.class {
@@ -131,16 +131,10 @@ fn for_callers(error: Error) -> Error {
             class => class,
         },
         message: message.into(),
-        consequence,
         advice: Some(advice.into()),
         details: None,
         ..error
     }
-}
-
-/// The functions that ask an abba server are named as those that ask the cluster, without `k8s` and `local`.
-fn with_names_of_the_api(text: &str) -> String {
-    text.replace("_k8s_", "_").replace("_local(", "(")
 }
 
 impl Refusal {
@@ -163,10 +157,10 @@ impl Refusal {
             }
             // The cluster refuses what the caller wants: its words name the field or the quota.
             ErrorClass::Invalid => (400, with_words_of_cluster(error)),
-            ErrorClass::Forbidden if words(&error).contains("exceeded quota") => (429, with_words_of_cluster(error)),
+            ErrorClass::QuotaExceeded => (429, with_words_of_cluster(error)),
             ErrorClass::Timeout => (504, for_callers(error)),
             // A log that is gone or a node that is down is the caller's to know.
-            ErrorClass::Unavailable if error.message.starts_with("The log ") => (502, of_node(error)),
+            ErrorClass::LogUnavailable => (502, of_node(error)),
             _ => (502, for_callers(error)),
         };
         Self {
@@ -205,7 +199,7 @@ impl Refusal {
         let mut body = Map::new();
         let mut put = |name: &str, text: &Option<String>| {
             if let Some(text) = text {
-                body.insert(name.into(), with_names_of_the_api(text).into());
+                body.insert(name.into(), text.clone().into());
             }
         };
         put("class", &Some(error.class.name().to_string()));
@@ -305,17 +299,11 @@ pub fn fault(reason: &str, decision: Decision<'_>) -> Answer {
     answer(Err(refusal), decision)
 }
 
-/// The JSON of [`job_status::by_status`]: an object by states.
-pub fn status(jobs: Vec<JobStatus>) -> Value {
-    let groups = job_status::by_status(jobs).into_iter().map(|(status, jobs)| {
-        let jobs: Vec<Value> = jobs
-            .into_iter()
-            .map(|job| json!({"id": job.id, "path": job.path}))
-            .collect();
-        let group = json!({"Jobs": jobs, "Description": status.description()});
-        (status.name().to_string(), group)
-    });
-    Value::Object(groups.collect())
+/// A result of the core as JSON.
+///
+/// Errors: it cannot be written as JSON, which is a mistake of abba itself.
+pub fn json(result: &impl Serialize) -> Result<Value, Error> {
+    serde_json::to_value(result).map_err(|error| Error::new(ErrorClass::Internal, format!("JSON: {error}.")))
 }
 
 /// The JSON of logs: an array; `id` is `job_id` or `pod_id`.
@@ -329,16 +317,8 @@ pub fn logs(logs: Vec<LogOfJob>, id: &str) -> Value {
 
 /// Warnings as the value of a header: JSON in printable ASCII.
 pub fn warnings(warnings: &[Warning]) -> String {
-    let list: Vec<Value> = warnings
-        .iter()
-        .map(|warning| {
-            json!({
-                "class": warning.class, "message": warning.message, "advice": warning.advice, "job_id": warning.job_ids,
-            })
-        })
-        .collect();
     let mut ascii = String::new();
-    for c in Value::Array(list).to_string().chars() {
+    for c in json(&warnings).unwrap_or_default().to_string().chars() {
         if c.is_ascii() {
             ascii.push(c);
         } else {
@@ -349,23 +329,6 @@ pub fn warnings(warnings: &[Warning]) -> String {
         }
     }
     ascii
-}
-
-/// A job in one line.
-pub fn record(record: &JobRecord) -> Value {
-    let filled = |text: &str| (!text.is_empty()).then(|| text.to_string());
-    json!({
-        "job_id": record.job_id,
-        "batch_id": record.batch_id,
-        "program": record.program,
-        "user": record.user,
-        "status": record.status.name(),
-        "submitted": record.submitted,
-        "started": record.started,
-        "finished": record.finished,
-        "exit_code": record.exit_code,
-        "reason": filled(&record.reason),
-    })
 }
 
 /// What a job was submitted with, under the names that a submission has for it. What the server chose is not among it: the
@@ -389,50 +352,24 @@ pub fn kept_submission(kept: &KeptSubmission) -> Value {
     })
 }
 
-/// A job explained.
-pub fn explanation(explanation: Explanation) -> Value {
-    let mut value = record(&explanation.record);
-    let filled = |text: String| Some(text).filter(|text| !text.is_empty());
-    let is_stuck = explanation
-        .diagnosis
-        .as_ref()
-        .is_some_and(|diagnosis| diagnosis.is_stuck);
-    let (details, advice) = match explanation.diagnosis {
-        Some(diagnosis) => (filled(diagnosis.details), filled(diagnosis.advice)),
-        None => (None, None),
-    };
-    let events: Vec<Value> = explanation
-        .events
-        .iter()
-        .map(|event| json!({"time": event.time(), "type": event.event_type, "reason": event.reason, "message": event.message}))
-        .collect();
-    let more = json!({
-        "details": details,
-        "advice": advice,
-        // For a program that ran out of memory: the R call that submits it again with more.
-        "call": explanation.call,
-        "pod_id": explanation.pod_id,
-        "node": explanation.node,
-        "image": explanation.image,
-        "image_digest": explanation.image_digest,
-        "cpu_limit": explanation.cpu_limit,
-        "memory_limit": explanation.memory_limit,
-        "attempts": explanation.attempts,
-        "events": events,
-        // For those who wait: whether what keeps the job from starting does not heal by itself.
-        "is_stuck": is_stuck,
-    });
-    if let (Some(value), Value::Object(more)) = (value.as_object_mut(), more) {
-        value.extend(more);
-    }
-    value
+/// A job explained, for a caller of the API; `user` is the job's owner.
+///
+/// Errors: as of [`json`].
+pub fn explanation(explanation: Explanation, user: &str) -> Result<Value, Error> {
+    json(&Explanation {
+        record: JobRecord {
+            user: user.to_string(),
+            ..explanation.record
+        },
+        submit_again: explanation.submit_again.map(SubmitAgain::for_callers),
+        ..explanation
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::job_record;
-    use crate::domain::r_call::Road;
     use crate::error::KubectlReport;
 
     fn of_cluster(class: ErrorClass, stderr: &str) -> Error {
@@ -480,7 +417,7 @@ mod tests {
 
     #[test]
     fn what_the_cluster_says_of_the_callers_job_reaches_the_caller() {
-        let quota = Refusal::from(of_cluster(ErrorClass::Forbidden, "Error: exceeded quota: pods=1"));
+        let quota = Refusal::from(of_cluster(ErrorClass::QuotaExceeded, "Error: exceeded quota: pods=1"));
         assert_eq!(quota.status, 429);
         assert!(quota.body()["details"].as_str().unwrap().contains("pods=1"));
         let invalid = Refusal::from(of_cluster(ErrorClass::Invalid, "The Job is invalid: spec.x"));
@@ -489,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ran_out_of_memory_is_told_with_a_call_that_a_caller_can_make() {
+    fn what_ran_out_of_memory_is_told_with_arguments_that_a_caller_can_give() {
         let arguments = json!({
             "given_path": "a.R", "expanded_path": "/a.R", "memory_limit": "512M", "cpu_limit": 1.0, "container": "r:1",
             "auto_mount_home": false, "home_nfs_ip_address": "192.0.2.1", "username": "mike",
@@ -503,13 +440,13 @@ mod tests {
             }});
             let job = serde_json::from_value(json!({"metadata": metadata})).unwrap();
             let pod = serde_json::from_value(pod).unwrap();
-            explanation(job_record::explain(&job, Some(&pod), 1, Vec::new(), Road::Api))
+            explanation(job_record::explain(&job, Some(&pod), 1, Vec::new()), "mike").unwrap()
         };
         assert_eq!(
-            explain("OOMKilled")["call"],
-            r#"abba_submit_job("a.R", memory_limit = "1024M", container = "r:1")"#
+            explain("OOMKilled")["submit_again"],
+            json!({"file_path": "a.R", "memory_limit": "1024M", "container": "r:1"})
         );
-        assert_eq!(explain("Error")["call"], Value::Null);
+        assert_eq!(explain("Error")["submit_again"], Value::Null);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Number, Value};
 
+use crate::domain::submission::CpuArgument;
 use crate::error::quote_shortened;
-use crate::operations::{self, CpuArgument, Which};
+use crate::operations::{self, Which};
 use crate::Error;
 
 /// Ids in one request, at most.

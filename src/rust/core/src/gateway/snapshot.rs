@@ -422,7 +422,7 @@ mod tests {
                 started: None,
                 finished: None,
                 exit_code: None,
-                reason: String::new(),
+                reason: None,
             },
             status: JobStatus {
                 id: format!("{id}-x"),

@@ -14,9 +14,10 @@ use crate::domain::mounts::Mounts;
 use crate::domain::paths;
 use crate::domain::program::Program;
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
+use crate::domain::submission::{CpuArgument, SubmitArguments};
 use crate::error::quote_shortened;
 use crate::local::accounts;
-use crate::operations::{prepare_program, CpuArgument, Origin, PreparedJob, SubmitArguments};
+use crate::operations::{prepare_program, Origin, PreparedJob};
 use crate::{Error, ErrorClass};
 
 /// The longest path of a program, in bytes: Linux's own bound (`PATH_MAX`).
@@ -256,7 +257,7 @@ fn program(given_path: String, bytes: Option<Vec<u8>>) -> Result<Program, Error>
             return refuse("is not absolute, or holds `..`, and the program's text is not given")
         }
         // For the record; the name is what the program is called in the container.
-        None => format!("/{}", file_name(&given_path)),
+        None => format!("/{}", paths::file_name(&given_path)),
     };
     let name = absolute_path.rsplit('/').next().unwrap_or_default();
     if name.is_empty() || name == "." || name == ".." {
@@ -270,16 +271,6 @@ fn program(given_path: String, bytes: Option<Vec<u8>>) -> Result<Program, Error>
         absolute_path,
         bytes,
     })
-}
-
-/// The last part of a path, also of one as Windows writes it (`C:\programs\a.R`).
-fn file_name(path: &str) -> &str {
-    let is_of_windows = path.as_bytes().get(1) == Some(&b':') || path.starts_with("\\\\");
-    let name = path.rsplit('/').next().unwrap_or_default();
-    match is_of_windows {
-        true => name.rsplit('\\').next().unwrap_or_default(),
-        false => name,
-    }
 }
 
 /// The uuid at the end of an id that a caller has made.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde::Deserialize;
 use serde_json::{json, Value};
 
@@ -51,6 +52,17 @@ pub struct CancelOutcome {
     pub job_id: String,
     /// What was done, or why it could not be.
     pub done: Result<Cancelled, Error>,
+}
+
+/// As JSON an object of `job_id`, `done`, words or `null`, and `error`, an error or `null`.
+impl Serialize for CancelOutcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut outcome = serializer.serialize_struct("CancelOutcome", 3)?;
+        outcome.serialize_field("job_id", &self.job_id)?;
+        outcome.serialize_field("done", &self.done.as_ref().ok().map(|done| done.words()))?;
+        outcome.serialize_field("error", &self.done.as_ref().err())?;
+        outcome.end()
+    }
 }
 
 /// Cancels jobs, several at once; each with what was done or why not, in order.

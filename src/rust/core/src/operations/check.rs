@@ -2,13 +2,16 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::submit::{prepare_program, CpuArgument, Origin, SubmitArguments};
+use serde::{Deserialize, Serialize};
+
+use super::submit::{prepare_program, Origin};
 use super::{failure_words, stopped};
 use crate::domain::cluster_check::namespace_rules::{self, Evidence};
 use crate::domain::cluster_check::rights::{self, Right};
 use crate::domain::cluster_check::trial::{self, Trial, Trials};
 use crate::domain::cluster_check::{clock, image, nodes, text_for_admin, versions, Circumstances, Finding, Needs};
 use crate::domain::program::Program;
+use crate::domain::submission::{CpuArgument, SubmitArguments};
 use crate::error::{Error, ErrorClass};
 use crate::kubernetes::api::Stopped;
 use crate::kubernetes::cluster_objects::ResourceRule;
@@ -17,11 +20,12 @@ use crate::kubernetes::{Api, Selection};
 use crate::transport::{Failure, FailureKind, Kubectl, Patience, Transport};
 
 /// The program whose submission is checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct CheckArguments {
     /// The container image; `None`: none is set.
     pub container: Option<String>,
     /// The container images that may be used; empty: all.
+    #[serde(default, deserialize_with = "super::one_or_many")]
     pub permitted_containers: Vec<String>,
     /// As of a submission.
     pub cpu_limit: CpuArgument,
@@ -32,9 +36,10 @@ pub struct CheckArguments {
 }
 
 /// What was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
     /// Each check, always the same ones in the same order.
+    #[serde(rename = "checks")]
     pub findings: Vec<Finding>,
     /// What the cluster's administrator has to read; `None` where there is nothing for them to do.
     pub for_admin: Option<String>,
@@ -96,26 +101,19 @@ fn job_to_try(arguments: &CheckArguments, without_image: bool) -> Result<Job, Er
     let submission = SubmitArguments {
         given_path: PATH.into(),
         expanded_path: PATH.into(),
-        absolute_path: None,
-        batch_group_id: String::new(),
-        user_tag: String::new(),
         cpu_limit: arguments.cpu_limit.clone(),
         memory_limit: arguments.memory_limit.clone(),
         container: match &arguments.container {
             Some(container) if !without_image => container.clone(),
             _ => "none".into(),
         },
-        mounts: None,
-        auto_mount_home: false,
-        home_nfs_ip_address: None,
         username: arguments.username.clone(),
-        time_limit_seconds: None,
-        job_id: None,
+        ..SubmitArguments::default()
     };
     let program = Program {
         given_path: PATH.into(),
         absolute_path: PATH.into(),
-        bytes: Some(b"# Sent by abba_check_k8s_local() to be checked and not to be kept.\n".to_vec()),
+        bytes: Some(b"# Sent to be checked and not to be kept.\n".to_vec()),
     };
     Ok(prepare_program(&submission, program, Origin::default())?.job().clone())
 }

@@ -3,15 +3,14 @@
 use super::observation::{not_found, Observation};
 use super::{check, stopped, Connection, Which};
 use crate::domain::job_record::{self, Explanation};
-use crate::domain::r_call::Road;
 use crate::error::Error;
 use crate::kubernetes::objects::Event;
 use crate::kubernetes::Selection;
 
-/// Explains a job; `road` is the one that the user would submit it by again.
+/// Explains a job.
 ///
 /// Errors: it does not exist; the cluster cannot be asked. Without the right to read events those are left out.
-pub fn explain(connection: &Connection<'_>, job_id: &str, road: Road<'_>) -> Result<Explanation, Error> {
+pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation, Error> {
     check(&Which::Jobs(vec![job_id.to_string()]))?;
     let api = connection.api()?;
     let ids = [job_id];
@@ -28,13 +27,7 @@ pub fn explain(connection: &Connection<'_>, job_id: &str, road: Road<'_>) -> Res
         events.extend(api.list_events_if_allowed("Pod", &pod).map_err(stopped)?);
     }
     events.sort_by_key(Event::time);
-    Ok(job_record::explain(
-        job,
-        pod,
-        observation.attempts(job_id),
-        events,
-        road,
-    ))
+    Ok(job_record::explain(job, pod, observation.attempts(job_id), events))
 }
 
 /// The name of the pod whose making this event of a Job tells: where the pod is gone, nothing else does.
@@ -73,7 +66,7 @@ mod tests {
             )
             .get("/pods", [list(1, [pod("a", 1, ended(1)), second])])
             .get("/jobs", [list(1, [job("a", 1)])]);
-        let explanation = explain(&patient(&cluster), "a", Road::Api).unwrap();
+        let explanation = explain(&patient(&cluster), "a").unwrap();
         let reasons: Vec<&str> = explanation.events.iter().map(|event| event.reason.as_str()).collect();
         assert_eq!(reasons, ["SuccessfulCreate", "Pulled", "Started", "Completed"]);
         assert_eq!(explanation.attempts, 2);
@@ -86,7 +79,7 @@ mod tests {
             .get("/events", [Answer::Fails(FailureKind::Forbidden)])
             .get("/pods", [list(1, [pod("a", 1, ended(1))])])
             .get("/jobs", [list(1, [job("a", 1)])]);
-        let explanation = explain(&patient(&cluster), "a", Road::Api).unwrap();
+        let explanation = explain(&patient(&cluster), "a").unwrap();
         assert!(explanation.events.is_empty());
         assert_eq!(explanation.record.exit_code, Some(1));
     }
@@ -97,10 +90,10 @@ mod tests {
             .get("/events", [Answer::Fails(FailureKind::Interrupted)])
             .get("/pods", [list(1, [])])
             .get("/jobs", [list(1, [job("a", 1)])]);
-        let error = explain(&patient(&cluster), "a", Road::Api).unwrap_err();
+        let error = explain(&patient(&cluster), "a").unwrap_err();
         assert_eq!(error.class, ErrorClass::Interrupted);
         let cluster = Scripted::new().get("/pods", [list(1, [])]).get("/jobs", [list(1, [])]);
-        let error = explain(&patient(&cluster), "a", Road::Api).unwrap_err();
+        let error = explain(&patient(&cluster), "a").unwrap_err();
         assert_eq!(
             (error.class, error.job_ids),
             (ErrorClass::NotFound, vec!["a".to_string()])

@@ -17,7 +17,7 @@ pub fn error(failure: &Failure, doing: &str, namespace: &str, patience: &Patienc
             "Check the namespace: argument `namespace`, option `abba.k8s.namespace`.".to_string(),
         ),
         FailureKind::Forbidden if failure.words.contains("exceeded quota") => (
-            ErrorClass::Forbidden,
+            ErrorClass::QuotaExceeded,
             format!("The quota{place} does not allow another job."),
             "Wait until other jobs have ended or are removed, or ask the cluster's administrator for a larger quota.".into(),
         ),

@@ -1,5 +1,7 @@
 //! Finding jobs again.
 
+use serde::Deserialize;
+
 use super::observation::Observation;
 use super::Connection;
 use crate::domain::job_record::{self, JobRecord};
@@ -8,13 +10,15 @@ use crate::kubernetes::labels;
 use crate::kubernetes::Selection;
 
 /// Which jobs to list; all where nothing is said.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct ListArguments {
     /// Those of a user.
     pub user: Option<String>,
     /// Those of a batch.
     pub batch_id: Option<String>,
     /// Those in one of these states.
+    #[serde(rename = "status", deserialize_with = "super::one_or_many")]
     pub statuses: Vec<String>,
     /// Those submitted at this time or later, RFC 3339 in UTC with whole seconds.
     pub since: Option<String>,

@@ -181,6 +181,7 @@ fn read(
         },
         FailureKind::Server => {
             let mut error = words(&failure, "read the log");
+            error.class = ErrorClass::LogUnavailable;
             error.message = "The log cannot be read: the node that ran the program does not give it.".into();
             error.meaning(UNTOUCHED).about([job_id])
         }
@@ -200,7 +201,7 @@ fn read(
 
 fn log_is_lost(job_id: &str, words: &str) -> Error {
     let error = Error::new(
-        ErrorClass::Unavailable,
+        ErrorClass::LogUnavailable,
         "The log is lost: the node that ran the program no longer has it.",
     );
     Error {
@@ -255,7 +256,7 @@ mod tests {
     #[test]
     fn a_log_that_the_node_no_longer_has_is_told_apart_from_a_job_that_is_gone() {
         let lost = error_if_the_node_answers_404(Answer::Body(pod("a", 1, ended(0)).to_string().into_bytes()));
-        assert_eq!(lost.class, ErrorClass::Unavailable);
+        assert_eq!(lost.class, ErrorClass::LogUnavailable);
         assert!(lost.message.starts_with("The log is lost"), "{}", lost.message);
         assert_eq!(lost.job_ids, ["a"]);
         let gone = error_if_the_node_answers_404(Answer::Fails(FailureKind::NotFound));

@@ -19,6 +19,7 @@ mod submit;
 mod survey;
 mod version;
 mod watch;
+mod watch_update;
 
 pub use cancel::{cancel, cancel_as, CancelOutcome, Cancelled};
 pub use carry::{carry, CarriedProgram};
@@ -27,15 +28,15 @@ pub use explain::explain;
 pub use follow::follow;
 pub use list::{list, ListArguments};
 pub use log::{log, log_page, LogOfJob, LogPage, LogPosition, Logs};
-pub use rerun::{arguments_to_rerun, does_not_end, kept_submissions, Again, KeptSubmission, RestOfRerun};
+pub use rerun::{does_not_end, kept_submissions, KeptSubmission};
 pub use status::status;
-pub use submit::{
-    check_values, prepare, prepare_program, submit, submit_many, CpuArgument, Origin, PreparedJob, SubmitArguments,
-    Submitted,
-};
+pub use submit::{prepare, prepare_program, submit, submit_many, Origin, PreparedJob, Submitted};
 pub use survey::{survey, SurveyedJob};
 pub use version::server_version;
 pub use watch::{obstacles, watch, WatchNews, WatchedJob, LONGEST_LOOK_INTERVAL, REASONS_ASKED};
+pub use watch_update::{Obstacle, WatchUpdate};
+
+use serde::{Deserialize, Deserializer};
 
 use crate::kubernetes::Api;
 use crate::transport::{Patience, Transport};
@@ -46,13 +47,29 @@ fn stopped(_: crate::kubernetes::api::Stopped) -> Error {
     Error::new(crate::ErrorClass::Interrupted, "Stopped.")
 }
 
-/// Which jobs an operation is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which jobs an operation is about. As JSON an object with either `job_id`, a string or an array of strings, or `batch_id`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub enum Which {
     /// Those with these ids, in this order.
+    #[serde(rename = "job_id", deserialize_with = "one_or_many")]
     Jobs(Vec<String>),
     /// All of a batch, in the order of their creation.
+    #[serde(rename = "batch_id")]
     Batch(String),
+}
+
+/// Reads strings of which one may stand without its array, as R has it.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(text) => vec![text],
+        OneOrMany::Many(texts) => texts,
+    })
 }
 
 /// How the cluster is reached: what every operation needs.

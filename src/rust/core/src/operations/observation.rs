@@ -394,7 +394,7 @@ pub(super) fn not_found(missing: &[&str], namespace: &str) -> Error {
         .about(missing.iter().copied())
 }
 
-fn no_batch(batch_id: &str, namespace: &str) -> Error {
+pub(super) fn no_batch(batch_id: &str, namespace: &str) -> Error {
     Error::new(
         ErrorClass::NotFound,
         format!("There is no batch \"{batch_id}\" in the namespace \"{namespace}\"."),

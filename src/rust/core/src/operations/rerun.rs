@@ -1,118 +1,17 @@
-//! Submitting again what has failed.
+//! What jobs were submitted with, so that they can be submitted again.
 
-use std::time::{Duration, Instant};
+use serde::Serialize;
 
-use super::observation::Observation;
+use super::observation::{no_batch, Observation};
 use super::submit::ran_in_place;
-use super::{Connection, SubmitArguments};
-use crate::domain::job_name;
+use super::Connection;
 use crate::domain::job_status::{self, Status};
+use crate::domain::submission::SubmitArguments;
 use crate::error::{Error, ErrorClass};
 use crate::kubernetes::labels;
-use crate::kubernetes::objects::Job;
 use crate::kubernetes::Selection;
 
-/// One job that is to be submitted again.
-#[derive(Clone, Debug)]
-pub struct Again {
-    /// The job.
-    pub rerun_of: String,
-    /// What it was submitted with.
-    pub arguments: SubmitArguments,
-}
-
-/// What is left of a rerun of which some programs could not be submitted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RestOfRerun {
-    /// The batch id that the rerun got.
-    pub batch_id: String,
-    /// The jobs to submit again, each with the id under which it may have been created, if any.
-    pub jobs: Vec<(String, Option<String>)>,
-}
-
-/// How long is waited for programs that were cancelled and have not ended: their node gives them 30 seconds.
-const LONGEST_END: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 40_000 });
-
-/// The pause between two looks at them.
-const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 300 });
-
-/// Those jobs of a batch that have failed or were cancelled (with `include_unknown` also those whose node does not
-/// answer), in the order of their submission, with a new batch id; or those of `rest`, whatever their state. What was
-/// cancelled a moment ago is waited for: the same program must not run twice at a time, and must not be forgotten.
-///
-/// Errors: there is no such batch; a job does not say what it was submitted with; one that was cancelled does not end
-/// ([`ErrorClass::Timeout`]); the cluster cannot be asked.
-pub fn arguments_to_rerun(
-    connection: &Connection<'_>,
-    batch_id: &str,
-    include_unknown: bool,
-    rest: Option<&RestOfRerun>,
-) -> Result<Vec<Again>, Error> {
-    let api = connection.api()?;
-    let deadline = Instant::now() + LONGEST_END;
-    let (order, observation) = loop {
-        // Raises the error for a batch that does not exist.
-        let order = Observation::of_batch(connection, &api, batch_id)?.job_ids;
-        let observation = Observation::of_all(connection, &api, &Selection::Batch(batch_id))?;
-        let ending = match rest {
-            Some(_) => Vec::new(),
-            None => being_cancelled(&observation),
-        };
-        if ending.is_empty() {
-            break (order, observation);
-        }
-        if Instant::now() >= deadline {
-            return Err(does_not_end(ending));
-        }
-        if !connection.patience.sleep(PAUSE) {
-            return Err(Error::new(ErrorClass::Interrupted, "Stopped.").meaning("Nothing was submitted."));
-        }
-    };
-    let mut failed: Vec<(usize, Again)> = Vec::new();
-    for (job, pod) in observation.jobs_with_pods() {
-        let id = &job.metadata.name;
-        let status = pod.map_or_else(|| job_status::of_job(job), job_status::of_pod).status;
-        let left = rest.and_then(|rest| rest.jobs.iter().find(|(rerun_of, _)| rerun_of == id));
-        let is_meant = match rest {
-            Some(_) => left.is_some(),
-            None => status == Status::Failed || (include_unknown && status == Status::Unknown),
-        };
-        if !is_meant {
-            continue;
-        }
-        let mut arguments = kept_arguments(job)?;
-        arguments.job_id = left.and_then(|(_, job_id)| job_id.clone());
-        let position = order.iter().position(|known| known == id).unwrap_or(usize::MAX);
-        let again = Again {
-            rerun_of: id.clone(),
-            arguments,
-        };
-        failed.push((position, again));
-    }
-    failed.sort_by_key(|(position, _)| *position);
-    let mut again: Vec<Again> = failed.into_iter().map(|(_, again)| again).collect();
-    if let Some(first) = again.first() {
-        let name = first.arguments.expanded_path.rsplit('/').next().unwrap_or_default();
-        let new_batch_id = rest.map_or_else(|| job_name::new_batch_id(name), |rest| rest.batch_id.clone());
-        for job in &mut again {
-            job.arguments.batch_group_id.clone_from(&new_batch_id);
-        }
-    }
-    Ok(again)
-}
-
-/// The jobs that were cancelled and have not ended yet.
-fn being_cancelled(observation: &Observation) -> Vec<String> {
-    let mut ids: Vec<String> = observation
-        .jobs_with_pods()
-        .filter(|(job, pod)| job_status::is_being_cancelled(job, *pod))
-        .map(|(job, _)| job.metadata.name.clone())
-        .collect();
-    ids.sort_unstable();
-    ids
-}
-
-/// The error where jobs that were cancelled go on.
+/// The error where jobs that were cancelled, and are to run again, go on.
 pub fn does_not_end(ids: Vec<String>) -> Error {
     let first = ids.first().cloned().unwrap_or_default();
     let what = match ids.len() {
@@ -125,22 +24,8 @@ pub fn does_not_end(ids: Vec<String>) -> Error {
         .about(ids)
 }
 
-/// What a job keeps of its submission.
-fn kept_arguments(job: &Job) -> Result<SubmitArguments, Error> {
-    let id = &job.metadata.name;
-    let kept = job.metadata.annotations.get(labels::ARGUMENTS);
-    kept.and_then(|kept| serde_json::from_str(kept).ok()).ok_or_else(|| {
-        Error::new(
-            ErrorClass::Invalid,
-            format!("Job \"{id}\" does not say what it was submitted with."),
-        )
-        .advise("Submit its program again by hand.")
-        .about([id])
-    })
-}
-
-/// What a job of a caller of the abba API was submitted with.
-#[derive(Clone, Debug)]
+/// What a job was submitted with.
+#[derive(Clone, Debug, Serialize)]
 pub struct KeptSubmission {
     /// The job.
     pub job_id: String,
@@ -148,49 +33,60 @@ pub struct KeptSubmission {
     pub status: Status,
     /// Whether it was cancelled and has not ended yet.
     pub ending: bool,
-    /// What it was submitted with.
-    pub arguments: SubmitArguments,
     /// Whether its program ran where it was, in a mount; else its text was sent.
     pub in_place: bool,
+    /// What it was submitted with.
+    pub arguments: SubmitArguments,
 }
 
-/// What the jobs of a batch that belong to `owner` were submitted with, in the order of their submission: those in one of
-/// the states, all where none is named. What was cancelled and has not ended yet counts as failed, too. `None`: `owner` has
-/// no job in such a batch.
+/// What the jobs of a batch were submitted with, in the order of their submission: those in one of the states, all where
+/// none is named. `owner`: only those of this caller of the abba API. What was cancelled and has not ended yet counts as
+/// failed, too: it will have.
 ///
-/// Errors: a job does not say what it was submitted with; the cluster cannot be asked.
+/// Errors: there is no such batch, or `owner` has no job in it; a job does not say what it was submitted with; the cluster
+/// cannot be asked.
 pub fn kept_submissions(
     connection: &Connection<'_>,
     batch_id: &str,
-    owner: &str,
+    owner: Option<&str>,
     statuses: &[String],
-) -> Result<Option<Vec<KeptSubmission>>, Error> {
+) -> Result<Vec<KeptSubmission>, Error> {
     let api = connection.api()?;
     let observation = Observation::of_all(connection, &api, &Selection::Batch(batch_id))?;
     let mut own: Vec<_> = observation
         .jobs_with_pods()
         .filter(|(job, _)| {
-            job.metadata
-                .annotations
-                .get(labels::OWNER)
-                .is_some_and(|of| of == owner)
+            owner.is_none_or(|owner| {
+                job.metadata
+                    .annotations
+                    .get(labels::OWNER)
+                    .is_some_and(|of| of == owner)
+            })
         })
         .collect();
     if own.is_empty() {
-        return Ok(None);
+        return Err(no_batch(batch_id, api.namespace()));
     }
     own.sort_by_key(|(job, _)| (&job.metadata.creation_timestamp, &job.metadata.name));
     let mut kept = Vec::new();
     for (job, pod) in own {
+        let job_id = &job.metadata.name;
         let status = pod.map_or_else(|| job_status::of_job(job), job_status::of_pod).status;
         let ending = job_status::is_being_cancelled(job, pod);
         let is_meant = |name: &String| name == status.name() || (ending && name == Status::Failed.name());
         if !statuses.is_empty() && !statuses.iter().any(is_meant) {
             continue;
         }
-        let arguments = kept_arguments(job)?;
+        let arguments = SubmitArguments::of_job(job).ok_or_else(|| {
+            Error::new(
+                ErrorClass::Invalid,
+                format!("Job \"{job_id}\" does not say what it was submitted with."),
+            )
+            .advise("Submit its program again by hand.")
+            .about([job_id])
+        })?;
         kept.push(KeptSubmission {
-            job_id: job.metadata.name.clone(),
+            job_id: job_id.clone(),
             status,
             ending,
             // Where that cannot be found out any more, the program is asked for.
@@ -198,7 +94,7 @@ pub fn kept_submissions(
             arguments,
         });
     }
-    Ok(Some(kept))
+    Ok(kept)
 }
 
 #[cfg(test)]
@@ -258,29 +154,29 @@ mod tests {
             )
     }
 
-    fn paths(again: &[Again]) -> Vec<&str> {
-        again.iter().map(|again| again.arguments.given_path.as_str()).collect()
+    fn kept(cluster: &Scripted, statuses: &[&str]) -> Result<Vec<KeptSubmission>, Error> {
+        let statuses: Vec<String> = statuses.iter().map(ToString::to_string).collect();
+        kept_submissions(&patient(cluster), "b", None, &statuses)
+    }
+
+    fn paths(kept: Result<Vec<KeptSubmission>, Error>) -> Vec<String> {
+        kept.unwrap()
+            .into_iter()
+            .map(|kept| kept.arguments.given_path)
+            .collect()
     }
 
     #[test]
-    fn what_has_failed_comes_in_the_order_of_its_submission_under_one_new_batch_id() {
-        let cluster = cluster();
-        let arguments = arguments_to_rerun(&patient(&cluster), "b", false, None).unwrap();
-        assert_eq!(paths(&arguments), ["c.R", "d.R", "e.R"]);
-        assert!(arguments
-            .iter()
-            .all(|again| again.arguments.batch_group_id == arguments[0].arguments.batch_group_id));
-        assert!(arguments[0].arguments.batch_group_id.starts_with("c-"));
-        assert_ne!(arguments[0].arguments.batch_group_id, "b");
-        assert_eq!(arguments[0].arguments.memory_limit, "1G");
-        assert_eq!(arguments[0].arguments.job_id, None);
-    }
-
-    #[test]
-    fn what_is_unknown_comes_on_demand() {
-        let cluster = cluster();
-        let arguments = arguments_to_rerun(&patient(&cluster), "b", true, None).unwrap();
-        assert_eq!(paths(&arguments), ["b.R", "c.R", "d.R", "e.R"]);
+    fn jobs_of_the_states_come_in_the_order_of_their_submission() {
+        let failed = kept(&cluster(), &["Failed"]).unwrap();
+        assert_eq!(failed[0].arguments.memory_limit, "1G");
+        assert!(!failed[0].ending && !failed[0].in_place);
+        assert_eq!(paths(Ok(failed)), ["c.R", "d.R", "e.R"]);
+        assert_eq!(
+            paths(kept(&cluster(), &["Failed", "Unknown"])),
+            ["b.R", "c.R", "d.R", "e.R"]
+        );
+        assert_eq!(paths(kept(&cluster(), &[])).len(), 6);
     }
 
     fn cancelled(mut object: Value) -> Value {
@@ -289,40 +185,29 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cancelled_a_moment_ago_is_waited_for() {
-        let going = || list(1, [cancelled(pod("a", 1, running())), pod("b", 2, ended(1))]);
-        let over = || list(1, [cancelled(pod("a", 1, ended(143))), pod("b", 2, ended(1))]);
-        let jobs = || list(1, [submitted("a", 1), submitted("b", 2)]);
+    fn a_job_that_was_cancelled_a_moment_ago_is_about_to_end() {
         let cluster = Scripted::new()
-            .get("/pods", [going(), going(), going(), going(), over()])
-            .get("/jobs", [jobs()]);
-        let arguments = arguments_to_rerun(&patient(&cluster), "b", false, None).unwrap();
-        assert_eq!(paths(&arguments), ["a.R", "b.R"]);
-
-        // What has no pod yet is cancelled by its Job.
-        let mut over = cancelled(submitted("a", 1));
-        over["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
-        let without_pod = || list(1, [cancelled(submitted("a", 1))]);
-        let cluster = Scripted::new().get("/pods", [list(1, [])]).get(
-            "/jobs",
-            [
-                without_pod(),
-                without_pod(),
-                without_pod(),
-                without_pod(),
-                list(1, [over]),
-            ],
-        );
-        let arguments = arguments_to_rerun(&patient(&cluster), "b", false, None).unwrap();
-        assert_eq!(paths(&arguments), ["a.R"]);
-
-        let cluster = Scripted::new().get("/pods", [going()]).get("/jobs", [jobs()]);
-        let error = arguments_to_rerun(&patient(&cluster), "b", false, None).unwrap_err();
-        assert_eq!(
-            (error.class, error.job_ids.as_slice()),
-            (ErrorClass::Timeout, &["a".to_string()][..])
-        );
-        assert_eq!(error.message, "Job \"a\" was cancelled and has not ended yet.");
+            .get(
+                "/pods",
+                [list(1, [cancelled(pod("a", 1, running())), pod("b", 2, ended(1))])],
+            )
+            // c has no pod yet and is cancelled by its Job.
+            .get(
+                "/jobs",
+                [list(
+                    1,
+                    [submitted("a", 1), submitted("b", 2), cancelled(submitted("c", 3))],
+                )],
+            );
+        let ending: Vec<bool> = kept(&cluster, &["Failed"])
+            .unwrap()
+            .iter()
+            .map(|kept| kept.ending)
+            .collect();
+        assert_eq!(ending, [true, false, true]);
+        let one = does_not_end(vec!["a".into()]);
+        assert_eq!(one.message, "Job \"a\" was cancelled and has not ended yet.");
+        assert_eq!((one.class, one.job_ids), (ErrorClass::Timeout, vec!["a".to_string()]));
         let two = does_not_end(vec!["a".into(), "b".into()]);
         assert_eq!(
             two.message,
@@ -331,37 +216,43 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_has_failed_there_is_nothing_to_do() {
-        let cluster = Scripted::new()
-            .get("/pods", [list(1, [pod("a", 1, ended(0))])])
-            .get("/jobs", [list(1, [job("a", 1)])]);
-        assert!(arguments_to_rerun(&patient(&cluster), "b", true, None)
-            .unwrap()
-            .is_empty());
+    fn only_the_owners_jobs_are_told() {
+        let mut owned = submitted("a", 1);
+        owned["metadata"]["annotations"][labels::OWNER] = json!("mike");
+        let cluster = || {
+            Scripted::new()
+                .get("/pods", [list(1, [])])
+                .get("/jobs", [list(1, [owned.clone(), submitted("b", 2)])])
+        };
+        let of = |owner| kept_submissions(&patient(&cluster()), "b", Some(owner), &[]);
+        assert_eq!(paths(of("mike")), ["a.R"]);
+        assert_eq!(of("jane").unwrap_err().class, ErrorClass::NotFound);
     }
 
     #[test]
-    fn a_job_that_does_not_say_with_what_it_was_submitted_is_named() {
-        for kept in [None, Some("{}"), Some("nonsense")] {
+    fn a_job_that_does_not_say_with_what_it_was_submitted_is_named_where_it_is_meant() {
+        for said in [None, Some("{}"), Some("nonsense")] {
             let mut job = job("a", 1);
-            if let Some(kept) = kept {
-                job["metadata"]["annotations"][labels::ARGUMENTS] = json!(kept);
+            if let Some(said) = said {
+                job["metadata"]["annotations"][labels::ARGUMENTS] = json!(said);
             }
-            let cluster = Scripted::new()
-                .get("/pods", [list(1, [pod("a", 1, ended(1))])])
-                .get("/jobs", [list(1, [job])]);
-            let error = arguments_to_rerun(&patient(&cluster), "b", false, None).unwrap_err();
+            let cluster = || {
+                Scripted::new()
+                    .get("/pods", [list(1, [pod("a", 1, ended(1))])])
+                    .get("/jobs", [list(1, [job.clone()])])
+            };
+            let error = kept(&cluster(), &["Failed"]).unwrap_err();
             assert_eq!(
                 (error.class, error.job_ids),
                 (ErrorClass::Invalid, vec!["a".to_string()])
             );
+            assert!(kept(&cluster(), &["Unknown"]).unwrap().is_empty());
         }
     }
 
     #[test]
     fn a_batch_that_does_not_exist_is_an_error() {
         let cluster = Scripted::new().get("/pods", [list(1, [])]).get("/jobs", [list(1, [])]);
-        let error = arguments_to_rerun(&patient(&cluster), "b", false, None).unwrap_err();
-        assert_eq!(error.class, ErrorClass::NotFound);
+        assert_eq!(kept(&cluster, &[]).unwrap_err().class, ErrorClass::NotFound);
     }
 }

@@ -1,71 +1,22 @@
 //! Submitting a program as a Job.
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::side_by_side::side_by_side;
 use super::{failure_words, Connection};
-use crate::domain::container::check_container;
 use crate::domain::identity::Identity;
 use crate::domain::job_name;
 use crate::domain::manifest::{self, JobRequest};
 use crate::domain::mounts::Mounts;
 use crate::domain::program::{hexadecimal, Program};
-use crate::domain::quantity::{CpuLimit, MemoryLimit};
-use crate::error::quote_shortened;
-use crate::kubernetes::labels::check_label_value;
+use crate::domain::submission::{SubmitArguments, Values};
+use crate::error::{Error, ErrorClass, Hint};
 use crate::kubernetes::objects::Job;
 use crate::kubernetes::Api;
 use crate::local::{accounts, program_file};
 use crate::transport::{FailureKind, Patience};
-use crate::{Error, ErrorClass};
-
-/// A limit of processor cores as the user gave it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum CpuArgument {
-    /// A number of cores.
-    Number(f64),
-    /// Text such as `500m`.
-    Text(String),
-}
-
-/// What the user gave, unchecked. Kept with the job, so that it can be submitted again.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SubmitArguments {
-    /// The program's path as it was written.
-    pub given_path: String,
-    /// The same with `~` replaced.
-    pub expanded_path: String,
-    /// Where the program lies on the machine of a caller of the abba API, who alone reads it there; `None`: not told. For
-    /// the record only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub absolute_path: Option<String>,
-    /// The batch that the job belongs to; empty: a new one.
-    pub batch_group_id: String,
-    /// The user's own tag; empty: none.
-    pub user_tag: String,
-    /// Limit of processor cores.
-    pub cpu_limit: CpuArgument,
-    /// Limit of memory.
-    pub memory_limit: String,
-    /// The container image.
-    pub container: String,
-    /// Volumes and volume mounts; `None`: none.
-    pub mounts: Option<Value>,
-    /// Whether the user's home is mounted from an NFS server.
-    pub auto_mount_home: bool,
-    /// That server.
-    pub home_nfs_ip_address: Option<String>,
-    /// The user that the program runs as; `None`: as the image says.
-    pub username: Option<String>,
-    /// After how many seconds the program is ended; `None`: never.
-    pub time_limit_seconds: Option<f64>,
-    /// The id of an earlier submission of this very program whose outcome is not known; `None`: a new one.
-    pub job_id: Option<String>,
-}
 
 /// A Job that is ready to be sent.
 #[derive(Clone, Debug)]
@@ -94,7 +45,7 @@ impl PreparedJob {
 }
 
 /// What a user needs to find the job again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Submitted {
     /// The job's id.
     pub job_id: String,
@@ -123,9 +74,9 @@ pub fn prepare_program(arguments: &SubmitArguments, program: Program, origin: Or
         cpu_limit,
         memory_limit,
         time_limit_seconds,
-        run_as,
         mut mounts,
-    } = values(arguments)?;
+    } = arguments.values()?;
+    let run_as = account(arguments)?;
     let mounted_home = add_home(&mut mounts, arguments, run_as.as_ref())?;
 
     let file_name = program.file_name().to_string();
@@ -134,13 +85,10 @@ pub fn prepare_program(arguments: &SubmitArguments, program: Program, origin: Or
     } else {
         arguments.batch_group_id.clone()
     };
-    let job_id = match &arguments.job_id {
-        Some(job_id) => {
-            job_name::check_job_id(job_id)?;
-            job_id.clone()
-        }
-        None => job_name::job_id(&file_name, origin.uuid.unwrap_or_else(Uuid::new_v4)),
-    };
+    let job_id = arguments
+        .job_id
+        .clone()
+        .unwrap_or_else(|| job_name::job_id(&file_name, origin.uuid.unwrap_or_else(Uuid::new_v4)));
     let user = run_as
         .as_ref()
         .map_or_else(accounts::current_name, |user| user.name.clone());
@@ -199,10 +147,9 @@ fn add_home(
     arguments: &SubmitArguments,
     run_as: Option<&Identity>,
 ) -> Result<Option<String>, Error> {
-    if !arguments.auto_mount_home {
+    let Some(server) = arguments.home_server()? else {
         return Ok(None);
-    }
-    let server = check_nfs_server(arguments.home_nfs_ip_address.as_deref())?;
+    };
     let home = match run_as {
         Some(user) => user.home.clone(),
         None => accounts::current()?.home,
@@ -215,47 +162,15 @@ fn add_home(
 ///
 /// Errors: they are no legal arguments (any more: an account may be gone).
 pub(super) fn ran_in_place(kept: &SubmitArguments) -> Result<bool, Error> {
-    let Values { run_as, mut mounts, .. } = values(kept)?;
+    let mut mounts = kept.values()?.mounts;
+    let run_as = account(kept)?;
     add_home(&mut mounts, kept, run_as.as_ref())?;
     Ok(mounts.cover(&kept.expanded_path))
 }
 
-/// Checks what can be checked of arguments without the program and the home's server, which a change of arguments may
-/// leave to the first submission. Speaks to nobody.
-pub fn check_values(arguments: &SubmitArguments) -> Result<(), Error> {
-    values(arguments).map(|_| ())
-}
-
-/// What the user's values mean.
-struct Values {
-    cpu_limit: CpuLimit,
-    memory_limit: MemoryLimit,
-    time_limit_seconds: Option<u64>,
-    run_as: Option<Identity>,
-    mounts: Mounts,
-}
-
-fn values(arguments: &SubmitArguments) -> Result<Values, Error> {
-    check_container(&arguments.container)?;
-    let cpu_limit = match &arguments.cpu_limit {
-        CpuArgument::Number(cores) => CpuLimit::from_number(*cores)?,
-        CpuArgument::Text(text) => CpuLimit::parse(text)?,
-    };
-    let memory_limit = MemoryLimit::parse(&arguments.memory_limit)?;
-    check_user_tag(&arguments.user_tag)?;
-    if !arguments.batch_group_id.is_empty() {
-        check_label_value("batch_group_id", &arguments.batch_group_id)?;
-    }
-    Ok(Values {
-        cpu_limit,
-        memory_limit,
-        time_limit_seconds: arguments.time_limit_seconds.map(check_time_limit).transpose()?,
-        run_as: arguments.username.as_deref().map(accounts::find).transpose()?,
-        mounts: match &arguments.mounts {
-            Some(value) => Mounts::from_value(value)?,
-            None => Mounts::default(),
-        },
-    })
+/// The account that the program runs as; `None`: as the image says.
+fn account(arguments: &SubmitArguments) -> Result<Option<Identity>, Error> {
+    arguments.username.as_deref().map(accounts::find).transpose()
 }
 
 /// Sends a prepared Job.
@@ -314,73 +229,25 @@ fn send(api: &Api<'_>, patience: &Patience<'_>, prepared: &PreparedJob) -> Resul
         return Err(error.meaning(NO_JOB));
     }
     Err(error
-        .meaning(format!(
-            "Whether the job was created is not known. Before you submit the program again, ask for it: abba_get_k8s_job_status_local(\"{job_id}\", namespace = \"{namespace}\")."
-        ))
+        .meaning("Whether the job was created is not known.")
+        .hint(Hint::AskStatus {
+            namespace: namespace.to_string(),
+        })
         .about([job_id]))
-}
-
-fn check_user_tag(tag: &str) -> Result<(), Error> {
-    const LONGEST: usize = 1000;
-    if tag.chars().count() <= LONGEST && !tag.chars().any(char::is_control) {
-        return Ok(());
-    }
-    Err(Error::input(format!(
-        "`user_tag` must be one line of at most {LONGEST} characters, not {}.",
-        quote_shortened(tag)
-    )))
-}
-
-fn check_time_limit(seconds: f64) -> Result<u64, Error> {
-    // Kubernetes holds it as a 32 bit number of seconds (`activeDeadlineSeconds`).
-    if seconds.fract() == 0.0 && (1.0..=f64::from(i32::MAX)).contains(&seconds) {
-        return Ok(seconds as u64);
-    }
-    Err(Error::input(format!(
-        "`time_limit_seconds` must be a whole number of seconds, at least 1, not {seconds}."
-    )))
-}
-
-fn check_nfs_server(address: Option<&str>) -> Result<&str, Error> {
-    let Some(address) = address else {
-        return Err(Error::input("`auto_mount_home = TRUE` needs `home_nfs_ip_address`, and it is not given.")
-            .advise("Give the address of the server that holds the home folders, or set options(abba.home.nfs.ip.address = ...)."));
-    };
-    let legal = !address.is_empty()
-        && address.len() <= 253
-        && address
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':'));
-    if legal {
-        return Ok(address);
-    }
-    Err(Error::input(format!(
-        "`home_nfs_ip_address` must be the address of a server, not {}.",
-        quote_shortened(address)
-    )))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::submission::CpuArgument;
 
     fn arguments() -> SubmitArguments {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs");
         SubmitArguments {
             given_path: path.into(),
             expanded_path: path.into(),
-            absolute_path: None,
-            batch_group_id: String::new(),
-            user_tag: String::new(),
-            cpu_limit: CpuArgument::Number(1.0),
-            memory_limit: "512M".into(),
             container: "r-base:4.2.2".into(),
-            mounts: None,
-            auto_mount_home: false,
-            home_nfs_ip_address: None,
-            username: None,
-            time_limit_seconds: None,
-            job_id: None,
+            ..SubmitArguments::default()
         }
     }
 

@@ -35,12 +35,19 @@ impl Outcome {
     }
 }
 
+impl serde::Serialize for Outcome {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
 /// What a check has found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Finding {
     /// What was looked at, in a word or two.
     pub check: String,
     /// How it came out.
+    #[serde(rename = "result")]
     pub outcome: Outcome,
     /// What was found: a sentence or two.
     pub what: String,

@@ -3,7 +3,6 @@
 use super::super::answer::{self, Refusal, Success};
 use super::super::snapshot;
 use super::{logged_ids, owner_or_user, Answers, Argument, Asked, Call, Kind, JOB_IDS};
-use crate::domain::r_call::Road;
 use crate::gateway::Gateway;
 use crate::operations;
 use crate::Error;
@@ -27,11 +26,9 @@ fn explain(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> 
             return Err(Error::input("`job_id` must be the id of one job.").into());
         };
         let explanation =
-            operations::explain(connection, &job.record.job_id, Road::Api).map_err(snapshot::in_words_for_callers)?;
-        let mut body = answer::explanation(explanation);
-        body["user"] = owner_or_user(job).into();
+            operations::explain(connection, &job.record.job_id).map_err(snapshot::in_words_for_callers)?;
         Ok(Success {
-            body,
+            body: answer::explanation(explanation, owner_or_user(job))?,
             job_ids: logged_ids(&jobs),
             ..Default::default()
         })

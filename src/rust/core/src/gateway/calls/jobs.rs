@@ -1,9 +1,8 @@
 //! The list of jobs.
 
-use serde_json::Value;
-
 use super::super::answer::{self, Refusal, Success};
 use super::{owner_or_user, Answers, Argument, Asked, Call, Kind, STATUS};
+use crate::domain::job_record::JobRecord;
 use crate::error::quote_shortened;
 use crate::gateway::Gateway;
 use crate::kubernetes::labels;
@@ -52,15 +51,14 @@ fn jobs(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> {
             .collect();
         // As operations::list() has them: the newest first, those of one second by their ids.
         jobs.sort_by(|a, b| (&b.record.submitted, &a.record.job_id).cmp(&(&a.record.submitted, &b.record.job_id)));
-        let rows: Vec<Value> = jobs
+        let rows: Vec<JobRecord> = jobs
             .into_iter()
-            .map(|job| {
-                let mut row = answer::record(&job.record);
-                row["user"] = owner_or_user(job).into();
-                row
+            .map(|job| JobRecord {
+                user: owner_or_user(job).to_string(),
+                ..job.record.clone()
             })
             .collect();
-        Ok(Value::from(rows).into())
+        Ok(answer::json(&rows)?.into())
     })
 }
 

@@ -5,6 +5,7 @@ use super::super::snapshot;
 use super::{Answers, Argument, Asked, Call, BATCH_ID, STATUS};
 use crate::gateway::Gateway;
 use crate::operations::{self, Which};
+use crate::ErrorClass;
 
 pub(super) const BATCH_ARGUMENTS: Call = Call {
     name: "batch-arguments",
@@ -30,9 +31,12 @@ fn batch_arguments(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, R
         let kept = {
             // They may be as large as logs.
             let _permit = gateway.log_permits.acquire();
-            operations::kept_submissions(connection, &batch_id, &asked.caller.name, &statuses)?
+            operations::kept_submissions(connection, &batch_id, Some(&asked.caller.name), &statuses)
         };
-        let kept = kept.ok_or_else(|| snapshot::no_batch(&batch_id))?;
+        let kept = kept.map_err(|error| match error.class {
+            ErrorClass::NotFound => snapshot::no_batch(&batch_id),
+            _ => error,
+        })?;
         Ok(Success {
             job_ids: kept.iter().map(|kept| kept.job_id.clone()).collect(),
             body: kept.iter().map(answer::kept_submission).collect::<Vec<_>>().into(),

@@ -2,6 +2,7 @@
 
 use super::super::answer::{self, Refusal, Success};
 use super::{logged_ids, Answers, Asked, Call, BATCH_ID, JOB_IDS};
+use crate::domain::job_status::by_status;
 use crate::gateway::Gateway;
 use crate::operations::Which;
 
@@ -29,7 +30,7 @@ fn status(gateway: &Gateway, asked: &Asked<'_>, which: &Which) -> Result<Success
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let jobs = gateway.seen(connection, asked.caller, which)?;
         Ok(Success {
-            body: answer::status(jobs.iter().map(|job| job.status.clone()).collect()),
+            body: answer::json(&by_status(jobs.iter().map(|job| job.status.clone()).collect()))?,
             job_ids: logged_ids(&jobs),
             ..Default::default()
         })

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{json, Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::super::answer::{self, Refusal, Success};
@@ -10,7 +10,7 @@ use super::super::server::too_busy;
 use super::{logged_ids, Answers, Argument, Asked, Call, Gateway, Kind, JOB_IDS};
 use crate::domain::job_status::Status;
 use crate::domain::program::hexadecimal;
-use crate::operations::{self, SurveyedJob, WatchNews, WatchedJob, Which, REASONS_ASKED};
+use crate::operations::{self, SurveyedJob, WatchNews, WatchUpdate, WatchedJob, Which, REASONS_ASKED};
 use crate::Error;
 
 pub(super) const WATCH_JOBS: Call = Call {
@@ -55,7 +55,7 @@ fn watch(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> {
     loop {
         let count = gateway.snapshots.count();
         let jobs = look(gateway, &asked, &which)?;
-        let update = update(gateway, &jobs);
+        let update = update(gateway, &jobs)?;
         if state.as_ref() != update["state"].as_str().map(String::from).as_ref() || Instant::now() >= deadline {
             return Ok(Success {
                 body: update,
@@ -111,7 +111,7 @@ fn ask_for_reasons(gateway: &Gateway, asked: &Asked<'_>, jobs: &[SurveyedJob]) -
     true
 }
 
-fn update(gateway: &Gateway, jobs: &[SurveyedJob]) -> Value {
+fn update(gateway: &Gateway, jobs: &[SurveyedJob]) -> Result<Value, Error> {
     let jobs: Vec<WatchedJob> = jobs
         .iter()
         .map(|job| WatchedJob {
@@ -123,44 +123,13 @@ fn update(gateway: &Gateway, jobs: &[SurveyedJob]) -> Value {
             },
         })
         .collect();
-    let mut update = body(WatchNews {
+    let mut update = answer::json(&WatchUpdate::from(WatchNews {
         ended: jobs.iter().all(|job| job.status.status.is_final()),
         jobs,
-    });
+    }))?;
     let state = hexadecimal(&Sha256::digest(update.to_string()));
     update["state"] = state[..32].into();
-    update
-}
-
-fn body(news: WatchNews) -> Value {
-    let mut counts: Map<String, Value> = Map::new();
-    for job in &news.jobs {
-        let count = counts.entry(job.status.status.name()).or_insert(0.into());
-        *count = (count.as_u64().unwrap_or_default() + 1).into();
-    }
-    let mut waiting: Vec<&WatchedJob> = news.jobs.iter().filter(|job| job.obstacle.is_some()).collect();
-    // What does not heal first, then what Kubernetes has said something about.
-    waiting.sort_by_key(|job| {
-        job.obstacle
-            .as_ref()
-            .map(|obstacle| (!obstacle.is_stuck, obstacle.details.is_empty()))
-    });
-    let obstacles: Vec<Value> = waiting
-        .iter()
-        .filter_map(|job| {
-            let obstacle = job.obstacle.as_ref()?;
-            Some(json!({
-                "job_id": job.job_id, "what": obstacle.what, "details": obstacle.details, "advice": obstacle.advice,
-                "is_stuck": obstacle.is_stuck,
-            }))
-        })
-        .collect();
-    json!({
-        "status": answer::status(news.jobs.into_iter().map(|job| job.status).collect()),
-        "counts": counts,
-        "obstacles": obstacles,
-        "ended": news.ended,
-    })
+    Ok(update)
 }
 
 #[cfg(test)]

@@ -1,0 +1,352 @@
+//! A submission as the user gave it: the one definition of its arguments, their defaults and the rules for their values.
+//!
+//! R's list of arguments, the abba API's body and the annotation [`labels::ARGUMENTS`] of a Job are read into it by serde.
+//! The names of the fields stand in clusters, so they must not change.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::domain::container::check_container;
+use crate::domain::job_name;
+use crate::domain::mounts::Mounts;
+use crate::domain::quantity::{CpuLimit, MemoryLimit};
+use crate::error::quote_shortened;
+use crate::kubernetes::labels::{self, check_label_value};
+use crate::kubernetes::objects::Job;
+use crate::Error;
+
+/// A limit of processor cores as the user gave it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CpuArgument {
+    /// A number of cores.
+    Number(f64),
+    /// Text such as `500m`.
+    Text(String),
+}
+
+/// What the user gave, unchecked. Kept with the job, so that it can be submitted again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SubmitArguments {
+    /// The program's path as it was written.
+    pub given_path: String,
+    /// The same with `~` replaced.
+    pub expanded_path: String,
+    /// Where the program lies on the machine of a caller of the abba API, who alone reads it there; `None`: not told. For
+    /// the record only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub absolute_path: Option<String>,
+    /// The batch that the job belongs to; empty: a new one.
+    pub batch_group_id: String,
+    /// The user's own tag; empty: none.
+    pub user_tag: String,
+    /// Limit of processor cores.
+    pub cpu_limit: CpuArgument,
+    /// Limit of memory.
+    pub memory_limit: String,
+    /// The container image.
+    pub container: String,
+    /// Volumes and volume mounts; `None`: none.
+    pub mounts: Option<Value>,
+    /// Whether the user's home is mounted from an NFS server.
+    pub auto_mount_home: bool,
+    /// That server.
+    pub home_nfs_ip_address: Option<String>,
+    /// The user that the program runs as; `None`: as the image says.
+    pub username: Option<String>,
+    /// After how many seconds the program is ended; `None`: never.
+    pub time_limit_seconds: Option<f64>,
+    /// The job's id, where it was made before the submission; `None`: a new one.
+    pub job_id: Option<String>,
+}
+
+impl Default for SubmitArguments {
+    fn default() -> Self {
+        Self {
+            given_path: String::new(),
+            expanded_path: String::new(),
+            absolute_path: None,
+            batch_group_id: String::new(),
+            user_tag: String::new(),
+            cpu_limit: CpuArgument::Number(1.0),
+            memory_limit: "512M".into(),
+            container: String::new(),
+            mounts: None,
+            auto_mount_home: false,
+            home_nfs_ip_address: None,
+            username: None,
+            time_limit_seconds: None,
+            job_id: None,
+        }
+    }
+}
+
+/// What the values of a submission mean.
+#[derive(Clone, Debug)]
+pub struct Values {
+    /// Limit of processor cores.
+    pub cpu_limit: CpuLimit,
+    /// Limit of memory.
+    pub memory_limit: MemoryLimit,
+    /// After how many seconds the program is ended.
+    pub time_limit_seconds: Option<u64>,
+    /// Volumes and volume mounts.
+    pub mounts: Mounts,
+}
+
+impl SubmitArguments {
+    /// The arguments that a Job keeps; `None` where it keeps none that can be read.
+    pub fn of_job(job: &Job) -> Option<Self> {
+        let kept = job.metadata.annotations.get(labels::ARGUMENTS)?;
+        serde_json::from_str(kept)
+            .ok()
+            // Nothing is submitted without a path: an object without one is something else.
+            .filter(|kept: &Self| !kept.given_path.is_empty() && !kept.container.is_empty())
+    }
+
+    /// Checks the values by themselves: without the program, the account and the home's server.
+    ///
+    /// Errors: [`crate::ErrorClass::Input`], naming the argument and the rule.
+    pub fn values(&self) -> Result<Values, Error> {
+        check_container(&self.container)?;
+        let cpu_limit = match &self.cpu_limit {
+            CpuArgument::Number(cores) => CpuLimit::from_number(*cores)?,
+            CpuArgument::Text(text) => CpuLimit::parse(text)?,
+        };
+        let memory_limit = MemoryLimit::parse(&self.memory_limit)?;
+        check_user_tag(&self.user_tag)?;
+        if !self.batch_group_id.is_empty() {
+            check_label_value("batch_group_id", &self.batch_group_id)?;
+        }
+        if let Some(job_id) = &self.job_id {
+            job_name::check_job_id(job_id)?;
+        }
+        Ok(Values {
+            cpu_limit,
+            memory_limit,
+            time_limit_seconds: self.time_limit_seconds.map(check_time_limit).transpose()?,
+            mounts: match &self.mounts {
+                Some(value) => Mounts::from_value(value)?,
+                None => Mounts::default(),
+            },
+        })
+    }
+
+    /// The home folders' server, where the home is to be mounted.
+    ///
+    /// Errors: it is wanted and no server, or no legal one, is given.
+    pub fn home_server(&self) -> Result<Option<&str>, Error> {
+        match self.auto_mount_home {
+            true => check_nfs_server(self.home_nfs_ip_address.as_deref()).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// The arguments that submit the program again with twice the memory; `None` where the limit cannot be doubled.
+    pub fn with_twice_the_memory(self) -> Option<SubmitAgain> {
+        let memory_limit = twice(&self.memory_limit)?;
+        let usual = Self::default();
+        let filled = |text: String| Some(text).filter(|text| !text.is_empty());
+        let file_name = self.expanded_path.rsplit('/').next().unwrap_or_default();
+        // A relative path means something in the working directory of then only.
+        let is_relative = !self.given_path.starts_with(['/', '~']) && !self.expanded_path.is_empty();
+        Some(SubmitAgain {
+            file_path: match is_relative {
+                true => self.expanded_path.clone(),
+                false => self.given_path.clone(),
+            },
+            batch_group_id: filled(self.batch_group_id).filter(|id| !job_name::is_own_batch_id(id, file_name)),
+            user_tag: filled(self.user_tag),
+            cpu_limit: Some(self.cpu_limit).filter(|limit| *limit != usual.cpu_limit),
+            memory_limit,
+            // Its default is an option of the session, which may have changed.
+            container: self.container,
+            mounts: self.mounts,
+            auto_mount_home: Some(self.auto_mount_home).filter(|wanted| *wanted),
+            home_nfs_ip_address: self.home_nfs_ip_address.filter(|_| self.auto_mount_home),
+            username: self.username,
+            time_limit_seconds: self.time_limit_seconds,
+            given_path: self.given_path,
+        })
+    }
+}
+
+/// The arguments of a submission that is to be made again, under the names that users give them; those with their defaults
+/// are left out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)] // They are those of `SubmitArguments`.
+pub struct SubmitAgain {
+    pub file_path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_group_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_tag: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_limit: Option<CpuArgument>,
+    pub memory_limit: String,
+    pub container: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mounts: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_mount_home: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub home_nfs_ip_address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_limit_seconds: Option<f64>,
+    #[serde(skip)]
+    given_path: String,
+}
+
+impl SubmitAgain {
+    /// The same for a caller of the abba API, which chooses the account and the server of the home folders, and does not know
+    /// where on the caller's machine a relative path began.
+    #[must_use]
+    pub fn for_callers(self) -> Self {
+        Self {
+            file_path: self.given_path.clone(),
+            home_nfs_ip_address: None,
+            username: None,
+            ..self
+        }
+    }
+}
+
+/// A quantity like `512M`, twice.
+fn twice(quantity: &str) -> Option<String> {
+    let unit_begins = quantity
+        .rfind(|c: char| c.is_ascii_digit() || c == '.')
+        .map_or(0, |last| last + 1);
+    let (number, unit) = quantity.split_at(unit_begins);
+    let number: f64 = number.parse().ok()?;
+    number.is_finite().then(|| format!("{}{unit}", 2.0 * number))
+}
+
+fn check_user_tag(tag: &str) -> Result<(), Error> {
+    const LONGEST: usize = 1000;
+    if tag.chars().count() <= LONGEST && !tag.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "`user_tag` must be one line of at most {LONGEST} characters, not {}.",
+        quote_shortened(tag)
+    )))
+}
+
+fn check_time_limit(seconds: f64) -> Result<u64, Error> {
+    // Kubernetes holds it as a 32 bit number of seconds (`activeDeadlineSeconds`).
+    if seconds.fract() == 0.0 && (1.0..=f64::from(i32::MAX)).contains(&seconds) {
+        return Ok(seconds as u64);
+    }
+    Err(Error::input(format!(
+        "`time_limit_seconds` must be a whole number of seconds, at least 1, not {seconds}."
+    )))
+}
+
+fn check_nfs_server(address: Option<&str>) -> Result<&str, Error> {
+    let Some(address) = address else {
+        return Err(Error::input("`auto_mount_home = TRUE` needs `home_nfs_ip_address`, and it is not given.")
+            .advise("Give the address of the server that holds the home folders, or set options(abba.home.nfs.ip.address = ...)."));
+    };
+    let legal = !address.is_empty()
+        && address.len() <= 253
+        && address
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':'));
+    if legal {
+        return Ok(address);
+    }
+    Err(Error::input(format!(
+        "`home_nfs_ip_address` must be the address of a server, not {}.",
+        quote_shortened(address)
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn kept() -> SubmitArguments {
+        SubmitArguments {
+            given_path: "/p/a.R".into(),
+            expanded_path: "/p/a.R".into(),
+            batch_group_id: "a-0c7a11b2-6a55-4c5e-9d1c-0d8a3c9f5b10".into(),
+            container: "r:1".into(),
+            ..SubmitArguments::default()
+        }
+    }
+
+    /// An annotation of a job that version 0.1.0 submitted, letter for letter.
+    const OF_VERSION_0_1_0: &str = r#"{"given_path":"a.R","expanded_path":"/p/a.R","batch_group_id":"b","user_tag":"t","cpu_limit":0.5,"memory_limit":"1G","container":"r:1","mounts":{"volumes":[{"name":"d","emptyDir":{}}],"volumeMounts":[{"name":"d","mountPath":"/d"}]},"auto_mount_home":false,"home_nfs_ip_address":null,"username":"mike","time_limit_seconds":60.0,"job_id":null}"#;
+
+    #[test]
+    fn jobs_of_earlier_versions_stay_readable_and_what_is_written_does_not_change() {
+        let read: SubmitArguments = serde_json::from_str(OF_VERSION_0_1_0).unwrap();
+        assert_eq!(read.cpu_limit, CpuArgument::Number(0.5));
+        assert_eq!(
+            (read.username.as_deref(), read.time_limit_seconds),
+            (Some("mike"), Some(60.0))
+        );
+        assert_eq!(serde_json::to_string(&read).unwrap(), OF_VERSION_0_1_0);
+    }
+
+    #[test]
+    fn an_annotation_that_is_no_submission_is_none() {
+        for text in ["", "{}", "[]", r#"{"given_path": 1}"#, r#"{"given_path": "a.R"}"#] {
+            let job = json!({"metadata": {"annotations": {labels::ARGUMENTS: text}}});
+            assert_eq!(
+                SubmitArguments::of_job(&serde_json::from_value(job).unwrap()),
+                None,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn defaults_are_left_out_when_a_program_is_submitted_again() {
+        let again = serde_json::to_value(kept().with_twice_the_memory().unwrap()).unwrap();
+        assert_eq!(
+            again,
+            json!({"file_path": "/p/a.R", "memory_limit": "1024M", "container": "r:1"})
+        );
+    }
+
+    #[test]
+    fn all_that_was_given_is_there_when_a_program_is_submitted_again() {
+        let given = SubmitArguments {
+            given_path: "a.R".into(),
+            batch_group_id: "Study_1".into(),
+            user_tag: "t".into(),
+            cpu_limit: CpuArgument::Text("500m".into()),
+            memory_limit: "1.5Gi".into(),
+            mounts: Some(json!({"volumes": []})),
+            auto_mount_home: true,
+            home_nfs_ip_address: Some("192.0.2.1".into()),
+            username: Some("mike".into()),
+            time_limit_seconds: Some(60.0),
+            ..kept()
+        };
+        let again = given.with_twice_the_memory().unwrap();
+        let mut expected = json!({
+            "file_path": "/p/a.R", "batch_group_id": "Study_1", "user_tag": "t", "cpu_limit": "500m",
+            "memory_limit": "3Gi", "container": "r:1", "mounts": {"volumes": []}, "auto_mount_home": true,
+            "home_nfs_ip_address": "192.0.2.1", "username": "mike", "time_limit_seconds": 60.0,
+        });
+        assert_eq!(serde_json::to_value(&again).unwrap(), expected);
+        let object = expected.as_object_mut().unwrap();
+        object.retain(|name, _| name != "home_nfs_ip_address" && name != "username");
+        object["file_path"] = json!("a.R");
+        assert_eq!(serde_json::to_value(again.for_callers()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_quantity_doubles_in_its_unit() {
+        for (one, two) in [("512M", "1024M"), ("1.5Gi", "3Gi"), ("1000", "2000"), ("0.25G", "0.5G")] {
+            assert_eq!(twice(one).as_deref(), Some(two));
+        }
+        assert_eq!(twice("lots"), None);
+    }
+}

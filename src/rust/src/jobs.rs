@@ -1,0 +1,308 @@
+//! The functions that R calls to submit jobs and to ask for them.
+
+use std::time::Duration;
+
+use abba_core::domain::program::Delivery;
+use abba_core::domain::submission::SubmitArguments;
+use abba_core::domain::{job_name, paths};
+use abba_core::kubernetes::labels;
+use abba_core::operations::{
+    self, CheckArguments, ListArguments, LogOfJob, Logs, PreparedJob, Reached, WatchNews, WatchUpdate, Which,
+};
+use abba_core::transport::Kubectl;
+#[cfg(unix)]
+use abba_core::transport::Session;
+use abba_core::Error;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::background::Background;
+use crate::objects::Argument;
+use crate::registration::r_functions;
+use crate::settings::Settings;
+use crate::values::{read, to_json, Value};
+use crate::{interrupt, Answer};
+
+/// A watch under way: each of its news is all jobs as they stand.
+type Watching = Background<WatchNews, ()>;
+
+/// A followed log: each of its news is a line; the outcome is the log read whole, unless it was stopped.
+type Following = Background<String, Option<Logs>>;
+
+r_functions! {
+    get_jobs_metadata;
+
+    /// Checks the arguments of submissions, all before the first is sent, and submits them. `arguments` is a list of lists
+    /// with the names of the struct `SubmitArguments`. For each a list of `job_id`, `batch_id`, `program`, and `error`, a
+    /// record or `NULL`.
+    fn core_submit(arguments, settings) {
+        let settings: Settings = read(settings)?;
+        // Everything that can be refused without the cluster is refused before kubectl is looked for.
+        let prepared = prepare(arguments)?;
+        let outcomes = settings
+            .connected(|connection| operations::submit_many(connection, &prepared))
+            .map_err(|error| error.meaning("No job was created."))?;
+        let outcomes: Vec<Outcome<'_>> = prepared
+            .iter()
+            .zip(outcomes)
+            .map(|(prepared, outcome)| Outcome {
+                job_id: &prepared.submitted().job_id,
+                batch_id: &prepared.submitted().batch_id,
+                program: prepared.program_path(),
+                error: outcome.err(),
+            })
+            .collect();
+        Value::json(&outcomes)
+    }
+
+    /// Checks the arguments of submissions as `core_submit` does, and sends nothing.
+    fn core_check_submissions(arguments) {
+        prepare(arguments)?;
+        Ok(Value::null().into())
+    }
+
+    /// Checks the values of some arguments of a submission by themselves: without the program, the account and the home's
+    /// server, which may be those of an earlier submission.
+    fn core_check_values(arguments) {
+        let mut arguments: SubmitArguments = read(arguments)?;
+        if arguments.container.is_empty() {
+            arguments.container = "given-before".into();
+        }
+        arguments.values()?;
+        Ok(Value::null().into())
+    }
+
+    /// A new key under which a request to an abba API is made once, however often it is repeated.
+    fn core_new_request_key() {
+        Ok(Value::Text(job_name::new_request_key()).into())
+    }
+
+    /// New ids for programs that are to be submitted together, made before anything is sent. `paths` is a character vector of
+    /// the programs' paths; `batch_group_id` the batch's id, or `""` for a new one. A list of `batch_id`, a string, and
+    /// `job_ids`, a list of strings.
+    fn core_new_ids(paths, batch_group_id) {
+        let (paths, batch_group_id): (Vec<String>, String) = (read(paths.as_list())?, read(batch_group_id)?);
+        let names: Vec<&str> = paths.iter().map(|path| paths::file_name(path)).collect();
+        let batch_id = match batch_group_id.as_str() {
+            "" => job_name::new_batch_id(names.first().copied().unwrap_or_default()),
+            given => given.to_string(),
+        };
+        labels::check_label_value("batch_group_id", &batch_id)?;
+        let job_ids: Vec<String> = names.into_iter().map(job_name::new_job_id).collect();
+        Value::json(&json!({"batch_id": batch_id, "job_ids": job_ids}))
+    }
+
+    /// What the jobs of a batch were submitted with, in the order of their submission; `statuses` names the states that are
+    /// meant, all if it is empty. A list of lists of `job_id`, `status`, `ending`, `in_place` and `arguments`.
+    fn core_kept_submissions(batch_id, statuses, settings) {
+        let settings: Settings = read(settings)?;
+        let (batch_id, statuses): (String, Vec<String>) = (read(batch_id)?, read(statuses.as_list())?);
+        let kept = settings.connected_for(&Which::Batch(batch_id.clone()), |connection| {
+            operations::kept_submissions(connection, &batch_id, None, &statuses)
+        })?;
+        Value::json(&kept)
+    }
+
+    /// The error where jobs that were cancelled, and are to run again, do not end.
+    fn core_does_not_end(job_ids) {
+        Err(operations::does_not_end(read(job_ids.as_list())?))
+    }
+
+    /// A program of this machine as it is sent to an abba API: a list of `path`, absolute, and `text` or `base64`, strings;
+    /// both are `NULL` where it runs in place, which `in_place` allows.
+    fn core_carry_program(given_path, expanded_path, in_place) {
+        let (given, expanded): (String, String) = (read(given_path)?, read(expanded_path)?);
+        let carried = operations::carry(&given, &expanded, read(in_place)?)?;
+        let (text, base64) = match carried.contents {
+            Some(Delivery::Text(text)) => (Some(text), None),
+            Some(Delivery::Base64(base64)) => (None, Some(base64)),
+            Some(Delivery::InPlace) | None => (None, None),
+        };
+        Value::json(&json!({"path": carried.absolute_path, "text": text, "base64": base64}))
+    }
+
+    /// Checks which jobs are meant, as every function that takes ids does, and asks nobody. `which` as for `core_status`.
+    fn core_check_which(which) {
+        operations::check(&read(which)?)?;
+        Ok(Value::null().into())
+    }
+
+    /// An R value as JSON, by the rules of `to_json()` in `values.rs`: a string.
+    fn core_json(value) {
+        Ok(Value::Text(to_json(value)?.to_string()).into())
+    }
+
+    /// The states of jobs, grouped: for each state a list with `Jobs` (lists of `id` and `path`) and `Description`. `which`
+    /// is a list with `job_id`, a character vector, or `batch_id`, a string.
+    fn core_status(which, settings) {
+        let (which, settings): (Which, Settings) = (read(which)?, read(settings)?);
+        let jobs = settings.connected_for(&which, |connection| operations::status(connection, &which))?;
+        Value::json(&abba_core::domain::job_status::by_status(jobs))
+    }
+
+    /// The logs of jobs: a list of lists with `job_id` or, for a batch, `pod_id`, and `log`, a character vector. `which` as for
+    /// `core_status`.
+    fn core_log(which, settings) {
+        let (which, settings): (Which, Settings) = (read(which)?, read(settings)?);
+        let logs = settings.connected_for(&which, |connection| operations::log(connection, &which))?;
+        Ok(log_list(logs, matches!(which, Which::Jobs(_))))
+    }
+
+    /// Cancels jobs. A list of lists with `job_id`, `done`, a string or `NULL`, and `error`, a record or `NULL`. `which` as for
+    /// `core_status`.
+    fn core_cancel(which, settings) {
+        let (which, settings): (Which, Settings) = (read(which)?, read(settings)?);
+        Value::json(&settings.connected_for(&which, |connection| operations::cancel(connection, &which))?)
+    }
+
+    /// Lists jobs: a list of lists, each a job in one line; times as RFC 3339.
+    fn core_list(arguments, settings) {
+        let (arguments, settings): (ListArguments, Settings) = (read(arguments)?, read(settings)?);
+        Value::json(&settings.connected(|connection| operations::list(connection, &arguments))?)
+    }
+
+    /// Explains a job: a list, see the struct `Explanation`.
+    fn core_explain(job_id, settings) {
+        let (job_id, settings): (String, Settings) = (read(job_id)?, read(settings)?);
+        let which = Which::Jobs(vec![job_id.clone()]);
+        Value::json(&settings.connected_for(&which, |connection| operations::explain(connection, &job_id))?)
+    }
+
+    /// Looks at everything that a submission with these arguments needs. A list with `checks`, lists of `check`, `result`,
+    /// `what` and `advice`, and `for_admin`, a string or `NULL`.
+    fn core_check(arguments, settings) {
+        let (arguments, settings): (CheckArguments, Settings) = (read(arguments)?, read(settings)?);
+        settings.check_namespace()?;
+        let (namespace, patience) = (settings.namespace.as_deref(), settings.patience(&interrupt::is_pending));
+        let report = match Kubectl::find(&settings.kubectl) {
+            Ok(kubectl) => {
+                let transport = settings.transport(kubectl.clone());
+                let reached = Reached {
+                    kubectl: &kubectl,
+                    transport: transport.as_ref(),
+                };
+                operations::check_cluster(Ok(reached), namespace, patience, &arguments)
+            }
+            Err(failure) => operations::check_cluster(Err(failure), namespace, patience, &arguments),
+        }?;
+        Value::json(&report)
+    }
+
+    /// Begins to watch jobs, in the background. A pointer for `core_watch_next`. `which` as for `core_status`.
+    fn core_watch_begin(which, settings) {
+        let (which, settings): (Which, Settings) = (read(which)?, read(settings)?);
+        if let Which::Batch(batch_id) = &which {
+            // The verb's own name of it.
+            labels::check_label_value("batch_group_id", batch_id)?;
+        }
+        settings.check_for(&which)?;
+        let watching = Watching::begin(move |stopped, tell| {
+            settings.connected_until(stopped, |connection| {
+                operations::watch(connection, &which, &mut |news| tell(news))
+            })
+        })?;
+        Ok(Value::Pointer(Box::new(watching)).into())
+    }
+
+    /// Waits up to `seconds` for news of watched jobs. `NULL` where there are none; else a list with `status` (as of
+    /// `core_status`), `counts` (named by state), `obstacles` (for jobs that have not started lists of `job_id`, `what`,
+    /// `details`, `advice` and `is_stuck`; what matters most first), and `ended`, whether no job is Pending or Running.
+    fn core_watch_next(watching, seconds) {
+        let answer = Watching::of(watching)?.ask(duration(seconds)?)?;
+        // Of several news the last tells all.
+        match answer.news.into_iter().next_back() {
+            Some(news) => Value::json(&WatchUpdate::from(news)),
+            None => Ok(Value::null().into()),
+        }
+    }
+
+    /// Ends the watching of jobs, and waits a moment for it to be over.
+    fn core_watch_end(watching) {
+        Watching::of(watching)?.end();
+        Ok(Value::null().into())
+    }
+
+    /// Begins to follow the log of a job, in the background; with `from_now` from here on. A pointer for `core_follow_next`.
+    fn core_follow_begin(job_id, from_now, settings) {
+        let settings: Settings = read(settings)?;
+        let (job_id, from_now): (String, bool) = (read(job_id)?, read(from_now)?);
+        settings.check_for(&Which::Jobs(vec![job_id.clone()]))?;
+        let following = Following::begin(move |stopped, tell| {
+            settings.connected_until(stopped, |connection| {
+                operations::follow(connection, &job_id, from_now, &mut |line| tell(line))
+            })
+        })?;
+        Ok(Value::Pointer(Box::new(following)).into())
+    }
+
+    /// Waits up to `seconds` for lines of a followed log. A list with `lines`, a character vector, and `log`: `NULL` while the
+    /// program runs, then the list of `core_log`.
+    fn core_follow_next(following, seconds) {
+        let answer = Following::of(following)?.ask(duration(seconds)?)?;
+        let log = match answer.outcome.flatten() {
+            Some(logs) => log_list(logs, true),
+            None => Value::null().into(),
+        };
+        Ok(Answer {
+            value: Value::named([("lines", Value::Texts(answer.news)), ("log", log.value)]),
+            warnings: log.warnings,
+        })
+    }
+
+    /// Ends the following of a log, and waits a moment for it to be over.
+    fn core_follow_end(following) {
+        Following::of(following)?.end();
+        Ok(Value::null().into())
+    }
+
+    /// Ends the kubectl that is kept for the session. The next call starts one anew.
+    fn core_end_session() {
+        #[cfg(unix)]
+        Session::end();
+        Ok(Value::null().into())
+    }
+}
+
+/// What became of a submission.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    job_id: &'a str,
+    batch_id: &'a str,
+    program: &'a str,
+    error: Option<Error>,
+}
+
+/// Checks the arguments of submissions and makes their Jobs.
+fn prepare(arguments: Argument<'_>) -> Result<Vec<PreparedJob>, Error> {
+    let all: Vec<SubmitArguments> = read(arguments)?;
+    let prepare = |one: &SubmitArguments| {
+        operations::prepare(one).map_err(|error| match all.len() {
+            1 => error,
+            _ => Error {
+                details: Some(format!("This is about the program \"{}\".", one.given_path)),
+                ..error
+            },
+        })
+    };
+    all.iter().map(prepare).collect()
+}
+
+/// The list of `core_log`.
+fn log_list(logs: Logs, by_job: bool) -> Answer {
+    let list = logs.logs.into_iter().map(|LogOfJob { job_id, pod_id, lines }| {
+        let id = match by_job {
+            true => ("job_id", Value::Text(job_id)),
+            false => ("pod_id", Value::Text(pod_id)),
+        };
+        Value::named([id, ("log", Value::Texts(lines))])
+    });
+    Answer {
+        value: Value::Unnamed(list.collect()),
+        warnings: logs.warnings,
+    }
+}
+
+/// A number of seconds.
+fn duration(seconds: Argument<'_>) -> Result<Duration, Error> {
+    Ok(Duration::try_from_secs_f64(read(seconds)?).unwrap_or_default())
+}
