@@ -46,6 +46,28 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// What the API server means by the reason in its answer; `None` where it is not known or there is none.
+    ///
+    /// Reasons: `k8s.io/apimachinery/pkg/apis/meta/v1/types.go`, `StatusReason`.
+    pub(super) fn of_reason(reason: &str) -> Option<Self> {
+        Some(match reason {
+            "NotFound" => Self::NotFound,
+            "AlreadyExists" => Self::AlreadyExists,
+            "Conflict" => Self::Conflict,
+            "Forbidden" => Self::Forbidden,
+            "Unauthorized" => Self::Unauthorized,
+            "Invalid"
+            | "BadRequest"
+            | "RequestEntityTooLarge"
+            | "MethodNotAllowed"
+            | "NotAcceptable"
+            | "UnsupportedMediaType" => Self::Invalid,
+            "TooManyRequests" => Self::TooManyRequests,
+            "InternalError" | "ServerTimeout" | "Timeout" | "ServiceUnavailable" => Self::Server,
+            _ => return None,
+        })
+    }
+
     /// Whether the same call may succeed in a moment.
     pub fn may_heal(self) -> bool {
         matches!(

@@ -1,4 +1,4 @@
-//! What kubectl's error texts mean.
+//! What kubectl's error texts mean, where each call is one kubectl.
 //!
 //! With `--raw` kubectl tells a server's error as `Error from server (REASON): MESSAGE`, an unreachable server in a
 //! sentence of its own, and exits with 1 for both. The texts are those of kubectl 1.34 as seen, and of its source
@@ -27,7 +27,7 @@ pub fn without_debugging_lines(stderr: &str) -> String {
 pub fn classify(stderr: &str) -> FailureKind {
     let words = without_debugging_lines(stderr);
     if let Some(reason) = server_reason(&words) {
-        return of_reason(reason);
+        return FailureKind::of_reason(reason).unwrap_or(FailureKind::Other);
     }
     let says = |text: &str| words.contains(text);
     if says("Error from server:") {
@@ -85,26 +85,6 @@ fn server_reason(words: &str) -> Option<&str> {
         .lines()
         .find_map(|line| line.strip_prefix("Error from server (")?.split_once("):"))
         .map(|(reason, _)| reason)
-}
-
-/// Reasons: `k8s.io/apimachinery/pkg/apis/meta/v1/types.go`, `StatusReason`.
-fn of_reason(reason: &str) -> FailureKind {
-    match reason {
-        "NotFound" => FailureKind::NotFound,
-        "AlreadyExists" => FailureKind::AlreadyExists,
-        "Conflict" => FailureKind::Conflict,
-        "Forbidden" => FailureKind::Forbidden,
-        "Unauthorized" => FailureKind::Unauthorized,
-        "Invalid"
-        | "BadRequest"
-        | "RequestEntityTooLarge"
-        | "MethodNotAllowed"
-        | "NotAcceptable"
-        | "UnsupportedMediaType" => FailureKind::Invalid,
-        "TooManyRequests" => FailureKind::TooManyRequests,
-        "InternalError" | "ServerTimeout" | "Timeout" | "ServiceUnavailable" => FailureKind::Server,
-        _ => FailureKind::Other,
-    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use self::http::{Exchange, HttpFailure};
 use self::proxy::Socket;
-use super::{kubectl_words, Call, Deadline, Failure, FailureKind, Kubectl, Transport};
+use super::{Call, Deadline, Failure, FailureKind, Kubectl, Transport};
 use crate::error::KubectlReport;
 
 /// Calls a function, and meanwhile has no program that is started inherit any open file beside its standard streams.
@@ -136,43 +136,50 @@ impl Transport for Session {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Status {
+    kind: String,
     reason: String,
     message: String,
 }
 
-/// The failure for an answer with an error status, in the words that kubectl itself would use for it.
+/// The failure for an answer with an error status. Its words are those that kubectl itself would use for it.
 fn refusal(call: &Call, code: u16, body: &[u8]) -> Failure {
-    let status: Status = serde_json::from_slice(body).unwrap_or_default();
-    if status.message.is_empty() {
-        // Not the API server's: the proxy could not reach it, or something stands between.
+    let status = serde_json::from_slice::<Status>(body).unwrap_or_default();
+    if status.kind != "Status" {
         let text: String = String::from_utf8_lossy(body).chars().take(1000).collect();
         let words = format!("Unable to connect to the server: HTTP status {code}: {}", text.trim());
-        return failure(call, of_unreachable(code, &text), words);
+        return failure(call, of_a_stranger(code, &text), words);
     }
     let words = match (status.reason.as_str(), code) {
         (_, 401) => "error: You must be logged in to the server (Unauthorized)".to_string(),
         ("", _) => format!("Error from server: {}", status.message),
         (reason, _) => format!("Error from server ({reason}): {}", status.message),
     };
-    let kind = match kubectl_words::classify(&words) {
-        FailureKind::Other if code == 429 => FailureKind::TooManyRequests,
-        FailureKind::Other if code >= 500 => FailureKind::Server,
-        kind => kind,
-    };
+    let kind = FailureKind::of_reason(&status.reason).unwrap_or(match code {
+        401 => FailureKind::Unauthorized,
+        403 => FailureKind::Forbidden,
+        404 => FailureKind::NotFound,
+        429 => FailureKind::TooManyRequests,
+        400 | 413 | 422 => FailureKind::Invalid,
+        _ if code >= 500 => FailureKind::Server,
+        _ => FailureKind::Other,
+    });
     failure(call, kind, words)
 }
 
-/// What an error that is not the API server's own means. kubectl proxy answers 500 with what stopped it as plain text
-/// (seen with kubectl 1.34; 502 in other versions).
-fn of_unreachable(code: u16, text: &str) -> FailureKind {
+/// What an answer means that is not the API server's own. kubectl proxy answers 500 with what stopped it as plain text
+/// (seen with kubectl 1.34; 502 in other versions); a load balancer before the API server may answer anything, above all
+/// while it is set up anew.
+fn of_a_stranger(code: u16, text: &str) -> FailureKind {
     // kubectl falls back to this address where nothing is configured.
     let nothing_configured = ["localhost:8080", "[::1]:8080", "127.0.0.1:8080"]
         .iter()
         .any(|address| text.contains(address));
+    // An API server that does not have such a resource at all answers so, without an error object.
+    let no_such_path = ["404 page not found", "404: page not found"].contains(&text.trim().to_lowercase().as_str());
     match code {
         401 => FailureKind::Unauthorized,
-        403 => FailureKind::Forbidden,
-        404 => FailureKind::NotFound,
+        404 if no_such_path => FailureKind::NotFound,
+        403 | 404 => FailureKind::Unreachable,
         429 => FailureKind::TooManyRequests,
         _ if text.contains("getting credentials") => FailureKind::Unauthorized,
         _ if text.contains("connection refused") && nothing_configured => FailureKind::NotConfigured,
@@ -230,48 +237,54 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_errors_are_understood_as_kubectls_are() {
+    fn what_the_server_means_is_read_from_its_error_object() {
         let call = Call::get("/api");
+        for (code, reason, kind) in [
+            (404, "NotFound", FailureKind::NotFound),
+            (403, "Forbidden", FailureKind::Forbidden),
+            (409, "AlreadyExists", FailureKind::AlreadyExists),
+            (409, "Conflict", FailureKind::Conflict),
+            (422, "Invalid", FailureKind::Invalid),
+            (413, "RequestEntityTooLarge", FailureKind::Invalid),
+            (401, "Unauthorized", FailureKind::Unauthorized),
+            (504, "Timeout", FailureKind::Server),
+            // Without a reason, or with a new one, the status says it.
+            (500, "", FailureKind::Server),
+            (413, "", FailureKind::Invalid),
+            (403, "Unheard", FailureKind::Forbidden),
+            // Where a watch begins too long ago.
+            (410, "Expired", FailureKind::Other),
+        ] {
+            let status = serde_json::json!({"kind": "Status", "reason": reason, "message": "in words"});
+            let failure = refusal(&call, code, status.to_string().as_bytes());
+            assert_eq!(failure.kind, kind, "{code} {reason}");
+        }
+        let status = r#"{"kind":"Status","reason":"NotFound","message":"pods \"a\" not found"}"#;
+        assert_eq!(
+            refusal(&call, 404, status.as_bytes()).words,
+            "Error from server (NotFound): pods \"a\" not found"
+        );
+    }
+
+    #[test]
+    fn what_stands_between_does_not_speak_for_the_server() {
+        let call = Call::get("/api");
+        let refused =
+            |address: &str| format!("Error trying to reach service: 'dial tcp {address}: connect: connection refused'");
         for (code, body, kind) in [
-            (
-                404,
-                r#"{"reason":"NotFound","message":"pods \"a\" not found"}"#,
-                FailureKind::NotFound,
-            ),
-            (403, r#"{"reason":"Forbidden","message":"no"}"#, FailureKind::Forbidden),
-            (
-                409,
-                r#"{"reason":"AlreadyExists","message":"jobs.batch \"a\" already exists"}"#,
-                FailureKind::AlreadyExists,
-            ),
-            (
-                422,
-                r#"{"reason":"Invalid","message":"Job.batch \"a\" is invalid"}"#,
-                FailureKind::Invalid,
-            ),
-            (
-                401,
-                r#"{"reason":"Unauthorized","message":"Unauthorized"}"#,
-                FailureKind::Unauthorized,
-            ),
-            (
-                500,
-                r#"{"message":"dial tcp: connection refused"}"#,
-                FailureKind::Server,
-            ),
             (429, "slow down", FailureKind::TooManyRequests),
-            (
-                502,
-                "Error trying to reach service: 'dial tcp 127.0.0.1:1: connect: connection refused'",
-                FailureKind::Refused,
-            ),
-            (
-                502,
-                "Error trying to reach service: 'dial tcp [::1]:8080: connect: connection refused'",
-                FailureKind::NotConfigured,
-            ),
+            (502, &*refused("127.0.0.1:1"), FailureKind::Refused),
+            (502, &*refused("[::1]:8080"), FailureKind::NotConfigured),
             (502, "", FailureKind::Unreachable),
             (504, "<html>gateway timeout</html>", FailureKind::Server),
+            (404, "default backend - 404", FailureKind::Unreachable),
+            (
+                404,
+                r#"{"message":"no Route matched with those values"}"#,
+                FailureKind::Unreachable,
+            ),
+            (403, "<html>403 Forbidden</html>", FailureKind::Unreachable),
+            (404, "404 page not found\n", FailureKind::NotFound),
         ] {
             assert_eq!(refusal(&call, code, body.as_bytes()).kind, kind, "{code} {body}");
         }
