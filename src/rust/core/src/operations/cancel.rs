@@ -6,7 +6,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde::Deserialize;
 use serde_json::{json, Value};
 
-use super::observation::{Observed, UNTOUCHED};
+use super::observation::{says_that_jobs_are_gone, Observed, UNTOUCHED};
 use super::side_by_side::side_by_side;
 use super::{failure_words, Connection, Which};
 use crate::domain::job_status::{self, Status};
@@ -145,7 +145,7 @@ impl Cancelling<'_> {
             let which = Which::Jobs(vec![self.job_id.to_string()]);
             let (_, observation) = match self.connection.observe(&which) {
                 // It was removed in the meantime.
-                Err(error) if error.class == ErrorClass::NotFound => return Ok(Cancelled::AlreadyEnded),
+                Err(error) if says_that_jobs_are_gone(&error) => return Ok(Cancelled::AlreadyEnded),
                 looked => looked?,
             };
             let attempt = match observation.of(self.job_id) {
@@ -335,6 +335,15 @@ mod tests {
                 "spec": {"nodeName": "n", "activeDeadlineSeconds": 1},
             })
         );
+    }
+
+    #[test]
+    fn a_404_of_the_cluster_is_no_end_of_the_job() {
+        let pending = pod("a", 1, waiting());
+        let mut no_node = pending.clone();
+        no_node["spec"]["nodeName"] = json!("");
+        let cluster = Scripted::new().get("/pods?", [list(1, [no_node]), Answer::Fails(FailureKind::NotFound)]);
+        assert_eq!(cancel_a(&cluster).unwrap_err().class, ErrorClass::NotFound);
     }
 
     const POD_PATH: &str = "/api/v1/namespaces/n/pods/a-p";

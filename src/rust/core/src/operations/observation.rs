@@ -111,7 +111,7 @@ impl Observation {
             Which::Jobs(job_ids) => Self::of_jobs_that_exist(connection, api, job_ids)?.0,
             Which::Batch(batch_id) => match Self::of_batch(connection, api, batch_id) {
                 Ok(observation) => observation,
-                Err(error) if error.class == ErrorClass::NotFound => Self::empty(String::new()),
+                Err(error) if says_that_jobs_are_gone(&error) => Self::empty(String::new()),
                 Err(error) => return Err(error),
             },
         };
@@ -363,6 +363,12 @@ fn at_once<A: Send, B: Send>(
 fn distinct<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut seen = std::collections::HashSet::new();
     ids.filter(|id| seen.insert(*id)).collect()
+}
+
+/// Whether an error is one of [`not_found`] or [`no_batch`], and not a cluster's own word that something is missing, which
+/// says nothing of the jobs.
+pub(super) fn says_that_jobs_are_gone(error: &Error) -> bool {
+    error.class == ErrorClass::NotFound && error.kubectl.is_none()
 }
 
 const WHERE_TO_LOOK: &str = "Check the id and the namespace: argument `namespace`, option `abba.k8s.namespace`.";

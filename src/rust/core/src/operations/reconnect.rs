@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::observation::says_that_jobs_are_gone;
 use super::Connection;
 use crate::error::{Error, ErrorClass};
 use crate::transport::Backoff;
@@ -38,12 +39,12 @@ pub(super) fn look_patiently<T>(
             Err(error) => {
                 if !error.may_heal() {
                     refusals += 1;
-                    if refusals == ATTEMPTS_AT_REFUSAL
-                        || !matches!(
-                            error.class,
-                            ErrorClass::Forbidden | ErrorClass::Unauthorized | ErrorClass::Kubectl
-                        )
-                    {
+                    let may_pass = match error.class {
+                        ErrorClass::Forbidden | ErrorClass::Unauthorized | ErrorClass::Kubectl => true,
+                        ErrorClass::NotFound => !says_that_jobs_are_gone(&error),
+                        _ => false,
+                    };
+                    if !may_pass || refusals == ATTEMPTS_AT_REFUSAL {
                         return Err(error);
                     }
                 }

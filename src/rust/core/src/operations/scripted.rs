@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{json, Value};
 
 use super::Connection;
+use crate::error::KubectlReport;
 use crate::transport::{Call, Deadline, Failure, FailureKind, Patience, Transport, Verb};
 
 /// What a call is answered with.
@@ -104,7 +105,15 @@ impl Transport for Scripted {
                 _ => answers.pop_front().unwrap(),
             }
         };
-        let failure = |kind| Err(Failure::new(kind, "scripted"));
+        let failure = |kind| {
+            Err(Failure {
+                report: Some(KubectlReport {
+                    request: call.request_line(),
+                    ..Default::default()
+                }),
+                ..Failure::new(kind, "scripted")
+            })
+        };
         match answer {
             Answer::Body(body) => {
                 let _ = part(&body);

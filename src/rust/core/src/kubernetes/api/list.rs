@@ -99,21 +99,37 @@ impl Api<'_> {
             let mut reader = ListReader::new();
             let mut beginning = Vec::new();
             let mut no_list = None;
-            self.transport.stream(call, deadline, &mut |part| {
-                let missing = LONGEST_BEGINNING.saturating_sub(beginning.len());
-                beginning.extend_from_slice(&part[..missing.min(part.len())]);
-                match reader.push(part) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(error) => {
-                        no_list = Some(error);
-                        ControlFlow::Break(())
+            self.transport
+                .stream(call, deadline, &mut |part| {
+                    let missing = LONGEST_BEGINNING.saturating_sub(beginning.len());
+                    beginning.extend_from_slice(&part[..missing.min(part.len())]);
+                    match reader.push(part) {
+                        Ok(()) => ControlFlow::Continue(()),
+                        Err(error) => {
+                            no_list = Some(error);
+                            ControlFlow::Break(())
+                        }
                     }
-                }
-            })?;
+                })
+                .map_err(unless_it_is_the_servers)?;
             no_list
                 .map_or_else(|| reader.finish(), Err)
                 .map_err(|error| unreadable(call, &beginning, &error))
         })
+    }
+}
+
+/// The failure of a LIST of pods or Jobs. Every API server has those, and an empty list of them in any namespace: an answer
+/// that there is nothing at such a path is another's, which stands before it and may soon lead there.
+fn unless_it_is_the_servers(failure: Failure) -> Failure {
+    // kubectl's words for an answer 404 without an error object, and Go's own.
+    let no_object = ["the server could not find the requested resource", "HTTP status 404"];
+    match failure.kind {
+        FailureKind::NotFound if no_object.iter().any(|words| failure.words.contains(words)) => Failure {
+            kind: FailureKind::Unreachable,
+            ..failure
+        },
+        _ => failure,
     }
 }
 
@@ -142,6 +158,22 @@ mod tests {
                 FailureKind::Garbage,
                 "{answer}"
             );
+        }
+    }
+
+    #[test]
+    fn an_answer_404_of_what_stands_before_the_server_heals() {
+        for words in [
+            "Error from server (NotFound): the server could not find the requested resource",
+            "Unable to connect to the server: HTTP status 404: 404 page not found",
+        ] {
+            let not_found = Failure {
+                words: words.to_string(),
+                ..Failure::new(FailureKind::NotFound, "")
+            };
+            let list = Ok(br#"{"items": []}"#.to_vec());
+            let script = Script::new([Err(not_found), list]);
+            api(&script).list_jobs(&Selection::Batch("b")).unwrap();
         }
     }
 

@@ -346,6 +346,22 @@ mod tests {
             (error.class, error.job_ids),
             (ErrorClass::NotFound, vec!["a".to_string()])
         );
+        // Of a cluster's own 404 nobody concludes that; it is another's, and passes.
+        for which in [jobs(&["a"]), Which::Batch("b".into())] {
+            let passing = Scripted::new()
+                .get(WATCH, [stream(&[], StreamEnd::Closes)])
+                .get(
+                    "/pods",
+                    [
+                        list(1, [pod("a", 1, running())]),
+                        Answer::Fails(FailureKind::NotFound),
+                        list(2, [pod("a", 1, ended(0))]),
+                    ],
+                )
+                .get("/jobs", [list(1, [job("a", 1)])]);
+            let told = watch_all(&patient(&passing), &which).unwrap();
+            assert_eq!(told.last().unwrap(), &["a Succeeded"]);
+        }
         // The first look is not repeated: the id or the login may be wrong.
         let first = Scripted::new().get("/pods", [Answer::Fails(FailureKind::Refused)]);
         assert_eq!(
