@@ -92,6 +92,7 @@ impl Observation {
             .collect();
         if !without_pod.is_empty() {
             observation.add_jobs(connection, api, &Selection::Jobs(&without_pod))?;
+            observation.look_again_for_pods(connection, api, None)?;
         }
         let missing = without_pod
             .into_iter()
@@ -196,10 +197,11 @@ impl Observation {
             .map(|named| named.name.as_str())
             .filter(|name| !observation.pods.contains_key(*name))
             .collect();
-        match without_pod.len() {
-            0 => {}
-            1..=ASKED_BY_NAME => observation.add_jobs(connection, api, &Selection::Jobs(&without_pod))?,
-            _ => observation.add_jobs(connection, api, &selection)?,
+        if !without_pod.is_empty() {
+            let by_name = Selection::Jobs(&without_pod);
+            let all_at_once = without_pod.len() > ASKED_BY_NAME;
+            observation.add_jobs(connection, api, if all_at_once { &selection } else { &by_name })?;
+            observation.look_again_for_pods(connection, api, all_at_once.then_some(&selection))?;
         }
         let mut created: Vec<(&str, &str)> = names
             .iter()
@@ -280,6 +282,31 @@ impl Observation {
             .map_err(|failure| connection.error(api, &failure, "list jobs").meaning(UNTOUCHED))?;
         self.jobs
             .extend(listed.items.into_iter().map(|job| (job.metadata.name.clone(), job)));
+        Ok(())
+    }
+
+    /// Looks once more for the pods of those Jobs that have ended and have none: a Job that started and ended since the pods
+    /// were listed still has its pod, and its log. They are asked for by name, or as a whole.
+    fn look_again_for_pods(
+        &mut self,
+        connection: &Connection<'_>,
+        api: &Api<'_>,
+        whole: Option<&Selection<'_>>,
+    ) -> Result<(), Error> {
+        let ended: Vec<String> = self
+            .jobs
+            .iter()
+            .filter(|(id, job)| !self.pods.contains_key(*id) && job_status::of_job(job).status.is_final())
+            .map(|(id, _)| id.clone())
+            .collect();
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<&str> = ended.iter().map(String::as_str).collect();
+        let found = Self::of_pods(connection, api, whole.unwrap_or(&Selection::Jobs(&ids)))?;
+        for (id, pods) in found.pods {
+            self.pods.entry(id).or_insert(pods);
+        }
         Ok(())
     }
 
@@ -414,6 +441,7 @@ mod tests {
     use super::super::scripted::{ended, job, list, patient, pod, running, Scripted};
     use super::super::Which;
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn missing_jobs_are_named_and_counted() {
@@ -445,6 +473,22 @@ mod tests {
         assert_eq!(observation.resource_version, "7");
         // Jobs are asked for only where a pod is lacking.
         assert!(cluster.paths("/jobs")[0].ends_with("%28b%29"));
+    }
+
+    #[test]
+    fn a_job_that_started_and_ended_between_two_lists_has_its_pod() {
+        let mut complete = job("a", 1);
+        complete["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+        for which in [Which::Jobs(vec!["a".into()]), Which::Batch("b".into())] {
+            let cluster = Scripted::new()
+                .get("/pods", [list(7, []), list(9, [pod("a", 1, ended(0))])])
+                .get("/jobs", [list(8, [complete.clone()])]);
+            let observation = observe(&cluster, &which).unwrap();
+            assert!(matches!(observation.of("a"), Some(Observed::Pod(_))), "{which:?}");
+            // A watch begins where the pods were listed first.
+            assert_eq!(observation.resource_version, "7");
+            assert_eq!(cluster.paths("/pods").len(), 2);
+        }
     }
 
     #[test]
