@@ -200,21 +200,35 @@ impl Cancelling<'_> {
             false => Attempt::LookAgain,
             true if status == Status::Unknown => Attempt::Done(Cancelled::StopsWhenNodeAnswers),
             true if pod.has_started() => Attempt::Done(Cancelled::Stopped),
-            true => Attempt::Done(self.what_became_of(&pod.metadata.name)),
+            true => Attempt::Done(self.what_became_of(&pod.metadata.name)?),
         })
     }
 
     /// Whether a program that was about to start did so. Where that cannot be seen it may have.
-    fn what_became_of(&self, pod_name: &str) -> Cancelled {
+    ///
+    /// Errors: the user wants to stop.
+    fn what_became_of(&self, pod_name: &str) -> Result<Cancelled, Error> {
+        let stopped = || {
+            Error::new(ErrorClass::Interrupted, "Stopped.")
+                .meaning(format!(
+                    "Job \"{}\" was cancelled; whether its program had started was not seen.",
+                    self.job_id
+                ))
+                .about([self.job_id])
+        };
         let begin = Instant::now();
-        while begin.elapsed() < TIME_TO_END && self.connection.patience.sleep(PAUSE) {
+        while begin.elapsed() < TIME_TO_END {
+            if !self.connection.patience.sleep(PAUSE) {
+                return Err(stopped());
+            }
             match self.api.get_pod(pod_name) {
-                Ok(pod) if pod.has_started() => return Cancelled::Stopped,
-                Ok(pod) if job_status::of_pod(&pod).status == Status::Failed => return Cancelled::KeptFromStarting,
+                Ok(pod) if pod.has_started() => return Ok(Cancelled::Stopped),
+                Ok(pod) if job_status::of_pod(&pod).status == Status::Failed => return Ok(Cancelled::KeptFromStarting),
+                Err(failure) if failure.kind == FailureKind::Interrupted => return Err(stopped()),
                 _ => {}
             }
         }
-        Cancelled::Stopped
+        Ok(Cancelled::Stopped)
     }
 
     /// Cancels what no node has taken yet. First the pod gets its limit, while it has no node: should one take it now,
@@ -335,6 +349,20 @@ mod tests {
                 "spec": {"nodeName": "n", "activeDeadlineSeconds": 1},
             })
         );
+    }
+
+    #[test]
+    fn an_interrupt_is_not_lost_while_the_end_is_waited_for() {
+        let cluster = cluster_with(&pod("a", 1, waiting()), [Answer::Echo]);
+        let changed = || !cluster.sent().is_empty();
+        let connection = Connection {
+            patience: crate::transport::Patience::new(std::time::Duration::from_secs(60), &changed),
+            ..patient(&cluster)
+        };
+        let outcome = cancel(&connection, &jobs(&["a"])).unwrap().remove(0);
+        let error = outcome.done.unwrap_err();
+        assert_eq!(error.class, ErrorClass::Interrupted);
+        assert!(error.consequence.unwrap().starts_with("Job \"a\" was cancelled"));
     }
 
     #[test]

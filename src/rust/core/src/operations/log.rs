@@ -1,12 +1,11 @@
 //! The logs of jobs.
 
 use super::observation::{not_found, Observed};
-use super::side_by_side::side_by_side;
+use super::side_by_side::side_by_side_unless_stopped;
 use super::{failure_words, stopped, Connection, Which};
 use crate::domain::job_log;
 use crate::domain::{diagnosis, job_status};
 use crate::error::{Error, ErrorClass, Warning};
-use crate::kubernetes::api::Stopped;
 use crate::kubernetes::objects::{Job, Pod};
 use crate::kubernetes::Api;
 use crate::transport::{Failure, FailureKind, Patience};
@@ -41,17 +40,18 @@ pub fn log(connection: &Connection<'_>, which: &Which) -> Result<Logs, Error> {
     let (api, observation) = connection.observe(which)?;
     let (transport, namespace) = (api.transport(), api.namespace());
     let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
-    let outcomes = side_by_side(&jobs, &connection.patience, |(job_id, observed), patience| {
+    let outcomes = side_by_side_unless_stopped(&jobs, &connection.patience, |(job_id, observed), patience| {
         log_of_job(
             &Api::in_namespace(transport, namespace, *patience),
             patience,
             job_id,
             observed,
         )
-    });
+    })
+    .map_err(stopped)?;
     let mut logs = Logs::default();
     for outcome in outcomes {
-        let (log, warning) = outcome.unwrap_or_else(|| Err(stopped(Stopped)))?;
+        let (log, warning) = outcome?;
         logs.logs.push(log);
         logs.warnings.extend(warning);
     }
@@ -95,16 +95,17 @@ pub fn log_page(connection: &Connection<'_>, which: &Which, from: LogPosition, b
     while position.log < jobs.len() {
         let some = &jobs[position.log..jobs.len().min(position.log + at_once)];
         at_once = (at_once * 2).min(LOGS_AT_ONCE);
-        let outcomes = side_by_side(some, &connection.patience, |(job_id, observed), patience| {
+        let outcomes = side_by_side_unless_stopped(some, &connection.patience, |(job_id, observed), patience| {
             log_of_job(
                 &Api::in_namespace(transport, namespace, *patience),
                 patience,
                 job_id,
                 observed,
             )
-        });
+        })
+        .map_err(stopped)?;
         for outcome in outcomes {
-            let (mut log, warning) = outcome.unwrap_or_else(|| Err(stopped(Stopped)))?;
+            let (mut log, warning) = outcome?;
             let begin = position.line.min(log.lines.len());
             let taken = lines_that_fit(&log.lines[begin..], &mut rest, page.logs.logs.is_empty());
             let is_whole = begin + taken == log.lines.len();

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::side_by_side::side_by_side;
+use super::side_by_side::side_by_side_unless_stopped;
 use super::{check, Connection, Which};
 use crate::domain::job_status::{self, JobStatus};
 use crate::error::{Error, ErrorClass};
@@ -366,7 +366,7 @@ fn at_once<A: Send, B: Send>(
     other: impl Fn(&Connection<'_>, &Api<'_>) -> Result<B, Error> + Sync,
 ) -> Result<(A, B), Error> {
     let (transport, namespace) = (api.transport(), api.namespace());
-    let outcomes = side_by_side(&[true, false], &connection.patience, |is_one, patience| {
+    let outcomes = side_by_side_unless_stopped(&[true, false], &connection.patience, |is_one, patience| {
         let api = Api::in_namespace(transport, namespace, *patience);
         let connection = Connection {
             transport,
@@ -377,10 +377,11 @@ fn at_once<A: Send, B: Send>(
             true => one(&connection, &api).map(|value| (Some(value), None)),
             false => other(&connection, &api).map(|value| (None, Some(value))),
         }
-    });
+    })
+    .map_err(super::stopped)?;
     let (mut a, mut b) = (None, None);
     for outcome in outcomes {
-        let (one, other) = outcome.unwrap_or_else(|| Err(super::stopped(Stopped)))?;
+        let (one, other) = outcome?;
         a = a.or(one);
         b = b.or(other);
     }

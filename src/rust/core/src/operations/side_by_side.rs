@@ -1,17 +1,39 @@
 //! Several calls to the cluster at once.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
+use crate::kubernetes::api::Stopped;
 use crate::transport::{leave_signals_to_main_thread, Patience};
 
 /// How many calls are under way at once. More bring nothing: with 8 an API server on two cores is busy, and its own
 /// fairness rules begin to hold back a single user.
 const AT_ONCE: usize = 8;
 
-/// Does `work` for each item, several at once, and gives back the results in the items' order; `None` for an item that was
-/// not begun because the user wants to stop. What is under way then is told so by its own patience.
+/// Does `work` for each item, several at once, and gives back the results in the items' order.
+///
+/// Errors: the user wants to stop. An interrupt is taken by asking for it, so it counts also where all work was done.
+pub(super) fn side_by_side_unless_stopped<Item: Sync, Outcome: Send>(
+    items: &[Item],
+    patience: &Patience<'_>,
+    work: impl Fn(&Item, &Patience<'_>) -> Outcome + Sync,
+) -> Result<Vec<Outcome>, Stopped> {
+    let stopped = Cell::new(false);
+    let interrupted = || {
+        stopped.set(stopped.get() || patience.is_interrupted());
+        stopped.get()
+    };
+    let outcomes = side_by_side(items, &Patience::new(patience.limit(), &interrupted), work);
+    match stopped.get() {
+        true => Err(Stopped),
+        false => outcomes.into_iter().collect::<Option<_>>().ok_or(Stopped),
+    }
+}
+
+/// The same for work of which each part has its own outcome; `None` for an item that was not begun because the user wants
+/// to stop. What is under way then is told so by its own patience.
 pub(super) fn side_by_side<Item: Sync, Outcome: Send>(
     items: &[Item],
     patience: &Patience<'_>,
@@ -89,6 +111,22 @@ mod tests {
         assert!(begun < items.len());
         // `false`: their own patience told them.
         assert!(outcomes.into_iter().flatten().all(|slept_on| !slept_on));
+    }
+
+    #[test]
+    fn an_interrupt_counts_also_where_all_work_was_done() {
+        for items in [&[()] as &[()], &[(); 3]] {
+            let asked_once = Cell::new(false);
+            let once = || !asked_once.replace(true);
+            let patience = Patience::new(Duration::from_secs(60), &once);
+            // A single item asks by itself.
+            let outcomes = side_by_side_unless_stopped(items, &patience, |(), patience| {
+                patience.is_interrupted();
+                thread::sleep(Duration::from_millis(1));
+            });
+            assert!(outcomes.is_err());
+            assert!(asked_once.get());
+        }
     }
 
     #[test]
