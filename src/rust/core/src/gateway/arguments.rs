@@ -136,9 +136,13 @@ impl Arguments {
             .iter()
             .filter(|(_, value)| **value != Value::String(String::new()))
             .find(|(name, _)| !known.clone().any(|argument| argument.name == name.as_str()));
-        match unknown {
+        match unknown.map(|(name, _)| name.as_str()) {
             None => Ok(()),
-            Some((name, _)) => Err(Error::input(format!(
+            Some(name @ ("namespace" | "username" | "home_nfs_ip_address")) => {
+                Err(Error::input(format!("`{name}` is not for the caller to choose."))
+                    .advise("Leave it out: the abba server sets it."))
+            }
+            Some(name) => Err(Error::input(format!(
                 "There is no argument {} in this call.",
                 quote_shortened(name)
             ))),
@@ -369,6 +373,8 @@ mod tests {
         for query in ["namespace=kube-system", "a=1&username=x", "id=x&job_id=y"] {
             assert!(check(query).is_err(), "{query}");
         }
+        let error = check("namespace=kube-system").unwrap_err();
+        assert_eq!(error.message, "`namespace` is not for the caller to choose.");
     }
 
     #[test]
