@@ -81,7 +81,7 @@ bench-api: $(build)/installed $(build)/cluster-test-packages ## Measure the abba
 # --- Working on the package --------------------------------------------------------------------------------------
 
 .PHONY: document
-document: $(build)/packages ## Make R/extendr-wrappers.R, NAMESPACE and man/ from the sources
+document: $(build)/packages ## Make R/extendr-wrappers.R, NAMESPACE, man/ and the API's description from the sources
 	tools/document $(library)
 
 .PHONY: vignettes

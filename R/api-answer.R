@@ -251,6 +251,9 @@ the_server$is_looking <- FALSE
 # The requests whose bodies are on their way, as weak references.
 the_server$sending <- list()
 
+# The calls of the API: lists with `name` and `methods`.
+api_calls <- function() core_value(core_api_calls())
+
 # The gateway, opened at the first request. `identity` as of `api_identity()`.
 api_gateway <- function() {
   if (is.null(the_server$gateway)) {

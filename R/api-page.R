@@ -9,9 +9,8 @@
 #' itself, and nothing else (`Content-Security-Policy`): neither a script in a program's name or log nor a
 #' description of an API of somebody else's.
 #'
-#' @param name The name of the file, a string: one of `"index.html"`, `"abba.js"`, `"abba.css"`,
-#'   `"openapi.json"`, `"docs.html"`, `"docs.js"`, `"swagger-ui-bundle.js"`,
-#'   `"swagger-ui.css"`.
+#' @param name The name of the file, a string: `"openapi.json"`, `"swagger-ui-bundle.js"`,
+#'   `"swagger-ui.css"`, or a file of the page, such as `"index.html"` or `"abba.css"`.
 #' @param req,res The request and the response, as plumber hands them to a route.
 #'
 #' @return `res`, with status, headers and body.
@@ -22,22 +21,30 @@
 #' #* @get /
 #' function(req, res) abba_api_file("index.html", req, res)
 abba_api_file <- function(name, req, res) {
-  file <- api_files[[check_string(name)]]
+  file <- api_files()[[check_string(name)]]
   if (is.null(file)) {
     abort_input("name", "must be the name of a file of the server", name, rlang::current_env())
   }
   if (file$is_docs && isFALSE(the_server$docs)) {
     return(abba_api_answer(sub("^/", "", req$PATH_INFO), req, res))
   }
-  path <- system.file(file$path, package = file$package, mustWork = TRUE)
   res$status <- 200L
   res$setHeader("Content-Type", file$type)
   res$setHeader("Cache-Control", "no-store")
   res$setHeader("X-Content-Type-Options", "nosniff")
   res$setHeader("Referrer-Policy", "no-referrer")
   res$setHeader("Content-Security-Policy", file$policy)
-  res$body <- readBin(path, "raw", file.size(path))
+  res$body <- readBin(file$path, "raw", file.size(file$path))
   res
+}
+
+# The names of the files by the paths where they stand.
+api_pages <- function() {
+  name <- names(api_files())
+  is_docs <- vapply(api_files(), `[[`, NA, "is_docs")
+  path <- ifelse(is_docs, paste0("/__docs__/", name), paste0("/", name))
+  path <- replace(path, match(c("index.html", "docs.html"), name), c("/", "/__docs__/"))
+  c(rlang::set_names(name, path), "/__docs__/index.html" = "docs.html")
 }
 
 # Posit Connect shows content in a frame of its own, which has the same origin.
@@ -54,21 +61,31 @@ docs_policy <- paste(
   "font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 
-api_file <- function(path, type, policy = strict_policy, is_docs = FALSE, package = "abba") {
-  list(path = path, type = paste0(type, "; charset=utf-8"), policy = policy, is_docs = is_docs, package = package)
+# The files by name: those of the page, the description, and Swagger UI, which is in the package swagger that plumber
+# imports.
+api_files <- function() {
+  if (is.null(the_server$files)) {
+    page <- list.files(system.file("plumber/abba/page", package = "abba", mustWork = TRUE), full.names = TRUE)
+    description <- system.file("plumber/abba/openapi.json", package = "abba", mustWork = TRUE)
+    swagger <- file.path(
+      system.file("dist3", package = "swagger", mustWork = TRUE), c("swagger-ui-bundle.js", "swagger-ui.css")
+    )
+    paths <- c(page, description, swagger)
+    the_server$files <- rlang::set_names(lapply(paths, api_file), basename(paths))
+  }
+  the_server$files
 }
 
-# The files, by name. Swagger UI is in the package swagger, which plumber imports.
-api_files <- list(
-  "index.html" = api_file("plumber/abba/page/index.html", "text/html"),
-  "abba.js" = api_file("plumber/abba/page/abba.js", "text/javascript"),
-  "abba.css" = api_file("plumber/abba/page/abba.css", "text/css"),
-  "openapi.json" = api_file("plumber/abba/openapi.json", "application/json"),
-  "docs.html" = api_file("plumber/abba/page/docs.html", "text/html", docs_policy, is_docs = TRUE),
-  "docs.js" = api_file("plumber/abba/page/docs.js", "text/javascript", docs_policy, is_docs = TRUE),
-  "swagger-ui-bundle.js" = api_file(
-    "dist3/swagger-ui-bundle.js", "text/javascript", docs_policy,
-    is_docs = TRUE, package = "swagger"
-  ),
-  "swagger-ui.css" = api_file("dist3/swagger-ui.css", "text/css", docs_policy, is_docs = TRUE, package = "swagger")
-)
+api_file <- function(path) {
+  is_docs <- grepl("^(docs|swagger-ui)", basename(path))
+  type <- switch(tools::file_ext(path),
+    html = "text/html",
+    js = "text/javascript",
+    css = "text/css",
+    json = "application/json"
+  )
+  list(
+    path = path, type = paste0(type, "; charset=utf-8"), is_docs = is_docs,
+    policy = if (is_docs) docs_policy else strict_policy
+  )
+}

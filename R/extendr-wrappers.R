@@ -92,6 +92,9 @@ core_gateway_open <- function(policy, key_file, version) .Call(wrap__core_gatewa
 # `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.
 core_gateway_begin <- function(gateway, request, body, settings) .Call(wrap__core_gateway_begin, gateway, request, body, settings)
 
+# The calls of the abba API: a list of lists with `name`, the path without its `/`, and `methods`, a character vector.
+core_api_calls <- function() .Call(wrap__core_api_calls)
+
 # Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. `NULL`, or, where
 # its sender is not known, a list of `core_gateway_answers`.
 core_gateway_refuse_stranger <- function(gateway, request) .Call(wrap__core_gateway_refuse_stranger, gateway, request)

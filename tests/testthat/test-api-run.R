@@ -43,10 +43,7 @@ test_that("the routes are those of the API, and all else is answered in its word
   }
   expect_identical(through("/whoami")$body, "{\"user\":\"daemon\",\"operator\":false}")
   expect_identical(through("/jobs")$body, "[]")
-  for (path in c(
-    "/submit-job", "/submit-batch", "/job-status", "/job-log", "/batch-status", "/batch-log", "/cancel-job", "/jobs",
-    "/explain-job", "/permitted-containers", "/whoami", "/health"
-  )) {
+  for (path in paste0("/", vapply(abba:::api_calls(), `[[`, "", "name"))) {
     answer <- through(path, method = "DELETE")
     expect_identical(answer$status, 405L)
     expect_match(answer$headers$Allow, "^(GET|POST|GET, POST)$")

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use abba_core::domain::api_keys;
+use abba_core::gateway::calls::CALLS;
 use abba_core::gateway::{answer, caller::Credentials, policy, Answer, Gateway, Policy, Refusal, Request};
 use abba_core::local::api_key_file::{self, ApiKeyFile};
 use abba_core::operations::Connection;
@@ -76,6 +77,18 @@ r_functions! {
     fn core_gateway_begin(gateway, request, body, settings) {
         let number = begin(server(gateway)?, to_json(request)?, body.bytes(), read(settings)?)?;
         Ok(Value::Json(number.into()).into())
+    }
+
+    /// The calls of the abba API: a list of lists with `name`, the path without its `/`, and `methods`, a character vector.
+    fn core_api_calls() {
+        let list = CALLS.iter().map(|call| {
+            let methods = call.methods.iter().map(|method| (*method).to_string());
+            Value::named([
+                ("name", Value::Text(call.name.to_string())),
+                ("methods", Value::Texts(methods.collect())),
+            ])
+        });
+        Ok(Value::Unnamed(list.collect()).into())
     }
 
     /// Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. `NULL`, or, where

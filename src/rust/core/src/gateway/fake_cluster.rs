@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{json, Value};
 
 use super::caller::Credentials;
+use super::description;
 use super::policy::tests::settings;
 use super::policy::{IdentityMode, Settings};
 use super::{Answer, Gateway, Policy, Request};
@@ -263,13 +264,18 @@ impl Server {
             when: "2026-01-01T00:00:00Z",
             from: "127.0.0.1",
         };
-        self.gateway.answer(request, &|operation| {
+        let answer = self.gateway.answer(request, &|operation| {
             operation(&Connection {
                 transport: &self.cluster,
                 namespace: Some("n"),
                 patience: Patience::new(Duration::from_secs(5), &|| false),
             })
-        })
+        });
+        // What the API's description says of each answer is true.
+        let body = serde_json::from_str(&answer.body).unwrap();
+        let wrong = description::misfits(call, method, answer.status, &body);
+        assert!(wrong.is_empty(), "{target}: {wrong:?}");
+        answer
     }
 
     pub fn get(&self, user: &str, target: &str) -> (u16, Value) {

@@ -27,6 +27,8 @@ pub mod submission;
 mod watchers;
 
 #[cfg(test)]
+mod description;
+#[cfg(test)]
 mod fake_cluster;
 
 pub use answer::{Answer, Refusal};

@@ -3,6 +3,8 @@
 use serde_json::json;
 
 use super::super::answer::{Refusal, Success};
+#[cfg(test)]
+use super::super::description::{Answer, Description};
 use super::{Answers, Call};
 use crate::gateway::server::WithConnection;
 use crate::gateway::Gateway;
@@ -15,6 +17,19 @@ pub(super) const WHOAMI: Call = Call {
     answers: Answers::Callers(|_, asked| {
         Ok(json!({"user": asked.caller.name, "operator": asked.caller.is_operator}).into())
     }),
+    #[cfg(test)]
+    description: Description {
+        id: "whoAmI",
+        tag: "Server",
+        summary: "Who am I",
+        text: "",
+        requests: &[],
+        answer: Answer::One("Caller"),
+        answer_text: "Who you are to the server.",
+        headers: &[],
+        examples: &[("user", "A user", r#"{"user": "mike", "operator": false}"#)],
+        errors: &[],
+    },
 };
 
 pub(super) const PERMITTED_CONTAINERS: Call = Call {
@@ -22,6 +37,23 @@ pub(super) const PERMITTED_CONTAINERS: Call = Call {
     methods: &["GET"],
     arguments: &[],
     answers: Answers::Callers(|gateway, _| Ok(json!(gateway.policy.permitted_containers).into())),
+    #[cfg(test)]
+    description: Description {
+        id: "listPermittedContainers",
+        tag: "Server",
+        summary: "The containers that programs may run in",
+        text: "",
+        requests: &[],
+        answer: Answer::Strings,
+        answer_text: "The container images, the default first unless the administrator ordered them otherwise.",
+        headers: &[],
+        examples: &[(
+            "one",
+            "One container",
+            r#"["registry.example.com/openval_4.2.1_focal:2023.09.0.02"]"#,
+        )],
+        errors: &[],
+    },
 };
 
 /// For monitoring: it needs no login, and tells nothing of any user.
@@ -30,6 +62,23 @@ pub(super) const HEALTH: Call = Call {
     methods: &["GET"],
     arguments: &[],
     answers: Answers::Anybody(health),
+    #[cfg(test)]
+    description: Description {
+        id: "health",
+        tag: "Server",
+        summary: "Is the server well",
+        text: "For programs that watch over the server. It needs no key.",
+        requests: &[],
+        answer: Answer::One("Health"),
+        answer_text: "The server is well and reaches the cluster.",
+        headers: &[],
+        examples: &[(
+            "well",
+            "All is well",
+            r#"{"alive": true, "cluster": true, "versions": {"abba": "0.1.0", "kubernetes": "v1.34.4"}}"#,
+        )],
+        errors: &[],
+    },
 };
 
 fn health(gateway: &Gateway, with_connection: WithConnection<'_>) -> Result<Success, Refusal> {

@@ -3,6 +3,8 @@
 use serde_json::json;
 
 use super::super::answer::{Refusal, Success};
+#[cfg(test)]
+use super::super::description::{Answer, Description};
 use super::super::snapshot;
 use super::{logged_ids, Answers, Argument, Asked, Call, Kind, JOB_IDS};
 use crate::gateway::Gateway;
@@ -19,6 +21,19 @@ pub(super) const CANCEL_JOB: Call = Call {
         Argument::optional("batch_id", Kind::Text, "All jobs of this batch."),
     ]],
     answers: Answers::Callers(cancel),
+    #[cfg(test)]
+    description: Description {
+        id: "cancelJob",
+        tag: "Jobs",
+        summary: "Cancel jobs, or a batch",
+        text: "Ends programs that run, and keeps those that have not started from it. Logs are kept. A job that has ended stays as it is. To repeat the call is safe. Either `job_id` or `batch_id` is given.",
+        requests: &[("job", "A job", r#"{"job_id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da"}"#), ("batch", "A batch", r#"{"batch_id": "t_age-0d8f1c6e-7a52-4b39-9e04-c1d2b3a4f567"}"#)],
+        answer: Answer::Many("CancelRow"),
+        answer_text: "What was done.",
+        headers: &[],
+        examples: &[("one", "A program was ended", r#"[{"job_id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da", "done": "stopped"}]"#)],
+        errors: &[404, 502, 504],
+    },
 };
 
 fn cancel(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> {

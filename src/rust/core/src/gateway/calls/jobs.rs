@@ -1,6 +1,8 @@
 //! The list of jobs.
 
 use super::super::answer::{self, Refusal, Success};
+#[cfg(test)]
+use super::super::description::{Answer, Description};
 use super::{owner_or_user, Answers, Argument, Asked, Call, Kind, STATUS};
 use crate::domain::job_record::JobRecord;
 use crate::error::quote_shortened;
@@ -26,6 +28,23 @@ pub(super) const JOBS: Call = Call {
         ),
     ]],
     answers: Answers::Callers(jobs),
+    #[cfg(test)]
+    description: Description {
+        id: "listJobs",
+        tag: "Jobs",
+        summary: "Your jobs",
+        text: "The jobs that you may see, the newest first. A job is removed a week after its end.",
+        requests: &[],
+        answer: Answer::Many("Job"),
+        answer_text: "The jobs.",
+        headers: &[],
+        examples: &[(
+            "two",
+            "Two jobs",
+            r#"[{"job_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "batch_id": "t_age-0d8f1c6e-7a52-4b39-9e04-c1d2b3a4f567", "program": "/studies/s1/t_age.R", "user": "mike", "status": "Failed", "submitted": "2026-01-31T13:00:00Z", "started": "2026-01-31T13:00:02Z", "finished": "2026-01-31T13:00:09Z", "exit_code": 1, "reason": "The program ended with exit status 1."}, {"job_id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016", "batch_id": "t_age-0d8f1c6e-7a52-4b39-9e04-c1d2b3a4f567", "program": "/studies/s1/t_sex.R", "user": "mike", "status": "Running", "submitted": "2026-01-31T13:00:00Z", "started": "2026-01-31T13:00:02Z", "finished": null, "exit_code": null, "reason": null}]"#,
+        )],
+        errors: &[502, 504],
+    },
 };
 
 fn jobs(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> {

@@ -14,6 +14,8 @@ mod watch;
 use super::answer::{Refusal, Success};
 use super::arguments::{Argument, Arguments, Kind};
 use super::caller::Caller;
+#[cfg(test)]
+use super::description::Description;
 use super::server::{Gateway, WithConnection};
 use crate::operations::SurveyedJob;
 
@@ -28,6 +30,9 @@ pub struct Call {
     arguments: &'static [&'static [Argument]],
     /// Who may make it, and the function that answers.
     pub(super) answers: Answers,
+    /// Its part of the API's description, which is no part of the package.
+    #[cfg(test)]
+    pub(super) description: Description,
 }
 
 /// Who may make a call, and the function that answers. What a caller gets is about the jobs that they may see: their own,
@@ -84,7 +89,7 @@ impl Call {
 const JOB_IDS: Argument = Argument::required(
     "job_id",
     Kind::Ids,
-    "One id, several with commas between them, or an array. `id` is a synonym.",
+    "One id, or several with commas between them; in a body also an array. `id` is a synonym.",
 );
 
 const BATCH_ID: Argument = Argument::required("batch_id", Kind::Id, "The batch. `id` is a synonym.");

@@ -1,6 +1,8 @@
 //! The states of jobs.
 
 use super::super::answer::{self, Refusal, Success};
+#[cfg(test)]
+use super::super::description::{Answer, Description};
 use super::{logged_ids, Answers, Asked, Call, BATCH_ID, JOB_IDS};
 use crate::domain::job_status::by_status;
 use crate::gateway::Gateway;
@@ -14,6 +16,34 @@ pub(super) const JOB_STATUS: Call = Call {
         let which = asked.arguments.jobs()?;
         status(gateway, &asked, &which)
     }),
+    #[cfg(test)]
+    description: Description {
+        id: "getJobStatus",
+        tag: "Jobs",
+        summary: "The status of jobs",
+        text: "",
+        requests: &[(
+            "two",
+            "Two jobs",
+            r#"{"job_id": ["t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016"]}"#,
+        )],
+        answer: Answer::One("StatusGroups"),
+        answer_text: "The jobs by their state.",
+        headers: &[],
+        examples: &[
+            (
+                "one",
+                "One job that has succeeded",
+                r#"{"Succeeded": {"Jobs": [{"id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da-2dbr8", "path": "/home/mike/repos/abba/test_programs/test_program.R"}], "Description": "All containers in the Pod have terminated in success, and will not be restarted."}}"#,
+            ),
+            (
+                "several",
+                "Two jobs, one of which has not started",
+                r#"{"Pending": {"Jobs": [{"id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016", "path": "/studies/s1/t_sex.R"}], "Description": "The Pod has been accepted by the Kubernetes cluster, but one or more of the containers has not been set up and made ready to run. This includes time a Pod spends waiting to be scheduled as well as the time spent downloading container images over the network."}, "Failed": {"Jobs": [{"id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44-x7k2p", "path": "/studies/s1/t_age.R"}], "Description": "All containers in the Pod have terminated, and at least one container has terminated in failure. That is, the container either exited with non-zero status or was terminated by the system."}}"#,
+            ),
+        ],
+        errors: &[404, 502, 504],
+    },
 };
 
 pub(super) const BATCH_STATUS: Call = Call {
@@ -24,6 +54,23 @@ pub(super) const BATCH_STATUS: Call = Call {
         let which = asked.arguments.batch()?;
         status(gateway, &asked, &which)
     }),
+    #[cfg(test)]
+    description: Description {
+        id: "getBatchStatus",
+        tag: "Batches",
+        summary: "The status of a batch",
+        text: "",
+        requests: &[],
+        answer: Answer::One("StatusGroups"),
+        answer_text: "The jobs of the batch by their state.",
+        headers: &[],
+        examples: &[(
+            "several",
+            "Two jobs, one of which has not started",
+            r#"{"Pending": {"Jobs": [{"id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016", "path": "/studies/s1/t_sex.R"}], "Description": "The Pod has been accepted by the Kubernetes cluster, but one or more of the containers has not been set up and made ready to run. This includes time a Pod spends waiting to be scheduled as well as the time spent downloading container images over the network."}, "Failed": {"Jobs": [{"id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44-x7k2p", "path": "/studies/s1/t_age.R"}], "Description": "All containers in the Pod have terminated, and at least one container has terminated in failure. That is, the container either exited with non-zero status or was terminated by the system."}}"#,
+        )],
+        errors: &[404, 502, 504],
+    },
 };
 
 fn status(gateway: &Gateway, asked: &Asked<'_>, which: &Which) -> Result<Success, Refusal> {

@@ -3,6 +3,8 @@
 use serde_json::{json, Value};
 
 use super::super::answer::{Refusal, Success};
+#[cfg(test)]
+use super::super::description::{Answer, Description};
 use super::super::snapshot::Reservation;
 use super::super::submission::{self, Key, PROGRAM, SETTINGS};
 use super::{Answers, Argument, Arguments, Asked, Call, Caller, Gateway, Kind};
@@ -17,6 +19,39 @@ pub(super) const SUBMIT_JOB: Call = Call {
     methods: &["POST"],
     arguments: &[PROGRAM, SETTINGS],
     answers: Answers::Callers(submit_job),
+    #[cfg(test)]
+    description: Description {
+        id: "submitJob",
+        tag: "Jobs",
+        summary: "Submit a program",
+        text: "Makes a job of the program, which runs as the caller's own user.",
+        requests: &[
+            (
+                "small",
+                "A program",
+                r#"{"file_path": "/home/mike/test_program.R", "program_text": "print(2 + 2)\n"}"#,
+            ),
+            (
+                "full",
+                "With limits and a container",
+                r#"{"file_path": "/home/mike/t_age.R", "program_text": "summary(cars)\n", "cpu_limit": 0.5, "memory_limit": "256M", "container": "registry.example.com/openval_4.2.1_focal:2023.09.0.02", "user_tag": "interim", "time_limit_seconds": 3600}"#,
+            ),
+            (
+                "mount",
+                "In place, in a mount",
+                r#"{"file_path": "/studies/s1/t_age.R", "mounts": {"volumes": [{"name": "studies", "nfs": {"server": "192.0.2.1", "path": "/studies"}}], "volumeMounts": [{"name": "studies", "mountPath": "/studies"}]}}"#,
+            ),
+        ],
+        answer: Answer::One("Submitted"),
+        answer_text: "The job is created.",
+        headers: &[],
+        examples: &[(
+            "submitted",
+            "A job",
+            r#"{"job_id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da", "batch_id": "test_program-62e382a9-c1a7-4527-a32d-46600ee9ff80"}"#,
+        )],
+        errors: &[409, 502, 504],
+    },
 };
 
 pub(super) const SUBMIT_BATCH: Call = Call {
@@ -31,6 +66,19 @@ pub(super) const SUBMIT_BATCH: Call = Call {
         SETTINGS,
     ],
     answers: Answers::Callers(submit_batch),
+    #[cfg(test)]
+    description: Description {
+        id: "submitBatch",
+        tag: "Batches",
+        summary: "Submit several programs",
+        text: "Makes a job of each program, all in one batch. Where some programs are refused, the answer is an error whose element `batch` says what became of each.",
+        requests: &[("two", "Two programs", r#"{"programs": [{"file_path": "/studies/s1/t_age.R", "program_text": "summary(cars)\n"}, {"file_path": "/studies/s1/t_sex.R", "program_text": "print(2 + 2)\n", "memory_limit": "1G"}], "cpu_limit": 0.5}"#)],
+        answer: Answer::Many("BatchRow"),
+        answer_text: "All jobs are created.",
+        headers: &[],
+        examples: &[("two", "Two jobs", r#"[{"job_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "batch_id": "t_age-0d8f1c6e-7a52-4b39-9e04-c1d2b3a4f567", "program": "/studies/s1/t_age.R", "submitted": "2026-01-31T13:00:00Z"}, {"job_id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016", "batch_id": "t_age-0d8f1c6e-7a52-4b39-9e04-c1d2b3a4f567", "program": "/studies/s1/t_sex.R", "submitted": "2026-01-31T13:00:00Z"}]"#)],
+        errors: &[409, 502, 504],
+    },
 };
 
 fn submit_job(gateway: &Gateway, asked: Asked<'_>) -> Result<Success, Refusal> {
