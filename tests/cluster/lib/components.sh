@@ -129,8 +129,7 @@ wait_until_node_ready() {
   fail "the node is not Ready, see the logs' ends above"
 }
 
-# Runs a Job to its end. All who have a part in that watch the API server, and after it was away each comes back by itself.
-# The node is ready before: a Job took 14, 35, 13 and 75 s more after an API server that was away for 6, 20, 30 and 45 s.
+# Runs a Job to its end. All who have a part in that watch the API server, and the node is ready before they all do again.
 run_a_job() {
   local job=ready-$RANDOM$RANDOM
   kubectl_admin --namespace "$namespace" create job "$job" --image "$r_image" -- true >/dev/null
