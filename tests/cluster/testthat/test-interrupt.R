@@ -26,18 +26,22 @@ start_call <- function(call, env = parent.frame()) {
     )
   )
   withr::defer(process$kill_tree(), envir = env)
-  wait_until(function() length(kubectls_of(process)) == 1L, what = "kubectl to be started")
+  wait_until(function() runs_kubectl(process), what = "kubectl to be started")
   process
 }
 
-# The processes that abba has started, also those that have ended and were not waited for.
-kubectls_of <- function(process) {
-  children <- ps::ps_children(process$as_ps_handle(), recursive = TRUE)
-  vapply(children, ps::ps_pid, 1L)
+# The processes that R has started, also those that have ended and were not waited for.
+children_of <- function(process) ps::ps_children(process$as_ps_handle(), recursive = TRUE)
+pids_of_children <- function(process) vapply(children_of(process), ps::ps_pid, 1L)
+
+# Whether one of them is kubectl: R itself starts other programs before it runs the script.
+runs_kubectl <- function(process) {
+  name <- function(child) tryCatch(ps::ps_name(child), error = function(error) "")
+  "kubectl" %in% vapply(children_of(process), name, "")
 }
 
 expect_interrupted <- function(process, said = "") {
-  pids <- kubectls_of(process)
+  pids <- pids_of_children(process)
   process$interrupt()
   output <- character()
   read <- function() {
@@ -48,7 +52,7 @@ expect_interrupted <- function(process, said = "") {
   expect_identical(output, "interrupted")
   # R goes on, so it is not its end that has ended kubectl.
   expect_true(process$is_alive())
-  expect_identical(kubectls_of(process), integer())
+  expect_identical(pids_of_children(process), integer())
   expect_false(any(file.exists(file.path("/proc", pids))))
   process$write_input("\n")
   process$wait(60000)
@@ -95,7 +99,7 @@ start_wait <- function(call, namespace, is_under_way, env = parent.frame()) {
     stdin = "|", stdout = "|", stderr = "|", env = c("current", R_LIBS = paste(.libPaths(), collapse = ":"))
   )
   withr::defer(process$kill_tree(), envir = env)
-  wait_until(function() length(kubectls_of(process)) >= 1L && is_under_way(process), what = "the wait to be under way")
+  wait_until(function() runs_kubectl(process) && is_under_way(process), what = "the wait to be under way")
   process
 }
 
@@ -113,7 +117,7 @@ expect_left_alone <- function(process, id, said) {
   expect_identical(unname(states(id)), "Running")
   process$write_input("\n")
   wait_until(has_printed("ended"), what = "R to go on")
-  wait_until(function() length(kubectls_of(process)) == 0L, what = "nothing to be left behind")
+  wait_until(function() length(pids_of_children(process)) == 0L, what = "nothing to be left behind")
   process$write_input("\n")
   process$wait(60000)
   error <- process$read_all_error()
