@@ -2,11 +2,32 @@
 #
 # Usage: Rscript tests/cluster/run-tests.R [FILTER]
 #   FILTER  a regular expression; only the files test-<name>.R whose name it matches are run
-# It starts the cluster if it is not up, and leaves it up. Each file is named with its time. The last line is
-# "N passed, N failed", counted in tests; a test that is skipped or that raises a warning has failed.
-# The package is the installed `abba`; set R_LIBS to choose the library. ABBA_TEST_SESSION says on which transport:
-# "true" (one kubectl kept for the session) or "false" (one kubectl a call).
-library(abba)
+# It starts the cluster if it is not up, and leaves it up. Files run side by side, each in an R process of its own; the
+# output of each is printed when it ends, with its time. The last line is "N passed, N failed", counted in tests; a test
+# that is skipped or that raises a warning has failed.
+# The package is the installed `abba`; set R_LIBS to choose the library. Environment variables:
+#   ABBA_TEST_SESSION    on which transport: "true" (one kubectl kept for the session) or "false" (one kubectl a call);
+#                        by default all files on the first and those of `each_transport` on the second, too
+#   ABBA_TEST_PROCESSES  how many files run at a time, 4 by default: most of their time they wait for the cluster
+#   ABBA_TEST_TIMES      a file to which a line for each test file is added, as tools/test wants it
+
+# Files that stop components of the cluster or fill the whole machine: alone, after all others.
+alone <- c("api-attacks", "api-outage", "outage")
+
+# Files that are run on both transports, because what they look at comes another way with one kubectl a call
+# (src/rust/core/src/transport/kubectl.rs): what is sent (session, sizes), bytes of answers (bytes), warnings
+# (check-k8s), GET, POST, PUT and DELETE (status, session, cancel), `config view` (errors), kubectl's words for what
+# fails (errors, rights, busy-server), and Ctrl-C (interrupt). Tests that put a script in kubectl's place, such as those
+# of lost answers, broken streams and noted watches, choose that transport themselves, and "outage" tries both.
+each_transport <- c(
+  "busy-server", "bytes", "cancel", "check-k8s", "errors", "interrupt", "rights", "session", "sizes", "status"
+)
+
+# Files that are started first: those with a program that needs a whole core, for which there is room at the beginning,
+# and those that take longest, so that none of them is left for the end.
+first <- c("create-batch", "session", "both-roads", "watch", "api-page", "kept-kubectl", "busy-server", "explain")
+
+`%||%` <- function(x, y) if (is.null(x)) y else x
 
 # The folder of this script.
 find_here <- function() {
@@ -36,72 +57,94 @@ start_cluster <- function(cluster) {
   )
 }
 
-# Names each file with its time when it is done.
-file_times <- R6::R6Class("file_times",
-  inherit = testthat::Reporter,
-  public = list(
-    start_file = function(filename) {
-      private$end_file()
-      private$file <- filename
-      private$since <- Sys.time()
-    },
-    end_reporter = function() private$end_file()
-  ),
-  private = list(
-    file = NULL,
-    since = NULL,
-    end_file = function() {
-      if (!is.null(private$file)) {
-        tell_time(private$file, private$since)
-      }
-    }
-  )
-)
-
-tell_time <- function(what, since) {
-  cat(sprintf("%-28s %6.1f s\n", what, as.numeric(difftime(Sys.time(), since, units = "secs"))))
-}
-
-# Tests of the server and its users, which start an R of their own, and tests that choose
-# the transport themselves: these are run once, with the transport that a user has.
-run_once <- "^(api-.*|both-roads|create-batch|kept-kubectl)$"
-
-# The files to run, as a filter of testthat's.
-files_to_run <- function(here, filter, session) {
-  files <- list.files(file.path(here, "testthat"), pattern = "^test-.*[.]R$")
-  names <- sub("^test-(.*)[.]R$", "\\1", files)
-  chosen <- (session | !grepl(run_once, names)) & (is.null(filter) | grepl(filter %||% "", names))
-  paste0("^(", paste(names[chosen], collapse = "|"), ")$")
-}
-
-`%||%` <- function(x, y) if (is.null(x)) y else x
-
-run <- function(here, filter) {
-  cat("abba", format(utils::packageVersion("abba")), "in", find.package("abba"), "\n")
-  cat(if (getOption("abba.k8s.session")) "one kubectl for the session" else "one kubectl a call", "\n")
-  since <- Sys.time()
-  results <- testthat::test_dir(
-    file.path(here, "testthat"),
-    filter = files_to_run(here, filter, getOption("abba.k8s.session")),
-    reporter = testthat::MultiReporter$new(list(file_times$new(), testthat::CheckReporter$new())),
-    stop_on_failure = FALSE
-  )
-  # What failed, in full.
-  unlink(file.path(here, "testthat", "testthat-problems.rds"))
-  results <- as.data.frame(results)
-  bad <- results$failed > 0L | results$error | results$skipped | results$warning > 0L
-  tell_time("all files", since)
-  for (i in which(bad)) {
-    cat("failed: ", results$file[[i]], ": ", results$test[[i]], "\n", sep = "")
+# What is to be run: a data frame of `name`, `session` and `alone`, in the order in which it is started.
+runs_of <- function(here, filter, session) {
+  names <- sub("^test-(.*)[.]R$", "\\1", list.files(file.path(here, "testthat"), pattern = "^test-.*[.]R$"))
+  known <- c(alone, each_transport, first)
+  if (!all(known %in% names)) stop("no such test files: ", paste(setdiff(known, names), collapse = ", "))
+  names <- names[is.null(filter) | grepl(filter %||% "", names)]
+  runs <- data.frame(name = names, session = rep(TRUE, length(names)))
+  if (session == "false") runs$session <- FALSE
+  if (session == "") {
+    runs <- rbind(runs, data.frame(name = names, session = FALSE)[names %in% each_transport, ])
   }
-  cat(sprintf("%d passed, %d failed\n", sum(!bad), sum(bad)))
-  all(!bad) && nrow(results) > 0L
+  runs$alone <- runs$name %in% alone
+  runs[order(runs$alone, match(runs$name, first), !runs$session), ]
 }
 
-session <- Sys.getenv("ABBA_TEST_SESSION", "true")
-stopifnot(session %in% c("true", "false"))
-options(abba.k8s.session = session == "true")
+label_of <- function(run) paste0(run$name, if (!run$session) " (one kubectl a call)")
+
+# Starts a test file in an R of its own.
+start_run <- function(here, run) {
+  results <- tempfile("results-", fileext = ".rds")
+  output <- tempfile("output-")
+  file <- file.path(here, "testthat", paste0("test-", run$name, ".R"))
+  process <- processx::process$new(
+    file.path(R.home("bin"), "Rscript"), c(file.path(here, "run-file.R"), file, run$session, results),
+    stdout = output, stderr = "2>&1", cleanup_tree = TRUE
+  )
+  list(run = run, process = process, results = results, output = output, since = Sys.time())
+}
+
+# The results of a run that has ended: a data frame of `test` and `bad`; prints what it said, and its time.
+finish_run <- function(started) {
+  seconds <- as.numeric(difftime(Sys.time(), started$since, units = "secs"))
+  label <- label_of(started$run)
+  results <- if (file.exists(started$results)) readRDS(started$results)
+  complete <- started$process$get_exit_status() == 0L && !is.null(results)
+  if (!complete) {
+    results <- rbind(results, data.frame(test = "the file runs to its end", bad = TRUE, seconds = seconds))
+  }
+  cat(sprintf("%-6s %-40s %6.1f s\n", if (any(results$bad)) "FAILED" else "ok", label, seconds))
+  if (any(results$bad)) {
+    cat(paste0("    ", readLines(started$output, warn = FALSE)), sep = "\n")
+  }
+  note_time(seconds, any(results$bad), label)
+  results$label <- rep(label, nrow(results))
+  results
+}
+
+note_time <- function(seconds, bad, label) {
+  file <- Sys.getenv("ABBA_TEST_TIMES")
+  if (nzchar(file)) {
+    cat(sprintf("%.1f\t%s\tcluster: %s\n", seconds, if (bad) "FAILED" else "ok", label), file = file, append = TRUE)
+  }
+}
+
+# Runs them, at most `processes` at a time; all results.
+run_all <- function(here, runs, processes) {
+  waiting <- split(runs, seq_len(nrow(runs)))
+  running <- list()
+  results <- list()
+  on.exit(for (started in running) started$process$kill_tree())
+  while (length(waiting) > 0L || length(running) > 0L) {
+    can_start <- function() {
+      length(waiting) > 0L && length(running) < (if (waiting[[1L]]$alone) 1L else processes)
+    }
+    while (can_start()) {
+      running <- c(running, list(start_run(here, waiting[[1L]])))
+      waiting <- waiting[-1L]
+    }
+    processx::poll(lapply(running, function(started) started$process), 1000)
+    ended <- !vapply(running, function(started) started$process$is_alive(), NA)
+    results <- c(results, lapply(running[ended], finish_run))
+    running <- running[!ended]
+  }
+  do.call(rbind, results)
+}
+
+session <- Sys.getenv("ABBA_TEST_SESSION")
+stopifnot(session %in% c("", "true", "false"))
 here <- find_here()
+runs <- runs_of(here, if (length(commandArgs(TRUE)) > 0L) commandArgs(TRUE)[[1L]], session)
+if (nrow(runs) == 0L) stop("no test file has such a name")
 start_cluster(file.path(here, "cluster"))
-passed <- run(here, if (length(commandArgs(TRUE)) > 0L) commandArgs(TRUE)[[1L]])
-quit(status = if (passed) 0L else 1L)
+cat("abba", format(utils::packageVersion("abba")), "in", find.package("abba"), "\n")
+since <- Sys.time()
+results <- run_all(here, runs, as.integer(Sys.getenv("ABBA_TEST_PROCESSES", "4")))
+cat(sprintf("%-47s %6.1f s\n", "all files", as.numeric(difftime(Sys.time(), since, units = "secs"))))
+for (i in which(results$bad)) {
+  cat("failed: ", results$label[[i]], ": ", results$test[[i]], "\n", sep = "")
+}
+cat(sprintf("%d passed, %d failed\n", sum(!results$bad), sum(results$bad)))
+quit(status = if (any(results$bad)) 1L else 0L)

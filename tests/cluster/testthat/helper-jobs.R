@@ -123,7 +123,7 @@ beginning_of_log <- function(job_id) {
 first_words <- "abba-log-of "
 
 # Waits until the program has begun, lets a program go on that waits for the file "first" of the gate to write a long
-# log, and waits until the node has put that log aside: it looks at the sizes every ten seconds.
+# log, and waits until the node has put that log aside: it looks at the sizes every few seconds.
 wait_for_new_log <- function(job_id, gate) {
   begins_with_first_words <- function() identical(beginning_of_log(job_id), first_words)
   wait_until(begins_with_first_words, what = "the program to begin")

@@ -122,3 +122,26 @@ delete_quota_of_jobs <- function() {
   }
   wait_until(is_free, what = "the quota to be gone")
 }
+
+# A program that prints numbered lines, up to the number that stands in the gate's file "to", and ends at the gate's
+# opening.
+counting_program <- function(env = parent.frame()) {
+  local_program(c(
+    "done <- 0L",
+    "repeat {",
+    "  last <- file.exists('/gate/open')",
+    "  to <- if (file.exists('/gate/to')) scan('/gate/to', quiet = TRUE) else 0",
+    "  while (done < to) { done <- done + 1L; cat('line', done, '\\n') }",
+    "  if (last) break",
+    "  Sys.sleep(0.05)",
+    "}"
+  ), env = env)
+}
+
+# Lets it print up to that line. Renamed into place, so that it never reads half a number.
+let_count <- function(gate, to) {
+  writeLines(as.character(to), gate$file("new"))
+  file.rename(gate$file("new"), gate$file("to"))
+}
+
+numbered <- function(numbers) paste("line", numbers, "")

@@ -7,7 +7,7 @@ count <- 12L
 run_batch <- function(fault, fault_for = "") {
   requests <- local_path_proxy("-fault", fault, "-fault-every", "3", "-fault-for", fault_for)
   programs <- local_many_programs(count)
-  batch <- suppressMessages(abba_submit_k8s_batch_local(programs, cpu_limit = 0.1))
+  batch <- suppressMessages(abba_submit_k8s_batch_local(programs, cpu_limit = 0.05))
   expect_false(anyNA(batch$submitted))
   batch_id <- unique(batch$batch_id)
   expect_length(batch_id, 1L)

@@ -67,21 +67,6 @@ test_that("a job without a pod never gets one", {
   expect_identical(cancel(id)$done, "was cancelled before")
 })
 
-test_that("a job that is cancelled before its controller has seen it is never started", {
-  local_namespace()
-  folder <- withr::local_tempdir()
-  Sys.chmod(folder, "0777", use_umask = FALSE)
-  with_component_stopped("controllers", {
-    id <- submit(local_program("cat('ran\\n', file = '/data/ran')"), mounts = host_path(folder, "/data"))
-    expect_identical(cancel(id)$done, "kept from starting")
-  })
-  expect_identical(wait_for_end(id), "Failed")
-  expect_identical(pods_of(id), character())
-  events <- abba_explain_k8s_job_local(id)$events
-  expect_false("SuccessfulCreate" %in% events$reason)
-  expect_identical(list.files(folder), character())
-})
-
 test_that("jobs that are cancelled the moment they are submitted end, and what they tell is true", {
   gate <- local_gate()
   program <- local_program(c("cat(Sys.getenv('ABBA_JOB_ID'), '\\n', file = '/gate/begun', append = TRUE)", gate$wait))

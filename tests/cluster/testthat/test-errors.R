@@ -154,32 +154,3 @@ test_that("a quota on jobs that is used up is told, and no job is made", {
   )
   expect_identical(jobs_in(), id)
 })
-
-test_that("a read that begins while the API server restarts succeeds", {
-  with_component_stopped("apiserver", {
-    # The first attempt meets no server; when its answer is there, the server is back.
-    base <- local_kubectl(c(
-      "\"$real\" \"$@\" 2>\"$base/stderr\"",
-      "status=$?",
-      "cat \"$base/stderr\" >&2",
-      "if [ ! -e \"$base/first\" ]; then",
-      "  mv \"$base/stderr\" \"$base/first\"",
-      sprintf("  %s start apiserver >\"$base/start\" 2>&1", shQuote(cluster_script)),
-      "fi",
-      "exit $status"
-    ))
-    status <- abba_get_k8s_job_status_local(ended)
-    expect_match(readLines(file.path(base, "first")), "127.0.0.1:6443 was refused", all = FALSE)
-  })
-  expect_identical(names(status), "Succeeded")
-})
-
-test_that("without the API server a submission fails and says that there is no job", {
-  before <- jobs_in()
-  with_component_stopped("apiserver", {
-    expect_abba_error(
-      abba_submit_k8s_job_local(program), "unavailable", "The cluster cannot be reached.", "No job was created."
-    )
-  })
-  expect_identical(jobs_in(), before)
-})

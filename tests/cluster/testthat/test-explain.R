@@ -115,26 +115,6 @@ test_that("every way to fail is told apart", {
   expect_identical(listed$reason[match(ids, listed$job_id)][1:3], unname(reasons[1:3]))
 })
 
-test_that("a node that ran short of memory or disk is told", {
-  # What the node writes when it does so; making it run short would take the whole machine along.
-  gate <- local_gate()
-  id <- submit(local_program(gate$wait), mounts = gate$mounts)
-  wait_for_state(id, "Running")
-  with_component_stopped("kubelet", {
-    message <- "The node was low on resource: memory. Threshold quantity: 100Mi, available: 84Mi."
-    patch <- list(status = list(phase = "Failed", reason = "Evicted", message = message))
-    kubectl_lines(
-      "patch", "pod", pods_of(id), "--subresource=status", "--type=merge",
-      "--patch", jsonlite::toJSON(patch, auto_unbox = TRUE)
-    )
-    x <- explain(id)
-    expect_identical(x$status, "Failed")
-    expect_identical(x$reason, "The node ran short of memory or disk and removed the program.")
-    expect_identical(x$details, paste("Evicted:", message))
-  })
-  gate$open()
-})
-
 test_that("a pod that is evicted or deleted is told, with what is known of it", {
   gate <- local_gate()
   program <- local_program(gate$wait)

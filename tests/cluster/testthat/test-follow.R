@@ -11,29 +11,6 @@ follow_in_background <- function(id, ..., env = parent.frame()) {
   local_background(function(...) abba_follow_k8s_job_log_local(...), id, ..., env = env)
 }
 
-# A program that prints numbered lines, up to the number that stands in the gate's file "to", and ends at the gate's
-# opening.
-counting_program <- function(env = parent.frame()) {
-  local_program(c(
-    "done <- 0L",
-    "repeat {",
-    "  last <- file.exists('/gate/open')",
-    "  to <- if (file.exists('/gate/to')) scan('/gate/to', quiet = TRUE) else 0",
-    "  while (done < to) { done <- done + 1L; cat('line', done, '\\n') }",
-    "  if (last) break",
-    "  Sys.sleep(0.05)",
-    "}"
-  ), env = env)
-}
-
-# Lets it print up to that line. Renamed into place, so that it never reads half a number.
-let_count <- function(gate, to) {
-  writeLines(as.character(to), gate$file("new"))
-  file.rename(gate$file("new"), gate$file("to"))
-}
-
-numbered <- function(numbers) paste("line", numbers, "")
-
 test_that("lines are printed while the program runs, from the start, and the whole log is given back invisibly", {
   gate <- local_gate()
   id <- submit(counting_program(), mounts = gate$mounts)
@@ -140,27 +117,6 @@ test_that("a stream that breaks loses no line and repeats none", {
   expect_identical(outcome$value[[1L]]$log, numbered(1:300))
   expect_identical(outcome$warnings, list())
   expect_gt(length(readLines(file.path(base, "streams"))), 4L)
-})
-
-test_that("a restart of the API server loses no line and repeats none", {
-  gate <- local_gate()
-  id <- submit(counting_program(), mounts = gate$mounts)
-  following <- follow_in_background(id)
-  let_count(gate, 10)
-  wait_until(has_printed(following, numbered(1:10)), what = "the first lines")
-  with_component_stopped("apiserver", {
-    let_count(gate, 20)
-    # Longer than a call is tried again.
-    Sys.sleep(6)
-    expect_true(following$is_alive())
-  })
-  wait_until(has_printed(following, numbered(1:20)), what = "the lines of the meantime")
-  let_count(gate, 30)
-  gate$open()
-  outcome <- outcome_of(following)
-  expect_identical(output_of(following), numbered(1:30))
-  expect_identical(outcome$value[[1L]]$log, numbered(1:30))
-  expect_identical(outcome$warnings, list())
 })
 
 test_that("what a node drops of a very long log is told at the end", {

@@ -277,7 +277,7 @@ test_that("a kubectl that dies is replaced, also under a watch and many calls at
   ))
   withr::local_options(abba.k8s.session = TRUE)
   programs <- local_many_programs(20)
-  batch <- suppressMessages(abba_submit_k8s_batch_local(programs, cpu_limit = 0.1))
+  batch <- suppressMessages(abba_submit_k8s_batch_local(programs, cpu_limit = 0.05))
   batch_id <- batch$batch_id[[1L]]
   expect_named(abba_watch_k8s_batch_local(batch_id), "Succeeded")
   logs <- abba_get_k8s_job_log_local(batch$job_id)
@@ -428,7 +428,7 @@ test_that("many programs are submitted and many logs read several at a time, and
   most <- withr::local_tempfile()
   local_path_proxy("-delay", "100ms", "-in-flight", most)
   programs <- local_many_programs(24)
-  batch <- suppressMessages(abba_submit_k8s_batch_local(programs, cpu_limit = 0.1))
+  batch <- suppressMessages(abba_submit_k8s_batch_local(programs, cpu_limit = 0.05))
   expect_named(abba_watch_k8s_batch_local(batch$batch_id[[1L]]), "Succeeded")
   expect_identical(vapply(abba_get_k8s_job_log_local(batch$job_id), `[[`, "", "log"), paste(1:24, ""))
   expect_identical(readLines(most), "8")

@@ -4,7 +4,7 @@ local_namespace()
 test_that("one request tells the states of 25 jobs, and results come in the order of the ids", {
   ids <- vapply(1:25, function(i) {
     submit(local_program(sprintf("cat('program', %d, '\\n')", i), paste0("program-", i, ".R")),
-      batch_group_id = "bundle", cpu_limit = 0.1
+      batch_group_id = "bundle", cpu_limit = 0.05
     )
   }, "")
   expect_length(unique(ids), 25L)

@@ -17,7 +17,7 @@ test_that("output and messages come in the order in which they were written, in 
     "warning('at the end')",
     "cat('last\\n')"
   ))
-  ids <- replicate(20L, submit(path))
+  ids <- replicate(20L, submit(path, cpu_limit = 0.1))
   expect_identical(unique(unname(wait_for_end(ids))), "Succeeded")
 
   expected <- unlist(lapply(1:5, function(i) {

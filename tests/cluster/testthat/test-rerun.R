@@ -86,18 +86,3 @@ test_that("what could not be submitted again can be later, and nothing twice", {
   expect_length(jobs_in(), 8L)
   for (id in again$job_id) expect_identical(kept(id)$memory_limit, "256M")
 })
-
-test_that("what is unknown runs again on demand only", {
-  local_namespace()
-  gate <- local_gate()
-  batch <- submit_batch(local_program(gate$wait), batch_group_id = "b", mounts = gate$mounts)
-  wait_for_state(batch$job_id, "Running")
-  with_component_stopped("kubelet", {
-    wait_for_state(batch$job_id, "Unknown")
-    expect_identical(nrow(rerun("b")), 0L)
-    again <- rerun("b", include_unknown = TRUE)
-    expect_identical(again$program, batch$program)
-  })
-  gate$open()
-  expect_identical(unname(wait_for_end(c(batch$job_id, again$job_id))), rep("Succeeded", 2L))
-})

@@ -7,30 +7,11 @@ entry_of <- function(id) {
   list(state = names(status), id = status[[1L]]$Jobs[[1L]]$id)
 }
 
-events_of <- function(pod) {
-  kubectl_lines(
-    "get", "events", "--field-selector", paste0("involvedObject.name=", pod),
-    "--output", "jsonpath={range .items[*]}{.reason}{'\\n'}{end}"
-  )
-}
-
 test_that("a job without a pod is pending, and its id is the job's", {
   local_namespace()
   create_quota("pods=0")
   id <- submit(local_program("1"))
   expect_identical(entry_of(id), list(state = "Pending", id = id))
-})
-
-test_that("a job whose image is being pulled is pending, and then runs", {
-  forget_image("never-pulled:1")
-  id <- submit(local_program("cat('pulled\\n')"), container = cluster_image("never-pulled:1"))
-  wait_until(function() has_pod(id), what = "a pod")
-  pod <- pods_of(id)
-  wait_until(function() "Pulling" %in% events_of(pod), what = "the image to be pulled")
-  expect_identical(entry_of(id), list(state = "Pending", id = pod))
-  expect_match(log_of(id), "^abba: The program has not started yet: its container is being made ready", all = FALSE)
-  expect_identical(wait_for_end(id), "Succeeded")
-  expect_identical(log_of(id), "pulled")
 })
 
 test_that("a job that no node is large enough for is pending, and its log says so", {
@@ -125,37 +106,4 @@ test_that("a job whose pod somebody deletes has failed, and does not run twice",
   wait_until(job_has_failed, what = "the job to fail")
   expect_identical(pods_of(id), character())
   expect_identical(readLines(gate$file("runs")), "once")
-})
-
-test_that("on a node that does not answer a job is unknown, its log an error, and the truth comes back", {
-  gates <- list(local_gate(), local_gate(), local_gate())
-  path <- local_program(c("cat('first\\n')", gates[[1L]]$wait, "if (file.exists('/gate/fail')) stop('no')"))
-  ids <- vapply(gates, function(gate) submit(path, mounts = gate$mounts), "")
-  expect_identical(unique(unname(wait_for_state(ids, "Running"))), "Running")
-  wait_until(function() identical(log_of(ids[[1L]]), "first"), what = "the program to start")
-
-  with_component_stopped("kubelet", {
-    # They end without anybody to tell.
-    gates[[2L]]$open()
-    file.create(gates[[3L]]$file("fail"))
-    gates[[3L]]$open()
-    expect_identical(unique(unname(wait_for_state(ids, "Unknown"))), "Unknown")
-    expect_identical(
-      abba_get_k8s_job_status_local(ids[[1L]])$Unknown$Description,
-      paste(
-        "For some reason the state of the Pod could not be obtained. This phase typically occurs due to an error in",
-        "communicating with the node where the Pod should be running."
-      )
-    )
-    expect_abba_error(
-      log_of(ids[[1L]]), "unavailable", "the node that ran the program does not give it", "not affected"
-    )
-  })
-
-  wanted <- c("Running", "Succeeded", "Failed")
-  expect_identical(unname(wait_for_states(ids, function(states) identical(unname(states), wanted))), wanted)
-  gates[[1L]]$open()
-  expect_identical(wait_for_end(ids[[1L]]), "Succeeded")
-  expect_identical(log_of(ids[[1L]]), "first")
-  expect_identical(log_of(ids[[3L]])[1:2], c("first", "Error: no"))
 })
