@@ -109,7 +109,7 @@ test_that("the description is served as it is", {
 test_that("the page may run its own script only", {
   local_decisions()
   pr <- router()
-  for (path in c("/", "/abba.js", "/abba.css")) {
+  for (path in c("/", "/main.js", "/abba.css")) {
     answer <- ask_router(pr, path)
     expect_identical(answer$status, 200L)
     expect_identical(answer$headers[["cache-control"]], "no-store")

@@ -1,0 +1,197 @@
+// The jobs: read again and again, or once something has changed, and shown as a list.
+
+import { canBeCancelled, confirmCancel, offer } from "./cancel.js";
+import { drawJob } from "./job.js";
+import { ask } from "./server.js";
+import { announce, explainFailure, hasEnded, notice, sleep, state } from "./state.js";
+import { duration, element, fileName, localTime, make, setText, setTime, visible } from "./text.js";
+
+const JOBS_SECONDS = 3; // between two looks at the jobs while some have not ended
+const IDLE_SECONDS = 15; // and while all have
+const LONGEST_WAIT_SECONDS = 40; // for a change: the server answers after 20
+
+let wakeUp = () => {};
+
+export function wake() {
+  wakeUp();
+}
+
+// Waits, and no longer than until somebody looks again or asks for it; in a tab that nobody sees until it is seen.
+async function pause(seconds) {
+  const woken = new Promise((resolve) => { wakeUp = resolve; });
+  if (document.hidden) await woken; else await Promise.race([sleep(seconds), woken]);
+}
+
+// The job or the batch that is looked at, and its state as the server told it last.
+const watched = { subject: "", state: null };
+
+// Waits until the job or the batch that is looked at changes, or somebody asks for a look.
+async function pauseUntilChange() {
+  const { job, batch } = state.view;
+  const parameters = job !== null ? { job_id: job } : { batch_id: batch };
+  const subject = JSON.stringify(parameters);
+  if (watched.subject !== subject) Object.assign(watched, { subject, state: null });
+  // Without a state the answer comes at once.
+  if (watched.state !== null) parameters.state = watched.state;
+  const stop = new AbortController();
+  const woken = new Promise((resolve) => { wakeUp = resolve; });
+  const change = ask("GET", "watch-jobs", parameters, stop.signal);
+  try {
+    const answer = await Promise.race([change, woken, sleep(LONGEST_WAIT_SECONDS)]);
+    if (answer !== undefined && watched.subject === subject) watched.state = answer.body.state;
+  } finally {
+    stop.abort();
+    change.catch(() => {}); // that of a request which is given up
+  }
+}
+
+export async function watchJobs(session) {
+  let failures = 0;
+  while (session === state.session) {
+    let seconds;
+    try {
+      await readJobs(session);
+      if (session !== state.session) return;
+      failures = 0;
+      notice("jobs", null);
+      const busy = [...state.records.values()].filter((record) => !hasEnded(record.status));
+      const { job, batch } = state.view;
+      if (!document.hidden && busy.some((record) => record.job_id === job || record.batch_id === batch)) {
+        await pauseUntilChange();
+        continue;
+      }
+      seconds = busy.length > 0 ? JOBS_SECONDS : IDLE_SECONDS;
+    } catch (error) {
+      if (session !== state.session) return;
+      failures += 1;
+      explainFailure("jobs", error);
+      seconds = error.retryAfter ?? Math.min(30, 2 ** failures);
+    }
+    await pause(seconds);
+  }
+}
+
+async function readJobs(session) {
+  const everybody = element("everybody").checked;
+  const parameters = state.user.operator && !everybody ? { user: state.user.user } : {};
+  const { body } = await ask("GET", "jobs", parameters);
+  if (session !== state.session || everybody !== element("everybody").checked) return;
+  const before = new Map(state.records);
+  state.records = new Map(body.map((record) => [record.job_id, record]));
+  state.order = body
+    .sort((a, b) => b.submitted.localeCompare(a.submitted) || a.job_id.localeCompare(b.job_id))
+    .map((record) => record.job_id);
+  if (state.isLoaded) announceChanges(before);
+  state.isLoaded = true;
+  setText(element("as-of"), `As of ${localTime(new Date()).slice(11)}`);
+  drawList();
+  drawJob();
+}
+
+export function lookAtEverybody() {
+  state.isLoaded = false;
+  wake();
+}
+
+function announceChanges(before) {
+  const changes = [];
+  for (const [id, record] of state.records) {
+    const old = before.get(id);
+    if (old !== undefined && old.status !== record.status) changes.push(`${fileName(record.program)}: ${record.status}`);
+  }
+  if (changes.length > 5) announce(`The states of ${changes.length} jobs have changed`);
+  else if (changes.length > 0) announce(changes.join(", "));
+}
+
+// --- The list ----------------------------------------------------------------------------------------------------------
+
+export const rows = new Map(); // by id: the row and its parts; it stays the same element, and so keeps the focus
+
+function chosen() {
+  const text = element("search").value.trim().toLowerCase();
+  const statuses = element("status").value.split(",").filter(Boolean);
+  const { batch } = state.view;
+  return state.order.map((id) => state.records.get(id)).filter((record) =>
+    (batch === null || record.batch_id === batch) &&
+    (statuses.length === 0 || statuses.includes(record.status)) &&
+    (text === "" || [record.program, record.batch_id, record.job_id, record.user]
+      .some((value) => value.toLowerCase().includes(text))));
+}
+
+function makeRow(id) {
+  const cell = (name, ...children) => make("td", { role: "cell", class: name }, ...children);
+  const part = {
+    state: make("span", { class: "state" }),
+    program: make("a", { href: "#job=" + encodeURIComponent(id) }),
+    user: make("span"),
+    batch: make("a"),
+    reason: cell("reason"),
+    submitted: make("time"),
+    duration: cell("number"),
+    cancel: make("button", { type: "button", class: "danger" }, "Cancel"),
+  };
+  part.cancel.addEventListener("click", () => confirmCancel({ job_id: id }, part.cancel));
+  const row = make("tr", { role: "row" },
+    cell("status", part.state),
+    cell("program", part.program, make("span", { class: "more" }, part.user, part.batch)),
+    part.reason,
+    cell("submitted", part.submitted),
+    part.duration,
+    cell("action", part.cancel));
+  return { row, part };
+}
+
+function drawRow(part, record) {
+  const name = fileName(record.program);
+  part.state.dataset.state = record.status;
+  setText(part.state, record.status);
+  setText(part.program, name);
+  part.program.title = visible(record.program);
+  setText(part.user, element("everybody").checked ? record.user + " · " : "");
+  setText(part.batch, record.batch_id);
+  part.batch.href = "#batch=" + encodeURIComponent(record.batch_id);
+  setText(part.reason, record.reason ?? "");
+  setTime(part.submitted, record.submitted);
+  setText(part.duration, duration(record));
+  part.cancel.setAttribute("aria-label", `Cancel ${visible(name)}`);
+  offer(part.cancel, canBeCancelled(record), part.program);
+}
+
+export function drawList() {
+  if (state.view.name !== "list" || state.user === null) return;
+  const all = chosen();
+  const shown = all.slice(0, state.rowsShown);
+  const wanted = new Set(shown.map((record) => record.job_id));
+  for (const [id, { row }] of rows) {
+    if (!wanted.has(id)) {
+      row.remove();
+      rows.delete(id);
+    }
+  }
+  const body = element("jobs").tBodies[0];
+  shown.forEach((record, place) => {
+    if (!rows.has(record.job_id)) rows.set(record.job_id, makeRow(record.job_id));
+    const { row, part } = rows.get(record.job_id);
+    drawRow(part, record);
+    // Moved only where it is not there already: moving takes the focus away.
+    if (body.children[place] !== row) body.insertBefore(row, body.children[place] ?? null);
+  });
+  element("jobs").hidden = shown.length === 0;
+  element("none").hidden = !state.isLoaded || shown.length > 0;
+  setText(element("none"), state.order.length === 0
+    ? "You have no jobs. A job that has ended is kept for a week."
+    : "None of your jobs is like that.");
+  element("more").hidden = all.length <= shown.length;
+  setText(element("more"), `Show more: ${all.length - shown.length} older ones`);
+  const counts = ["Pending", "Running", "Succeeded", "Failed", "Unknown"]
+    .map((name) => [name, all.filter((record) => record.status === name).length])
+    .filter(([, count]) => count > 0)
+    .map(([name, count]) => `${count} ${name}`);
+  setText(element("counts"), counts.join(" · "));
+  const { batch } = state.view;
+  const mine = element("everybody").checked ? "Jobs of everybody" : "Your jobs";
+  setText(element("list-title"), batch === null ? mine : `Batch ${batch}`);
+  document.title = `${batch === null ? mine : visible(batch)} – abba`;
+  element("all-jobs").hidden = batch === null;
+  offer(element("cancel-batch"), batch !== null && all.some(canBeCancelled), element("list-title"));
+}

@@ -1,0 +1,168 @@
+// The page for people: who am I, my jobs, their logs while they run, cancel.
+
+import { confirmCancel } from "./cancel.js";
+import { drawJob, showJob } from "./job.js";
+import { drawList, lookAtEverybody, rows, wake, watchJobs } from "./jobs.js";
+import { log } from "./log.js";
+import { ask, theKey } from "./server.js";
+import { explainFailure, notice, notices, ROWS, sleep, state } from "./state.js";
+import { duration, element, setText } from "./text.js";
+
+// --- Who ---------------------------------------------------------------------------------------------------------------
+
+function askForKey(reason) {
+  state.session += 1;
+  wake();
+  const wasKnown = theKey.get() !== null;
+  theKey.forget();
+  forgetAll();
+  element("list").hidden = true;
+  element("job").hidden = true;
+  element("sign-in").hidden = false;
+  element("forget").hidden = true;
+  element("who").hidden = true;
+  setText(element("key-error"), wasKnown ? reason : "");
+  element("key").value = "";
+  element("key").focus();
+}
+
+// Nothing of one caller is left for the next.
+function forgetAll() {
+  state.user = null;
+  state.records.clear();
+  state.order = [];
+  state.cancelled.clear();
+  state.isLoaded = false;
+  state.rowsShown = ROWS;
+  for (const { row } of rows.values()) row.remove();
+  rows.clear();
+  for (const subject of [...notices.keys()]) notice(subject, null);
+  element("everybody").checked = false;
+  showJob.id = null;
+  log.follow(null);
+}
+
+async function begin() {
+  state.session += 1;
+  const session = state.session;
+  try {
+    const { body } = await ask("GET", "whoami");
+    if (session !== state.session) return;
+    state.user = body;
+    notice("who", null);
+    setText(element("key-error"), "");
+    element("sign-in").hidden = true;
+    element("key").value = "";
+    element("who").hidden = false;
+    setText(element("who"), `You are ${body.user}${body.operator ? " (operator)" : ""}`);
+    element("forget").hidden = theKey.get() === null;
+    element("everybody-choice").hidden = !body.operator;
+    show();
+    watchJobs(session);
+  } catch (error) {
+    if (session !== state.session) return;
+    explainFailure("who", error);
+    if (error.status !== 401) {
+      await sleep(error.retryAfter ?? 5);
+      if (session === state.session) begin();
+    }
+  }
+}
+
+// --- Where we are: the list, a batch, a job --------------------------------------------------------------------------
+
+function readAddress() {
+  const parameters = new URLSearchParams(window.location.hash.slice(1));
+  const [job, batch] = [parameters.get("job"), parameters.get("batch")];
+  return job !== null ? { name: "job", job, batch: null } : { name: "list", job: null, batch };
+}
+
+function show() {
+  if (state.user === null) return;
+  const before = state.view;
+  state.view = readAddress();
+  const isJob = state.view.name === "job";
+  element("list").hidden = isJob;
+  element("job").hidden = !isJob;
+  if (isJob && showJob.id !== state.view.job) {
+    Object.assign(showJob, { id: state.view.job, explained: null, more: [] });
+    log.follow(null);
+    element("events").replaceChildren();
+    element("events-of-job").hidden = true;
+    setText(element("why-details"), "");
+    setText(element("why-advice"), "");
+  }
+  if (!isJob) {
+    showJob.id = null;
+    log.follow(null);
+  }
+  drawList();
+  drawJob();
+  // What was waited for is of another job.
+  wake();
+  if (before.name === "job" && !isJob && rows.has(before.job)) rows.get(before.job).part.program.focus();
+  else element(isJob ? "job-title" : "list-title").focus();
+}
+
+// --- What people do --------------------------------------------------------------------------------------------------
+
+// The address after the # is taken: it says which job is looked at.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  element("main").focus();
+});
+element("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const key = element("key").value.trim();
+  // A header takes these signs only.
+  if (!/^[!-~]+$/.test(key)) {
+    setText(element("key-error"), "That is no API key: it has letters, digits and signs only.");
+    return;
+  }
+  theKey.set(key);
+  begin();
+});
+element("forget").addEventListener("click", () => {
+  theKey.forget();
+  askForKey("");
+});
+element("filters").addEventListener("submit", (event) => event.preventDefault());
+for (const id of ["search", "status"]) {
+  element(id).addEventListener("input", () => {
+    state.rowsShown = ROWS;
+    drawList();
+  });
+}
+element("everybody").addEventListener("change", lookAtEverybody);
+element("more").addEventListener("click", () => {
+  state.rowsShown += ROWS;
+  drawList();
+});
+element("cancel-batch").addEventListener("click", () => {
+  confirmCancel({ batch_id: state.view.batch }, element("cancel-batch"));
+});
+element("job-cancel").addEventListener("click", () => confirmCancel({ job_id: state.view.job }, element("job-cancel")));
+element("save").addEventListener("click", () => log.save());
+element("wrap").addEventListener("change", () => element("log").classList.toggle("wrap", element("wrap").checked));
+window.addEventListener("hashchange", show);
+window.addEventListener("unauthorized", (event) => askForKey(event.detail));
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return;
+  wake();
+  log.wake();
+});
+
+// Durations go on between two looks.
+setInterval(() => {
+  for (const [id, { part }] of rows) {
+    const record = state.records.get(id);
+    if (record?.status === "Running") setText(part.duration, duration(record));
+  }
+}, 1000);
+
+// The link to the description of the API, where the server shows it.
+fetch(new URL("__docs__/", document.baseURI), { cache: "no-store" })
+  .then((response) => { element("docs").hidden = !response.ok; })
+  .catch(() => {});
+
+begin();
