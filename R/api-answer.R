@@ -64,6 +64,7 @@ at_once <- 0.003
 await <- function(number, deliver) {
   # A list, because each name in an environment is a symbol, and R keeps symbols for ever.
   the_server$awaited[[as.character(number)]] <- deliver
+  the_server$begun <- proc.time()[["elapsed"]]
 }
 
 # Takes the answers that are ready, waiting `seconds` for that to the request `number`.
@@ -78,7 +79,8 @@ take_answers <- function(number, seconds) {
   }
 }
 
-# Looks every few milliseconds for answers, as long as some are awaited.
+# Looks every few milliseconds for answers, as long as some are awaited; less often where no request has come for a
+# second, as when all that are awaited wait for a change of their jobs.
 look_for_answers <- function() {
   if (the_server$is_looking) {
     return(invisible())
@@ -91,7 +93,8 @@ look_for_answers <- function() {
       look_for_answers()
     }
   }
-  later::later(look, 0.004)
+  is_quiet <- proc.time()[["elapsed"]] - the_server$begun > 1
+  later::later(look, if (is_quiet) 0.05 else 0.004)
   invisible()
 }
 
@@ -248,6 +251,8 @@ the_server <- new.env(parent = emptyenv())
 # What to do with the answers that are not there yet, by the numbers of their requests.
 the_server$awaited <- list()
 the_server$is_looking <- FALSE
+# When a request was begun last, in seconds.
+the_server$begun <- 0
 # The requests whose bodies are on their way, as weak references.
 the_server$sending <- list()
 
