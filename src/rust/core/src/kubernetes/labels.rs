@@ -41,8 +41,7 @@ pub const PROGRAM_TEXT: &str = "abba/program-text";
 /// Annotation of the pod that carries the program's bytes as base64.
 pub const PROGRAM_BASE64: &str = "abba/program-base64";
 
-/// Whether a label or annotation of this name says something that abba reads: of its own all but the programs and what is
-/// there for people to see.
+/// Whether abba reads this label or annotation back. Program text and what only people read are skipped to save memory.
 pub fn is_read_back(name: &str) -> bool {
     name.starts_with("abba/")
         && ![

@@ -296,7 +296,7 @@ impl Event {
     }
 }
 
-/// Any object, of which alone is read what it is called and since when it exists.
+/// An object's name and creation time.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Named {
     pub metadata: Name,

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::manifest_file::ManifestFile;
 use super::process::{self, End};
-use super::{kubectl_words, Call, Deadline, Failure, FailureKind, Transport, Verb};
+use super::{kubectl_stderr, Call, Deadline, Failure, FailureKind, Transport, Verb};
 use crate::error::KubectlReport;
 
 /// Where a pod finds the namespace of its service account.
@@ -61,13 +61,13 @@ impl Kubectl {
         let (end, stderr) =
             process::run(&self.program, arguments, deadline, part).map_err(|error| self.not_started(&error))?;
         let stderr = String::from_utf8_lossy(&stderr).into_owned();
-        let words = kubectl_words::without_debugging_lines(&stderr);
+        let words = kubectl_stderr::without_debugging_lines(&stderr);
         let mut details = None;
         let (kind, words, exit_status) = match end {
             End::BrokenOff => return Ok(stderr),
             End::Exited(status) if status.success() => return Ok(stderr),
             End::Exited(status) => match status.code() {
-                Some(code) => (kubectl_words::classify(&stderr), words, Some(code)),
+                Some(code) => (kubectl_stderr::classify(&stderr), words, Some(code)),
                 None => {
                     details = Some(format!("It was ended by somebody else: {status}."));
                     (FailureKind::KubectlDied, words, None)

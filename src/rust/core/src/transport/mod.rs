@@ -7,7 +7,7 @@ mod backoff;
 mod deadline;
 mod failure;
 mod kubectl;
-mod kubectl_words;
+mod kubectl_stderr;
 mod manifest_file;
 mod process;
 #[cfg(unix)]

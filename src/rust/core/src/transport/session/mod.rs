@@ -23,8 +23,7 @@ use crate::error::KubectlReport;
 
 /// Calls a function, and meanwhile has no program that is started inherit any open file beside its standard streams.
 ///
-/// The kept kubectl lives on while R goes on to close its files. Would it hold the end of a pipe that R has closed, its
-/// reader would wait for ever for the end.
+/// The kept kubectl outlives files that R closes. If it held the end of such a pipe, the pipe's reader would wait for ever.
 pub type WithNothingInherited = fn(&mut dyn FnMut());
 
 /// Speaks to the API server through the `kubectl proxy` of this process.

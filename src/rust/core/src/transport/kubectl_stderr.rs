@@ -1,4 +1,4 @@
-//! What kubectl's error texts mean, where each call is one kubectl.
+//! Reads kubectl's stderr, where each call is one kubectl.
 //!
 //! With `--raw` kubectl tells a server's error as `Error from server (REASON): MESSAGE`, an unreachable server in a
 //! sentence of its own, and exits with 1 for both. The texts are those of kubectl 1.34 as seen, and of its source
