@@ -60,6 +60,8 @@ END
 # clusterDNS: nobody serves there, but without an address each pod would get a warning event.
 # makeIPTablesUtilChains: off, so that nothing of ours is in the machine's iptables.
 # containerLogMaxSize: the default, written down because tests rely on it.
+# containerLogMonitorInterval, volumeStatsAggPeriod: how often it looks whether a log or a volume has become too large,
+#   which tests wait for; by default every 10 and 60 s.
 # evictionHard: only for memory; a disk that is nearly full must not make the tests' pods disappear.
 write_kubelet_configuration() {
   cat <<END
@@ -92,6 +94,8 @@ kubeAPIBurst: 1000
 nodeStatusUpdateFrequency: 2s
 nodeLeaseDurationSeconds: 10
 containerLogMaxSize: 10Mi
+containerLogMonitorInterval: 3s
+volumeStatsAggPeriod: 5s
 serializeImagePulls: false
 registryPullQPS: 0
 imageGCHighThresholdPercent: 100
