@@ -119,9 +119,9 @@ restart() { # COMPONENT HOW
   "$cluster" "$2" "$1" && "$cluster" status | grep -x "$1: not running" && "$cluster" start "$1" && "$cluster" wait-ready
 }
 
-# The longer it was away, the later those who watch it come back by themselves.
+# The longer it was away, the later those who watch it come back by themselves: after 6 s, 14 s later than the node.
 jobs_run_after_outage() {
-  "$cluster" stop apiserver && sleep 20 && "$cluster" start apiserver && "$cluster" wait-ready &&
+  "$cluster" stop apiserver && sleep 6 && "$cluster" start apiserver && "$cluster" wait-ready &&
     kubectl create job after-outage --image "$("$cluster" registry)/r-base:4.2.2" -- true &&
     kubectl wait --for=condition=complete job/after-outage --timeout=10s && kubectl delete job after-outage
 }
@@ -164,7 +164,7 @@ etcd_port_is_taken() {
 }
 
 own_kubeconfig_untouched() {
-  "$cluster" down && HOME=$work/home XDG_CACHE_HOME=${state%/abba/cluster} KUBECONFIG=$work/users-own "$cluster" up &&
+  HOME=$work/home XDG_CACHE_HOME=${state%/abba/cluster} KUBECONFIG=$work/users-own "$cluster" up &&
     [ ! -e "$work/home" ] && [ ! -e "$work/users-own" ]
 }
 
@@ -191,8 +191,8 @@ check "two ups at once" two_ups_at_once
 check "kill -9 of everything, then down leaves nothing" eval 'run_sleeping_pod && kill_everything_but_containers && down'
 check "up does not keep the caller's files open" no_inherited_files
 check "a component that ends while starting is reported with its log" etcd_port_is_taken
-check "up after a failed start" ready
-check "the caller's own kubeconfig is left alone" own_kubeconfig_untouched
+check "up after a failed start, which leaves the caller's own kubeconfig alone" \
+  eval 'own_kubeconfig_untouched && ready'
 
 echo "$passed passed, $failed failed"
 ((failed == 0))
