@@ -34,12 +34,8 @@ install: $(build)/packages ## Install the package into R's own library
 # --- Tests: three tiers, and what goes with them -----------------------------------------------------------------
 
 .PHONY: test
-test: $(build)/packages ## Do all set-up and run every test
-	@tools/step "lint" $(MAKE) --no-print-directory lint
-	@tools/step "core tests (cargo)" $(MAKE) --no-print-directory test-core
-	@tools/step "R tests, in R CMD check" $(MAKE) --no-print-directory check
-	@tools/step "cluster tests" $(MAKE) --no-print-directory test-cluster
-	@tools/step "demo" $(MAKE) --no-print-directory demo
+test: $(build)/installed $(build)/cluster-test-packages ## Do all set-up and run every test
+	@tools/test $(build)/test
 
 .PHONY: test-core
 test-core: ## Tests of the Rust core: no R, no cluster
@@ -50,10 +46,15 @@ test-r: $(build)/installed ## Tests of the R package with a scripted kubectl: no
 	cd tests && $(use_library) Rscript testthat.R
 
 .PHONY: test-cluster
-test-cluster: $(build)/installed $(build)/cluster-test-packages ## Tests on the real cluster, and of the cluster itself
+test-cluster: test-cluster-itself test-on-cluster ## Tests on the real cluster, and of the cluster itself
+
+.PHONY: test-cluster-itself
+test-cluster-itself:
 	tests/cluster/test-cluster.sh
-	ABBA_TEST_SESSION=true $(use_library) Rscript tests/cluster/run-tests.R
-	ABBA_TEST_SESSION=false $(use_library) Rscript tests/cluster/run-tests.R
+
+.PHONY: test-on-cluster
+test-on-cluster: $(build)/installed $(build)/cluster-test-packages
+	$(use_library) Rscript tests/cluster/run-tests.R
 
 .PHONY: check
 check: $(build)/packages ## R CMD build and R CMD check, which runs the R tests
