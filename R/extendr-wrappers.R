@@ -85,7 +85,7 @@ core_follow_end <- function(following) .Call(wrap__core_follow_end, following)
 core_end_session <- function() .Call(wrap__core_end_session)
 
 # Opens the server's side of the abba API. A pointer for `core_gateway_begin`. `policy` is a list, see
-# `R/api-options.R`; `key_file` a path or `NULL`.
+# `R/server-options.R`; `key_file` a path or `NULL`.
 core_gateway_open <- function(policy, key_file, version) .Call(wrap__core_gateway_open, policy, key_file, version)
 
 # Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers`, `when` and

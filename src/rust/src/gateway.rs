@@ -41,7 +41,7 @@ struct OwnedRequest {
     body: Vec<u8>,
 }
 
-/// Opens a server. `policy` is the list that `api_policy()` in `R/api-options.R` makes.
+/// Opens a server. `policy` is the list that `api_policy()` in `R/server-options.R` makes.
 fn open(policy: Json, key_file: Option<&str>, version: &str) -> Result<Server, Error> {
     let settings: policy::Settings = serde_json::from_value(policy)
         .map_err(|error| Error::input(format!("The options of the abba API cannot be used: {error}.")))?;
@@ -65,7 +65,7 @@ r_functions! {
     get_gateway_metadata;
 
     /// Opens the server's side of the abba API. A pointer for `core_gateway_begin`. `policy` is a list, see
-    /// `R/api-options.R`; `key_file` a path or `NULL`.
+    /// `R/server-options.R`; `key_file` a path or `NULL`.
     fn core_gateway_open(policy, key_file, version) {
         let (key_file, version): (Option<String>, String) = (read(key_file)?, read(version)?);
         let gateway = open(to_json(policy)?, key_file.as_deref(), &version)?;
@@ -119,7 +119,7 @@ fn server(pointer: Argument<'_>) -> Result<&Server, Error> {
         .ok_or_else(|| Error::new(ErrorClass::Internal, "The server of the abba API is gone."))
 }
 
-/// Begins to answer a request. `request` is the list that `api_request()` in `R/api-answer.R` makes. The number by which
+/// Begins to answer a request. `request` is the list that `api_request()` in `R/server-answer.R` makes. The number by which
 /// [`answers`] names it.
 fn begin(server: &Server, request: Json, body: &[u8], settings: Settings) -> Result<i32, Error> {
     let number = {
