@@ -97,7 +97,7 @@ core_api_calls <- function() .Call(wrap__core_api_calls)
 
 # Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. `NULL`, or, where
 # its sender is not known, a list of `core_gateway_answers`.
-core_gateway_refuse_stranger <- function(gateway, request) .Call(wrap__core_gateway_refuse_stranger, gateway, request)
+core_gateway_refuse_unauthenticated <- function(gateway, request) .Call(wrap__core_gateway_refuse_unauthenticated, gateway, request)
 
 # Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
 # `number`, `status`, `headers`, `body` and `decision`.

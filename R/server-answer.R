@@ -186,11 +186,11 @@ refuse_early <- function(req, largest) {
       "Put large programs on storage that the cluster can mount, and send their paths."
     ))
   }
-  # A stranger sends nothing.
+  # A sender that is not known does not get to send a body.
   if (!is_from_plumber_host(req)) {
     return(early_response(api_fault(call, no_secret, 403L)))
   }
-  refused <- core_value(core_gateway_refuse_stranger(api_gateway(), api_request(call, req)))
+  refused <- core_value(core_gateway_refuse_unauthenticated(api_gateway(), api_request(call, req)))
   if (!is.null(refused)) {
     return(early_response(refused))
   }

@@ -77,7 +77,7 @@ test_that("what is too large or of unknown length is refused before it is read",
   expect_identical(early(HTTP_TRANSFER_ENCODING = "chunked")$status, 411L)
   expect_identical(early(HTTP_TRANSFER_ENCODING = "chunked", CONTENT_LENGTH = "5")$status, 411L)
   expect_identical(early(HTTP_UPGRADE = "WebSocket")$status, 400L)
-  # A stranger sends no body at all.
+  # A sender that is not known sends no body at all.
   expect_identical(early(CONTENT_LENGTH = "1", key = NULL)$status, 401L)
   expect_identical(early(CONTENT_LENGTH = "1", key = "x")$status, 401L)
   expect_null(early(key = NULL))

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use abba_core::domain::api_keys;
 use abba_core::gateway::calls::CALLS;
-use abba_core::gateway::{answer, caller::Credentials, policy, Answer, Gateway, Policy, Refusal, Request};
+use abba_core::gateway::{answer, caller::Credentials, policy, ApiError, Gateway, Policy, Request, Response};
 use abba_core::local::api_key_file::{self, ApiKeyFile};
 use abba_core::operations::Connection;
 use abba_core::transport::leave_signals_to_main_thread;
@@ -26,11 +26,11 @@ use crate::values::{read, to_json, Value};
 pub struct Server {
     gateway: Arc<Gateway>,
     answers: Mutex<Answers>,
-    sender: Sender<(i32, Answer)>,
+    sender: Sender<(i32, Response)>,
 }
 
 struct Answers {
-    receiver: Receiver<(i32, Answer)>,
+    receiver: Receiver<(i32, Response)>,
     /// The number of the request that was begun last.
     begun: i32,
 }
@@ -93,8 +93,8 @@ r_functions! {
 
     /// Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. `NULL`, or, where
     /// its sender is not known, a list of `core_gateway_answers`.
-    fn core_gateway_refuse_stranger(gateway, request) {
-        Ok(refuse_stranger(server(gateway)?, to_json(request)?)?.into())
+    fn core_gateway_refuse_unauthenticated(gateway, request) {
+        Ok(refuse_unauthenticated(server(gateway)?, to_json(request)?)?.into())
     }
 
     /// Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
@@ -146,12 +146,12 @@ fn begin(server: &Server, request: Json, body: &[u8], settings: Settings) -> Res
 }
 
 /// The answer to a request whose sender is not known, before its body is read, as of [`answer_list`]; or `NULL`.
-fn refuse_stranger(server: &Server, request: Json) -> Result<Value, Error> {
+fn refuse_unauthenticated(server: &Server, request: Json) -> Result<Value, Error> {
     let request = OwnedRequest {
         json: request,
         body: Vec::new(),
     };
-    let refused = request.with(|request| server.gateway.refuse_stranger(request))?;
+    let refused = request.with(|request| server.gateway.refuse_unauthenticated(request))?;
     Ok(refused.map_or_else(Value::null, |answer| answer_list(0, answer)))
 }
 
@@ -207,7 +207,7 @@ impl OwnedRequest {
 }
 
 /// Whoever waits gets an answer, whatever happens.
-fn answer_or_fault(gateway: &Gateway, request: &OwnedRequest, settings: &Settings) -> Answer {
+fn answer_or_fault(gateway: &Gateway, request: &OwnedRequest, settings: &Settings) -> Response {
     let work = || request.with(|request| gateway.answer(request, &|operation| with_connection(settings, operation)));
     let reason = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(answer)) => return answer,
@@ -217,7 +217,7 @@ fn answer_or_fault(gateway: &Gateway, request: &OwnedRequest, settings: &Setting
     let text = |name: &str| request.json[name].as_str().unwrap_or_default();
     answer::fault(
         &reason,
-        answer::Decision {
+        answer::AuditEntry {
             when: text("when"),
             who: None,
             what: text("call"),
@@ -228,8 +228,8 @@ fn answer_or_fault(gateway: &Gateway, request: &OwnedRequest, settings: &Setting
 
 fn with_connection<T>(
     settings: &Settings,
-    operation: &mut dyn FnMut(&Connection<'_>) -> Result<T, Refusal>,
-) -> Result<T, Refusal> {
+    operation: &mut dyn FnMut(&Connection<'_>) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
     let mut outcome = None;
     // The thread is not R's, which alone may ask R for interrupts.
     let connected = settings.connected_until(&|| false, |connection| {
@@ -238,13 +238,13 @@ fn with_connection<T>(
     });
     match (connected, outcome) {
         (_, Some(outcome)) => outcome,
-        (Err(error), None) => Err(Refusal::of_cluster(error)),
+        (Err(error), None) => Err(ApiError::of_cluster(error)),
         (Ok(()), None) => Err(Error::new(ErrorClass::Internal, "Nothing was asked of the cluster.").into()),
     }
 }
 
 /// A list with `number`, the request's; `status`, an integer; `headers`, a list of strings with names; `body` and `decision`, strings of JSON.
-fn answer_list(number: i32, answer: Answer) -> Value {
+fn answer_list(number: i32, answer: Response) -> Value {
     Value::named([
         ("number", Value::Json(number.into())),
         ("status", Value::Json(answer.status.into())),

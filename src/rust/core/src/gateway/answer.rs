@@ -10,7 +10,7 @@ use crate::{Error, ErrorClass, Warning};
 
 /// An HTTP answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// Further headers. All values are printable ASCII.
@@ -21,9 +21,9 @@ pub struct Answer {
     pub decision: String,
 }
 
-/// What a call found, before it becomes an [`Answer`].
+/// What a call found, before it becomes an [`Response`].
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Success {
+pub struct Reply {
     /// The body.
     pub body: Value,
     /// Further headers.
@@ -32,7 +32,7 @@ pub struct Success {
     pub job_ids: Vec<String>,
 }
 
-impl From<Value> for Success {
+impl From<Value> for Reply {
     fn from(body: Value) -> Self {
         Self {
             body,
@@ -43,7 +43,7 @@ impl From<Value> for Success {
 
 /// Why a caller does not get what they asked for.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Refusal {
+pub struct ApiError {
     /// The HTTP status.
     pub status: u16,
     /// What the caller is told.
@@ -58,7 +58,7 @@ pub struct Refusal {
     pub detail: Option<(&'static str, Value)>,
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let of_cluster = error.kubectl.is_some();
         Self::of(error, of_cluster)
@@ -137,7 +137,7 @@ fn for_callers(error: Error) -> Error {
     }
 }
 
-impl Refusal {
+impl ApiError {
     /// The refusal for an error of reaching the cluster at all, which is never the caller's.
     pub fn of_cluster(error: Error) -> Self {
         Self::of(error, true)
@@ -222,7 +222,7 @@ impl Refusal {
 
 /// What a decision was about.
 #[derive(Clone, Copy, Debug)]
-pub struct Decision<'a> {
+pub struct AuditEntry<'a> {
     /// When, as the server's clock has it.
     pub when: &'a str,
     /// The caller; `None`: not known.
@@ -233,7 +233,7 @@ pub struct Decision<'a> {
     pub from: &'a str,
 }
 
-/// A line of the log of decisions names some jobs, not thousands, and a stranger does not decide how long it is.
+/// A line of the log of decisions names some jobs, not thousands, and a request does not decide how long it is.
 const LOGGED_JOBS: usize = 20;
 const LONGEST_REASON: usize = 1000;
 
@@ -246,7 +246,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// The answer for an outcome.
-pub fn answer(outcome: Result<Success, Refusal>, decision: Decision<'_>) -> Answer {
+pub fn answer(outcome: Result<Reply, ApiError>, decision: AuditEntry<'_>) -> Response {
     let (status, word, reason, job_ids) = match &outcome {
         Ok(success) => (200, "allowed", String::new(), success.job_ids.clone()),
         Err(refusal) => {
@@ -279,7 +279,7 @@ pub fn answer(outcome: Result<Success, Refusal>, decision: Decision<'_>) -> Answ
             (headers, refusal.body())
         }
     };
-    Answer {
+    Response {
         status,
         headers,
         body: body.to_string(),
@@ -288,13 +288,13 @@ pub fn answer(outcome: Result<Success, Refusal>, decision: Decision<'_>) -> Answ
 }
 
 /// The answer where abba itself has failed. `reason` is for the administrator alone.
-pub fn fault(reason: &str, decision: Decision<'_>) -> Answer {
+pub fn fault(reason: &str, decision: AuditEntry<'_>) -> Response {
     let told = Error::new(ErrorClass::Internal, "The abba server failed.")
         .advise("Tell the administrator of the abba server; its log says more.");
-    let refusal = Refusal {
+    let refusal = ApiError {
         reason: reason.to_string(),
         retry_after: Some(10),
-        ..Refusal::new(500, told)
+        ..ApiError::new(500, told)
     };
     answer(Err(refusal), decision)
 }
@@ -394,11 +394,11 @@ mod tests {
             ErrorClass::Kubectl,
             ErrorClass::NotFound,
         ] {
-            let refusal = Refusal::from(of_cluster(class, "open /etc/secret-path: no such file"));
+            let refusal = ApiError::from(of_cluster(class, "open /etc/secret-path: no such file"));
             assert!(refusal.status >= 500, "{class:?}");
             let answer = answer(
                 Err(refusal),
-                Decision {
+                AuditEntry {
                     when: "now",
                     who: Some("alice"),
                     what: "jobs",
@@ -417,10 +417,10 @@ mod tests {
 
     #[test]
     fn what_the_cluster_says_of_the_callers_job_reaches_the_caller() {
-        let quota = Refusal::from(of_cluster(ErrorClass::QuotaExceeded, "Error: exceeded quota: pods=1"));
+        let quota = ApiError::from(of_cluster(ErrorClass::QuotaExceeded, "Error: exceeded quota: pods=1"));
         assert_eq!(quota.status, 429);
         assert!(quota.body()["details"].as_str().unwrap().contains("pods=1"));
-        let invalid = Refusal::from(of_cluster(ErrorClass::Invalid, "The Job is invalid: spec.x"));
+        let invalid = ApiError::from(of_cluster(ErrorClass::Invalid, "The Job is invalid: spec.x"));
         assert_eq!(invalid.status, 400);
         assert!(invalid.body()["details"].as_str().unwrap().contains("spec.x"));
     }
@@ -465,7 +465,7 @@ mod tests {
         let error = Error::input("a\nb").about(["x\r\ny"]);
         let answer = answer(
             Err(error.into()),
-            Decision {
+            AuditEntry {
                 when: "now",
                 who: Some("a\nb"),
                 what: "c\nd",

@@ -25,7 +25,7 @@ pub struct Description {
     /// Examples of bodies: name, summary, JSON.
     pub requests: &'static [(&'static str, &'static str, &'static str)],
     /// The schema of the answer.
-    pub answer: Answer,
+    pub answer: Schema,
     /// What the answer is.
     pub answer_text: &'static str,
     /// Headers that it may have.
@@ -38,7 +38,7 @@ pub struct Description {
 
 /// The schema of an answer, by its name.
 #[derive(Debug)]
-pub enum Answer {
+pub enum Schema {
     /// One object.
     One(&'static str),
     /// An array of them.
@@ -239,9 +239,9 @@ fn examples(examples: &[(&str, &str, &str)]) -> Value {
 fn responses(call: &Call, is_post: bool) -> Value {
     let description = &call.description;
     let body = match description.answer {
-        Answer::One(name) => schema(name),
-        Answer::Many(name) => json!({"type": "array", "items": schema(name)}),
-        Answer::Strings => json!({"type": "array", "items": {"type": "string"}}),
+        Schema::One(name) => schema(name),
+        Schema::Many(name) => json!({"type": "array", "items": schema(name)}),
+        Schema::Strings => json!({"type": "array", "items": {"type": "string"}}),
     };
     let mut answer = json!({"description": description.answer_text});
     if !description.headers.is_empty() {

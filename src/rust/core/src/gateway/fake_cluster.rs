@@ -13,7 +13,7 @@ use super::caller::Credentials;
 use super::description;
 use super::policy::tests::settings;
 use super::policy::{IdentityMode, Settings};
-use super::{Answer, Gateway, Policy, Request};
+use super::{Gateway, Policy, Request, Response};
 use crate::operations::Connection;
 use crate::transport::{Call, Deadline, Failure, FailureKind, Patience, Transport, Verb};
 
@@ -243,7 +243,7 @@ pub fn server() -> Server {
 }
 
 impl Server {
-    pub fn send(&self, user: &str, method: &str, target: &str, body: &Value, key: Option<&str>) -> Answer {
+    pub fn send(&self, user: &str, method: &str, target: &str, body: &Value, key: Option<&str>) -> Response {
         let (call, query) = target.split_once('?').unwrap_or((target, ""));
         let credentials = format!("{{\"user\": \"{user}\"}}");
         let body = if body.is_null() {
@@ -306,6 +306,6 @@ pub fn programs(paths: &[&str]) -> Value {
     json!({"programs": paths.iter().map(|path| program(path)).collect::<Vec<_>>()})
 }
 
-pub fn decision(answer: &Answer) -> Value {
+pub fn decision(answer: &Response) -> Value {
     serde_json::from_str(&answer.decision).unwrap()
 }

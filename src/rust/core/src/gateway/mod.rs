@@ -31,6 +31,6 @@ mod description;
 #[cfg(test)]
 mod fake_cluster;
 
-pub use answer::{Answer, Refusal};
+pub use answer::{ApiError, Response};
 pub use policy::Policy;
 pub use server::{Gateway, Request};

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::answer::{self, Answer, Decision, Refusal, Success};
+use super::answer::{self, ApiError, AuditEntry, Reply, Response};
 use super::arguments::Arguments;
 use super::caller::{self, Caller, Credentials};
 use super::calls::{self, Answers, Asked, Call};
@@ -42,7 +42,7 @@ pub struct Request<'a> {
 
 /// Gives a connection to the cluster to what it is given; fails where there is none.
 pub type WithConnection<'a> =
-    &'a dyn Fn(&mut dyn FnMut(&Connection<'_>) -> Result<Success, Refusal>) -> Result<Success, Refusal>;
+    &'a dyn Fn(&mut dyn FnMut(&Connection<'_>) -> Result<Reply, ApiError>) -> Result<Reply, ApiError>;
 
 /// The server's side of the abba API: decides, asks the cluster, answers.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub struct Gateway {
     pub(super) log_permits: Semaphore,
     pub(super) watchers: Watchers,
     /// How the cluster failed last, and when.
-    outage: Mutex<Option<(Instant, Refusal)>>,
+    outage: Mutex<Option<(Instant, ApiError)>>,
 }
 
 /// After a failure of the cluster callers are told so at once for this long: each attempt would keep all others waiting.
@@ -111,7 +111,7 @@ impl Gateway {
     }
 
     /// Answers a request.
-    pub fn answer(&self, request: Request<'_>, with_connection: WithConnection<'_>) -> Answer {
+    pub fn answer(&self, request: Request<'_>, with_connection: WithConnection<'_>) -> Response {
         let mut who = None;
         let outcome = match calls::find(request.call).map(|call| (call, call.answers)) {
             Some((call, Answers::Anybody(answer))) => {
@@ -131,7 +131,7 @@ impl Gateway {
         };
         answer::answer(
             outcome,
-            Decision {
+            AuditEntry {
                 when: request.when,
                 who: who.as_deref(),
                 what: request.call,
@@ -141,9 +141,9 @@ impl Gateway {
     }
 
     /// The answer to a request whose sender is not known, before its body is read; `None`: it may be sent.
-    pub fn refuse_stranger(&self, request: Request<'_>) -> Option<Answer> {
+    pub fn refuse_unauthenticated(&self, request: Request<'_>) -> Option<Response> {
         let refusal = self.identify(&request).err()?;
-        let decision = Decision {
+        let decision = AuditEntry {
             when: request.when,
             who: None,
             what: request.call,
@@ -152,14 +152,14 @@ impl Gateway {
         Some(answer::answer(Err(refusal), decision))
     }
 
-    fn identify(&self, request: &Request<'_>) -> Result<Caller, Refusal> {
+    fn identify(&self, request: &Request<'_>) -> Result<Caller, ApiError> {
         let keys = match &self.key_file {
             Some(file) => file.keys().map_err(|error| {
                 let told = Error::new(ErrorClass::Unavailable, "The abba server cannot read its API keys.")
                     .advise("Tell the administrator of the abba server.");
-                Refusal {
+                ApiError {
                     reason: error.message,
-                    ..Refusal::new(503, told)
+                    ..ApiError::new(503, told)
                 }
             })?,
             None => ApiKeys::default(),
@@ -179,7 +179,7 @@ impl Gateway {
         request: &Request<'a>,
         caller: &'a Caller,
         with_connection: WithConnection<'a>,
-    ) -> Result<Asked<'a>, Refusal> {
+    ) -> Result<Asked<'a>, ApiError> {
         check_method(call, request)?;
         let asked = self
             .rate
@@ -195,7 +195,7 @@ impl Gateway {
                 ),
             )
             .advise(format!("Ask again in {seconds} s."));
-            return Err(Refusal::too_many(error, seconds));
+            return Err(ApiError::too_many(error, seconds));
         }
         let mut arguments = Arguments::read(request.query, request.body)?;
         arguments.check(call.arguments())?;
@@ -212,8 +212,8 @@ impl Gateway {
     pub(super) fn with_cluster(
         &self,
         with_connection: WithConnection<'_>,
-        operation: &mut dyn FnMut(&Connection<'_>) -> Result<Success, Refusal>,
-    ) -> Result<Success, Refusal> {
+        operation: &mut dyn FnMut(&Connection<'_>) -> Result<Reply, ApiError>,
+    ) -> Result<Reply, ApiError> {
         self.unless_outage(|| match self.cluster_permits.try_acquire() {
             Some(_permit) => with_connection(operation),
             None => Err(too_busy()),
@@ -221,7 +221,7 @@ impl Gateway {
     }
 
     /// Does something with the cluster, unless it has just failed.
-    pub(super) fn unless_outage<T>(&self, operation: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+    pub(super) fn unless_outage<T>(&self, operation: impl FnOnce() -> Result<T, ApiError>) -> Result<T, ApiError> {
         let outage = || self.outage.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((when, refusal)) = outage().as_ref() {
             if when.elapsed() < OUTAGE {
@@ -237,7 +237,7 @@ impl Gateway {
             // A single node that is down, or a single log that is gone, is no outage.
             Err(refusal) if is_outage(refusal) => Some((
                 Instant::now(),
-                Refusal {
+                ApiError {
                     detail: None,
                     ..refusal.clone()
                 },
@@ -262,7 +262,7 @@ impl Gateway {
         let mut version = None;
         let _ = with_connection(&mut |connection| {
             version = Some(operations::server_version(connection)?);
-            Ok(Success::default())
+            Ok(Reply::default())
         });
         *health() = Health {
             seen: Some((Instant::now(), version.clone())),
@@ -289,22 +289,22 @@ impl Gateway {
 }
 
 /// The refusal where too many requests are under way.
-pub(super) fn too_busy() -> Refusal {
+pub(super) fn too_busy() -> ApiError {
     let error = Error::new(ErrorClass::Unavailable, "The abba server is too busy to answer.")
         .meaning("Nothing was asked of the cluster.")
         .advise("Repeat the call in a moment.");
-    Refusal {
+    ApiError {
         retry_after: Some(1),
-        ..Refusal::new(503, error)
+        ..ApiError::new(503, error)
     }
 }
 
-fn no_call(call: &str) -> Refusal {
+fn no_call(call: &str) -> ApiError {
     let message = format!("The abba API has no call {}.", quote_shortened(call));
-    Refusal::new(404, Error::new(ErrorClass::NotFound, message))
+    ApiError::new(404, Error::new(ErrorClass::NotFound, message))
 }
 
-fn check_method(call: &Call, request: &Request<'_>) -> Result<(), Refusal> {
+fn check_method(call: &Call, request: &Request<'_>) -> Result<(), ApiError> {
     if call.methods.contains(&request.method) {
         return Ok(());
     }
@@ -314,14 +314,14 @@ fn check_method(call: &Call, request: &Request<'_>) -> Result<(), Refusal> {
         call.name,
         quote_shortened(request.method)
     ));
-    Err(Refusal {
+    Err(ApiError {
         allow: Some(methods),
-        ..Refusal::new(405, error)
+        ..ApiError::new(405, error)
     })
 }
 
 /// Whether the cluster as a whole did not answer.
-fn is_outage(refusal: &Refusal) -> bool {
+fn is_outage(refusal: &ApiError) -> bool {
     refusal.error.job_ids.is_empty()
         && refusal.error.kubectl.is_some()
         && matches!(refusal.error.class, ErrorClass::Unavailable | ErrorClass::Timeout)
@@ -414,7 +414,7 @@ mod tests {
         assert_eq!(line["job"].as_array().unwrap().len(), 1);
         assert!(!answer.decision.contains("the programs text") && !answer.decision.contains("the-key"));
 
-        // A stranger does not decide how long a line is, nor where it ends.
+        // Who sends a request does not decide how long a line is, nor where it ends.
         let ids = vec!["a-1"; 5000].join(",");
         for target in [
             "x".repeat(60_000),

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::super::answer::{Refusal, Success};
+use super::super::answer::{ApiError, Reply};
 #[cfg(test)]
-use super::super::description::{Answer, Description};
+use super::super::description::{Description, Schema};
 use super::{Answers, Call};
 use crate::gateway::server::WithConnection;
 use crate::gateway::Gateway;
@@ -24,7 +24,7 @@ pub(super) const WHOAMI: Call = Call {
         summary: "Who am I",
         text: "",
         requests: &[],
-        answer: Answer::One("Caller"),
+        answer: Schema::One("Caller"),
         answer_text: "Who you are to the server.",
         headers: &[],
         examples: &[("user", "A user", r#"{"user": "mike", "operator": false}"#)],
@@ -44,7 +44,7 @@ pub(super) const PERMITTED_CONTAINERS: Call = Call {
         summary: "The containers that programs may run in",
         text: "",
         requests: &[],
-        answer: Answer::Strings,
+        answer: Schema::Strings,
         answer_text: "The container images, the default first unless the administrator ordered them otherwise.",
         headers: &[],
         examples: &[(
@@ -69,7 +69,7 @@ pub(super) const HEALTH: Call = Call {
         summary: "Is the server well",
         text: "For programs that watch over the server. It needs no key.",
         requests: &[],
-        answer: Answer::One("Health"),
+        answer: Schema::One("Health"),
         answer_text: "The server is well and reaches the cluster.",
         headers: &[],
         examples: &[(
@@ -81,7 +81,7 @@ pub(super) const HEALTH: Call = Call {
     },
 };
 
-fn health(gateway: &Gateway, with_connection: WithConnection<'_>) -> Result<Success, Refusal> {
+fn health(gateway: &Gateway, with_connection: WithConnection<'_>) -> Result<Reply, ApiError> {
     let version = gateway.cluster_version(with_connection);
     let body = json!({
         "alive": true,
@@ -90,9 +90,9 @@ fn health(gateway: &Gateway, with_connection: WithConnection<'_>) -> Result<Succ
     });
     match version {
         Some(_) => Ok(body.into()),
-        None => Err(Refusal {
+        None => Err(ApiError {
             detail: Some(("health", body)),
-            ..Refusal::new(
+            ..ApiError::new(
                 503,
                 Error::new(ErrorClass::Unavailable, "The abba server cannot reach the cluster."),
             )

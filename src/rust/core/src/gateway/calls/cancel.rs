@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::super::answer::{Refusal, Success};
+use super::super::answer::{ApiError, Reply};
 #[cfg(test)]
-use super::super::description::{Answer, Description};
+use super::super::description::{Description, Schema};
 use super::super::snapshot;
 use super::{logged_ids, Answers, Argument, Asked, Call, Kind, JOB_IDS};
 use crate::gateway::Gateway;
@@ -28,7 +28,7 @@ pub(super) const CANCEL_JOB: Call = Call {
         summary: "Cancel jobs, or a batch",
         text: "Ends programs that run, and keeps those that have not started from it. Logs are kept. A job that has ended stays as it is. To repeat the call is safe. Either `job_id` or `batch_id` is given.",
         requests: &[("job", "A job", r#"{"job_id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da"}"#), ("batch", "A batch", r#"{"batch_id": "t_age-0d8f1c6e-7a52-4b39-9e04-c1d2b3a4f567"}"#)],
-        answer: Answer::Many("CancelRow"),
+        answer: Schema::Many("CancelRow"),
         answer_text: "What was done.",
         headers: &[],
         examples: &[("one", "A program was ended", r#"[{"job_id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da", "done": "stopped"}]"#)],
@@ -36,7 +36,7 @@ pub(super) const CANCEL_JOB: Call = Call {
     },
 };
 
-fn cancel(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> {
+fn cancel(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
     let which = asked.arguments.jobs_or_batch()?;
     let caller = asked.caller;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
@@ -45,7 +45,7 @@ fn cancel(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> {
             .map_err(snapshot::in_words_for_callers)?;
         gateway.snapshots.cancelled();
         let mut rows = Vec::new();
-        let mut first_refusal: Option<Refusal> = None;
+        let mut first_refusal: Option<ApiError> = None;
         for outcome in outcomes {
             let done = outcome.done.as_ref().ok().map(|done| done.words());
             rows.push(json!({"job_id": outcome.job_id, "done": done}));
@@ -54,12 +54,12 @@ fn cancel(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> {
             }
         }
         match first_refusal {
-            None => Ok(Success {
+            None => Ok(Reply {
                 body: rows.into(),
                 job_ids: logged_ids(&jobs),
                 ..Default::default()
             }),
-            Some(refusal) => Err(Refusal {
+            Some(refusal) => Err(ApiError {
                 detail: Some(("done", rows.into())),
                 ..refusal
             }),

@@ -1,8 +1,8 @@
 //! Why a job failed or waits.
 
-use super::super::answer::{self, Refusal, Success};
+use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
-use super::super::description::{Answer, Description};
+use super::super::description::{Description, Schema};
 use super::super::snapshot;
 use super::{logged_ids, owner_or_user, Answers, Argument, Asked, Call, Kind, JOB_IDS};
 use crate::gateway::Gateway;
@@ -25,7 +25,7 @@ pub(super) const EXPLAIN_JOB: Call = Call {
         summary: "Why a job failed or waits",
         text: "",
         requests: &[],
-        answer: Answer::One("Explanation"),
+        answer: Schema::One("Explanation"),
         answer_text: "All that is known of the job.",
         headers: &[],
         examples: &[(
@@ -37,7 +37,7 @@ pub(super) const EXPLAIN_JOB: Call = Call {
     },
 };
 
-fn explain(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> {
+fn explain(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
     let which = asked.arguments.jobs()?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let jobs = gateway.seen(connection, asked.caller, &which)?;
@@ -46,7 +46,7 @@ fn explain(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> 
         };
         let explanation =
             operations::explain(connection, &job.record.job_id).map_err(snapshot::in_words_for_callers)?;
-        Ok(Success {
+        Ok(Reply {
             body: answer::explanation(explanation, owner_or_user(job))?,
             job_ids: logged_ids(&jobs),
             ..Default::default()

@@ -1,8 +1,8 @@
 //! The list of jobs.
 
-use super::super::answer::{self, Refusal, Success};
+use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
-use super::super::description::{Answer, Description};
+use super::super::description::{Description, Schema};
 use super::{owner_or_user, Answers, Argument, Asked, Call, Kind, STATUS};
 use crate::domain::job_record::JobRecord;
 use crate::error::quote_shortened;
@@ -35,7 +35,7 @@ pub(super) const JOBS: Call = Call {
         summary: "Your jobs",
         text: "The jobs that you may see, the newest first. A job is removed a week after its end.",
         requests: &[],
-        answer: Answer::Many("Job"),
+        answer: Schema::Many("Job"),
         answer_text: "The jobs.",
         headers: &[],
         examples: &[(
@@ -47,7 +47,7 @@ pub(super) const JOBS: Call = Call {
     },
 };
 
-fn jobs(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> {
+fn jobs(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
     let arguments = &mut asked.arguments;
     let batch_id = arguments.text("batch_id")?;
     if let Some(batch_id) = &batch_id {

@@ -1,8 +1,8 @@
 //! What the jobs of a batch were submitted with.
 
-use super::super::answer::{self, Refusal, Success};
+use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
-use super::super::description::{Answer, Description};
+use super::super::description::{Description, Schema};
 use super::super::snapshot;
 use super::{Answers, Argument, Asked, Call, BATCH_ID, STATUS};
 use crate::gateway::Gateway;
@@ -28,7 +28,7 @@ pub(super) const BATCH_ARGUMENTS: Call = Call {
         summary: "What the jobs of a batch were submitted with",
         text: "So that they can be submitted again: the elements have the names that a program of `/submit-batch` has. The programs themselves are not told. Only the caller's own jobs, an operator's like anybody's.",
         requests: &[],
-        answer: Answer::Many("KeptSubmission"),
+        answer: Schema::Many("KeptSubmission"),
         answer_text: "The jobs, in the order of their submission.",
         headers: &[],
         examples: &[("several", "A program whose text was sent, and one that ran in place", r#"[{"job_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "status": "Failed", "ending": false, "in_place": false, "file_path": "t_age.R", "absolute_path": "/home/mike/s1/t_age.R", "user_tag": "interim", "cpu_limit": 0.5, "memory_limit": "256M", "container": "registry.example.com/openval_4.2.1_focal:2023.09.0.02", "mounts": null, "auto_mount_home": false, "time_limit_seconds": 3600}, {"job_id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016", "status": "Failed", "ending": false, "in_place": true, "file_path": "/studies/s1/t_sex.R", "absolute_path": null, "user_tag": "", "cpu_limit": 1, "memory_limit": "512M", "container": "registry.example.com/openval_4.2.1_focal:2023.09.0.02", "mounts": {"volumes": [{"name": "studies", "nfs": {"server": "192.0.2.1", "path": "/studies"}}], "volumeMounts": [{"name": "studies", "mountPath": "/studies"}]}, "auto_mount_home": false, "time_limit_seconds": null}]"#), ("none", "None is in that state", r#"[]"#)],
@@ -37,9 +37,9 @@ pub(super) const BATCH_ARGUMENTS: Call = Call {
 };
 
 /// An operator gets the arguments of their own jobs, like anybody: whoever submits again runs programs in their own name.
-fn batch_arguments(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> {
+fn batch_arguments(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
     let Which::Batch(batch_id) = asked.arguments.batch()? else {
-        return Ok(Success::default());
+        return Ok(Reply::default());
     };
     let statuses = asked.arguments.statuses()?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
@@ -52,7 +52,7 @@ fn batch_arguments(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, R
             ErrorClass::NotFound => snapshot::no_batch(&batch_id),
             _ => error,
         })?;
-        Ok(Success {
+        Ok(Reply {
             job_ids: kept.iter().map(|kept| kept.job_id.clone()).collect(),
             body: kept.iter().map(answer::kept_submission).collect::<Vec<_>>().into(),
             ..Default::default()

@@ -1,8 +1,8 @@
 //! The logs of jobs, in pages.
 
-use super::super::answer::{self, Refusal, Success};
+use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
-use super::super::description::{Answer, Description};
+use super::super::description::{Description, Schema};
 use super::super::snapshot;
 use super::{logged_ids, Answers, Argument, Asked, Call, Kind, BATCH_ID, JOB_IDS};
 use crate::error::quote_shortened;
@@ -25,7 +25,7 @@ pub(super) const JOB_LOG: Call = Call {
         summary: "The logs of jobs",
         text: "A log may be larger than an answer: an answer holds about 4 MiB of lines. Where there is more, it has the header `Abba-Next-Page`; ask again with `page` set to that. A log that goes on in the next page appears there again under the same id, with the rest of its lines.\n\nTo follow one log, ask with `page=0.<n>`, where n is the number of lines that you have. While the program runs, its last line may not be finished.\n\nWhere a log has lost its beginning, the header `Abba-Warnings` says so.",
         requests: &[("two", "Two jobs", r#"{"job_id": ["t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016"]}"#)],
-        answer: Answer::Many("JobLog"),
+        answer: Schema::Many("JobLog"),
         answer_text: "The logs.",
         headers: &["Abba-Next-Page", "Abba-Warnings"],
         examples: &[("log", "A log", r#"[{"job_id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da", "log": ["[1] 4", "Warning message:", "This is a test warning ", "La-di-da"]}]"#)],
@@ -48,7 +48,7 @@ pub(super) const BATCH_LOG: Call = Call {
         summary: "The logs of a batch",
         text: "A log may be larger than an answer: an answer holds about 4 MiB of lines. Where there is more, it has the header `Abba-Next-Page`; ask again with `page` set to that. A log that goes on in the next page appears there again under the same id, with the rest of its lines.\n\nTo follow one log, ask with `page=0.<n>`, where n is the number of lines that you have. While the program runs, its last line may not be finished.\n\nWhere a log has lost its beginning, the header `Abba-Warnings` says so.",
         requests: &[],
-        answer: Answer::Many("PodLog"),
+        answer: Schema::Many("PodLog"),
         answer_text: "The logs.",
         headers: &["Abba-Next-Page", "Abba-Warnings"],
         examples: &[("log", "Two logs", r#"[{"pod_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44-x7k2p", "log": ["Error: object 'adsl' not found", "Execution halted"]}, {"pod_id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016-9wq4z", "log": ["[1] 4"]}]"#)],
@@ -63,7 +63,7 @@ const PAGE: Argument = Argument::optional(
 );
 
 /// `id`: the name under which each log is told.
-fn log(gateway: &Gateway, mut asked: Asked<'_>, which: &Which, id: &str) -> Result<Success, Refusal> {
+fn log(gateway: &Gateway, mut asked: Asked<'_>, which: &Which, id: &str) -> Result<Reply, ApiError> {
     let page = page(asked.arguments.text("page")?.as_deref())?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let jobs = gateway.seen(connection, asked.caller, which)?;
@@ -81,7 +81,7 @@ fn log(gateway: &Gateway, mut asked: Asked<'_>, which: &Which, id: &str) -> Resu
             let few = &read.logs.warnings[..read.logs.warnings.len().min(5)];
             headers.push(("Abba-Warnings", answer::warnings(few)));
         }
-        Ok(Success {
+        Ok(Reply {
             body: answer::logs(read.logs.logs, id),
             headers,
             job_ids: logged_ids(&jobs),

@@ -11,7 +11,7 @@ mod status;
 mod submit;
 mod watch;
 
-use super::answer::{Refusal, Success};
+use super::answer::{ApiError, Reply};
 use super::arguments::{Argument, Arguments, Kind};
 use super::caller::Caller;
 #[cfg(test)]
@@ -40,9 +40,9 @@ pub struct Call {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answers {
     /// Everybody, also without a key.
-    Anybody(fn(&Gateway, WithConnection<'_>) -> Result<Success, Refusal>),
+    Anybody(fn(&Gateway, WithConnection<'_>) -> Result<Reply, ApiError>),
     /// Callers that are known.
-    Callers(fn(&Gateway, Asked<'_>) -> Result<Success, Refusal>),
+    Callers(fn(&Gateway, Asked<'_>) -> Result<Reply, ApiError>),
 }
 
 /// What a caller asks for. The arguments are among those that the call knows.

@@ -1,8 +1,8 @@
 //! The states of jobs.
 
-use super::super::answer::{self, Refusal, Success};
+use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
-use super::super::description::{Answer, Description};
+use super::super::description::{Description, Schema};
 use super::{logged_ids, Answers, Asked, Call, BATCH_ID, JOB_IDS};
 use crate::domain::job_status::by_status;
 use crate::gateway::Gateway;
@@ -27,7 +27,7 @@ pub(super) const JOB_STATUS: Call = Call {
             "Two jobs",
             r#"{"job_id": ["t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016"]}"#,
         )],
-        answer: Answer::One("StatusGroups"),
+        answer: Schema::One("StatusGroups"),
         answer_text: "The jobs by their state.",
         headers: &[],
         examples: &[
@@ -61,7 +61,7 @@ pub(super) const BATCH_STATUS: Call = Call {
         summary: "The status of a batch",
         text: "",
         requests: &[],
-        answer: Answer::One("StatusGroups"),
+        answer: Schema::One("StatusGroups"),
         answer_text: "The jobs of the batch by their state.",
         headers: &[],
         examples: &[(
@@ -73,10 +73,10 @@ pub(super) const BATCH_STATUS: Call = Call {
     },
 };
 
-fn status(gateway: &Gateway, asked: &Asked<'_>, which: &Which) -> Result<Success, Refusal> {
+fn status(gateway: &Gateway, asked: &Asked<'_>, which: &Which) -> Result<Reply, ApiError> {
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let jobs = gateway.seen(connection, asked.caller, which)?;
-        Ok(Success {
+        Ok(Reply {
             body: answer::json(&by_status(jobs.iter().map(|job| job.status.clone()).collect()))?,
             job_ids: logged_ids(&jobs),
             ..Default::default()

@@ -2,9 +2,9 @@
 
 use serde_json::{json, Value};
 
-use super::super::answer::{Refusal, Success};
+use super::super::answer::{ApiError, Reply};
 #[cfg(test)]
-use super::super::description::{Answer, Description};
+use super::super::description::{Description, Schema};
 use super::super::snapshot::Reservation;
 use super::super::submission::{self, Key, PROGRAM, SETTINGS};
 use super::{Answers, Argument, Arguments, Asked, Call, Caller, Gateway, Kind};
@@ -42,7 +42,7 @@ pub(super) const SUBMIT_JOB: Call = Call {
                 r#"{"file_path": "/studies/s1/t_age.R", "mounts": {"volumes": [{"name": "studies", "nfs": {"server": "192.0.2.1", "path": "/studies"}}], "volumeMounts": [{"name": "studies", "mountPath": "/studies"}]}}"#,
             ),
         ],
-        answer: Answer::One("Submitted"),
+        answer: Schema::One("Submitted"),
         answer_text: "The job is created.",
         headers: &[],
         examples: &[(
@@ -73,7 +73,7 @@ pub(super) const SUBMIT_BATCH: Call = Call {
         summary: "Submit several programs",
         text: "Makes a job of each program, all in one batch. Where some programs are refused, the answer is an error whose element `batch` says what became of each.",
         requests: &[("two", "Two programs", r#"{"programs": [{"file_path": "/studies/s1/t_age.R", "program_text": "summary(cars)\n"}, {"file_path": "/studies/s1/t_sex.R", "program_text": "print(2 + 2)\n", "memory_limit": "1G"}], "cpu_limit": 0.5}"#)],
-        answer: Answer::Many("BatchRow"),
+        answer: Schema::Many("BatchRow"),
         answer_text: "All jobs are created.",
         headers: &[],
         examples: &[("two", "Two jobs", r#"[{"job_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "batch_id": "t_age-0d8f1c6e-7a52-4b39-9e04-c1d2b3a4f567", "program": "/studies/s1/t_age.R", "submitted": "2026-01-31T13:00:00Z"}, {"job_id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016", "batch_id": "t_age-0d8f1c6e-7a52-4b39-9e04-c1d2b3a4f567", "program": "/studies/s1/t_sex.R", "submitted": "2026-01-31T13:00:00Z"}]"#)],
@@ -81,7 +81,7 @@ pub(super) const SUBMIT_BATCH: Call = Call {
     },
 };
 
-fn submit_job(gateway: &Gateway, asked: Asked<'_>) -> Result<Success, Refusal> {
+fn submit_job(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> {
     let Asked { caller, arguments, .. } = asked;
     let key = check_key(asked.idempotency_key)?;
     let (prepared, key) = submission::prepare(arguments, caller, &gateway.policy, key)?;
@@ -93,7 +93,7 @@ fn submit_job(gateway: &Gateway, asked: Asked<'_>) -> Result<Success, Refusal> {
             &surely_not_there(&prepared, &outcome).into_iter().collect::<Vec<_>>(),
         );
         let submitted = outcome.map_err(|error| refusal(error, key))?;
-        Ok(Success {
+        Ok(Reply {
             body: json!({"job_id": submitted.job_id, "batch_id": submitted.batch_id}),
             job_ids: vec![submitted.job_id],
             ..Default::default()
@@ -101,7 +101,7 @@ fn submit_job(gateway: &Gateway, asked: Asked<'_>) -> Result<Success, Refusal> {
     })
 }
 
-fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Success, Refusal> {
+fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> {
     let Asked { caller, arguments, .. } = asked;
     let key = check_key(asked.idempotency_key)?;
     let (prepared, keys) = prepare_batch(gateway, arguments, caller, key)?;
@@ -145,12 +145,12 @@ fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Success, Refusal>
             rows.push(row);
         }
         match first_refusal {
-            None => Ok(Success {
+            None => Ok(Reply {
                 body: rows.into(),
                 job_ids,
                 ..Default::default()
             }),
-            Some(refusal) => Err(Refusal {
+            Some(refusal) => Err(ApiError {
                 detail: Some(("batch", rows.into())),
                 ..refusal
             }),
@@ -164,7 +164,7 @@ fn prepare_batch(
     mut arguments: Arguments,
     caller: &Caller,
     key: Option<&str>,
-) -> Result<(Vec<PreparedJob>, Vec<Key>), Refusal> {
+) -> Result<(Vec<PreparedJob>, Vec<Key>), ApiError> {
     let programs = arguments.array("programs")?.unwrap_or_default();
     if programs.is_empty() || programs.len() > LARGEST_BATCH {
         return Err(Error::input(format!(
@@ -202,7 +202,7 @@ fn reserve(
     caller: &Caller,
     prepared: &[PreparedJob],
     keys: &[Key],
-) -> Result<Reservation, Refusal> {
+) -> Result<Reservation, ApiError> {
     let job_ids: Vec<String> = prepared.iter().map(|one| one.submitted().job_id.clone()).collect();
     let reserved = gateway
         .snapshots
@@ -222,7 +222,7 @@ fn reserve(
         )
         .meaning("No job was created.")
         .advise("Wait until some have ended, or cancel some.");
-        Refusal::too_many(error, 10)
+        ApiError::too_many(error, 10)
     })?;
     let mut of_header = job_ids.iter().zip(keys).filter(|(_, key)| **key == Key::Header);
     if of_header.any(|(id, _)| gateway.snapshots.has_other_of_same_key(id)) {
@@ -242,14 +242,14 @@ fn surely_not_there(prepared: &PreparedJob, outcome: &Result<operations::Submitt
 
 /// What went wrong with a submission. A Job of that name that is another was made by an earlier submission of the same key:
 /// of another program, or of this one before it, or the server's settings, were changed. So its id is told.
-fn refusal(error: Error, key: Key) -> Refusal {
+fn refusal(error: Error, key: Key) -> ApiError {
     match (error.class, key) {
         (ErrorClass::NameTaken, Key::Header) => return key_was_used(error.job_ids),
         (ErrorClass::NameTaken, _) => return id_was_used(error.job_ids),
         _ => {}
     }
     let job_ids = error.job_ids.clone();
-    let mut refusal = Refusal::from(error);
+    let mut refusal = ApiError::from(error);
     if !job_ids.is_empty() {
         refusal.error.consequence = Some(format!(
             "Whether the job was created is not known. {}",
@@ -265,7 +265,7 @@ fn refusal(error: Error, key: Key) -> Refusal {
 }
 
 /// The words are the same whoever has made the job: whose it is is not told.
-fn id_was_used(job_ids: Vec<String>) -> Refusal {
+fn id_was_used(job_ids: Vec<String>) -> ApiError {
     let error = Error::new(
         ErrorClass::Invalid,
         format!(
@@ -275,12 +275,12 @@ fn id_was_used(job_ids: Vec<String>) -> Refusal {
     )
     .meaning(NO_JOB_OF_REQUEST)
     .advise("If that job is not what you want, submit the program anew, with a new `job_id`.");
-    Refusal::new(409, error.about(job_ids))
+    ApiError::new(409, error.about(job_ids))
 }
 
 const NO_JOB_OF_REQUEST: &str = "This request has created no job.";
 
-fn key_was_used(job_ids: Vec<String>) -> Refusal {
+fn key_was_used(job_ids: Vec<String>) -> ApiError {
     let (what, advice) = match job_ids.first() {
         Some(job_id) => (
             format!("Job \"{job_id}\" is there already: an earlier request with the same `Idempotency-Key` made it, of another program or other arguments."),
@@ -294,7 +294,7 @@ fn key_was_used(job_ids: Vec<String>) -> Refusal {
     let error = Error::new(ErrorClass::Invalid, what)
         .meaning(NO_JOB_OF_REQUEST)
         .advise(advice);
-    Refusal::new(409, error.about(job_ids))
+    ApiError::new(409, error.about(job_ids))
 }
 
 fn check_key(key: Option<&str>) -> Result<Option<&str>, Error> {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::super::answer::{self, Refusal, Success};
+use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
-use super::super::description::{Answer, Description};
+use super::super::description::{Description, Schema};
 use super::super::server::too_busy;
 use super::{logged_ids, Answers, Argument, Asked, Call, Gateway, Kind, JOB_IDS};
 use crate::domain::job_status::Status;
@@ -47,7 +47,7 @@ pub(super) const WATCH_JOBS: Call = Call {
         summary: "Wait for a change of jobs",
         text: "Answers as soon as the jobs differ from `state`, or after `wait` seconds: what is Pending or Running, what keeps jobs from starting, and whether all have ended. Without `state` it answers at once. Ask again with the `state` of each answer until `ended` is true. Either `job_id` or `batch_id` is given.",
         requests: &[("job", "Wait for a job", r#"{"job_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "state": "9f86d081884c7d659a2feaa0c55ad015"}"#)],
-        answer: Answer::One("WatchUpdate"),
+        answer: Schema::One("WatchUpdate"),
         answer_text: "The jobs as they stand.",
         headers: &[],
         examples: &[("waits", "A job that waits", r#"{"status": {"Pending": {"Jobs": [{"id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "path": "/studies/s1/t_age.R"}], "Description": "The Pod has been accepted by the Kubernetes cluster, but one or more of the containers has not been set up and made ready to run. This includes time a Pod spends waiting to be scheduled as well as the time spent downloading container images over the network."}}, "counts": {"Pending": 1}, "obstacles": [{"job_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "what": "The job waits for free space in the cluster.", "details": "0/3 nodes are available: 3 Insufficient cpu.", "advice": "", "is_stuck": false}], "ended": false, "state": "9f86d081884c7d659a2feaa0c55ad015"}"#)],
@@ -58,7 +58,7 @@ pub(super) const WATCH_JOBS: Call = Call {
 const LONGEST_WAIT: f64 = 20.0;
 
 /// A request that waits does nothing but look at the snapshots, of which one serves all.
-fn watch(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> {
+fn watch(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
     let wait = asked.arguments.number("wait")?.unwrap_or(LONGEST_WAIT);
     if !(0.0..=LONGEST_WAIT).contains(&wait) {
         return Err(Error::input("`wait` must be a number of seconds from 0 to 20.").into());
@@ -72,7 +72,7 @@ fn watch(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> {
         let jobs = look(gateway, &asked, &which)?;
         let update = update(gateway, &jobs)?;
         if state.as_ref() != update["state"].as_str().map(String::from).as_ref() || Instant::now() >= deadline {
-            return Ok(Success {
+            return Ok(Reply {
                 body: update,
                 job_ids: logged_ids(&jobs),
                 ..Default::default()
@@ -86,12 +86,12 @@ fn watch(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Success, Refusal> {
 }
 
 /// The jobs that are meant. It takes no place of those that work with the cluster: of all that wait one asks it.
-fn look(gateway: &Gateway, asked: &Asked<'_>, which: &Which) -> Result<Vec<SurveyedJob>, Refusal> {
+fn look(gateway: &Gateway, asked: &Asked<'_>, which: &Which) -> Result<Vec<SurveyedJob>, ApiError> {
     gateway.unless_outage(|| {
         let mut jobs = Vec::new();
         (asked.with_connection)(&mut |connection| {
             jobs = gateway.seen(connection, asked.caller, which)?;
-            Ok(Success::default())
+            Ok(Reply::default())
         })?;
         Ok(jobs)
     })
@@ -120,7 +120,7 @@ fn ask_for_reasons(gateway: &Gateway, asked: &Asked<'_>, jobs: &[SurveyedJob]) -
     // The wait does not depend on it.
     let _ = gateway.with_cluster(asked.with_connection, &mut |connection| {
         obstacles = operations::obstacles(connection, &which)?;
-        Ok(Success::default())
+        Ok(Reply::default())
     });
     gateway.watchers.note(&due, obstacles);
     true
