@@ -3,7 +3,7 @@
 #' Ends programs that run, and keeps those that have not started from starting. What
 #' a program has printed stays, and so does the record of the job: its status is
 #' `"Failed"`, and [abba_explain_k8s_job_local()] and [abba_list_k8s_jobs_local()]
-#' say that it was cancelled.
+#' say that it was cancelled. It works through `kubectl`, or through the abba API.
 #'
 #' A program that runs is told to end (SIGTERM), which ends R within a second or two,
 #' and made to after 30 seconds. To cancel what has ended, or was cancelled before, is
@@ -29,27 +29,39 @@
 #' job <- abba_submit_k8s_job_local("test_programs/test_program.R")
 #' abba_cancel_k8s_job_local(job$job_id)
 #' }
+#'
+#' # Needs an abba API.
+#' \dontrun{
+#' job <- abba_submit_job("test_programs/test_program.R")
+#' abba_cancel_job(job$job_id)
+#' }
 abba_cancel_k8s_job_local <- function(
     job_id,
     namespace = getOption("abba.k8s.namespace")) {
-  cancel_jobs(list(job_id = check_strings(job_id)), settings(namespace))
+  road_kubectl(namespace)$cancel(these_jobs(job_id))
 }
 
 #' @rdname abba_cancel_k8s_job_local
-#' @inheritParams abba_get_k8s_batch_status_local
+#' @export
+abba_cancel_job <- function(job_id) {
+  road_api()$cancel(these_jobs(job_id))
+}
+
+#' @rdname abba_cancel_k8s_job_local
 #' @export
 abba_cancel_k8s_batch_local <- function(
     batch_id,
     namespace = getOption("abba.k8s.namespace")) {
-  cancel_jobs(list(batch_id = check_string(batch_id)), settings(namespace))
+  road_kubectl(namespace)$cancel(this_batch(batch_id))
 }
 
-cancel_jobs <- function(which, settings, call = rlang::caller_env()) {
-  outcome <- core_value(core_cancel(which, settings), call)
-  done <- data.frame(job_id = string_column(outcome, "job_id"), done = string_column(outcome, "done"))
-  failed <- Filter(Negate(is.null), lapply(outcome, `[[`, "error"))
-  if (length(failed) > 0L) {
-    abort_record(failed[[1L]], call, done = done)
-  }
-  done
+#' @rdname abba_cancel_k8s_job_local
+#' @export
+abba_cancel_batch <- function(batch_id) {
+  road_api()$cancel(this_batch(batch_id))
+}
+
+# What was done for each job, out of the core's or an API's rows.
+read_done <- function(rows) {
+  data.frame(job_id = text_column(rows, "job_id"), done = text_column(rows, "done"))
 }

@@ -81,21 +81,14 @@ abba_check_k8s_local <- function(
   if (!is.null(permitted)) {
     permitted <- I(check_strings(unlist(permitted), argument = "abba.permitted.containers"))
   }
-  arguments <- list(
-    container = check_string(container, null = TRUE, empty = TRUE),
-    permitted_containers = permitted,
-    cpu_limit = check_number_or_string(cpu_limit),
-    memory_limit = check_memory_limit(memory_limit),
-    username = check_string(username, null = TRUE)
-  )
+  arguments <- check_arguments(list(
+    container = container, cpu_limit = cpu_limit, memory_limit = memory_limit, username = username
+  ))
+  arguments$permitted_containers <- permitted
   report <- core_value(core_check(arguments, settings(namespace)))
-  checks <- sapply(c("check", "result", "what", "advice"), string_column, rows = report$checks, simplify = FALSE)
+  checks <- as.data.frame(text_columns(report$checks, c("check", "result", "what", "advice")))
   checks$advice[checks$advice == ""] <- NA
-  structure(
-    as.data.frame(checks),
-    class = c("abba_check", "data.frame"),
-    for_admin = string_or_na(report$for_admin)
-  )
+  structure(checks, class = c("abba_check", "data.frame"), for_admin = string_or_na(report$for_admin))
 }
 
 #' @rdname abba_check_k8s_local

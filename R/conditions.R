@@ -26,8 +26,10 @@ raise_warnings <- function(records) {
 
 # ... : further fields of the condition.
 abort_record <- function(record, call, ...) {
-  if (identical(record$class, "interrupted")) {
-    return(raise_interrupt(record))
+  if (is_interrupted(record)) {
+    # Ctrl-C has been taken by the core; R is told to go on with it.
+    tell_interrupted(record)
+    rlang::interrupt()
   }
   rlang::abort(
     c(
@@ -49,25 +51,24 @@ abort_record <- function(record, call, ...) {
   )
 }
 
-# What an error means for the job, with the call that the user should make next.
+# What an error means for the job, with the call that the user should make next where the core hints at one.
 consequence_words <- function(record) {
   if (!identical(record$hint, "ask_status")) {
     return(record$consequence)
   }
-  call <- rlang::call2("abba_get_k8s_job_status_local", as.character(record$job_id), namespace = record$namespace)
-  paste0(
-    record$consequence, " Before you submit the program again, ask for it: ",
-    rlang::expr_deparse(call, width = Inf), "."
+  ask <- verb_text(
+    "abba_get_k8s_job_status_local", list(job_id = record$job_id[[1L]]), record$namespace
   )
+  paste0(record$consequence, " Before you submit the program again, ask for it: ", ask, ".")
 }
 
-# Ctrl-C has been taken by the core; R is told to go on with it. What it means
-# for a job is said before, because an interrupt has no message.
-raise_interrupt <- function(record) {
+is_interrupted <- function(record) identical(record$class, "interrupted")
+
+# Says what an interrupt means for a job: an interrupt itself has no message.
+tell_interrupted <- function(record) {
   if (!is.null(record$consequence)) {
     rlang::inform(consequence_words(record), job_id = as.character(record$job_id))
   }
-  rlang::interrupt()
 }
 
 # The classes of an error, most specific first, without those that R adds.

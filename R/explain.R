@@ -29,36 +29,42 @@
 #' abba_watch_k8s_job_local(job$job_id)
 #' abba_explain_k8s_job_local(job$job_id)
 #' }
+#'
+#' # Needs an abba API.
+#' \dontrun{
+#' job <- abba_submit_job("test_programs/test_program.R", memory_limit = "16M")
+#' abba_watch_job(job$job_id)
+#' abba_explain_job(job$job_id)
+#' }
 abba_explain_k8s_job_local <- function(
     job_id,
     namespace = getOption("abba.k8s.namespace")) {
-  explanation <- core_value(core_explain(check_string(job_id), settings(namespace)))
-  as_explanation(explanation, "abba_submit_k8s_job_local", namespace)
+  road_kubectl(namespace)$explain(check_string(job_id))
 }
 
-# An explanation out of the list of core_explain() or of an answer of the API, whose times are still text. `verb`: the
-# function by which a program that ran out of memory is submitted again.
-as_explanation <- function(body, verb, namespace = NULL) {
-  text <- function(name) string_or_na(body[[name]])
-  texts <- function(...) sapply(c(...), text, simplify = FALSE)
+#' @rdname abba_explain_k8s_job_local
+#' @export
+abba_explain_job <- function(job_id) {
+  road_api()$explain(check_string(job_id))
+}
+
+# An explanation out of what the core or an API says. `submit`: the function that submits a program again by this road.
+read_explanation <- function(body, submit, namespace = NULL) {
+  texts <- function(...) sapply(c(...), function(name) string_or_na(body[[name]]), simplify = FALSE)
+  times <- lapply(texts("submitted", "started", "finished"), from_kubernetes_time)
   again <- body$submit_again
-  explanation <- c(
-    texts("job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished"),
-    list(exit_code = integer_or_na(body$exit_code)),
-    texts("reason", "details", "advice"),
-    list(call = if (is.null(again)) NA_character_ else submission_call(verb, again, namespace)),
-    texts("pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit"),
-    list(
-      attempts = integer_or_na(body$attempts),
-      events = sapply(c("time", "type", "reason", "message"), string_column, rows = body$events, simplify = FALSE)
-    )
+  events <- text_columns(body$events, c("time", "type", "reason", "message"))
+  events$time <- from_kubernetes_time(events$time)
+  structure(
+    c(
+      texts("job_id", "batch_id", "program", "user", "status"), times,
+      list(exit_code = integer_or_na(body$exit_code)), texts("reason", "details", "advice"),
+      list(call = if (is.null(again)) NA_character_ else verb_text(submit, again, namespace)),
+      texts("pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit"),
+      list(attempts = integer_or_na(body$attempts), events = as.data.frame(events))
+    ),
+    class = "abba_explanation"
   )
-  for (time in c("submitted", "started", "finished")) {
-    explanation[[time]] <- from_kubernetes_time(explanation[[time]])
-  }
-  explanation$events$time <- from_kubernetes_time(explanation$events$time)
-  explanation$events <- as.data.frame(explanation$events)
-  structure(explanation, class = "abba_explanation")
 }
 
 #' @rdname abba_explain_k8s_job_local
@@ -98,30 +104,4 @@ print.abba_explanation <- function(x, ...) {
     )
   }
   invisible(x)
-}
-
-# A submission as a call on one line, to be copied. `arguments`: those that have not their defaults.
-submission_call <- function(verb, arguments, namespace) {
-  arguments <- plain_values(arguments)
-  if (!is.null(namespace)) {
-    before <- setdiff(names(arguments), c("username", "time_limit_seconds"))
-    arguments <- c(arguments[before], list(namespace = namespace), arguments[setdiff(names(arguments), before)])
-  }
-  names(arguments)[[1L]] <- ""
-  text <- paste(rlang::expr_deparse(rlang::call2(verb, !!!arguments), width = Inf), collapse = " ")
-  # What changes the direction of text would show another call than the one that is made.
-  marks <- regmatches(text, gregexpr("[\u200e\u200f\u202a-\u202e\u2066-\u2069]", text))[[1L]]
-  for (mark in unique(marks)) {
-    text <- gsub(mark, sprintf("\\u{%x}", utf8ToInt(mark)), text, fixed = TRUE)
-  }
-  text
-}
-
-# Lists as calls of list(), numbers that are whole without an L.
-plain_values <- function(value, depth = 0L) {
-  if (is.list(value)) {
-    values <- lapply(value, plain_values, depth + 1L)
-    return(if (depth == 0L) values else as.call(c(list(quote(list)), values)))
-  }
-  if (is.integer(value)) as.numeric(value) else value
 }

@@ -1,11 +1,13 @@
 #' Follow the log of a job
 #'
-#' Prints the lines of a program as it writes them, until it ends.
+#' Prints the lines of a program as it writes them, until it ends: through `kubectl`, or
+#' through the abba API, which is asked every two seconds.
 #'
 #' A connection that breaks is taken up again: no line is lost and none is printed
-#' twice. When the program has ended, the log is read once more as a whole and compared
-#' with what was printed; if lines were missed on the way, which happens where a cluster
-#' cuts a very long log, a warning of class `abba_warning_log_incomplete` says so.
+#' twice. A line is printed when it is whole. When the program has ended, the log is read
+#' once more as a whole and compared with what was printed; if lines were missed on the
+#' way, which happens where a cluster cuts a very long log, a warning of class
+#' `abba_warning_log_incomplete` says so.
 #'
 #' Ctrl-C ends the printing and leaves the job alone.
 #'
@@ -23,25 +25,43 @@
 #' job <- abba_submit_k8s_job_local("test_programs/test_program.R")
 #' abba_follow_k8s_job_log_local(job$job_id)
 #' }
+#'
+#' # Needs an abba API.
+#' \dontrun{
+#' job <- abba_submit_job("test_programs/test_program.R")
+#' abba_follow_job_log(job$job_id)
+#' }
 abba_follow_k8s_job_log_local <- function(
     job_id,
     from = c("start", "now"),
     namespace = getOption("abba.k8s.namespace")) {
-  job_id <- check_string(job_id)
-  from <- check_choice(from, c("start", "now"))
-  following <- core_value(core_follow_begin(job_id, from == "now", settings(namespace)))
-  on.exit(core_follow_end(following))
-  call <- rlang::current_env()
-  telling_how_to_return(
-    job_id, c("abba_follow_k8s_job_log_local", "abba_cancel_k8s_job_local"),
+  follow_log(road_kubectl(namespace), check_string(job_id), check_choice(from, c("start", "now")))
+}
+
+#' @rdname abba_follow_k8s_job_log_local
+#' @export
+abba_follow_job_log <- function(job_id, from = c("start", "now")) {
+  follow_log(road_api(), check_string(job_id), check_choice(from, c("start", "now")))
+}
+
+follow_log <- function(road, job_id, from) {
+  following <- road$follow(job_id, from == "now")
+  on.exit(following$end())
+  withCallingHandlers(
     repeat {
-      news <- core_value(core_follow_next(following, 1), call)
+      news <- following$next_lines()
       print_lines(news$lines)
       if (!is.null(news$log)) {
         return(invisible(news$log))
       }
     },
-    namespace
+    interrupt = function(condition) {
+      rlang::inform(c(
+        "The job goes on without you.",
+        i = paste("To follow it again:", road$call_text("follow_job_log", job_id)),
+        i = paste("To cancel it:", road$call_text("cancel_job", job_id))
+      ), use_cli_format = FALSE)
+    }
   )
 }
 
@@ -50,19 +70,4 @@ print_lines <- function(lines) {
     writeLines(lines)
     utils::flush.console()
   }
-}
-
-# Runs `code`; Ctrl-C says that the job goes on, and how to come back. `verbs`: the functions that follow it and that
-# cancel it.
-telling_how_to_return <- function(job_id, verbs, code, namespace = getOption("abba.k8s.namespace")) {
-  withCallingHandlers(
-    code,
-    interrupt = function(condition) {
-      rlang::inform(c(
-        "The job goes on without you.",
-        i = paste("To follow it again:", call_text(verbs[[1L]], job_id, namespace = namespace)),
-        i = paste("To cancel it:", call_text(verbs[[2L]], job_id, namespace = namespace))
-      ), use_cli_format = FALSE)
-    }
-  )
 }

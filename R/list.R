@@ -1,8 +1,11 @@
 #' Find jobs again
 #'
-#' Lists the jobs of a namespace: this is how you come back the next day.
+#' Lists the jobs of a namespace, or your jobs of an abba API: this is how you come back
+#' the next day.
 #'
-#' @param user Whose jobs: a user name, or `NULL` for everybody's.
+#' @param user Whose jobs: a user name, or `NULL` for everybody's; through the API `NULL`
+#'   for your own, and for everybody's where you are named as its operator. Only operators
+#'   see the jobs of others.
 #' @param batch_id The jobs of one batch, or `NULL` for all.
 #' @param status The jobs in some states: a character vector out of `"Pending"`,
 #'   `"Running"`, `"Succeeded"`, `"Failed"` and `"Unknown"`, or `NULL` for all.
@@ -16,6 +19,9 @@
 #'   (integer, `NA` while there is none) and `reason` (character: why it failed or
 #'   waits, else `NA`).
 #'
+#' @section Errors:
+#' The classes of errors are listed in [abba-package].
+#'
 #' @export
 #' @examples
 #' # Needs kubectl and a cluster that it is logged in to.
@@ -23,43 +29,34 @@
 #' abba_list_k8s_jobs_local(user = Sys.info()[["user"]], since = Sys.Date() - 1)
 #' abba_list_k8s_jobs_local(status = "Failed")[c("program", "reason")]
 #' }
+#'
+#' # Needs an abba API.
+#' \dontrun{
+#' abba_list_jobs(since = Sys.Date() - 1)
+#' }
 abba_list_k8s_jobs_local <- function(
     user = NULL,
     batch_id = NULL,
     status = NULL,
     since = NULL,
     namespace = getOption("abba.k8s.namespace")) {
-  arguments <- list_arguments(user, batch_id, status, since)
-  jobs_frame(core_value(core_list(arguments, settings(namespace))))
+  road_kubectl(namespace)$list(list_arguments(user, batch_id, status, since))
 }
 
-# What a job can be.
-job_states <- c("Pending", "Running", "Succeeded", "Failed", "Unknown")
+#' @rdname abba_list_k8s_jobs_local
+#' @export
+abba_list_jobs <- function(user = NULL, batch_id = NULL, status = NULL, since = NULL) {
+  road_api()$list(list_arguments(user, batch_id, status, since))
+}
 
 # The arguments of a list of jobs, their R types checked.
 list_arguments <- function(user, batch_id, status, since, call = rlang::caller_env()) {
-  if (!is.null(status)) {
-    status <- check_choice(status, job_states, multiple = TRUE, call = call)
-  }
   list(
     user = check_string(user, null = TRUE, call = call),
     batch_id = check_string(batch_id, null = TRUE, call = call),
-    status = if (!is.null(status)) I(status),
+    status = if (!is.null(status)) check_choice(status, job_states, multiple = TRUE, call = call),
     since = check_since(since, call)
   )
-}
-
-# The data frame of jobs out of rows, whose times are still text.
-jobs_frame <- function(rows) {
-  texts <- c("job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished")
-  columns <- c(
-    sapply(texts, string_column, rows = rows, simplify = FALSE),
-    list(exit_code = integer_column(rows, "exit_code"), reason = string_column(rows, "reason"))
-  )
-  for (column in c("submitted", "started", "finished")) {
-    columns[[column]] <- from_kubernetes_time(columns[[column]])
-  }
-  structure(as.data.frame(columns), class = c("abba_jobs", "data.frame"))
 }
 
 # A time as Kubernetes writes it.
@@ -78,8 +75,4 @@ check_since <- function(since, call = rlang::caller_env()) {
     since <- as.POSIXct(format(since))
   }
   format(since, "%Y-%m-%dT%H:%M:%SZ", tz = "UTC")
-}
-
-from_kubernetes_time <- function(text) {
-  as.POSIXct(text, format = "%Y-%m-%dT%H:%M:%SZ", tz = "UTC")
 }

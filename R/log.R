@@ -1,7 +1,8 @@
-#' Log of jobs
+#' Log of jobs and batches
 #'
 #' Reads what programs have printed so far, output and messages in the order in
-#' which they were written.
+#' which they were written: through `kubectl`, or through the abba API. The logs of many
+#' jobs are read several at once.
 #'
 #' Where a program has not started, its log says why, in lines that begin with
 #' `abba: `.
@@ -10,8 +11,11 @@
 #'
 #' @inheritParams abba_get_k8s_job_status_local
 #'
-#' @return A list with one element for each job, in the order of the ids: a list
-#'   of `job_id`, a string, and `log`, a character vector with one element a line.
+#' @return For jobs by id a list with one element for each job, in the order of the ids:
+#'   a list of `job_id`, a string, and `log`, a character vector with one element a line.
+#'   For a batch one element for each job, in the order of their creation: a list of
+#'   `pod_id`, a string, the name of the pod (the job's own id where there is no pod), and
+#'   `log`.
 #'
 #' @section The beginning of a long log:
 #' A cluster keeps the newest part only of a long log, about 10 MiB unless its
@@ -19,7 +23,7 @@
 #' is left, and a warning of class `abba_warning_log_incomplete` says so.
 #'
 #' @section Errors:
-#' A job that does not exist (any more) raises an error of class
+#' A job or a batch that does not exist (any more) raises an error of class
 #' `abba_error_not_found`. A log that cannot be read because the machine in the
 #' cluster that holds it does not answer raises one of class
 #' `abba_error_unavailable`: it is never taken for an empty log. The classes of
@@ -32,9 +36,39 @@
 #' job <- abba_submit_k8s_job_local("test_programs/test_program.R")
 #' log <- abba_get_k8s_job_log_local(job$job_id)
 #' writeLines(log[[1]]$log)
+#'
+#' logs <- abba_get_k8s_batch_log_local("Study_1.tables")
+#' for (log in logs) writeLines(log$log)
+#' }
+#'
+#' # Needs an abba API.
+#' \dontrun{
+#' job <- abba_submit_job("test_programs/test_program.R")
+#' log <- abba_get_job_log(job$job_id)
+#' writeLines(log[[1]]$log)
 #' }
 abba_get_k8s_job_log_local <- function(
     job_id,
     namespace = getOption("abba.k8s.namespace")) {
-  core_value(core_log(list(job_id = check_strings(job_id)), settings(namespace)))
+  road_kubectl(namespace)$log(these_jobs(job_id))
+}
+
+#' @rdname abba_get_k8s_job_log_local
+#' @export
+abba_get_job_log <- function(job_id) {
+  road_api()$log(these_jobs(job_id))
+}
+
+#' @rdname abba_get_k8s_job_log_local
+#' @export
+abba_get_k8s_batch_log_local <- function(
+    batch_id,
+    namespace = getOption("abba.k8s.namespace")) {
+  road_kubectl(namespace)$log(this_batch(batch_id))
+}
+
+#' @rdname abba_get_k8s_job_log_local
+#' @export
+abba_get_batch_log <- function(batch_id) {
+  road_api()$log(this_batch(batch_id))
 }

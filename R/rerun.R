@@ -3,14 +3,20 @@
 #' Submits the programs of a batch that have failed or were cancelled once more, with
 #' the arguments of their first submission unless you give others. They are read anew
 #' from where they were, so a program that you have mended runs as it is now. They get
-#' a new batch id: the first batch stays as the record of what happened.
+#' a new batch id: the first batch stays as the record of what happened. It works through
+#' `kubectl`, or through the abba API.
 #'
 #' What was cancelled a moment ago is waited for until it has ended, so that it does not
 #' run twice at a time. A job whose status is `"Unknown"` may still be running, and is
 #' left out unless you ask for it.
 #'
-#' @param ... Arguments of [abba_submit_k8s_job_local()] that replace those of the
-#'   first submission for all programs, such as `memory_limit = "4G"`; not `file_path`
+#' Through the API the programs are read on this machine, from the files that they were
+#' submitted from, whatever the working directory is now; a program that ran where it was,
+#' in a mount, is submitted by its path alone. Only your own jobs are submitted again,
+#' since the programs run under your name: an operator's, too.
+#'
+#' @param ... Arguments of [abba_submit_k8s_job_local()], or of [abba_submit_job()], that
+#'   replace those of the first submission for all programs, such as `memory_limit = "4G"`; not `file_path`
 #'   and `namespace`. `NULL` takes an argument away: `time_limit_seconds = NULL` submits
 #'   without the time limit of the first submission.
 #' @param include_unknown Whether to submit those whose status is `"Unknown"` too.
@@ -23,8 +29,10 @@
 #'
 #' @section Errors:
 #' A job that was cancelled and does not end within 40 seconds is an error of class `abba_error_timeout`, and nothing is
-#' submitted. If some programs could not be submitted, an error of class `abba_error_batch_incomplete` says so, as of
-#' [abba_submit_k8s_batch_local()]; give its field `batch` as `batch_id` to submit the rest.
+#' submitted. All programs are read before the first is sent, and one that is not there is an error of class
+#' `abba_error_input` that names it. If some programs could not be submitted, an error of class
+#' `abba_error_batch_incomplete` says so, as of [abba_submit_k8s_batch_local()]; give its field `batch` as `batch_id` to
+#' submit the rest: nothing is submitted twice. The classes of other errors are listed in [abba-package].
 #'
 #' @export
 #' @examples
@@ -33,143 +41,112 @@
 #' again <- abba_rerun_k8s_batch_local("Study_1.tables", memory_limit = "4G")
 #' abba_watch_k8s_batch_local(again$batch_id[[1]])
 #' }
+#'
+#' # Needs an abba API.
+#' \dontrun{
+#' again <- abba_rerun_batch("Study_1.tables", memory_limit = "1G")
+#' abba_watch_batch(again$batch_id[[1]])
+#' }
 abba_rerun_k8s_batch_local <- function(
     batch_id,
     ...,
     include_unknown = FALSE,
     namespace = getOption("abba.k8s.namespace")) {
-  call <- rlang::current_env()
-  changes <- check_changes(rlang::list2(...), call)
-  include_unknown <- check_flag(include_unknown)
-  before <- if (is.data.frame(batch_id)) check_rest_of_rerun(batch_id, call)
-  batch_id <- if (is.null(before)) check_string(batch_id) else before$rerun_of_batch[[1L]]
-  rest <- if (!is.null(before)) rest_of_rerun(before)
-  settings <- settings(namespace)
-  core_value(core_check_values(changes$values))
-  kept <- kept_k8s_submissions(batch_id, if (is.null(before)) c("Failed", if (include_unknown) "Unknown"), settings, call)
-  if (!is.null(rest)) {
-    kept <- Filter(function(one) one$job_id %in% rest$rerun_of, kept)
-  }
-  arguments <- lapply(kept, function(one) {
-    arguments <- one$arguments
-    arguments$batch_group_id <- rest$batch_id
-    arguments[names(changes$values)] <- changes$values
-    arguments[changes$none] <- list(NULL)
-    job_id <- if (!is.null(rest)) rest$job_id[[match(one$job_id, rest$rerun_of)]]
-    arguments$job_id <- if (!is.null(job_id) && nzchar(job_id)) job_id
-    arguments
-  })
-  if (is.null(rest) && length(arguments) > 0L) {
-    new_batch_id <- changes$values$batch_group_id %||%
-      core_value(core_new_ids(arguments[[1L]]$expanded_path, ""))$batch_id
-    arguments <- lapply(arguments, utils::modifyList, list(batch_group_id = new_batch_id))
-  }
-  outcomes <- if (length(arguments) > 0L) core_value(core_submit(arguments, settings))
-  outcomes <- Map(function(outcome, one) c(outcome, rerun_of = one$job_id), outcomes, kept)
-  batch <- if (is.null(before)) rerun_batch(outcomes, batch_id) else before
-  if (nrow(batch) == 0L) {
-    return(nothing_to_rerun(batch))
-  }
-  for (outcome in outcomes) {
-    batch <- note_outcome(batch, which(batch$rerun_of == outcome$rerun_of), outcome)
-  }
-  finish_batch(batch, nrow(batch), "in place of `batch_id`", call)
+  rerun_batch(
+    road_kubectl(namespace), abba_submit_k8s_job_local, batch_id, rlang::list2(...), include_unknown
+  )
 }
 
-# What the jobs of a batch were submitted with. Jobs that were cancelled a moment ago are waited for, unless they are meant
-# whatever their state is (`status` is NULL).
-kept_k8s_submissions <- function(batch_id, status, settings, call) {
+#' @rdname abba_rerun_k8s_batch_local
+#' @export
+abba_rerun_batch <- function(batch_id, ..., include_unknown = FALSE) {
+  rerun_batch(road_api(), abba_submit_job, batch_id, rlang::list2(...), include_unknown)
+}
+
+# Submits again what failed of a batch. `submit`: the function whose arguments `changes` are.
+rerun_batch <- function(road, submit, batch_id, changes, include_unknown) {
+  call <- road$call
+  known <- setdiff(names(formals(submit)), c("file_path", "namespace"))
+  changes <- check_changes(changes, known, road$verb("submit_job"), call)
+  include_unknown <- check_flag(include_unknown, call = call)
+  batch <- if (is.data.frame(batch_id)) check_rest_of_rerun(batch_id, call)
+  first <- this_batch(if (is.null(batch)) batch_id else batch$rerun_of_batch[[1L]], call = call)
+  core_value(core_check_which(first), call)
+  core_value(core_check_values(changes[!vapply(changes, is.null, NA)]), call)
+  # What is left of an earlier call is submitted whatever its state is by now.
+  states <- if (is.null(batch)) c("Failed", if (include_unknown) "Unknown")
+  kept <- kept_submissions(road, first$batch_id, states)
+  ids <- vapply(kept, `[[`, "", "job_id")
+  if (is.null(batch)) {
+    if (length(kept) == 0L) {
+      return(nothing_to_rerun())
+    }
+    programs <- vapply(kept, `[[`, "", "file_path")
+    batch <- new_batch(
+      programs, changes$batch_group_id %||% "", call,
+      rerun_of = ids, rerun_of_batch = rep(first$batch_id, length(kept))
+    )
+  }
+  submissions <- lapply(which(is.na(batch$submitted)), function(row) {
+    place <- match(batch$rerun_of[[row]], ids)
+    if (is.na(place)) {
+      abort_record(list(
+        class = "not_found",
+        message = paste0("Job \"", batch$rerun_of[[row]], "\", which is to run again, is not there any more."),
+        advice = paste0("Submit its program again with ", road$verb("submit_job"), "(): ", batch$program[[row]]),
+        job_id = batch$rerun_of[[row]]
+      ), call)
+    }
+    submission_again(kept[[place]], changes, ids_of_row(batch, row))
+  })
+  submit_rows(road, batch, submissions, "batch_id")
+}
+
+# What the jobs of a batch were submitted with: those in some states; all where there are none. What was cancelled a
+# moment ago counts as failed, and is waited for, unless jobs are meant whatever their state is.
+kept_submissions <- function(road, batch_id, states) {
   # Their node gives them 30 seconds.
   end <- proc.time()[["elapsed"]] + 40
   repeat {
-    kept <- core_value(core_kept_submissions(batch_id, as.character(status), settings), call)
+    kept <- road$kept_submissions(batch_id, states)
     ending <- vapply(kept[vapply(kept, `[[`, NA, "ending")], `[[`, "", "job_id")
-    if (is.null(status) || length(ending) == 0L) {
+    if (is.null(states) || length(ending) == 0L) {
       return(kept)
     }
     if (proc.time()[["elapsed"]] >= end) {
-      core_value(core_does_not_end(ending), call)
+      core_value(core_does_not_end(ending), road$call)
     }
-    Sys.sleep(0.3)
+    Sys.sleep(0.5)
   }
 }
 
-nothing_to_rerun <- function(batch) {
+# The arguments of a submission that is made again, under new ids.
+submission_again <- function(kept, changes, ids) {
+  again <- kept$arguments
+  again[names(changes)] <- changes
+  again[names(ids)] <- ids
+  # With other storage it is found out anew whether the program can run in place.
+  same_storage <- !any(c("mounts", "auto_mount_home") %in% names(changes))
+  c(again, list(
+    rerun_of = kept$job_id, read_from = kept$read_from, in_place = if (same_storage) kept$in_place
+  ))
+}
+
+nothing_to_rerun <- function() {
   rlang::inform("Nothing of the batch has failed, so nothing is submitted again.")
-  structure(batch[setdiff(names(batch), c("reason", rerun_columns))], class = c("abba_batch", "data.frame"))
+  time <- as.POSIXct(numeric(), origin = "1970-01-01", tz = "UTC")
+  structure(
+    data.frame(job_id = character(), batch_id = character(), program = character(), submitted = time),
+    class = c("abba_batch", "data.frame")
+  )
 }
 
 # The columns that the data frame of an error has besides those of a batch: the job that is run again, and its batch.
 rerun_columns <- c("rerun_of", "rerun_of_batch")
 
-# The data frame of a rerun before anything of it is noted.
-rerun_batch <- function(outcomes, batch_id) {
-  text <- function(name) vapply(outcomes, `[[`, "", name)
-  data.frame(
-    job_id = rep(NA_character_, length(outcomes)),
-    batch_id = text("batch_id"),
-    program = text("program"),
-    submitted = as.POSIXct(rep(NA_real_, length(outcomes)), origin = "1970-01-01", tz = "UTC"),
-    reason = rep(NA_character_, length(outcomes)),
-    rerun_of = text("rerun_of"),
-    rerun_of_batch = rep(batch_id, length(outcomes))
-  )
-}
-
 check_rest_of_rerun <- function(batch, call) {
-  needed <- c("job_id", "batch_id", "program", "submitted", rerun_columns)
-  if (!all(needed %in% names(batch)) || nrow(batch) == 0L) {
+  if (!is_batch(batch) || !all(rerun_columns %in% names(batch)) || nrow(batch) == 0L) {
     abort_input("batch_id", "must be a string, or the data frame of the error of an earlier call", NULL, call)
   }
-  batch$reason <- NA_character_
-  batch
-}
-
-# What is left of a rerun, as the core wants it.
-rest_of_rerun <- function(batch) {
-  open <- is.na(batch$submitted)
-  list(
-    batch_id = batch$batch_id[[1L]],
-    rerun_of = I(batch$rerun_of[open]),
-    # "" for a job that is sure not to exist.
-    job_id = I(ifelse(is.na(batch$job_id[open]), "", batch$job_id[open]))
-  )
-}
-
-# The arguments that replace those of the first submission, their R types checked:
-# their values by name, and the names of those that are to be none.
-#
-# verb: the function whose arguments they are. without: those that it does not have.
-check_changes <- function(changes, call, verb = "abba_submit_k8s_job_local", without = character()) {
-  checks <- list(
-    batch_group_id = function(x) check_string(x, argument = "batch_group_id", call = call),
-    user_tag = function(x) check_string(x, empty = TRUE, argument = "user_tag", call = call),
-    cpu_limit = function(x) check_number_or_string(x, argument = "cpu_limit", call = call),
-    memory_limit = function(x) check_memory_limit(x, call = call),
-    container = function(x) check_string(x, argument = "container", call = call),
-    mounts = function(x) check_mounts(x, call = call),
-    auto_mount_home = function(x) check_flag(x, argument = "auto_mount_home", call = call),
-    home_nfs_ip_address = function(x) check_string(x, null = TRUE, argument = "home_nfs_ip_address", call = call),
-    username = function(x) check_string(x, null = TRUE, argument = "username", call = call),
-    time_limit_seconds = function(x) check_number(x, null = TRUE, argument = "time_limit_seconds", call = call)
-  )
-  checks <- checks[setdiff(names(checks), without)]
-  unknown <- setdiff(rlang::names2(changes), names(checks))
-  if (length(unknown) > 0L) {
-    abort_input(
-      "...", paste0(
-        "must be named arguments of ", verb, "(), not ",
-        if (unknown[[1L]] == "") "an unnamed one" else paste0("`", unknown[[1L]], "`")
-      ),
-      NULL, call
-    )
-  }
-  twice <- names(changes)[duplicated(names(changes))]
-  if (length(twice) > 0L) {
-    abort_input("...", paste0("must not give `", twice[[1L]], "` twice"), NULL, call)
-  }
-  checked <- Map(function(check, x) check(x), checks[names(changes)], changes)
-  # NULL is an argument too: none instead of the first one.
-  none <- vapply(checked, is.null, NA)
-  list(values = checked[!none], none = I(names(checked)[none]))
+  rest_of_batch(batch, call)
 }

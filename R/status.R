@@ -1,6 +1,7 @@
-#' Status of jobs
+#' Status of jobs and batches
 #'
-#' Asks the cluster once for the state of any number of jobs.
+#' Asks once for the state of any number of jobs, or of all jobs of a batch: the cluster
+#' through `kubectl`, or the abba API of your department.
 #'
 #' `"Pending"` and `"Running"` may change; `"Succeeded"` and `"Failed"` are final.
 #' `"Unknown"` means that the machine in the cluster that runs the program does
@@ -8,22 +9,26 @@
 #' the machine returns.
 #'
 #' @param job_id The ids of jobs, as the element `job_id` of what
-#'   [abba_submit_k8s_job_local()] returned: a character vector.
+#'   [abba_submit_k8s_job_local()] or [abba_submit_job()] returned: a character vector.
+#' @param batch_id The id of a batch, as the column `batch_id` of what
+#'   [abba_submit_k8s_batch_local()] or [abba_submit_batch()] returned, or the
+#'   `batch_group_id` of your own.
 #' @inheritParams abba_submit_k8s_job_local
 #'
 #' @return A list with one element for each state that occurs, named `Pending`,
-#'   `Running`, `Succeeded`, `Failed` or `Unknown`, in the order of the ids. Each is
-#'   a list of
-#'   * `Jobs`: a list with one element for each job, in the order of the ids: a
+#'   `Running`, `Succeeded`, `Failed` or `Unknown`, in the order of the ids (of a batch,
+#'   of the jobs' creation). Each is a list of
+#'   * `Jobs`: a list with one element for each job, in the same order: a
 #'     list of two strings, `id`, the name of the pod (the instance of the
 #'     program in the cluster; while there is none, the job's own id), and `path`,
 #'     the path of the program as it was given.
 #'   * `Description`: what the state means, a string.
 #'
 #' @section Errors:
-#' A job that does not exist (any more) raises an error of class
-#' `abba_error_not_found`, whose field `job_id` holds the ids of all such jobs. The
-#' classes of other errors are listed in [abba-package].
+#' A job or a batch that does not exist (any more), or through the API one that is
+#' somebody else's, raises an error of class `abba_error_not_found`, whose field `job_id`
+#' holds the ids of all such jobs. The classes of other errors are listed in
+#' [abba-package].
 #'
 #' @export
 #' @examples
@@ -32,9 +37,48 @@
 #' job <- abba_submit_k8s_job_local("test_programs/test_program.R")
 #' status <- abba_get_k8s_job_status_local(job$job_id)
 #' names(status)
+#'
+#' status <- abba_get_k8s_batch_status_local("Study_1.tables")
+#' lengths(lapply(status, `[[`, "Jobs"))
+#' }
+#'
+#' # Needs an abba API.
+#' \dontrun{
+#' job <- abba_submit_job("test_programs/test_program.R")
+#' names(abba_get_job_status(job$job_id))
 #' }
 abba_get_k8s_job_status_local <- function(
     job_id,
     namespace = getOption("abba.k8s.namespace")) {
-  status_from_json(core_value(core_status(list(job_id = check_strings(job_id)), settings(namespace))))
+  road_kubectl(namespace)$status(these_jobs(job_id))
+}
+
+#' @rdname abba_get_k8s_job_status_local
+#' @export
+abba_get_job_status <- function(job_id) {
+  road_api()$status(these_jobs(job_id))
+}
+
+#' @rdname abba_get_k8s_job_status_local
+#' @export
+abba_get_k8s_batch_status_local <- function(
+    batch_id,
+    namespace = getOption("abba.k8s.namespace")) {
+  road_kubectl(namespace)$status(this_batch(batch_id))
+}
+
+#' @rdname abba_get_k8s_job_status_local
+#' @export
+abba_get_batch_status <- function(batch_id) {
+  road_api()$status(this_batch(batch_id))
+}
+
+# The status of jobs out of the core's or an API's groups of jobs by state.
+read_status <- function(groups) {
+  stopifnot(is.list(groups), names(groups) %in% job_states)
+  lapply(groups, function(group) {
+    columns <- text_columns(group$Jobs, c("id", "path"))
+    stopifnot(!anyNA(columns$id))
+    list(Jobs = .mapply(list, columns, NULL), Description = one_string(group$Description))
+  })
 }

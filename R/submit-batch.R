@@ -1,20 +1,22 @@
 #' Submit many programs as one batch
 #'
-#' Submits each program as a job of its own, several at once, all under one batch
-#' id. See [abba_submit_k8s_job_local()] for what happens to each.
+#' Submits each program as a job of its own, all under one batch id: through `kubectl`
+#' several at once, through the abba API many in one request. See
+#' [abba_submit_k8s_job_local()] for what happens to each.
 #'
-#' All programs and arguments are checked before the first program is sent, so a
-#' mistake in one of them submits nothing.
+#' All programs are read, and all arguments checked, before the first program is sent, so
+#' a mistake in one of them submits nothing.
 #'
-#' If some programs could not be submitted, an error of class
-#' `abba_error_batch_incomplete` says so. Its field `batch` is the data frame that
+#' If some programs could not be submitted, or you press Ctrl-C on the way, an error of
+#' class `abba_error_batch_incomplete` says so. Its field `batch` is the data frame that
 #' would have been returned, with `submitted` `NA` and the reason in `reason` where
 #' it failed. Give that data frame as `file_paths`, with the same other arguments,
 #' to submit the rest: nothing is submitted twice, even where it was not known
-#' whether a job had been created.
+#' whether a job had been created, since each program keeps its `job_id`. You may save
+#' the data frame, give parts of it, or do so in another session.
 #'
 #' @param file_paths The programs: a character vector. Or the field `batch` of the
-#'   error of an earlier call.
+#'   error of an earlier call, or rows of it.
 #' @param batch_group_id The batch id of all jobs; with `''` a new one is made from
 #'   the name of the first program.
 #' @param user_tag,cpu_limit,memory_limit,container,mounts,username,time_limit_seconds
@@ -28,6 +30,8 @@
 #'   their order, and the columns `job_id`, `batch_id`, `program` (the path as
 #'   given), all character, and `submitted`, the time (POSIXct, UTC).
 #'
+#' @inheritSection abba_submit_k8s_job_local Errors
+#'
 #' @seealso [abba_watch_k8s_batch_local()] to wait for the end,
 #'   [abba_get_k8s_batch_status_local()], [abba_get_k8s_batch_log_local()]
 #' @export
@@ -37,6 +41,13 @@
 #' programs <- list.files("programs", pattern = "[.]R$", full.names = TRUE)
 #' batch <- abba_submit_k8s_batch_local(programs, cpu_limit = 0.5)
 #' abba_watch_k8s_batch_local(batch$batch_id[[1]])
+#' }
+#'
+#' # Needs an abba API.
+#' \dontrun{
+#' programs <- list.files("programs", pattern = "[.]R$", full.names = TRUE)
+#' batch <- abba_submit_batch(programs, cpu_limit = 0.5)
+#' abba_watch_batch(batch$batch_id[[1]])
 #' }
 abba_submit_k8s_batch_local <- function(
     file_paths,
@@ -51,96 +62,81 @@ abba_submit_k8s_batch_local <- function(
     namespace = getOption("abba.k8s.namespace"),
     username = NULL,
     time_limit_seconds = NULL) {
-  settings <- settings(namespace)
-  batch <- batch_to_submit(file_paths, check_string(batch_group_id, empty = TRUE))
-  call <- environment()
-  each <- spread_arguments(
-    list(
-      user_tag = user_tag, cpu_limit = cpu_limit, memory_limit = memory_limit,
-      container = container, mounts = mounts, auto_mount_home = auto_mount_home,
-      home_nfs_ip_address = home_nfs_ip_address, username = username,
-      time_limit_seconds = time_limit_seconds
-    ),
-    nrow(batch), call
-  )
-  open <- which(is.na(batch$submitted))
-  arguments <- lapply(open, function(row) {
-    of_row <- lapply(each, function(values) values[[row]])
-    job_id <- if (is.na(batch$job_id[[row]])) NULL else batch$job_id[[row]]
-    rlang::exec(
-      submit_arguments, batch$program[[row]], batch$batch_id[[row]],
-      !!!of_row,
-      job_id = job_id, call = call
-    )
-  })
-  # The core checks all of them before it sends the first; so the parts, which are
-  # for the progress bar, must not begin before all have been checked.
-  if (length(open) > batch_part) {
-    core_value(core_check_submissions(arguments))
-  }
-  parts <- split(seq_along(open), ceiling(seq_along(open) / batch_part))
-  progress <- if (length(parts) > 1L) {
-    cli::cli_progress_bar("Submitting", total = length(open))
-  }
-  stopped <- FALSE
-  tryCatch(
-    for (part in parts) {
-      answer <- core_submit(arguments[part], settings)
-      outcomes <- if (is.null(answer$error)) {
-        answer$value
-      } else if (all(is.na(batch$job_id))) {
-        # Nothing was sent at all, so there is no data frame to keep.
-        core_value(answer, call)
-      } else {
-        rep(list(list(error = answer$error)), length(part))
-      }
-      for (index in seq_along(part)) {
-        batch <- note_outcome(batch, open[[part[[index]]]], outcomes[[index]])
-      }
-      if (!is.null(progress)) {
-        cli::cli_progress_update(inc = length(part), id = progress)
-      }
-      stopped <- any(vapply(outcomes, function(outcome) identical(outcome$error$class, "interrupted"), NA))
-      if (stopped || !is.null(answer$error)) {
-        break
-      }
-    },
-    interrupt = function(condition) stopped <<- TRUE
-  )
-  if (stopped && all(is.na(batch$job_id))) {
-    rlang::interrupt()
-  }
-  not_begun <- is.na(batch$submitted) & is.na(batch$reason)
-  batch$reason[not_begun] <- "It was not begun."
-  finish_batch(batch, length(open), "in place of `file_paths`", call)
+  submit_batch(road_kubectl(namespace), mget(names(formals())))
 }
 
-# How many programs are submitted in one go, between two steps of the progress bar.
-batch_part <- 100L
+#' @rdname abba_submit_k8s_batch_local
+#' @export
+abba_submit_batch <- function(
+    file_paths,
+    batch_group_id = "",
+    user_tag = "",
+    cpu_limit = 1L,
+    memory_limit = "512M",
+    container = getOption("abba.default.container"),
+    mounts = "",
+    auto_mount_home = FALSE,
+    time_limit_seconds = NULL) {
+  submit_batch(road_api(), mget(names(formals())))
+}
 
-# The data frame of a batch before anything of it, or the rest of it, is submitted.
-batch_to_submit <- function(file_paths, batch_group_id, call = rlang::caller_env()) {
+# Submits many programs. `arguments`: those of the exported function, by name.
+submit_batch <- function(road, arguments) {
+  batch <- batch_to_submit(arguments$file_paths, arguments$batch_group_id, road$call)
+  each <- arguments[setdiff(names(arguments), c("file_paths", "batch_group_id", "namespace"))]
+  each <- spread_arguments(each, nrow(batch), road$call)
+  open <- which(is.na(batch$submitted))
+  submit_rows(road, batch, lapply(open, function(row) c(ids_of_row(batch, row), each[[row]])), "file_paths")
+}
+
+# The arguments of a submission that its row of a batch tells.
+ids_of_row <- function(batch, row) {
+  list(
+    file_path = batch$program[[row]], batch_group_id = batch$batch_id[[row]], job_id = batch$job_id[[row]]
+  )
+}
+
+# The data frame of a batch before anything of it, or the rest of it, is submitted. Every program has its id from here
+# on, under which it is submitted however often it is sent.
+batch_to_submit <- function(file_paths, batch_group_id, call) {
+  batch_group_id <- check_argument(batch_group_id, "batch_group_id", call)
   if (is.data.frame(file_paths)) {
     if (!is_batch(file_paths)) {
       abort_input("file_paths", "must be a character vector or the data frame of a batch", NULL, call)
     }
-    file_paths$reason <- rep(NA_character_, nrow(file_paths))
-    return(file_paths)
+    return(rest_of_batch(file_paths, call))
   }
   file_paths <- check_strings(file_paths, argument = "file_paths", call = call)
   if (length(file_paths) == 0L) {
     abort_input("file_paths", "must name at least one program", NULL, call)
   }
-  if (batch_group_id == "") {
-    batch_group_id <- core_value(core_new_ids(file_paths[[1L]], ""), call)$batch_id
+  if (!all(nzchar(file_paths))) {
+    abort_input("file_path", "must not be empty", NULL, call)
   }
+  new_batch(file_paths, batch_group_id, call)
+}
+
+# The data frame of programs that are to be submitted. ... : further columns.
+new_batch <- function(programs, batch_group_id, call, ...) {
+  ids <- core_value(core_new_ids(programs, batch_group_id), call)
   data.frame(
-    job_id = NA_character_,
-    batch_id = batch_group_id,
-    program = file_paths,
-    submitted = as.POSIXct(rep(NA_real_, length(file_paths)), origin = "1970-01-01", tz = "UTC"),
-    reason = NA_character_
+    job_id = as.character(ids$job_ids),
+    batch_id = rep(ids$batch_id, length(programs)),
+    program = programs,
+    submitted = as.POSIXct(rep(NA_real_, length(programs)), origin = "1970-01-01", tz = "UTC"),
+    reason = rep(NA_character_, length(programs)),
+    ...
   )
+}
+
+# The data frame of an earlier call, for the programs of it that are not submitted yet.
+rest_of_batch <- function(batch, call) {
+  batch$reason <- rep(NA_character_, nrow(batch))
+  for (row in which(is.na(batch$submitted) & is.na(batch$job_id))) {
+    ids <- core_value(core_new_ids(batch$program[[row]], batch$batch_id[[row]]), call)
+    batch$job_id[[row]] <- ids$job_ids[[1L]]
+  }
+  batch
 }
 
 # Whether a data frame is one that tells which programs of a batch were submitted.
@@ -150,47 +146,82 @@ is_batch <- function(x) {
     inherits(x$submitted, "POSIXct") && !anyNA(x$batch_id) && !anyNA(x$program)
 }
 
-# For each argument a list of one value for each program.
-spread_arguments <- function(arguments, count, call = rlang::caller_env()) {
-  if (is.list(arguments$mounts) && !is.null(names(arguments$mounts))) {
-    arguments$mounts <- list(arguments$mounts)
-  }
-  Map(spread, arguments, names(arguments), MoreArgs = list(count = count, call = call))
+# Submits the programs of a batch that are not submitted yet, in parts as the road has them, and gives back the data
+# frame, or raises the error for those that could not be submitted.
+#
+# submissions: their arguments, in order.
+# argument: the one that takes the data frame of the error in a call for the rest.
+submit_rows <- function(road, batch, submissions, argument) {
+  open <- which(is.na(batch$submitted))
+  plan <- road$prepare(submissions)
+  bar <- if (length(plan$parts) > 1L) cli::cli_progress_bar("Submitting", total = length(open))
+  # Once something was sent, an interrupt must not take away the data frame that tells it. So interrupts are let through
+  # to what is sent and to the progress bar only: never between an answer and its being noted.
+  sent <- length(open) < nrow(batch)
+  stopped <- FALSE
+  catch <- function(code) tryCatch(allowInterrupts(code), error = identity, interrupt = identity)
+  suspendInterrupts({
+    for (part in plan$parts) {
+      rows <- open[part]
+      outcome <- catch(road$submit(plan$ready[part]))
+      if (inherits(outcome, "abba_error") && isFALSE(outcome$may_exist) && !sent) {
+        # It says all there is to say.
+        rlang::cnd_signal(outcome)
+      }
+      noted <- note_outcome(batch[rows, c("submitted", "reason")], outcome)
+      batch[rows, c("submitted", "reason")] <- noted$rows
+      sent <- sent || noted$sent
+      stopped <- noted$stopped || inherits(catch(advance(bar, length(rows))), "interrupt")
+      if (stopped || noted$failed) {
+        break
+      }
+    }
+    if (sent || !stopped) {
+      batch$reason[is.na(batch$submitted) & is.na(batch$reason)] <- not_begun
+      return(finish_batch(batch, length(open), argument, road$call))
+    }
+  })
+  rlang::interrupt()
 }
 
-# One value for each program out of an argument that may be one value for all.
-spread <- function(values, argument, count, call) {
-  if (length(values) <= 1L) {
-    value <- if (is.list(values) && length(values) == 1L) values[[1L]] else values
-    return(rep(list(value), count))
-  }
-  if (length(values) != count) {
-    abort_input(
-      argument, paste0("must have one element, or one for each of the ", count, " programs"),
-      values, call
-    )
-  }
-  as.list(values)
+not_begun <- "It was not begun."
+
+advance <- function(bar, count) {
+  if (!is.null(bar)) cli::cli_progress_update(inc = count, id = bar)
 }
 
-note_outcome <- function(batch, row, outcome) {
-  if (is.null(outcome$error)) {
-    batch$job_id[[row]] <- outcome$job_id
-    batch$submitted[[row]] <- Sys.time()
-  } else {
-    # The id is kept only where the job may exist: then it is asked for under it.
-    unknown <- length(outcome$error$job_id) > 0L
-    batch$job_id[[row]] <- if (unknown) outcome$job_id else NA_character_
-    batch$reason[[row]] <- paste(c(outcome$error$message, outcome$error$details, outcome$error$stderr), collapse = " ")
+# What became of some programs. `rows`: `submitted` and `reason` of each before. `outcome`: what the road gave back for
+# them, or the error or interrupt that was raised.
+#
+# Gives back a list of `rows`, as they are now; `sent`: whether any of them may have arrived; `failed`: whether there
+# is no use in sending more; `stopped`: whether the user wants to stop.
+note_outcome <- function(rows, outcome) {
+  if (inherits(outcome, "condition")) {
+    stopped <- inherits(outcome, "interrupt")
+    rows$reason <- if (stopped) {
+      "Interrupted: whether it was submitted is not known."
+    } else {
+      paste(c(outcome$message, outcome$stderr), collapse = " ")
+    }
+    return(list(rows = rows, sent = !isFALSE(outcome$may_exist), failed = TRUE, stopped = stopped))
   }
-  batch
+  errors <- lapply(outcome, `[[`, "error")
+  is_made <- vapply(errors, is.null, NA)
+  times <- vapply(outcome[is_made], function(one) as.numeric(one$submitted %||% Sys.time()), 1)
+  rows$submitted[is_made] <- .POSIXct(times, "UTC")
+  rows$reason[!is_made] <- vapply(errors[!is_made], function(error) {
+    paste(c(error$message, error$details, error$stderr), collapse = " ")
+  }, "")
+  interrupted <- vapply(errors, is_interrupted, NA)
+  nothing <- interrupted & lengths(lapply(errors, `[[`, "job_id")) == 0L
+  rows$reason[nothing] <- not_begun
+  list(rows = rows, sent = !all(nothing), failed = FALSE, stopped = any(interrupted))
 }
 
 # The data frame of a batch once its programs were submitted, or the error for those that could not be.
 #
 # tried: how many programs were to be submitted this time.
-# place: where the data frame of the error goes in a call for the rest.
-finish_batch <- function(batch, tried, place, call) {
+finish_batch <- function(batch, tried, argument, call) {
   class(batch) <- c("abba_batch", "data.frame")
   failed <- is.na(batch$submitted)
   if (!any(failed)) {
@@ -202,16 +233,15 @@ finish_batch <- function(batch, tried, place, call) {
     return(batch)
   }
   # Of those that were not begun there is nothing to tell.
-  first <- c(which(failed & !is.na(batch$reason)), which(failed))[[1L]]
-  reason <- if (is.na(batch$reason[[first]])) "It was not begun." else batch$reason[[first]]
+  first <- c(which(failed & batch$reason != not_begun), which(failed))[[1L]]
   rlang::abort(
     c(
       paste0(sum(failed), " of ", nrow(batch), " programs could not be submitted."),
-      x = paste0("The first is \"", batch$program[[first]], "\": ", reason),
+      x = paste0("The first is \"", batch$program[[first]], "\": ", batch$reason[[first]]),
       i = paste0(
         if (!all(failed)) "The others run. ",
-        "`rlang::last_error()$batch` is the data frame of all; call the function again with it ", place,
-        " to submit the rest."
+        "`rlang::last_error()$batch` is the data frame of all; call the function again with it in place of `",
+        argument, "` to submit the rest."
       )
     ),
     class = c("abba_error_batch_incomplete", "abba_error_kubectl", "abba_error"),

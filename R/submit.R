@@ -1,8 +1,14 @@
 #' Submit an R program as a Kubernetes job
 #'
-#' Sends a program to the cluster, where it runs in a container by itself. The
-#' program's text travels with the job, unless a mount holds it: then it runs
-#' where it is, with its own folder as working directory.
+#' Sends a program to the cluster, where it runs in a container by itself:
+#' `abba_submit_k8s_job_local()` through the `kubectl` of this machine,
+#' `abba_submit_job()` through the abba API of your department, under your name there.
+#' For the latter you need no `kubectl`, only the API's address and a key: see the
+#' section "Address and key".
+#'
+#' The program's text travels with the job, unless storage that is named in `mounts`, or
+#' your home folder with `auto_mount_home`, holds it: then it runs where it is, with its
+#' own folder as working directory; through the API it need not be on this machine then.
 #'
 #' The program runs once: if it fails it is not tried again. Its output and its
 #' messages make up one log, in the order in which they were written, which
@@ -13,12 +19,13 @@
 #' batch id in `ABBA_BATCH_ID`, and the number of whole cores that it may use
 #' in `MC_CORES`, `OMP_NUM_THREADS` and their like.
 #'
-#' If the answer of the cluster gets lost on the way, the job is submitted again
-#' under the same name, so that there is exactly one. An error says whether a job
-#' may have been created all the same.
+#' The job's id is made before anything is sent. If an answer gets lost on the way, the
+#' job is submitted again under the same id, so that there is exactly one. An error says
+#' whether a job may have been created all the same.
 #'
-#' @param file_path The program: a file on this machine. A program that is sent
-#'   along has at most 256 KiB; one in a mount may have any size.
+#' @param file_path The program: a file on this machine, or, through the API, its whole
+#'   path in a mount. A program that is sent along has at most 256 KiB; one in a mount may
+#'   have any size.
 #' @param batch_group_id The batch that the job belongs to, as a string of at most
 #'   63 letters, digits, `-`, `_` and `.`. With `''` the job gets a new batch id
 #'   made from the program's name.
@@ -29,16 +36,19 @@
 #' @param memory_limit How much memory the program may use, as a string such as
 #'   `"512M"`, `"1G"` or `"1Gi"`. A program that needs more is ended.
 #' @param container The container image, as
-#'   `"registry.example.com/path/name:tag"`. It must hold R.
+#'   `"registry.example.com/path/name:tag"`. It must hold R. Through the API one of
+#'   [abba_permitted_containers()]; with `NULL` the API's own default.
 #' @param mounts Storage for the program: `''` for none, or
 #'   `list(volumes = list(...), volumeMounts = list(...))` with Kubernetes' own
 #'   [volumes](https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/volume/)
 #'   and
 #'   [volume mounts](https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#volumes-1)
 #'   as R lists. A vector of length one becomes a single value; wrap it in [I()]
-#'   where Kubernetes wants a list.
+#'   where Kubernetes wants a list. Through the API it must be out of what your
+#'   administrator permits.
 #' @param auto_mount_home Whether your home folder (or that of `username`) is
-#'   mounted from an NFS server under the path that it has here.
+#'   mounted from an NFS server under the path that it has here, through the API under
+#'   the one that it has on the API's server.
 #' @param home_nfs_ip_address That server.
 #' @param namespace The Kubernetes namespace; `NULL` means that of kubectl's current
 #'   context, in a pod that of its service account, else `default`.
@@ -52,12 +62,29 @@
 #'   job, and `batch_id`. A message says that the job was created; use
 #'   [suppressMessages()] to silence it.
 #'
+#' @section Address and key:
+#' Put both into the file `.Renviron` in your home folder, and restart R:
+#'
+#' ```
+#' ABBA_API_ADDRESS=https://connect.example.com/abba
+#' ABBA_API_KEY=...
+#' ```
+#'
+#' Your administrator knows the address. On Posit Connect the key is an API key of
+#' Connect that you make there yourself; elsewhere your administrator gives you one.
+#' The key is never printed, and never sent over a connection that is not encrypted,
+#' unless the API is on this machine. [abba_check_api()] says whether all is well.
+#'
 #' @section Errors:
 #' Arguments that cannot be right raise an error of class `abba_error_input`
-#' before anything is sent. The classes of other errors are listed in
+#' before anything is sent. An API that cannot be reached raises an error of class
+#' `abba_error_unavailable`, one that does not answer in time `abba_error_timeout`, an
+#' address where there is no abba API `abba_error_not_configured`, and a key that is
+#' not known `abba_error_unauthorized`. The classes of other errors are listed in
 #' [abba-package].
 #'
-#' @seealso [abba_get_k8s_job_status_local()], [abba_get_k8s_job_log_local()]
+#' @seealso [abba_watch_k8s_job_local()], [abba_get_k8s_job_status_local()],
+#'   [abba_get_k8s_job_log_local()]
 #' @export
 #' @examples
 #' # Needs kubectl and a cluster that it is logged in to.
@@ -83,6 +110,12 @@
 #'   username = Sys.info()[["user"]]
 #' )
 #' }
+#'
+#' # Needs an abba API.
+#' \dontrun{
+#' job <- abba_submit_job("test_programs/test_program.R")
+#' abba_get_job_status(job$job_id)
+#' }
 abba_submit_k8s_job_local <- function(
     file_path,
     batch_group_id = "",
@@ -96,77 +129,50 @@ abba_submit_k8s_job_local <- function(
     namespace = getOption("abba.k8s.namespace"),
     username = NULL,
     time_limit_seconds = NULL) {
-  arguments <- submit_arguments(
-    file_path, batch_group_id, user_tag, cpu_limit, memory_limit, container,
-    mounts, auto_mount_home, home_nfs_ip_address, username, time_limit_seconds
-  )
-  submitted <- core_value(core_submit(list(arguments), settings(namespace)))[[1L]]
-  if (!is.null(submitted$error)) {
-    abort_record(submitted$error, rlang::current_env())
-  }
-  submitted <- submitted[c("job_id", "batch_id")]
-  message("job.batch/", submitted$job_id, " created")
-  submitted
+  submit_job(road_kubectl(namespace), mget(names(formals())))
 }
 
-# The arguments of one submission as the core wants them, their R types checked.
-submit_arguments <- function(
-    file_path, batch_group_id, user_tag, cpu_limit, memory_limit, container,
-    mounts, auto_mount_home, home_nfs_ip_address, username, time_limit_seconds,
-    job_id = NULL, call = rlang::caller_env()) {
-  if (is.null(container)) {
-    rlang::abort(
-      c(
-        "`container` is missing.",
-        i = "Give the container image, or set options(abba.default.container = ...)."
-      ),
-      class = error_classes("input"),
-      call = call
-    )
-  }
-  string <- function(x, null = FALSE, empty = FALSE, argument = rlang::caller_arg(x)) {
-    check_string(x, null, empty, argument = argument, call = call)
-  }
-  file_path <- string(file_path)
-  list(
-    given_path = file_path,
-    expanded_path = path.expand(file_path),
-    batch_group_id = string(batch_group_id, empty = TRUE),
-    user_tag = string(user_tag, empty = TRUE),
-    cpu_limit = check_number_or_string(cpu_limit, call = call),
-    memory_limit = check_memory_limit(memory_limit, call = call),
-    container = string(container, empty = TRUE),
-    mounts = check_mounts(mounts, call = call),
-    auto_mount_home = check_flag(auto_mount_home, call = call),
-    home_nfs_ip_address = string(home_nfs_ip_address, null = TRUE),
-    username = string(username, null = TRUE),
-    time_limit_seconds = check_number(time_limit_seconds, null = TRUE, call = call),
-    job_id = job_id
-  )
+#' @rdname abba_submit_k8s_job_local
+#' @export
+abba_submit_job <- function(
+    file_path,
+    batch_group_id = "",
+    user_tag = "",
+    cpu_limit = 1L,
+    memory_limit = "512M",
+    container = getOption("abba.default.container"),
+    mounts = "",
+    auto_mount_home = FALSE,
+    time_limit_seconds = NULL) {
+  submit_job(road_api(), mget(names(formals())))
 }
 
-# A number of bytes is allowed, as Kubernetes allows it.
-check_memory_limit <- function(memory_limit, call = rlang::caller_env()) {
-  memory_limit <- check_number_or_string(
-    memory_limit,
-    argument = "memory_limit", call = call
-  )
-  if (is.numeric(memory_limit)) {
-    memory_limit <- format(memory_limit, scientific = FALSE, digits = 15)
+# Submits one program. `arguments`: those of the exported function, by name.
+submit_job <- function(road, arguments) {
+  submission <- check_arguments(arguments[setdiff(names(arguments), "namespace")], road$call)
+  ids <- core_value(core_new_ids(submission$file_path, submission$batch_group_id), road$call)
+  submission$batch_group_id <- ids$batch_id
+  submission$job_id <- ids$job_ids[[1L]]
+  ready <- road$prepare(list(submission))$ready[[1L]]
+  suspendInterrupts({
+    # From here on an interrupt must not pass by without a word on the job.
+    is_made <- tryCatch(allowInterrupts(road$submit_one(ready)), interrupt = function(condition) {
+      tell_unknown_job(road, submission$job_id)
+      FALSE
+    })
+    if (is_made) {
+      message("job.batch/", submission$job_id, " created")
+    }
+  })
+  if (!is_made) {
+    rlang::interrupt()
   }
-  memory_limit
+  list(job_id = submission$job_id, batch_id = submission$batch_group_id)
 }
 
-# NULL for no mounts.
-check_mounts <- function(mounts, call = rlang::caller_env()) {
-  if (is.null(mounts) || identical(mounts, "")) {
-    return(NULL)
-  }
-  if (!is.list(mounts)) {
-    abort_input(
-      "mounts", "must be '' or list(volumes = list(...), volumeMounts = list(...))",
-      mounts, call
-    )
-  }
-  as_utf8(mounts, "mounts", call)
+tell_unknown_job <- function(road, job_id) {
+  rlang::inform(c(
+    "Whether the job was created is not known.",
+    i = paste0("Before you submit the program again, ask for it: ", road$call_text("get_job_status", job_id), ".")
+  ), use_cli_format = FALSE, job_id = job_id)
 }

@@ -4,13 +4,12 @@
 
 # Starts a scripted API and has abba use it until the test ends.
 #
-# ...: answers, made by `replies()` and its like. Each request gets the next of those
-#   whose pattern `on` ("POST /submit-job"; the path without its query) it matches; the
-#   last one is given again and again.
-# key: the key that abba has; NULL for none.
+# ...: answers, made by `replies()` and its like. Each request gets the next of those whose pattern `on` ("POST
+# /submit-job"; the path without its query) it matches; the last one is given again and again. key: the key that abba
+# has; NULL for none.
 #
-# Gives back a list: `address`; `requests()`, a list of lists with `method`, `path`,
-#   `query`, `headers` (by lower-case name), `text` and `body` (parsed); `calls()`, these in short.
+# Gives back a list: `address`; `requests()`, a list of lists with `method`, `path`, `query`, `headers` (by lower-case
+# name), `text` and `body` (parsed); `calls()`, these in short; `made()`, the jobs of makes_jobs().
 local_scripted_api <- function(..., key = "k3y-of-mike", env = parent.frame()) {
   answers <- list(...)
   base <- withr::local_tempdir(pattern = "api-", .local_envir = env)
@@ -37,7 +36,8 @@ local_scripted_api <- function(..., key = "k3y-of-mike", env = parent.frame()) {
     requests = function() scripted_api_requests(base),
     calls = function() {
       vapply(scripted_api_requests(base), function(request) paste(request$method, request$path), "")
-    }
+    },
+    made = function() if (file.exists(file.path(base, "made"))) readLines(file.path(base, "made")) else character()
   )
 }
 
@@ -75,7 +75,7 @@ scripted_api_program <- c(
   "my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 100) or die $!;",
   "open(my $out, '>', \"$base/port.new\"); print $out $listener->sockport, qq(\\n); close $out;",
   "rename \"$base/port.new\", \"$base/port\";",
-  "my $number = 0;",
+  "my ($number, %made) = (0);",
   "while (my $client = $listener->accept) {",
   "  binmode $client;",
   "  my $text = '';",
@@ -106,6 +106,18 @@ scripted_api_program <- c(
   "  if (defined $file) {",
   "    ($then) = $file =~ /-([a-z]+)\\z/;",
   "    open(my $in, '<:raw', \"$base/$file\"); local $/; my $bytes = <$in>;",
+  "    if ($then =~ /^(creates|loses)/) {",
+  # Each program of the request is a job under its id, made once; the answer has a row for each.
+  "      my @rows;",
+  "      while ($text =~ /\"file_path\":\"((?:[^\"\\\\]|\\\\.)*)\".*?\"job_id\":\"([^\"]*)\"/gs) {",
+  "        open(my $jobs, '>>', \"$base/made\"); print $jobs \"$2\\n\" unless $made{$2}++; close $jobs;",
+  "        push @rows, qq({\"job_id\":\"$2\",\"batch_id\":\"b\",\"program\":\"$1\",)",
+  "          . qq(\"submitted\":\"2026-01-01T00:00:01Z\",\"reason\":null});",
+  "      }",
+  "      my $body = $asked =~ /batch/ ? '[' . join(',', @rows) . ']' : $rows[0];",
+  "      $bytes = $then eq 'loses' ? '' : qq(HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\n)",
+  "        . qq(Content-Length: ) . length($body) . qq(\\r\\nConnection: close\\r\\n\\r\\n$body);",
+  "    }",
   "    print $client ($bytes // ''); $client->flush;",
   "  } else {",
   "    print $client qq(HTTP/1.1 599 Not scripted\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n);",
@@ -122,6 +134,11 @@ replies <- function(body, on = "*", status = 200L, headers = character(), type =
   body <- if (is.raw(body)) body else charToRaw(enc2utf8(body))
   list(bytes = c(http_head(status, length(body), headers, type), body), then = "close", on = on)
 }
+
+# Each program of the request becomes a job under its id, unless it is one already, and the answer says so; or it is
+# lost after that.
+makes_jobs <- function(on = "POST /submit-batch") list(bytes = raw(), then = "creates", on = on)
+loses_answer <- function(on = "POST /submit-batch") list(bytes = raw(), then = "loses", on = on)
 
 # A page of a proxy or of a place to log in.
 replies_html <- function(text, status, on = "*", headers = character()) {
@@ -153,12 +170,18 @@ http_head <- function(status, length, headers, type) {
 
 # --- What the API answers ------------------------------------------------------
 
-submitted_json <- function() list(job_id = test_job, batch_id = "test_program-1")
-
 status_json <- function(status = "Succeeded", id = paste0(test_job, "-2dbr8"), path = "test_program.R") {
   rlang::set_names(
     list(list(Jobs = list(list(id = id, path = path)), Description = "What it means.")),
     status
+  )
+}
+
+# News of one watched job, with a state of their own.
+news_json <- function(status = "Running", obstacles = list()) {
+  list(
+    status = status_json(status, id = test_job), counts = rlang::set_names(list(1L), status), obstacles = obstacles,
+    ended = !status %in% c("Pending", "Running"), state = paste0("of-", status)
   )
 }
 

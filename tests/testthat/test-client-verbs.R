@@ -9,41 +9,41 @@ local_mocked_interval <- function(env = parent.frame()) {
 
 test_that("a submission sends the program's text with its path and gives back the ids", {
   local_program("print('caf\u00e9')\n")
-  api <- local_scripted_api(replies(submitted_json()))
+  api <- local_scripted_api(makes_jobs("POST /submit-job"))
   expect_message(
     job <- abba_submit_job(
       "test_program.R",
       batch_group_id = "Study_1", user_tag = "t", cpu_limit = 0.5, memory_limit = 1e9, container = "r:1",
       time_limit_seconds = 60
     ),
-    paste0("job.batch/", test_job, " created"),
-    fixed = TRUE
+    paste0("^job.batch/test-program-", uuid, " created")
   )
-  expect_identical(job, list(job_id = test_job, batch_id = "test_program-1"))
+  expect_identical(job, list(job_id = api$made(), batch_id = "Study_1"))
   request <- api$requests()[[1L]]
   expect_identical(paste(request$method, request$path), "POST /submit-job")
   expect_identical(request$headers[["content-type"]], "application/json")
   expect_identical(request$body[order(names(request$body))], list(
     absolute_path = file.path(getwd(), "test_program.R"),
     auto_mount_home = FALSE, batch_group_id = "Study_1", container = "r:1", cpu_limit = 0.5,
-    file_path = "test_program.R", memory_limit = "1000000000", program_text = "print('caf\u00e9')\n",
+    file_path = "test_program.R", job_id = job$job_id, memory_limit = "1000000000",
+    program_text = "print('caf\u00e9')\n",
     time_limit_seconds = 60L, user_tag = "t"
   ))
 })
 
 test_that("what is not given is the server's to choose", {
   local_program()
-  api <- local_scripted_api(replies(submitted_json()))
+  api <- local_scripted_api(makes_jobs("POST /submit-job"))
   suppressMessages(abba_submit_job("test_program.R"))
   body <- api$requests()[[1L]]$body
-  expect_false(any(c("container", "batch_group_id", "mounts", "time_limit_seconds") %in% names(body)))
+  expect_false(any(c("container", "mounts", "time_limit_seconds") %in% names(body)))
   withr::local_options(abba.default.container = "r:2")
   suppressMessages(abba_submit_job("test_program.R"))
   expect_identical(api$requests()[[2L]]$body$container, "r:2")
 })
 
 test_that("bytes that are no UTF-8 text travel as base64", {
-  api <- local_scripted_api(replies(submitted_json()))
+  api <- local_scripted_api(makes_jobs("POST /submit-job"))
   for (bytes in list(as.raw(c(0x22, 0xe9, 0x22, 0x0a)), as.raw(c(0x31, 0x00)))) {
     local_program(bytes)
     suppressMessages(abba_submit_job("test_program.R"))
@@ -55,7 +55,7 @@ test_that("bytes that are no UTF-8 text travel as base64", {
 
 test_that("mounts are sent as Kubernetes has them", {
   local_program()
-  api <- local_scripted_api(replies(submitted_json()))
+  api <- local_scripted_api(makes_jobs("POST /submit-job"))
   mounts <- list(
     volumes = list(
       list(name = "a", nfs = list(server = "192.0.2.1", path = "/a")), list(name = "b", emptyDir = list())
@@ -72,7 +72,7 @@ test_that("mounts are sent as Kubernetes has them", {
 
 test_that("a program in a mount need not be here, and may be large", {
   folder <- withr::local_tempdir()
-  api <- local_scripted_api(replies(submitted_json()))
+  api <- local_scripted_api(makes_jobs("POST /submit-job"))
   mounts <- list(
     volumes = list(list(name = "a", nfs = list(server = "192.0.2.1", path = "/a"))),
     volumeMounts = list(list(name = "a", mountPath = "/a"))
@@ -90,7 +90,7 @@ test_that("a program in a mount need not be here, and may be large", {
 
 test_that("what cannot be right is refused before anything is sent", {
   local_program()
-  api <- local_scripted_api(replies(submitted_json()))
+  api <- local_scripted_api(makes_jobs("POST /submit-job"))
   refused <- function(...) expect_s3_class(raised(abba_submit_job(...)), "abba_error_input")
   refused("missing.R")
   refused("/missing/too.R")
@@ -114,7 +114,6 @@ test_that("what cannot be right is refused before anything is sent", {
   for (ask in list(abba_explain_job, abba_follow_job_log)) {
     for (id in list(character(), c("a", "b"), "a,b", NULL)) expect_s3_class(raised(ask(id)), "abba_error_input")
   }
-  expect_s3_class(raised(abba_watch_job("a", poll_interval_seconds = -1)), "abba_error_input")
   expect_s3_class(raised(abba_submit_and_get_log("test_program.R", timeout_seconds = NA)), "abba_error_input")
   expect_s3_class(raised(abba_list_jobs(since = "yesterday")), "abba_error_input")
   expect_length(api$requests(), 0L)
@@ -207,23 +206,32 @@ test_that("answers of another shape are refused", {
 
 # --- Waiting -----------------------------------------------------------------------
 
-test_that("a wait ends when nothing is pending or running", {
+news <- function(status = "Running", ..., on = "GET /watch-jobs") replies(news_json(status, ...), on = on)
+
+test_that("a wait ends when nothing is pending or running, and asks for what differs from the last answer", {
   for (end in c("Succeeded", "Failed", "Unknown")) {
-    api <- local_scripted_api(
-      replies(status_json("Pending")), replies(status_json("Running")), replies(status_json(end))
+    api <- local_scripted_api(news("Pending"), news("Running"), news(end))
+    expect_named(abba_watch_job(test_job), end)
+    expect_identical(
+      vapply(api$requests(), `[[`, "", "query"),
+      paste0("job_id=", test_job, "&wait=", c("0", "20&state=of-Pending", "20&state=of-Running"))
     )
-    expect_named(abba_watch_job(test_job, poll_interval_seconds = 0, on_stuck = "wait"), end)
-    expect_length(api$requests(), 3L)
   }
+  ids <- paste0("test-program-", 1:1000)
+  api <- local_scripted_api(news("Pending", on = "POST /watch-jobs"), news("Failed", on = "POST /watch-jobs"))
+  abba_watch_job(ids)
+  body <- api$requests()[[2L]]$body
+  expect_identical(unlist(body$job_id), ids)
+  expect_identical(body[c("state", "wait")], list(state = "of-Pending", wait = 20L))
 })
 
 test_that("an API that is away for a while does not end a wait that has begun", {
   withr::local_options(abba.api.request.timeout = 0.3)
   local_scripted_api(
-    replies(status_json("Running")), replies_html("Bad Gateway", 502L), cuts(), cuts(), refuses("timeout", 504L),
-    replies(status_json("Succeeded"))
+    news(on = "*"), replies_html("Bad Gateway", 502L), cuts(), cuts(), refuses("timeout", 504L),
+    news("Succeeded", on = "*")
   )
-  expect_named(abba_watch_batch("b", poll_interval_seconds = 0), "Succeeded")
+  expect_named(abba_watch_batch("b"), "Succeeded")
 })
 
 test_that("a wait that cannot begin or go on says why", {
@@ -231,18 +239,22 @@ test_that("a wait that cannot begin or go on says why", {
   local_scripted_api(cuts())
   expect_s3_class(raised(abba_watch_job(test_job)), "abba_error_unavailable")
   for (class in c("not_found", "unauthorized", "forbidden")) {
-    local_scripted_api(replies(status_json("Running")), refuses(class, 404L))
-    expect_s3_class(raised(abba_watch_job(test_job, poll_interval_seconds = 0)), paste0("abba_error_", class))
+    local_scripted_api(news(), refuses(class, 404L, on = "GET /watch-jobs"))
+    error <- raised(abba_watch_job(test_job))
+    expect_s3_class(error, paste0("abba_error_", class))
+    expect_named(error$status, "Running")
   }
 })
 
 test_that("a wait ends at its time limit with the status as it was", {
-  local_scripted_api(replies(status_json("Running")))
+  api <- local_scripted_api(news())
   for (limit in c(0, 0.3)) {
     error <- raised(abba_watch_job(test_job, timeout_seconds = limit))
     expect_identical(class(error)[1:3], c("abba_error_wait_timeout", "abba_error_timeout", "abba_error"))
     expect_named(error$status, "Running")
   }
+  waits <- as.numeric(sub("^.*&wait=([0-9.e-]+).*$", "\\1", vapply(api$requests(), `[[`, "", "query")))
+  expect_true(all(waits <= 0.3))
   expect_words({
     tell(abba_watch_job(test_job, timeout_seconds = 0))
     tell(abba_watch_batch("b", timeout_seconds = 0))
@@ -252,91 +264,66 @@ test_that("a wait ends at its time limit with the status as it was", {
 })
 
 test_that("what keeps a job from starting for good is told once, or ends the wait", {
-  status <- function(state) replies(status_json(state, id = test_job), on = "GET /job-status")
-  answers <- list(
-    status("Pending"), status("Pending"), status("Pending"), status("Succeeded"),
-    replies(list(
-      list(job_id = "other-1", reason = "The image cannot be pulled."), list(job_id = test_job, reason = "So is this.")
-    ), on = "GET /jobs"),
-    replies(list(
-      status = "Pending", reason = "The image cannot be pulled.", advice = "Check its name.", details = "not found",
-      is_stuck = TRUE
-    ), on = "GET /explain-job")
+  stuck <- list(
+    job_id = test_job, what = "The image cannot be pulled.", details = "not found", advice = "Check its name.",
+    is_stuck = TRUE
   )
-  withr::local_options(abba.api.request.timeout = 5)
-  api <- rlang::inject(local_scripted_api(!!!answers))
-  expect_warning(
-    expect_named(abba_watch_job(test_job, poll_interval_seconds = 0), "Succeeded"),
-    class = "abba_warning_stuck"
-  )
-  asked <- Filter(function(request) request$path == "/explain-job", api$requests())
-  expect_identical(vapply(asked, `[[`, "", "query"), paste0("job_id=", test_job))
+  answers <- list(news("Pending", list(stuck)), news("Pending", list(stuck)), news("Succeeded"))
+  rlang::inject(local_scripted_api(!!!answers))
+  warnings <- testthat::capture_warnings(expect_named(abba_watch_job(test_job), "Succeeded"))
+  expect_length(warnings, 1L)
 
   rlang::inject(local_scripted_api(!!!answers))
-  error <- raised(abba_watch_job(test_job, poll_interval_seconds = 0, on_stuck = "fail"))
+  error <- raised(abba_watch_job(test_job, on_stuck = "fail"))
   expect_s3_class(error, "abba_error_stuck")
   expect_identical(error$job_id, test_job)
   expect_named(error$status, "Pending")
   expect_words(cat(conditionMessage(error)))
 
-  api <- rlang::inject(local_scripted_api(!!!answers))
-  expect_no_warning(abba_watch_job(test_job, poll_interval_seconds = 0, on_stuck = "wait"))
-  expect_identical(unique(api$calls()), "GET /job-status")
+  rlang::inject(local_scripted_api(!!!answers))
+  expect_no_warning(abba_watch_job(test_job, on_stuck = "wait"))
 })
 
-test_that("what keeps a job from having a pod is told, though the list of jobs gives no reason", {
-  local_scripted_api(
-    replies(status_json("Pending", id = test_job), on = "GET /job-status"),
-    replies(list(
-      list(job_id = "other-1", reason = "The image cannot be pulled."), list(job_id = test_job, reason = NULL)
-    ), on = "GET /jobs"),
-    replies(list(
-      status = "Pending", reason = "The program has not started: no.", advice = "Ask for less.",
-      details = "exceeded quota: small", is_stuck = TRUE
-    ), on = "GET /explain-job")
-  )
-  error <- raised(abba_watch_job(test_job, poll_interval_seconds = 0, timeout_seconds = 5, on_stuck = "fail"))
-  expect_s3_class(error, "abba_error_stuck")
-  expect_identical(error$job_id, test_job)
-})
-
-test_that("a wait does not depend on what the API says of obstacles", {
-  local_scripted_api(
-    replies(status_json("Pending"), on = "GET /job-status"), replies(status_json("Succeeded"), on = "GET /job-status"),
-    refuses("internal", 500L, on = "GET /jobs")
-  )
-  expect_no_warning(expect_named(abba_watch_job(test_job, poll_interval_seconds = 0), "Succeeded"))
+test_that("news of another shape are not believed", {
+  good <- news_json("Succeeded")
+  for (bad in list(
+    list(), good["status"], utils::modifyList(good, list(ended = "yes")), utils::modifyList(good, list(state = 1)),
+    replace(good, "status", list(list(Asleep = list()))), replace(good, "obstacles", list(list(1)))
+  )) {
+    local_scripted_api(replies(bad))
+    expect_identical(class(raised(abba_watch_job(test_job)))[1:2], c("abba_error_kubectl", "abba_error"))
+  }
 })
 
 test_that("waiting for a log gives the log of the end, and a submission may come before", {
   local_program()
-  answers <- function(by = "job") {
+  answers <- function() {
     list(
-      replies(submitted_json(), on = "POST /submit-job"),
-      replies(status_json("Running"), on = paste0("GET /", by, "-status")),
-      replies(status_json("Failed"), on = paste0("GET /", by, "-status")),
+      makes_jobs("POST /submit-job"),
+      news("Running"), news("Failed"),
       replies(log_json("a"), on = "GET /job-log"),
       replies(list(list(pod_id = "p", log = list("b"))), on = "GET /batch-log")
     )
   }
   rlang::inject(local_scripted_api(!!!answers()))
-  expect_identical(abba_wait_for_job_log(test_job, poll_interval_seconds = 0), list(list(job_id = test_job, log = "a")))
-  rlang::inject(local_scripted_api(!!!answers("batch")))
-  expect_identical(abba_wait_for_batch_log("b", poll_interval_seconds = 0), list(list(pod_id = "p", log = "b")))
+  expect_identical(abba_wait_for_job_log(test_job), list(list(job_id = test_job, log = "a")))
+  rlang::inject(local_scripted_api(!!!answers()))
+  expect_identical(abba_wait_for_batch_log("b"), list(list(pod_id = "p", log = "b")))
   rlang::inject(local_scripted_api(!!!answers()))
   expect_identical(
-    suppressMessages(abba_submit_and_get_log("test_program.R", poll_interval_seconds = 0)),
+    suppressMessages(abba_submit_and_get_log("test_program.R")),
     list(list(job_id = test_job, log = "a"))
   )
   rlang::inject(local_scripted_api(!!!answers()))
-  expect_named(suppressMessages(abba_submit_job_and_poll("test_program.R", poll_interval_seconds = 0)), "Failed")
+  expect_named(suppressMessages(abba_submit_job_and_poll("test_program.R")), "Failed")
 })
 
 test_that("Ctrl-C leaves the jobs alone and says how to come back", {
-  api <- local_scripted_api(replies(status_json("Running")))
+  # While the answer is waited for.
+  api <- local_scripted_api(news(), never_replies("GET /watch-jobs"))
   process <- start_r(c(
     paste0("options(abba.api.address = ", deparse(api$address), ")"),
-    paste0("tryCatch(abba_watch_job('", test_job, "', 0.2), interrupt = function(cnd) cat('stopped\\n'))")
+    paste0("tryCatch(abba_watch_job('", test_job, "'), interrupt = function(cnd) cat('stopped\\n'))")
   ))
   expect_true(wait_until(function() length(api$requests()) >= 2L))
   process$interrupt()
@@ -350,10 +337,9 @@ test_that("Ctrl-C leaves the jobs alone and says how to come back", {
 
 test_that("a followed log prints each line once and holds back an unfinished one", {
   local_mocked_interval()
-  status <- function(state) replies(status_json(state), on = "GET /job-status")
   log <- function(...) replies(log_json(c(...)), on = "GET /job-log")
   api <- local_scripted_api(
-    status("Pending"), status("Running"), status("Running"), status("Running"), status("Succeeded"),
+    news("Pending"), news("Running"), news("Running"), news("Running"), news("Succeeded"),
     log("a", "b", "unfin"), log("unfini"), log("unfinished", "c", "d"), log("a", "b", "unfinished", "c", "d", "e")
   )
   printed <- capture.output(result <- withVisible(abba_follow_job_log(test_job)))
@@ -369,10 +355,9 @@ test_that("a followed log prints each line once and holds back an unfinished one
 
 test_that("a log that is followed from now on prints what comes", {
   local_mocked_interval()
-  status <- function(state) replies(status_json(state), on = "GET /job-status")
   log <- function(...) replies(log_json(c(...)), on = "GET /job-log")
   local_scripted_api(
-    status("Running"), status("Running"), status("Failed"),
+    news("Running"), news("Running"), news("Failed"),
     log("old", "half"), log("half of it", "new", ""), log("old", "half of it", "new", "last")
   )
   expect_identical(
@@ -383,7 +368,7 @@ test_that("a log that is followed from now on prints what comes", {
 test_that("lines that were missed while a log was followed are not passed over in silence", {
   local_mocked_interval()
   local_scripted_api(
-    replies(status_json("Running"), on = "GET /job-status"), replies(status_json("Succeeded"), on = "GET /job-status"),
+    news("Running"), news("Succeeded"),
     replies(log_json(c("a", "b", "c")), on = "GET /job-log"), replies(log_json(c("x", "y", "z")), on = "GET /job-log")
   )
   expect_warning(capture.output(log <- abba_follow_job_log(test_job)), class = "abba_warning_log_incomplete")
@@ -437,15 +422,15 @@ test_that("a job is explained in the shape of the local function", {
   expect_s3_class(explanation, "abba_explanation", exact = TRUE)
   expect_identical(names(explanation), c(
     "job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished", "exit_code", "reason",
-    "details", "advice", "submit_again", "pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit", "attempts",
+    "details", "advice", "call", "pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit", "attempts",
     "events"
   ))
   expect_identical(explanation$events, data.frame(
     time = as.POSIXct("2026-01-01", tz = "UTC"), type = "Normal", reason = "Started", message = "x"
   ))
   local_scripted_api(replies(with_nulls(
-    explained, "started", "finished", "exit_code", "reason", "details", "advice", "submit_again", "pod_id", "node", "image",
-    "image_digest", "cpu_limit", "memory_limit"
+    explained, "started", "finished", "exit_code", "reason", "details", "advice", "submit_again", "pod_id", "node",
+    "image", "image_digest", "cpu_limit", "memory_limit"
   )))
   explanation <- abba_explain_job(test_job)
   expect_identical(explanation$exit_code, NA_integer_)

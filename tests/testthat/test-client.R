@@ -216,7 +216,7 @@ test_that("without a key a 401 says how to set it", {
 
 test_that("a redirection is not followed: a key could go elsewhere with it, and a POST would become a GET", {
   local_program()
-  other <- local_scripted_api(replies(submitted_json()))
+  other <- local_scripted_api(makes_jobs("*"))
   local_scripted_api(replies("{}", status = 302L, headers = c(Location = paste0(other$address, "/submit-job"))))
   expect_s3_class(raised(submit_it()), "abba_error_not_configured")
   expect_length(other$requests(), 0L)
@@ -320,22 +320,19 @@ test_that("an answer that is cut is not taken for a whole one", {
   }
 })
 
-test_that("a submission is repeated under the same key until it is known", {
+test_that("a submission is repeated under the same id until it is known", {
   local_program()
   api <- local_scripted_api(
-    cuts(), replies_html("Bad Gateway", 502L), cuts(answer = replies(submitted_json()), after = 120L),
-    replies(submitted_json())
+    cuts(), replies_html("Bad Gateway", 502L), loses_answer("*"), makes_jobs("*")
   )
   job <- suppressMessages(submit_it())
-  expect_identical(job, submitted_json())
-  suppressMessages(submit_it())
-  keys <- vapply(api$requests(), function(request) request$headers[["idempotency-key"]], "")
+  again <- suppressMessages(submit_it())
   texts <- vapply(api$requests(), `[[`, "", "text")
-  expect_match(keys, paste0("^", uuid, "$"))
-  expect_identical(keys[1:4], rep(keys[[1L]], 4L))
   expect_identical(texts[1:4], rep(texts[[1L]], 4L))
+  expect_identical(api$requests()[[1L]]$body$job_id, job$job_id)
   # Another call is another submission.
-  expect_length(unique(keys), 2L)
+  expect_identical(api$made(), c(job$job_id, again$job_id))
+  expect_length(unique(api$made()), 2L)
 })
 
 test_that("a submission whose fate is not known says so, whatever the last answer was", {
@@ -345,7 +342,8 @@ test_that("a submission whose fate is not known says so, whatever the last answe
     local_scripted_api(...)
     error <- raised(submit_it())
     expect_match(conditionMessage(error), "Whether the job was created is not known.", fixed = TRUE)
-    expect_match(conditionMessage(error), "abba_list_jobs(", fixed = TRUE)
+    expect_match(error$job_id, paste0("^test-program-", uuid, "$"))
+    expect_match(conditionMessage(error), paste0("abba_get_job_status(\"", error$job_id, "\")"), fixed = TRUE)
   }
   says_unknown(cuts())
   says_unknown(never_replies())

@@ -26,7 +26,7 @@ test_that("what R gets is whole where R looks for garbage at every step", {
     calls$json()$value,
     "{\"a\":1,\"b\":[\"x\",\"y\"],\"c\":{\"d\":true,\"e\":2.5},\"\u00fc\":[\"\u00e9\"]}"
   )
-  expect_setequal(string_column(calls$jobs()$value, "status"), c("Failed", "Succeeded"))
+  expect_setequal(text_column(calls$jobs()$value, "status"), c("Failed", "Succeeded"))
 })
 
 test_that("text that is no UTF-8 is refused, and crashes nothing", {

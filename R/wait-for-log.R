@@ -3,14 +3,14 @@
 #' [abba_watch_job()] and [abba_get_job_log()] in one, [abba_watch_batch()] and
 #' [abba_get_batch_log()] in one, and the submission before them.
 #'
-#' @inheritParams abba_watch_job
-#' @inheritParams abba_get_job_status
+#' @inheritParams abba_watch_k8s_job_local
+#' @inheritParams abba_get_k8s_job_status_local
 #'
 #' @return The logs, as of [abba_get_job_log()] and [abba_get_batch_log()], once no job is
 #'   `"Pending"` or `"Running"`. They are returned whether the programs have succeeded
 #'   or not.
 #'
-#' @inheritSection abba_watch_job Errors
+#' @inheritSection abba_watch_k8s_job_local Errors
 #' @export
 #' @examples
 #' # Needs an abba API.
@@ -23,12 +23,8 @@ abba_wait_for_job_log <- function(
     poll_interval_seconds = 3,
     timeout_seconds = 600,
     on_stuck = c("warn", "fail", "wait")) {
-  job_id <- check_strings(job_id)
-  client_watch(
-    list(job_id = job_id), poll_interval_seconds, timeout_seconds, on_stuck,
-    c("abba_wait_for_job_log", "abba_cancel_job")
-  )
-  client_log(list(job_id = job_id))
+  wait <- check_wait(poll_interval_seconds, timeout_seconds, on_stuck)
+  wait_for_log(road_api(), these_jobs(job_id), wait)
 }
 
 #' @rdname abba_wait_for_job_log
@@ -38,12 +34,8 @@ abba_wait_for_batch_log <- function(
     poll_interval_seconds = 3,
     timeout_seconds = 600,
     on_stuck = c("warn", "fail", "wait")) {
-  batch_id <- check_string(batch_id)
-  client_watch(
-    list(batch_id = batch_id), poll_interval_seconds, timeout_seconds, on_stuck,
-    c("abba_wait_for_batch_log", "abba_cancel_batch")
-  )
-  client_log(list(batch_id = batch_id))
+  wait <- check_wait(poll_interval_seconds, timeout_seconds, on_stuck)
+  wait_for_log(road_api(), this_batch(batch_id), wait)
 }
 
 #' @rdname abba_wait_for_job_log
@@ -54,8 +46,12 @@ abba_submit_and_get_log <- function(
     poll_interval_seconds = 3,
     timeout_seconds = 600,
     on_stuck = c("warn", "fail", "wait")) {
-  on_stuck <- check_choice(on_stuck, stuck_choices)
-  check_client_wait(poll_interval_seconds, timeout_seconds, rlang::current_env())
+  wait <- check_wait(poll_interval_seconds, timeout_seconds, on_stuck)
   job <- abba_submit_job(...)
-  abba_wait_for_job_log(job$job_id, poll_interval_seconds, timeout_seconds, on_stuck)
+  wait_for_log(road_api(), these_jobs(job$job_id), wait)
+}
+
+wait_for_log <- function(road, which, wait) {
+  watch_jobs(road, which, wait, verb = c("wait_for_job_log", "wait_for_batch_log"))
+  road$log(which)
 }

@@ -1,0 +1,92 @@
+# The arguments of a submission, in one table: for each the check of its R type, which gives back the value as the core
+# and the API read it. What a value means is checked by the core.
+#
+# Single and batch submission, a rerun and the check of a cluster take their checks from here, on both roads.
+argument_checks <- list(
+  file_path = function(x, ...) check_string(x, ...),
+  batch_group_id = function(x, ...) check_string(x, empty = TRUE, ...),
+  user_tag = function(x, ...) check_string(x, empty = TRUE, ...),
+  cpu_limit = function(x, ...) check_number_or_string(x, ...),
+  memory_limit = function(x, ...) check_memory_limit(x, ...),
+  container = function(x, ...) check_string(x, null = TRUE, empty = TRUE, ...),
+  mounts = function(x, ...) check_mounts(x, ...),
+  auto_mount_home = function(x, ...) check_flag(x, ...),
+  home_nfs_ip_address = function(x, ...) check_string(x, null = TRUE, ...),
+  username = function(x, ...) check_string(x, null = TRUE, ...),
+  time_limit_seconds = function(x, ...) check_number(x, null = TRUE, ...)
+)
+
+# Arguments by name, checked.
+check_arguments <- function(arguments, call = rlang::caller_env()) {
+  Map(check_argument, arguments, names(arguments), MoreArgs = list(call = call))
+}
+
+check_argument <- function(x, name, call) argument_checks[[name]](x, argument = name, call = call)
+
+# The arguments of `count` programs, checked: for each program a list by name. An argument is one value for all programs
+# or a vector or list with one value for each.
+spread_arguments <- function(arguments, count, call = rlang::caller_env()) {
+  if (is.list(arguments$mounts) && !is.null(names(arguments$mounts))) {
+    # One list of volumes and mounts, not one for each program.
+    arguments$mounts <- list(arguments$mounts)
+  }
+  columns <- Map(spread_argument, arguments, names(arguments), MoreArgs = list(count = count, call = call))
+  lapply(seq_len(count), function(row) lapply(columns, `[[`, row))
+}
+
+spread_argument <- function(values, name, count, call) {
+  if (length(values) <= 1L) {
+    value <- if (is.list(values) && length(values) == 1L) values[[1L]] else values
+    return(rep(list(check_argument(value, name, call)), count))
+  }
+  if (length(values) != count) {
+    abort_input(name, paste0("must have one element, or one for each of the ", count, " programs"), values, call)
+  }
+  lapply(as.list(values), check_argument, name = name, call = call)
+}
+
+# The arguments that replace those of an earlier submission, their R types checked, by name; NULL is an argument too:
+# none instead of the first one.
+#
+# known: the names of the arguments that can be replaced. verb: the function whose arguments they are.
+check_changes <- function(changes, known, verb, call) {
+  unknown <- setdiff(rlang::names2(changes), known)
+  if (length(unknown) > 0L) {
+    given <- if (unknown[[1L]] == "") "an unnamed one" else paste0("`", unknown[[1L]], "`")
+    abort_input("...", paste0("must be named arguments of ", verb, "(), not ", given), NULL, call)
+  }
+  twice <- names(changes)[duplicated(names(changes))]
+  if (length(twice) > 0L) {
+    abort_input("...", paste0("must not give `", twice[[1L]], "` twice"), NULL, call)
+  }
+  for (name in intersect(names(changes), c("batch_group_id", "container"))) {
+    # These have a first value always, so that none is no change.
+    check_string(changes[[name]], argument = name, call = call)
+  }
+  check_arguments(changes, call)
+}
+
+# A number of bytes is allowed, as Kubernetes allows it.
+check_memory_limit <- function(x, argument = rlang::caller_arg(x), call = rlang::caller_env()) {
+  x <- check_number_or_string(x, argument = argument, call = call)
+  if (is.numeric(x)) format(x, scientific = FALSE, digits = 15) else x
+}
+
+# NULL for no mounts.
+check_mounts <- function(x, argument = rlang::caller_arg(x), call = rlang::caller_env()) {
+  if (is.null(x) || identical(x, "")) {
+    return(NULL)
+  }
+  if (!is.list(x)) {
+    abort_input(argument, "must be '' or list(volumes = list(...), volumeMounts = list(...))", x, call)
+  }
+  as_utf8(x, argument, call)
+}
+
+# Which jobs are meant, as all roads take it.
+these_jobs <- function(job_id, call = rlang::caller_env()) {
+  list(job_id = check_strings(job_id, call = call))
+}
+this_batch <- function(batch_id, argument = "batch_id", call = rlang::caller_env()) {
+  list(batch_id = check_string(batch_id, argument = argument, call = call))
+}

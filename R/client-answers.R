@@ -1,0 +1,118 @@
+# The answers of an abba API: their warnings, their shape, their pages.
+
+# The warnings that came with an answer.
+raise_client_warnings <- function(outcome) {
+  text <- outcome$header("Abba-Warnings")
+  records <- if (!is.null(text)) json_or_null(text)
+  records <- Filter(is_error_body, records)
+  raise_warnings(lapply(records, as_record))
+}
+
+# For an answer that is JSON of another shape than the contract's.
+abort_shape <- function(path, call, consequence = NULL) {
+  rlang::abort(
+    c(
+      paste0("The answer of the abba API to ", path, " is not understood."),
+      x = consequence,
+      i = paste0(
+        "Its version and that of this package (", utils::packageVersion("abba"),
+        ") may not fit together: abba_check_api() tells both."
+      )
+    ),
+    class = error_classes("kubectl"), call = call, use_cli_format = FALSE, request = path
+  )
+}
+
+# The value of `expr`, which reads an answer; where it fails the answer has not the shape of the contract.
+# `consequence`: what that means, if anything.
+reading <- function(path, expr, call, consequence = NULL) {
+  tryCatch(expr, error = function(cnd) abort_shape(path, call, consequence))
+}
+
+# Asks something about jobs. `which`: list(job_id = ) or list(batch_id = ). `more`: further arguments. Many ids travel
+# in a body: an address has a bounded length. ... : as for client_call().
+client_ask <- function(path, which, more = list(), ..., call = rlang::caller_env()) {
+  core_value(core_check_which(which), call)
+  ids <- which$job_id %||% which$batch_id
+  more <- more[!vapply(more, is.null, NA)]
+  if (sum(nchar(ids, "bytes") + 1L) <= 1500L) {
+    query <- rlang::set_names(list(paste(ids, collapse = ",")), names(which))
+    return(client_call("GET", path, c(query, lapply(more, as.character)), ..., call = call))
+  }
+  client_call("POST", path, body = core_value(core_json(c(which, more)), call), ..., call = call)
+}
+
+client_status <- function(which, call = rlang::caller_env()) {
+  path <- paste0("/", if (is.null(which$batch_id)) "job" else "batch", "-status")
+  answer <- client_ask(path, which, call = call)
+  reading(path, call = call, {
+    stopifnot(length(answer$body) > 0L)
+    read_status(answer$body)
+  })
+}
+
+# The logs of jobs, all their pages.
+client_log <- function(which, call = rlang::caller_env()) {
+  by <- if (is.null(which$batch_id)) "job" else "batch"
+  path <- paste0("/", by, "-log")
+  id_name <- if (by == "job") "job_id" else "pod_id"
+  ids <- character()
+  lines <- list()
+  first <- 1L
+  page <- NULL
+  repeat {
+    answer <- client_ask(path, which, list(page = page), call = call)
+    logs <- reading(path, logs_from_json(answer$body, id_name), call)
+    for (index in seq_along(logs)) {
+      place <- first + index - 1L
+      ids[[place]] <- logs[[index]]$id
+      lines[place] <- list(c(if (place <= length(lines)) lines[[place]], list(logs[[index]]$lines)))
+    }
+    token <- answer$header("Abba-Next-Page")
+    if (is.null(token)) {
+      break
+    }
+    # The next page must lead on, or this would never end.
+    if (!grepl("^[0-9]{1,9}[.][0-9]{1,12}$", token) || !is_further(token, page)) {
+      abort_shape(path, call)
+    }
+    page <- token
+    first <- as.integer(sub("[.].*$", "", token)) + 1L
+    if (first > length(ids) + 1L) {
+      abort_shape(path, call)
+    }
+  }
+  lapply(seq_along(ids), function(place) {
+    rlang::set_names(list(ids[[place]], unlist(c(list(character()), lines[[place]]))), c(id_name, "log"))
+  })
+}
+
+logs_from_json <- function(body, id_name) {
+  lapply(body, function(log) {
+    stopifnot(is.list(log$log))
+    list(id = one_string(log[[id_name]]), lines = vapply(log$log, one_string, "", USE.NAMES = FALSE))
+  })
+}
+
+# Whether a page's token names a later place than that of the page before.
+is_further <- function(token, before) {
+  if (is.null(before)) {
+    return(TRUE)
+  }
+  place <- function(token) as.numeric(strsplit(token, ".", fixed = TRUE)[[1L]])
+  difference <- place(token) - place(before)
+  difference[[1L]] > 0 || (difference[[1L]] == 0 && difference[[2L]] > 0)
+}
+
+one_string <- function(x) {
+  stopifnot(rlang::is_string(x))
+  x
+}
+
+# Strings and numbers that may be null in JSON.
+string_or_na <- function(x) if (is.null(x)) NA_character_ else one_string(x)
+
+integer_or_na <- function(x) {
+  stopifnot(is.null(x) || rlang::is_scalar_integerish(x))
+  if (is.null(x)) NA_integer_ else as.integer(x)
+}

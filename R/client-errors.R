@@ -1,0 +1,160 @@
+# The errors of calls to an abba API, as the records that abort_record() takes.
+
+# An error as the record that abort_record() takes.
+client_error_record <- function(outcome, address, request, seconds) {
+  record <- if (is_error_body(outcome$body)) {
+    as_record(outcome$body)
+  } else if (is.null(outcome$status)) {
+    no_answer_record(outcome$words, address, seconds)
+  } else {
+    foreign_record(outcome, address)
+  }
+  if (identical(outcome$status, 429L) && !is.null(outcome$retry_after)) {
+    record$advice <- paste(
+      c(record$advice, paste0("It takes requests again in ", ceiling(outcome$retry_after), " seconds.")),
+      collapse = " "
+    )
+  }
+  if (identical(outcome$status, 401L) && is.null(client_key(address, NULL))) {
+    record$details <- "ABBA_API_KEY is not set: put a line `ABBA_API_KEY=...` with your key into ~/.Renviron."
+  }
+  record$request <- request
+  hide_key(record, address)
+}
+
+# Whether a body is that of an error of an abba API.
+is_error_body <- function(body) {
+  is.list(body) && rlang::is_string(body$class) && grepl("^[a-z_]{1,40}$", body$class) &&
+    !body$class %in% "interrupted" && rlang::is_string(body$message)
+}
+
+as_record <- function(body) {
+  text <- function(name) if (rlang::is_string(body[[name]])) body[[name]]
+  list(
+    class = body$class, message = body$message, consequence = text("consequence"),
+    advice = text("advice"), details = text("details"),
+    job_id = as.character(unlist(body$job_id))
+  )
+}
+
+no_answer_record <- function(words, address, seconds) {
+  timeout <- grepl("[Tt]imed out|Timeout was reached", words)
+  list(
+    class = if (timeout) "timeout" else "unavailable",
+    message = if (timeout) {
+      paste0("The abba API at ", address, " did not answer within ", format(seconds), " seconds.")
+    } else {
+      paste0("The abba API at ", address, " cannot be reached.")
+    },
+    advice = paste(
+      "Check the address in ABBA_API_ADDRESS and your network. If both are right, the server is down or busy:",
+      "try again, or ask your administrator."
+    ),
+    details = paste("curl said:", words),
+    job_id = character()
+  )
+}
+
+# What answered speaks not as an abba API does: a proxy, a login page, another program.
+foreign_record <- function(outcome, address) {
+  status <- outcome$status
+  record <- function(class, message, advice) {
+    list(
+      class = class, message = message, advice = advice, details = foreign_words(outcome$text),
+      job_id = character()
+    )
+  }
+  check_address <- "Check the address in ABBA_API_ADDRESS; your administrator can name it."
+  if (status >= 300L && status < 400L) {
+    return(record(
+      "not_configured",
+      paste0(address, " sends its callers elsewhere", to_where(outcome$header("Location")), "."),
+      paste(
+        "If that is a page to log in, your key is missing or not valid; otherwise ABBA_API_ADDRESS needs",
+        "the new address."
+      )
+    ))
+  }
+  said <- paste0(address, " answered ", status)
+  switch(as.character(status),
+    "200" = record(
+      "not_configured", paste0("What answers at ", address, " is no abba API."), check_address
+    ),
+    "401" = record(
+      "unauthorized", paste0(said, ": it does not know you."),
+      "Check your key in ABBA_API_KEY; your administrator can give you a new one."
+    ),
+    "403" = record("forbidden", paste0(said, ": you may not do this."), "Ask your administrator."),
+    "413" = record(
+      "input", paste0(said, ": the request is larger than it takes."),
+      "Put the program on storage that the cluster can mount, and name that in `mounts`."
+    ),
+    "429" = record(
+      "unavailable", paste0(said, ": too many requests at once."), "Wait a minute, then try again."
+    ),
+    "500" = ,
+    "502" = ,
+    "503" = record(
+      "unavailable", paste0(said, ": the server is not there, or not ready."),
+      "Try again in a minute. If it lasts, tell your administrator."
+    ),
+    "504" = record(
+      "timeout", paste0(said, ": the server took too long."),
+      "Try again in a minute. If it lasts, tell your administrator."
+    ),
+    record(
+      "not_configured",
+      paste0(said, ", and not in the words of an abba API."), check_address
+    )
+  )
+}
+
+to_where <- function(location) {
+  if (is.null(location)) "" else paste0(", to ", substr(plain_text(location), 1L, 200L))
+}
+
+# The beginning of a page as words on one line; NULL where there are none.
+foreign_words <- function(text) {
+  text <- gsub("(?is)<(head|script|style)[^>]*>.*?</\\1>", " ", substr(text, 1L, 20000L), perl = TRUE)
+  text <- plain_text(gsub("<[^>]*>", " ", text))
+  if (text == "") {
+    return(NULL)
+  }
+  paste0("It said: ", substr(text, 1L, 200L), if (nchar(text) > 200L) " ...")
+}
+
+plain_text <- function(text) {
+  trimws(gsub("([[:space:]]|[[:cntrl:]])+", " ", text))
+}
+
+# Whoever echoes a request echoes its key.
+hide_key <- function(record, address) {
+  key <- client_key(address, NULL)
+  if (is.null(key)) {
+    return(record)
+  }
+  lapply(record, function(text) {
+    if (is.character(text)) gsub(key, "<your key>", text, fixed = TRUE) else text
+  })
+}
+
+# Says of a failed submission what it means for the jobs with these ids.
+with_consequence <- function(record, outcome, may_have_arrived, new_jobs) {
+  # A refusal of the request itself is one of every repetition of it.
+  refused <- is_error_body(outcome$body) && record$class %in% c("input", "invalid", "batch_incomplete")
+  record$may_exist <- !refused && (may_have_arrived || outcome$may_have_arrived)
+  if (record$may_exist) {
+    record$job_id <- new_jobs
+    record$consequence <- paste(
+      "Whether the", if (length(new_jobs) == 1L) "job was" else "jobs were", "created is not known."
+    )
+    # Not "try again": that is what has been done already, and by hand it would be another submission.
+    heals <- record$class %in% c("unavailable", "timeout", "kubectl", "internal")
+    ask <- call_text("abba_get_job_status", new_jobs)
+    look <- paste0("Before you submit again, look whether it is there: ", ask, ".")
+    record$advice <- paste(c(if (length(new_jobs) == 1L) look, if (!heals) record$advice), collapse = " ")
+  } else if (!is_error_body(outcome$body)) {
+    record$consequence <- "Nothing was submitted."
+  }
+  record
+}

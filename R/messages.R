@@ -1,0 +1,60 @@
+# Texts for people that several verbs share.
+
+# A call of one of the package's functions with these ids, as text to be copied. Many ids stand as the expression that
+# the user gave for them.
+call_text <- function(name, ids, expression = NULL, namespace = getOption("abba.k8s.namespace")) {
+  arguments <- if (length(ids) > 3L) {
+    rlang::expr_name(if (is.null(expression)) quote(job_id) else expression)
+  } else {
+    paste(deparse(ids, width.cutoff = 500L), collapse = "")
+  }
+  if (!identical(namespace, getOption("abba.k8s.namespace"))) {
+    arguments <- paste0(arguments, ", namespace = ", deparse(namespace))
+  }
+  paste0(name, "(", arguments, ")")
+}
+
+# A call of a verb on one line, to be copied. `arguments`: those that have not their defaults, in the order of the verb's
+# own; the first is told without its name.
+verb_text <- function(verb, arguments, namespace = NULL) {
+  if (!is.null(namespace)) {
+    after <- names(arguments) %in% c("username", "time_limit_seconds")
+    arguments <- c(arguments[!after], list(namespace = namespace), arguments[after])
+  }
+  names(arguments)[[1L]] <- ""
+  paste0(verb, "(", elements_text(arguments), ")")
+}
+
+# A value out of JSON as R code that makes it. R's own deparse() translates text into the encoding of the session, and lets
+# a backtick in a name end that name.
+value_text <- function(value) {
+  if (is.list(value)) {
+    # Without names it was an empty array, which list() would not be.
+    return(if (length(value) == 0L && is.null(names(value))) "character()" else paste0("list(", elements_text(value), ")"))
+  }
+  if (is.character(value)) {
+    return(quoted_text(value))
+  }
+  if (is.numeric(value)) format(value, digits = 15, scientific = FALSE) else as.character(value)
+}
+
+elements_text <- function(elements) {
+  names <- rlang::names2(elements)
+  plain <- grepl("^[A-Za-z][A-Za-z0-9_.]*$", names) & names == make.names(names)
+  quote <- !plain & names != ""
+  names[quote] <- vapply(names[quote], quoted_text, "", quote = "`")
+  values <- vapply(elements, value_text, "")
+  paste0(ifelse(names == "", "", paste0(names, " = ")), values, collapse = ", ")
+}
+
+# Text as an R string: nothing in it can end the string or the line, or change the direction in which it is shown.
+quoted_text <- function(text, quote = "\"") {
+  points <- utf8ToInt(text)
+  signs <- intToUtf8(points, multiple = TRUE)
+  directs <- c(0x200EL, 0x200FL, 0x202AL:0x202EL, 0x2066L:0x2069L)
+  hidden <- points < 0x20L | (points >= 0x7FL & points <= 0x9FL) | points %in% directs
+  signs[hidden] <- sprintf("\\u{%x}", points[hidden])
+  known <- match(points, utf8ToInt(paste0("\\\n\r\t", quote)))
+  signs[!is.na(known)] <- c("\\\\", "\\n", "\\r", "\\t", paste0("\\", quote))[known[!is.na(known)]]
+  paste(c(quote, signs, quote), collapse = "")
+}

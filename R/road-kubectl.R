@@ -1,0 +1,110 @@
+# The functions of the road over the kubectl of this machine: calls of the core and nothing else.
+kubectl_functions <- function(settings, call, submit_verb) {
+  value <- function(answer) core_value(answer, call)
+  list(
+    status = function(which) read_status(value(core_status(which, settings))),
+    log = function(which) value(core_log(which, settings)),
+    cancel = function(which) {
+      rows <- value(core_cancel(which, settings))
+      failed <- Filter(Negate(is.null), lapply(rows, `[[`, "error"))
+      if (length(failed) > 0L) {
+        abort_record(failed[[1L]], call, done = read_done(rows))
+      }
+      read_done(rows)
+    },
+    list = function(arguments) {
+      if (!is.null(arguments$status)) arguments$status <- I(arguments$status)
+      jobs_frame(value(core_list(arguments, settings)))
+    },
+    explain = function(job_id) read_explanation(value(core_explain(job_id, settings)), submit_verb, settings$namespace),
+    watch = function(which) {
+      watching <- value(core_watch_begin(which, settings))
+      list(
+        next_update = function(seconds, last) {
+          answer <- core_watch_next(watching, max(0.05, min(1, seconds)))
+          if (!is.null(answer$error)) {
+            abort_record(answer$error, call, status = last$status)
+          }
+          read_update(value(answer))
+        },
+        end = function() core_watch_end(watching)
+      )
+    },
+    follow = function(job_id, from_now) {
+      following <- value(core_follow_begin(job_id, from_now, settings))
+      list(
+        next_lines = function() value(core_follow_next(following, 1)),
+        end = function() core_follow_end(following)
+      )
+    },
+    prepare = function(submissions) {
+      ready <- lapply(submissions, kubectl_submission, call = call)
+      parts <- split(seq_along(ready), ceiling(seq_along(ready) / batch_part))
+      # The core checks all that it is given before it sends the first of them, but a part at a time.
+      if (length(parts) > 1L) {
+        value(core_check_submissions(ready))
+      }
+      list(ready = ready, parts = parts)
+    },
+    submit = function(ready) {
+      answer <- core_submit(ready, settings)
+      if (is_interrupted(answer$error)) {
+        return(rep(list(list(error = answer$error)), length(ready)))
+      }
+      if (!is.null(answer$error)) {
+        # Nothing was sent.
+        abort_record(answer$error, call, may_exist = FALSE)
+      }
+      value(answer)
+    },
+    submit_one = function(ready) {
+      answer <- core_submit(list(ready), settings)
+      error <- answer$error %||% answer$value[[1L]]$error
+      if (is_interrupted(error)) {
+        tell_interrupted(error)
+        return(FALSE)
+      }
+      if (!is.null(error)) {
+        abort_record(error, call)
+      }
+      raise_warnings(answer$warnings)
+      TRUE
+    },
+    kept_submissions = function(batch_id, states) {
+      kept <- value(core_kept_submissions(batch_id, as.character(states), settings))
+      lapply(kept, function(one) {
+        paths <- one$arguments[c("given_path", "expanded_path")]
+        arguments <- one$arguments[setdiff(names(one$arguments), names(paths))]
+        c(
+          one[c("job_id", "ending", "in_place")],
+          list(file_path = paths$given_path, read_from = paths$expanded_path, arguments = arguments)
+        )
+      })
+    }
+  )
+}
+
+# How many programs are submitted in one go, between two steps of the progress bar.
+batch_part <- 100L
+
+# The arguments of a submission as the core reads them.
+kubectl_submission <- function(submission, call) {
+  if (is.null(submission$container)) {
+    rlang::abort(
+      c(
+        "`container` is missing.",
+        i = "Give the container image, or set options(abba.default.container = ...)."
+      ),
+      class = error_classes("input"),
+      call = call
+    )
+  }
+  path <- submission$file_path
+  c(
+    list(
+      given_path = path,
+      expanded_path = submission$read_from %||% as_utf8(path.expand(path), "file_path", call)
+    ),
+    submission[setdiff(names(submission), c("file_path", "read_from", "in_place", "rerun_of"))]
+  )
+}
