@@ -2,7 +2,7 @@
 
 # Gives back the value of a core function's answer, or raises what it says.
 #
-# answer: list(value, warnings, error), as made by `answer_to_r()` in
+# answer: list(value, warnings, error, interrupted), as made by `answer_to_r()` in
 #   src/rust/src/values.rs.
 # call: the environment of the verb that the user called.
 core_value <- function(answer, call = rlang::caller_env()) {
@@ -10,6 +10,10 @@ core_value <- function(answer, call = rlang::caller_env()) {
     abort_record(answer$error, call)
   }
   raise_warnings(answer$warnings)
+  if (isTRUE(answer$interrupted)) {
+    # Ctrl-C came when all was done.
+    rlang::interrupt()
+  }
   answer$value
 }
 

@@ -55,7 +55,8 @@ kubectl_functions <- function(settings, call, submit_verb) {
         # Nothing was sent.
         abort_record(answer$error, call, may_exist = FALSE)
       }
-      value(answer)
+      raise_warnings(answer$warnings)
+      structure(answer$value, interrupted = isTRUE(answer$interrupted))
     },
     submit_one = function(ready) {
       answer <- core_submit(list(ready), settings)
@@ -68,7 +69,7 @@ kubectl_functions <- function(settings, call, submit_verb) {
         abort_record(error, call)
       }
       raise_warnings(answer$warnings)
-      TRUE
+      structure(TRUE, interrupted = isTRUE(answer$interrupted))
     },
     kept_submissions = function(batch_id, states) {
       kept <- value(core_kept_submissions(batch_id, as.character(states), settings))

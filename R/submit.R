@@ -164,7 +164,7 @@ submit_job <- function(road, arguments) {
       message("job.batch/", submission$job_id, " created")
     }
   })
-  if (!is_made) {
+  if (!is_made || isTRUE(attr(is_made, "interrupted"))) {
     rlang::interrupt()
   }
   list(job_id = submission$job_id, batch_id = submission$batch_group_id)

@@ -40,6 +40,7 @@ impl From<Value> for Answer {
 
 /// Runs what R asked for; whatever happens, R gets a list.
 fn respond(operation: impl FnOnce() -> std::result::Result<Answer, Error>) -> SEXP {
+    interrupt::forget();
     let outcome = catch_unwind(AssertUnwindSafe(operation)).unwrap_or_else(|panic| {
         let words = panic
             .downcast_ref::<&str>()

@@ -81,7 +81,8 @@ fn from_json(json: Json) -> Made {
     }
 }
 
-/// The list that R gets: `value`, `warnings`, `error`; of the first and the last one is `NULL`.
+/// The list that R gets: `value`, `warnings`, `error`, of which the first or the last is `NULL`; and `interrupted`, whether
+/// Ctrl-C was taken from R, which has to stop then.
 pub fn answer_to_r(outcome: Result<(Value, Vec<Warning>), Error>) -> Value {
     let (value, warnings, error) = match outcome {
         Ok((value, warnings)) => (value, json!(warnings), Json::Null),
@@ -91,6 +92,7 @@ pub fn answer_to_r(outcome: Result<(Value, Vec<Warning>), Error>) -> Value {
         ("value", value),
         ("warnings", Value::Json(warnings)),
         ("error", Value::Json(error)),
+        ("interrupted", Value::Json(crate::interrupt::was_taken().into())),
     ])
 }
 
