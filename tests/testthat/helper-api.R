@@ -189,3 +189,25 @@ log_json <- function(lines, job_id = test_job) list(list(job_id = job_id, log = 
 
 # A port of this machine where nobody listens.
 closed_address <- function() "http://127.0.0.1:1"
+
+# --- Calls of it ---------------------------------------------------------------
+
+# Few seconds, so that what cannot heal is told soon.
+local_short <- function(seconds = 1, env = parent.frame()) {
+  withr::local_options(abba.api.request.timeout = seconds, .local_envir = env)
+}
+
+job_status <- function() abba_get_job_status(test_job)
+job_log <- function() abba_get_job_log(test_job)
+submit_it <- function(...) abba_submit_job("test_program.R", ...)
+
+# Words without the port, which differs.
+expect_api_words <- function(x, error = FALSE) {
+  rlang::inject(expect_snapshot(
+    !!rlang::enquo0(x),
+    error = error, cran = TRUE,
+    transform = function(lines) {
+      gsub("127[.]0[.]0[.]1:[0-9]+", "<api>", gsub("127[.]0[.]0[.]1 port [0-9]+", "<api>", stable(lines)))
+    }
+  ))
+}

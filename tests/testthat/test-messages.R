@@ -47,3 +47,16 @@ test_that("a call is told in UTF-8 in every locale", {
   ))
   expect_identical(utils::tail(ended$stdout, 1L), paste(utf8ToInt("f(\"\u00e9\u65e5\")"), collapse = " "))
 })
+
+test_that("the calls that are printed name the namespace where the option does not", {
+  withr::local_options(abba.k8s.namespace = "n")
+  call <- function(ids, namespace, expression = NULL) call_text("f", ids, expression, namespace)
+  expect_identical(call("a-1", "n"), "f(\"a-1\")")
+  # The namespace of kubectl's context, whatever the option says.
+  expect_identical(call("a-1", NULL), "f(\"a-1\", namespace = NULL)")
+  expect_identical(call("a-1", "other"), "f(\"a-1\", namespace = \"other\")")
+  expect_identical(call_text("f", "a-1"), "f(\"a-1\")")
+  expect_identical(call(c("a-1", "b-2"), "n"), "f(c(\"a-1\", \"b-2\"))")
+  expect_identical(call(paste0("a-", 1:10), "n", quote(batch$job_id)), "f(batch$job_id)")
+  expect_identical(call(paste0("a-", 1:10), "n"), "f(job_id)")
+})

@@ -1,4 +1,4 @@
-# The verbs of the abba API, with a scripted one.
+# What the verbs ask of an abba API, and what they make of its answers, with a scripted one.
 
 # Following asks every two seconds; a test does not wait for that.
 local_mocked_interval <- function(env = parent.frame()) {
@@ -462,39 +462,4 @@ test_that("cancelling tells what was done for each job", {
   error <- raised(abba_cancel_job(c("a-1", "b-2")))
   expect_s3_class(error, "abba_error_forbidden")
   expect_identical(error$done, data.frame(job_id = c("a-1", "b-2"), done = c("stopped", NA)))
-})
-
-# --- The API itself ------------------------------------------------------------------
-
-test_that("the permitted containers are a character vector", {
-  local_scripted_api(replies(list("r:1", "r:2")))
-  expect_identical(abba_permitted_containers(), c("r:1", "r:2"))
-  local_scripted_api(replies("[]"))
-  expect_identical(abba_permitted_containers(), character())
-})
-
-test_that("a check of the API tells who one is and whether all is well", {
-  check <- function(cluster = TRUE, operator = FALSE) {
-    versions <- list(abba = "0.1.0", kubernetes = if (cluster) "v1.34.0")
-    health <- list(alive = TRUE, cluster = cluster, versions = versions)
-    api <- local_scripted_api(
-      if (cluster) {
-        replies(health, on = "GET /health")
-      } else {
-        refuses("unavailable", 503L, health = health, on = "GET /health")
-      },
-      replies(list(user = "mike", operator = operator), on = "GET /whoami")
-    )
-    checked <- abba_check_api()
-    checked$address <- sub(":[0-9]+$", ":<port>", checked$address)
-    checked
-  }
-  expect_words({
-    check()
-    check(cluster = FALSE)
-    check(operator = TRUE)
-  })
-  expect_identical(unclass(check(cluster = FALSE))[-1L], list(
-    cluster = FALSE, abba = "0.1.0", kubernetes = NA_character_, user = "mike", operator = FALSE
-  ))
 })
