@@ -145,3 +145,20 @@ let_count <- function(gate, to) {
 }
 
 numbered <- function(numbers) paste("line", numbers, "")
+
+# Watches jobs in an R process of its own.
+watch_in_background <- function(ids, ..., env = parent.frame()) {
+  local_background(function(...) abba_watch_k8s_job_local(...), ids, ..., env = env)
+}
+
+# A kubectl that notes each call and lets the test know when a watch is under way.
+local_noted_kubectl <- function(script = NULL, env = parent.frame()) {
+  local_kubectl(c("printf '%s\\n' \"$*\" >>\"$base/calls\"", script, "exec \"$real\" \"$@\""), env = env)
+}
+
+calls_of <- function(base) {
+  file <- file.path(base, "calls")
+  if (file.exists(file)) readLines(file) else character()
+}
+
+watches_of <- function(base) grep("watch=1", calls_of(base), value = TRUE)

@@ -146,6 +146,8 @@ test_that("what keeps a program from starting is told, and what to do", {
   local_namespace()
   large <- submit(local_program("1"), cpu_limit = 64)
   image <- submit(local_program("1"), container = cluster_image("nope:1"))
+  # Before, the events may tell more than the list of pods that was read a moment earlier.
+  wait_until(function() has_pod(large), what = "its pod")
   x <- explained(large, "Insufficient cpu")
   expect_identical(x$status, "Pending")
   expect_identical(x$reason, "The program cannot start: no node of the cluster is large enough for its limits.")

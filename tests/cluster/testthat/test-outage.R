@@ -107,6 +107,29 @@ test_that("a program that ends while the API server is down is not missed", {
   for (one in following_end) expect_identical(outcome_of(one)$value[[1L]]$log, "begun")
 })
 
+test_that("a watch from too long ago begins anew", {
+  gate <- local_gate()
+  id <- submit(local_program(gate$wait), mounts = gate$mounts)
+  wait_for_state(id, "Running")
+  # The first watch asks for what happened since the cluster's first moment. The server has begun anew since then, does
+  # not remember it, and says 410 Gone.
+  base <- local_noted_kubectl(c(
+    "case $* in *watch=1*)",
+    "  if [ ! -e \"$base/gone\" ]; then",
+    "    path=$(printf '%s' \"$3\" | sed 's/resourceVersion=[0-9]*/resourceVersion=1/')",
+    "    \"$real\" get --raw \"$path\" \"${@:4}\" >\"$base/answer\" 2>&1; status=$?",
+    "    mv \"$base/answer\" \"$base/gone\"; cat \"$base/gone\"; exit $status",
+    "  fi;;",
+    "esac"
+  ))
+  writeLines(sub("^#!/bin/sh$", "#!/bin/bash", readLines(file.path(base, "kubectl"))), file.path(base, "kubectl"))
+  watching <- watch_in_background(id)
+  wait_until(function() length(watches_of(base)) >= 2L, what = "the second watch")
+  expect_match(readLines(file.path(base, "gone")), "too old resource version|Expired", all = FALSE)
+  gate$open()
+  expect_identical(names(outcome_of(watching)$value), "Succeeded")
+})
+
 # ---- The node -----------------------------------------------------------------------------------
 
 gates <- list(local_gate(), local_gate(), local_gate())

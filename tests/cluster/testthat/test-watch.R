@@ -1,23 +1,6 @@
 # Waiting for jobs.
 namespace <- local_namespace()
 
-# Watches jobs in an R process of its own.
-watch_in_background <- function(ids, ..., env = parent.frame()) {
-  local_background(function(...) abba_watch_k8s_job_local(...), ids, ..., env = env)
-}
-
-# A kubectl that notes each call and lets the test know when a watch is under way.
-local_noted_kubectl <- function(script = NULL, env = parent.frame()) {
-  local_kubectl(c("printf '%s\\n' \"$*\" >>\"$base/calls\"", script, "exec \"$real\" \"$@\""), env = env)
-}
-
-calls_of <- function(base) {
-  file <- file.path(base, "calls")
-  if (file.exists(file)) readLines(file) else character()
-}
-
-watches_of <- function(base) grep("watch=1", calls_of(base), value = TRUE)
-
 test_that("many jobs are watched in one stream, and nothing is asked while nothing changes", {
   gate <- local_gate()
   path <- local_program(gate$wait)
@@ -177,28 +160,6 @@ test_that("a batch is watched with the jobs that are submitted in the meantime",
   outcome <- outcome_of(watching)
   expect_identical(names(outcome$value), "Succeeded")
   expect_length(outcome$value$Succeeded$Jobs, 3L)
-})
-
-test_that("a watch from too long ago begins anew", {
-  gate <- local_gate()
-  id <- submit(local_program(gate$wait), mounts = gate$mounts)
-  wait_for_state(id, "Running")
-  # The first watch asks for what happened since the cluster's first moment; the server says 410 Gone.
-  base <- local_noted_kubectl(c(
-    "case $* in *watch=1*)",
-    "  if [ ! -e \"$base/gone\" ]; then",
-    "    path=$(printf '%s' \"$3\" | sed 's/resourceVersion=[0-9]*/resourceVersion=1/')",
-    "    \"$real\" get --raw \"$path\" \"${@:4}\" >\"$base/answer\" 2>&1; status=$?",
-    "    mv \"$base/answer\" \"$base/gone\"; cat \"$base/gone\"; exit $status",
-    "  fi;;",
-    "esac"
-  ))
-  writeLines(sub("^#!/bin/sh$", "#!/bin/bash", readLines(file.path(base, "kubectl"))), file.path(base, "kubectl"))
-  watching <- watch_in_background(id)
-  wait_until(function() length(watches_of(base)) >= 2L, what = "the second watch")
-  expect_match(readLines(file.path(base, "gone")), "too old resource version|Expired", all = FALSE)
-  gate$open()
-  expect_identical(names(outcome_of(watching)$value), "Succeeded")
 })
 
 test_that("a job that somebody removes keeps no other from being waited for", {
