@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use abba_core::domain::program::Delivery;
+use abba_core::domain::program::ProgramSource;
 use abba_core::domain::submission::SubmitArguments;
 use abba_core::domain::{job_name, paths};
 use abba_core::kubernetes::labels;
 use abba_core::operations::{
-    self, CheckArguments, ListArguments, LogOfJob, Logs, PreparedJob, Reached, WatchNews, WatchUpdate, Which,
+    self, CheckArguments, JobSelector, ListArguments, LogOfJob, Logs, PreparedJob, Reached, WatchUpdate, WatchedJobs,
 };
 use abba_core::transport::Kubectl;
 #[cfg(unix)]
@@ -24,7 +24,7 @@ use crate::values::{read, to_json, Value};
 use crate::{interrupt, Answer};
 
 /// A watch under way: each of its news is all jobs as they stand.
-type Watching = Background<WatchNews, ()>;
+type Watching = Background<WatchedJobs, ()>;
 
 /// A followed log: each of its news is a line; the outcome is the log read whole, unless it was stopped.
 type Following = Background<String, Option<Logs>>;
@@ -97,7 +97,7 @@ r_functions! {
     fn core_kept_submissions(batch_id, statuses, settings) {
         let settings: Settings = read(settings)?;
         let (batch_id, statuses): (String, Vec<String>) = (read(batch_id)?, read(statuses.as_list())?);
-        let kept = settings.connected_for(&Which::Batch(batch_id.clone()), |connection| {
+        let kept = settings.connected_for(&JobSelector::Batch(batch_id.clone()), |connection| {
             operations::kept_submissions(connection, &batch_id, None, &statuses)
         })?;
         Value::json(&kept)
@@ -112,11 +112,11 @@ r_functions! {
     /// both are `NULL` where it runs in place, which `in_place` allows.
     fn core_carry_program(given_path, expanded_path, in_place) {
         let (given, expanded): (String, String) = (read(given_path)?, read(expanded_path)?);
-        let carried = operations::carry(&given, &expanded, read(in_place)?)?;
+        let carried = operations::program_upload(&given, &expanded, read(in_place)?)?;
         let (text, base64) = match carried.contents {
-            Some(Delivery::Text(text)) => (Some(text), None),
-            Some(Delivery::Base64(base64)) => (None, Some(base64)),
-            Some(Delivery::InPlace) | None => (None, None),
+            Some(ProgramSource::Text(text)) => (Some(text), None),
+            Some(ProgramSource::Base64(base64)) => (None, Some(base64)),
+            Some(ProgramSource::InPlace) | None => (None, None),
         };
         Value::json(&json!({"path": carried.absolute_path, "text": text, "base64": base64}))
     }
@@ -135,7 +135,7 @@ r_functions! {
     /// The states of jobs, grouped: for each state a list with `Jobs` (lists of `id` and `path`) and `Description`. `which`
     /// is a list with `job_id`, a character vector, or `batch_id`, a string.
     fn core_status(which, settings) {
-        let (which, settings): (Which, Settings) = (read(which)?, read(settings)?);
+        let (which, settings): (JobSelector, Settings) = (read(which)?, read(settings)?);
         let jobs = settings.connected_for(&which, |connection| operations::status(connection, &which))?;
         Value::json(&abba_core::domain::job_status::by_status(jobs))
     }
@@ -143,15 +143,15 @@ r_functions! {
     /// The logs of jobs: a list of lists with `job_id` or, for a batch, `pod_id`, and `log`, a character vector. `which` as for
     /// `core_status`.
     fn core_log(which, settings) {
-        let (which, settings): (Which, Settings) = (read(which)?, read(settings)?);
+        let (which, settings): (JobSelector, Settings) = (read(which)?, read(settings)?);
         let logs = settings.connected_for(&which, |connection| operations::log(connection, &which))?;
-        Ok(log_list(logs, matches!(which, Which::Jobs(_))))
+        Ok(log_list(logs, matches!(which, JobSelector::Jobs(_))))
     }
 
     /// Cancels jobs. A list of lists with `job_id`, `done`, a string or `NULL`, and `error`, a record or `NULL`. `which` as for
     /// `core_status`.
     fn core_cancel(which, settings) {
-        let (which, settings): (Which, Settings) = (read(which)?, read(settings)?);
+        let (which, settings): (JobSelector, Settings) = (read(which)?, read(settings)?);
         Value::json(&settings.connected_for(&which, |connection| operations::cancel(connection, &which))?)
     }
 
@@ -164,7 +164,7 @@ r_functions! {
     /// Explains a job: a list, see the struct `Explanation`.
     fn core_explain(job_id, settings) {
         let (job_id, settings): (String, Settings) = (read(job_id)?, read(settings)?);
-        let which = Which::Jobs(vec![job_id.clone()]);
+        let which = JobSelector::Jobs(vec![job_id.clone()]);
         Value::json(&settings.connected_for(&which, |connection| operations::explain(connection, &job_id))?)
     }
 
@@ -190,8 +190,8 @@ r_functions! {
 
     /// Begins to watch jobs, in the background. A pointer for `core_watch_next`. `which` as for `core_status`.
     fn core_watch_begin(which, settings) {
-        let (which, settings): (Which, Settings) = (read(which)?, read(settings)?);
-        if let Which::Batch(batch_id) = &which {
+        let (which, settings): (JobSelector, Settings) = (read(which)?, read(settings)?);
+        if let JobSelector::Batch(batch_id) = &which {
             // The verb's own name of it.
             labels::check_label_value("batch_group_id", batch_id)?;
         }
@@ -226,7 +226,7 @@ r_functions! {
     fn core_follow_begin(job_id, from_now, settings) {
         let settings: Settings = read(settings)?;
         let (job_id, from_now): (String, bool) = (read(job_id)?, read(from_now)?);
-        settings.check_for(&Which::Jobs(vec![job_id.clone()]))?;
+        settings.check_for(&JobSelector::Jobs(vec![job_id.clone()]))?;
         let following = Following::begin(move |stopped, tell| {
             settings.connected_until(stopped, |connection| {
                 operations::follow(connection, &job_id, from_now, &mut |line| tell(line))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use abba_core::domain::job_name;
-use abba_core::operations::{self, Connection, Which};
+use abba_core::operations::{self, Connection, JobSelector};
 #[cfg(unix)]
 use abba_core::transport::Session;
 use abba_core::transport::{Kubectl, Patience, Transport};
@@ -72,7 +72,7 @@ impl Settings {
     }
 
     /// Checks which jobs are meant, and the namespace, before kubectl is looked for.
-    pub fn check_for(&self, which: &Which) -> Result<(), Error> {
+    pub fn check_for(&self, which: &JobSelector) -> Result<(), Error> {
         operations::check(which)?;
         self.check_namespace()
     }
@@ -80,7 +80,7 @@ impl Settings {
     /// Does something with jobs.
     pub fn connected_for<T>(
         &self,
-        which: &Which,
+        which: &JobSelector,
         operation: impl FnOnce(&Connection<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         self.check_for(which)?;

@@ -86,7 +86,7 @@ pub enum Hint {
 /// An error that a user reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// Which kind it is.
+    /// JobSelector kind it is.
     pub class: ErrorClass,
     /// What happened: one sentence.
     pub message: String,
@@ -162,7 +162,7 @@ impl Error {
     }
 
     /// Whether the same call may succeed later.
-    pub fn may_heal(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(
             self.class,
             ErrorClass::Unavailable | ErrorClass::LogUnavailable | ErrorClass::Timeout

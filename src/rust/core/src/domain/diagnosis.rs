@@ -249,7 +249,7 @@ pub fn of_job_without_pod(job: &Job, events: &[Event]) -> Diagnosis {
         advice,
         join(&event.reason, &event.message),
     )
-    .stuck(!waits_for_room && !may_pass(&event.message))
+    .stuck(!waits_for_room && !is_transient(&event.message))
 }
 
 /// What it means that a Job has failed and its pod is gone. `events` are those of the Job and of the pod it had.
@@ -289,14 +289,14 @@ fn of_waiting(reason: &str, message: &str, image: &str, events: &[Event]) -> Opt
                 join(reason, cause),
             )
             // The first failure may be an accident; after the retries it is not, unless the registry is out of reach.
-            .stuck(reason != "ErrImagePull" && !may_pass(cause))
+            .stuck(reason != "ErrImagePull" && !is_transient(cause))
         }
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "StartError" => Diagnosis::new(
             "The program has not started: its container cannot be made.",
             "Check `mounts`, `username` and the container image.",
             join(reason, message),
         )
-        .stuck(!may_pass(message)),
+        .stuck(!is_transient(message)),
         _ => return None,
     })
 }
@@ -413,7 +413,7 @@ fn no_node_is_large_enough(message: &str) -> bool {
 
 /// Whether a failure to pull an image, to start a container or to make a pod is one of a network or a server that does not
 /// answer: then the next attempt may succeed.
-fn may_pass(words: &str) -> bool {
+fn is_transient(words: &str) -> bool {
     let words = words.to_lowercase();
     [
         "timeout",

@@ -7,7 +7,7 @@ use serde_json::{json, Value};
 use crate::domain::identity::Identity;
 use crate::domain::job_log;
 use crate::domain::mounts::Mounts;
-use crate::domain::program::{survives_r_launcher, Delivery, Program};
+use crate::domain::program::{survives_r_launcher, Program, ProgramSource};
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::{
@@ -90,11 +90,11 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
     let mut pod_annotations = annotations.clone();
     annotations.insert(labels::ARGUMENTS.into(), request.arguments.clone());
     match delivery {
-        Delivery::InPlace => {}
-        Delivery::Text(text) => {
+        ProgramSource::InPlace => {}
+        ProgramSource::Text(text) => {
             pod_annotations.insert(labels::PROGRAM_TEXT.into(), text);
         }
-        Delivery::Base64(text) => {
+        ProgramSource::Base64(text) => {
             pod_annotations.insert(labels::PROGRAM_BASE64.into(), text);
         }
     }
@@ -248,7 +248,7 @@ struct Launch {
 /// The command of the container, and the volumes it needs.
 ///
 /// The shell text is made of constants; every path is an argument. R needs `/bin/sh` itself, so every R image has it.
-fn launch(program: &Program, delivery: &Delivery, needs_working_folder: bool) -> Launch {
+fn launch(program: &Program, delivery: &ProgramSource, needs_working_folder: bool) -> Launch {
     // One descriptor for both streams, or their order is lost.
     let mut script = vec!["exec 2>&1", job_log::PRINT_MARKER];
     let mut arguments: Vec<String> = Vec::new();
@@ -261,8 +261,8 @@ fn launch(program: &Program, delivery: &Delivery, needs_working_folder: bool) ->
     };
 
     let (path, folder) = match delivery {
-        Delivery::InPlace => (program.absolute_path.clone(), program.folder().to_string()),
-        Delivery::Text(_) => {
+        ProgramSource::InPlace => (program.absolute_path.clone(), program.folder().to_string()),
+        ProgramSource::Text(_) => {
             add_volume(
                 "abba-program",
                 PROGRAM_FOLDER,
@@ -273,7 +273,7 @@ fn launch(program: &Program, delivery: &Delivery, needs_working_folder: bool) ->
                 WORKING_FOLDER.to_string(),
             )
         }
-        Delivery::Base64(_) => {
+        ProgramSource::Base64(_) => {
             let path = format!("{PROGRAM_FOLDER}/{}", program.file_name());
             add_volume(
                 "abba-carried",
@@ -286,7 +286,7 @@ fn launch(program: &Program, delivery: &Delivery, needs_working_folder: bool) ->
             (path, WORKING_FOLDER.to_string())
         }
     };
-    if *delivery != Delivery::InPlace || needs_working_folder {
+    if *delivery != ProgramSource::InPlace || needs_working_folder {
         add_volume("abba-work", WORKING_FOLDER, json!({"emptyDir": {}}));
     }
     let r_path = if survives_r_launcher(&path) {

@@ -20,7 +20,7 @@ pub struct Program {
 
 /// How the program gets into the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub enum ProgramSource {
     /// A mount holds it: it runs where it is, in its own folder.
     InPlace,
     /// Its text travels in an annotation of the pod, which a `downwardAPI` volume makes a file.
@@ -61,9 +61,9 @@ impl Program {
 
     /// How it gets into the container. An error where it is too large to be carried; `other_annotations` is what the
     /// pod's other annotations take of [`TOTAL_ANNOTATION_BYTES`].
-    pub fn delivery(&self, mounts: &Mounts, other_annotations: usize) -> Result<Delivery, Error> {
+    pub fn delivery(&self, mounts: &Mounts, other_annotations: usize) -> Result<ProgramSource, Error> {
         if mounts.cover(&self.absolute_path) {
-            return Ok(Delivery::InPlace);
+            return Ok(ProgramSource::InPlace);
         }
         let Some(bytes) = &self.bytes else {
             return Err(Error::input(format!(
@@ -74,17 +74,20 @@ impl Program {
         };
         let (key, delivery) = match std::str::from_utf8(bytes) {
             Ok(text) if !text.contains('\0') && !self.file_name().starts_with("..") => {
-                (labels::PROGRAM_TEXT, Delivery::Text(text.to_string()))
+                (labels::PROGRAM_TEXT, ProgramSource::Text(text.to_string()))
             }
-            _ => (labels::PROGRAM_BASE64, Delivery::Base64(BASE64_STANDARD.encode(bytes))),
+            _ => (
+                labels::PROGRAM_BASE64,
+                ProgramSource::Base64(BASE64_STANDARD.encode(bytes)),
+            ),
         };
-        let (Delivery::Text(carried) | Delivery::Base64(carried)) = &delivery else {
+        let (ProgramSource::Text(carried) | ProgramSource::Base64(carried)) = &delivery else {
             return Ok(delivery);
         };
         let total = carried.len() + key.len() + other_annotations;
         if total > TOTAL_ANNOTATION_BYTES {
             let encoded = match delivery {
-                Delivery::Base64(_) => format!(
+                ProgramSource::Base64(_) => format!(
                     ", {} once encoded because it is not UTF-8 text",
                     kibibytes(carried.len())
                 ),
@@ -152,12 +155,12 @@ mod tests {
         let none = Mounts::default();
         assert_eq!(
             program("/a.R", "é\r\n".as_bytes()).delivery(&none, 0).unwrap(),
-            Delivery::Text("é\r\n".into())
+            ProgramSource::Text("é\r\n".into())
         );
         for (path, bytes) in [("/a.R", &b"\xe9"[..]), ("/a.R", b"a\0b"), ("/..a.R", b"1")] {
             assert!(matches!(
                 program(path, bytes).delivery(&none, 0).unwrap(),
-                Delivery::Base64(_)
+                ProgramSource::Base64(_)
             ));
         }
     }
@@ -172,7 +175,7 @@ mod tests {
         let large = vec![b'x'; TOTAL_ANNOTATION_BYTES * 2];
         assert_eq!(
             program("/d/a.R", &large).delivery(&mounts, 0).unwrap(),
-            Delivery::InPlace
+            ProgramSource::InPlace
         );
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::domain::submission::CpuArgument;
 use crate::error::quote_shortened;
-use crate::operations::{self, Which};
+use crate::operations::{self, JobSelector};
 use crate::Error;
 
 /// Ids in one request, at most.
@@ -264,25 +264,25 @@ impl Arguments {
     }
 
     /// The jobs of `job_id`.
-    pub fn jobs(&mut self) -> Result<Which, Error> {
+    pub fn jobs(&mut self) -> Result<JobSelector, Error> {
         let ids = self.texts("job_id")?;
         if ids.len() > MOST_IDS {
             return Err(Error::input(format!("`job_id` may hold {MOST_IDS} ids at most.")));
         }
-        let which = Which::Jobs(ids);
+        let which = JobSelector::Jobs(ids);
         operations::check(&which)?;
         Ok(which)
     }
 
     /// The batch of `batch_id`.
-    pub fn batch(&mut self) -> Result<Which, Error> {
-        let which = Which::Batch(self.text("batch_id")?.unwrap_or_default());
+    pub fn batch(&mut self) -> Result<JobSelector, Error> {
+        let which = JobSelector::Batch(self.text("batch_id")?.unwrap_or_default());
         operations::check(&which)?;
         Ok(which)
     }
 
     /// The jobs of `job_id` or the batch of `batch_id`, where either is permitted.
-    pub fn jobs_or_batch(&mut self) -> Result<Which, Error> {
+    pub fn jobs_or_batch(&mut self) -> Result<JobSelector, Error> {
         match (self.has("job_id"), self.has("batch_id")) {
             (true, true) => Err(Error::input("Either `job_id` or `batch_id` is given, not both.")),
             (false, true) => self.batch(),

@@ -1,4 +1,4 @@
-//! Which storage a caller may mount.
+//! JobSelector storage a caller may mount.
 
 use serde_json::{json, Map, Value};
 

@@ -16,7 +16,7 @@ use crate::domain::api_keys::ApiKeys;
 use crate::error::quote_shortened;
 use crate::local::accounts;
 use crate::local::api_key_file::ApiKeyFile;
-use crate::operations::{self, Connection, SurveyedJob, Which};
+use crate::operations::{self, Connection, JobSelector, JobSnapshot};
 use crate::{Error, ErrorClass};
 
 /// A request, as HTTP brought it.
@@ -276,12 +276,12 @@ impl Gateway {
         &self,
         connection: &Connection<'_>,
         caller: &Caller,
-        which: &Which,
-    ) -> Result<Vec<SurveyedJob>, Error> {
+        which: &JobSelector,
+    ) -> Result<Vec<JobSnapshot>, Error> {
         self.snapshots.ask(connection, |snapshot: &Snapshot| {
             let jobs = match which {
-                Which::Jobs(ids) => snapshot.jobs(caller, ids)?,
-                Which::Batch(batch_id) => snapshot.batch(caller, batch_id)?,
+                JobSelector::Jobs(ids) => snapshot.jobs(caller, ids)?,
+                JobSelector::Batch(batch_id) => snapshot.batch(caller, batch_id)?,
             };
             Ok(jobs.into_iter().cloned().collect())
         })
@@ -379,7 +379,7 @@ mod tests {
             (FailureKind::NotFound, "kubectl"),
             (FailureKind::Forbidden, "forbidden"),
             (FailureKind::Unauthorized, "unauthorized"),
-            (FailureKind::Garbage, "kubectl"),
+            (FailureKind::MalformedResponse, "kubectl"),
             (FailureKind::NotConfigured, "not_configured"),
         ] {
             for verb in ["GET", "POST"] {

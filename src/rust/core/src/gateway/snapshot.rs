@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 use super::caller::Caller;
 use crate::domain::job_status::Status;
-use crate::operations::{survey, Connection, SurveyedJob};
+use crate::operations::{list_all, Connection, JobSnapshot};
 use crate::{Error, ErrorClass};
 
 /// All jobs of the namespace at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
     /// The oldest first.
-    jobs: Vec<SurveyedJob>,
+    jobs: Vec<JobSnapshot>,
     places: HashMap<String, usize>,
 }
 
 impl Snapshot {
-    fn new(jobs: Vec<SurveyedJob>) -> Self {
+    fn new(jobs: Vec<JobSnapshot>) -> Self {
         let places = jobs
             .iter()
             .enumerate()
@@ -30,7 +30,7 @@ impl Snapshot {
     /// The jobs with these ids, in their order, if the caller may see all of them.
     ///
     /// Errors: the caller may not see one, or there is none; which of the two is not said.
-    pub fn jobs<'a>(&'a self, caller: &Caller, ids: &[String]) -> Result<Vec<&'a SurveyedJob>, Error> {
+    pub fn jobs<'a>(&'a self, caller: &Caller, ids: &[String]) -> Result<Vec<&'a JobSnapshot>, Error> {
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for id in ids {
             match self.places.get(id).map(|place| &self.jobs[*place]) {
@@ -52,8 +52,8 @@ impl Snapshot {
     /// The caller's jobs of a batch, the oldest first.
     ///
     /// Errors: there are none.
-    pub fn batch<'a>(&'a self, caller: &'a Caller, batch_id: &str) -> Result<Vec<&'a SurveyedJob>, Error> {
-        let found: Vec<&SurveyedJob> = self
+    pub fn batch<'a>(&'a self, caller: &'a Caller, batch_id: &str) -> Result<Vec<&'a JobSnapshot>, Error> {
+        let found: Vec<&JobSnapshot> = self
             .seen_by(caller)
             .filter(|job| job.record.batch_id == batch_id)
             .collect();
@@ -64,7 +64,7 @@ impl Snapshot {
     }
 
     /// All that the caller may see, the oldest first.
-    pub fn seen_by<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a SurveyedJob> {
+    pub fn seen_by<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a JobSnapshot> {
         self.jobs.iter().filter(|job| may_see(caller, job))
     }
 
@@ -78,7 +78,7 @@ impl Snapshot {
     }
 }
 
-fn may_see(caller: &Caller, job: &SurveyedJob) -> bool {
+fn may_see(caller: &Caller, job: &JobSnapshot) -> bool {
     caller.is_operator || job.owner.as_deref() == Some(caller.name.as_str())
 }
 
@@ -288,7 +288,7 @@ impl Snapshots {
 
         let under_way = UnderWay(self);
         let begin = Instant::now();
-        let outcome = survey(connection).map(|jobs| Arc::new(Snapshot::new(jobs)));
+        let outcome = list_all(connection).map(|jobs| Arc::new(Snapshot::new(jobs)));
         let good_for = self.age.max((begin.elapsed() * RESTS).min(OLDEST));
         let mut state = self.state();
         if let Ok(snapshot) = &outcome {
@@ -409,8 +409,8 @@ mod tests {
     use serde_json::json;
     use std::sync::atomic::Ordering;
 
-    fn job(id: &str, owner: Option<&str>, status: Status) -> SurveyedJob {
-        SurveyedJob {
+    fn job(id: &str, owner: Option<&str>, status: Status) -> JobSnapshot {
+        JobSnapshot {
             record: JobRecord {
                 job_id: id.into(),
                 batch_id: "shared".into(),

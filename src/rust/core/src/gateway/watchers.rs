@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::semaphore::Semaphore;
 use crate::domain::diagnosis::Diagnosis;
-use crate::operations::{SurveyedJob, LONGEST_LOOK_INTERVAL};
+use crate::operations::{JobSnapshot, LONGEST_LOOK_INTERVAL};
 
 /// Requests that may wait at a time. Each has a thread, and does nothing with it.
 const MOST: usize = 1000;
@@ -91,7 +91,7 @@ impl Watchers {
     }
 
     /// Why a job has not started, as far as that is known.
-    pub fn obstacle(&self, job: &SurveyedJob) -> Option<Diagnosis> {
+    pub fn obstacle(&self, job: &JobSnapshot) -> Option<Diagnosis> {
         match self.reasons().get(&job.record.job_id) {
             Some(reason) if reason.of_pod == job.obstacle => reason.diagnosis.clone().or_else(|| job.obstacle.clone()),
             _ => job.obstacle.clone(),
@@ -99,14 +99,14 @@ impl Watchers {
     }
 
     /// Whether the cluster should be asked why a job has not started.
-    pub fn should_ask(&self, job: &SurveyedJob) -> bool {
+    pub fn should_ask(&self, job: &JobSnapshot) -> bool {
         let reasons = self.reasons();
         let known = reasons.get(&job.record.job_id);
         known.is_none_or(|reason| reason.of_pod != job.obstacle || reason.asked.elapsed() >= LONGEST_LOOK_INTERVAL)
     }
 
     /// Notes what the cluster said of jobs that have not started.
-    pub fn note(&self, jobs: &[&SurveyedJob], mut diagnoses: HashMap<String, Diagnosis>) {
+    pub fn note(&self, jobs: &[&JobSnapshot], mut diagnoses: HashMap<String, Diagnosis>) {
         /// Of a job that nobody waits for any more the reason is forgotten.
         const FORGET: Duration = Duration::from_secs(60);
         let mut reasons = self.reasons();

@@ -7,4 +7,4 @@ mod list_reader;
 pub mod objects;
 pub mod time;
 
-pub use api::{Api, LogQuestion, Resource, Selection};
+pub use api::{Api, LabelSelector, LogQuestion, Resource};

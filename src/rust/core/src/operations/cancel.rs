@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::{json, Value};
 
 use super::observation::{says_that_jobs_are_gone, Observed, UNTOUCHED};
-use super::side_by_side::side_by_side;
-use super::{failure_words, Connection, Which};
+use super::parallel_map::parallel_map;
+use super::{error_messages, Connection, JobSelector};
 use crate::domain::job_status::{self, Status};
 use crate::error::{Error, ErrorClass};
 use crate::kubernetes::labels;
@@ -72,16 +72,16 @@ impl Serialize for CancelOutcome {
 /// or makes none.
 ///
 /// Errors: a job or the batch does not exist; the cluster cannot be asked.
-pub fn cancel(connection: &Connection<'_>, which: &Which) -> Result<Vec<CancelOutcome>, Error> {
+pub fn cancel(connection: &Connection<'_>, which: &JobSelector) -> Result<Vec<CancelOutcome>, Error> {
     cancel_as(connection, which, &accounts::current_name())
 }
 
 /// The same in the name of `user`, which is noted with the job.
-pub fn cancel_as(connection: &Connection<'_>, which: &Which, user: &str) -> Result<Vec<CancelOutcome>, Error> {
+pub fn cancel_as(connection: &Connection<'_>, which: &JobSelector, user: &str) -> Result<Vec<CancelOutcome>, Error> {
     let (api, observation) = connection.observe(which)?;
     let (transport, namespace) = (api.transport(), api.namespace());
     let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
-    let outcomes = side_by_side(&jobs, &connection.patience, |(job_id, observed), patience| {
+    let outcomes = parallel_map(&jobs, &connection.patience, |(job_id, observed), patience| {
         let connection = Connection {
             transport,
             namespace: Some(namespace),
@@ -142,7 +142,7 @@ impl Cancelling<'_> {
             }
         }
         for _ in 0..LOOKS {
-            let which = Which::Jobs(vec![self.job_id.to_string()]);
+            let which = JobSelector::Jobs(vec![self.job_id.to_string()]);
             let (_, observation) = match self.connection.observe(&which) {
                 // It was removed in the meantime.
                 Err(error) if says_that_jobs_are_gone(&error) => return Ok(Cancelled::AlreadyEnded),
@@ -283,7 +283,7 @@ impl Cancelling<'_> {
                     Resource::Pod => "change pods",
                     Resource::Job => "change jobs",
                 };
-                let error = failure_words::error(&failure, doing, self.api.namespace(), &self.connection.patience);
+                let error = error_messages::error(&failure, doing, self.api.namespace(), &self.connection.patience);
                 let job_id = self.job_id;
                 let consequence = match failure.kind.leaves_outcome_open() {
                     true => format!(
@@ -321,8 +321,8 @@ mod tests {
     const POD: &str = "/pods/a-p";
     const JOB: &str = "/jobs/a";
 
-    fn jobs(ids: &[&str]) -> Which {
-        Which::Jobs(ids.iter().map(|id| (*id).to_string()).collect())
+    fn jobs(ids: &[&str]) -> JobSelector {
+        JobSelector::Jobs(ids.iter().map(|id| (*id).to_string()).collect())
     }
 
     fn cancel_a(cluster: &Scripted) -> Result<Cancelled, Error> {
@@ -541,7 +541,7 @@ mod tests {
             .get("/pods/", [object(&pod("x", 1, running()))])
             .get("/pods?", [list(1, ids.iter().rev().map(|id| pod(id, 1, running())))])
             .on(Verb::Replace, "/pods/", [Answer::Echo]);
-        let outcomes = cancel(&impatient(&cluster), &Which::Jobs(ids.clone())).unwrap();
+        let outcomes = cancel(&impatient(&cluster), &JobSelector::Jobs(ids.clone())).unwrap();
         let order: Vec<&String> = outcomes.iter().map(|outcome| &outcome.job_id).collect();
         assert_eq!(order, ids.iter().collect::<Vec<_>>());
         for outcome in &outcomes {

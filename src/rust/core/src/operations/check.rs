@@ -5,18 +5,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::submit::{prepare_program, Origin};
-use super::{failure_words, stopped};
+use super::{error_messages, stopped};
+use crate::domain::cluster_check::dry_run::{self, DryRun, DryRuns};
 use crate::domain::cluster_check::namespace_rules::{self, Evidence};
 use crate::domain::cluster_check::rights::{self, Right};
-use crate::domain::cluster_check::trial::{self, Trial, Trials};
-use crate::domain::cluster_check::{clock, image, nodes, text_for_admin, versions, Circumstances, Finding, Needs};
+use crate::domain::cluster_check::{clock, image, nodes, text_for_admin, versions, AdminContext, Finding, Needs};
 use crate::domain::program::Program;
 use crate::domain::submission::{CpuArgument, SubmitArguments};
 use crate::error::{Error, ErrorClass};
 use crate::kubernetes::api::Stopped;
 use crate::kubernetes::cluster_objects::ResourceRule;
 use crate::kubernetes::objects::{Job, Pod};
-use crate::kubernetes::{Api, Selection};
+use crate::kubernetes::{Api, LabelSelector};
 use crate::transport::{Failure, FailureKind, Kubectl, Patience, Transport};
 
 /// The program whose submission is checked.
@@ -71,14 +71,14 @@ pub fn check_cluster(
     arguments: &CheckArguments,
 ) -> Result<CheckReport, Error> {
     let image_problem = image::refused(arguments.container.as_deref(), &arguments.permitted_containers);
-    let mut examination = Examination {
+    let mut examination = ClusterCheck {
         patience,
         // Its limits are looked at even where there is no image that it could be tried with.
         job: job_to_try(arguments, image_problem.is_some())?,
         image_problem,
         container: arguments.container.clone().unwrap_or_default(),
         findings: Vec::new(),
-        circumstances: Circumstances {
+        circumstances: AdminContext {
             namespace: namespace.unwrap_or_default().into(),
             ..Default::default()
         },
@@ -132,16 +132,16 @@ impl From<Stopped> for End {
     }
 }
 
-struct Examination<'a> {
+struct ClusterCheck<'a> {
     patience: Patience<'a>,
     job: Job,
     container: String,
     image_problem: Option<Finding>,
     findings: Vec<Finding>,
-    circumstances: Circumstances,
+    circumstances: AdminContext,
 }
 
-impl<'a> Examination<'a> {
+impl<'a> ClusterCheck<'a> {
     fn proceed(&mut self, reached: Result<Reached<'a>, Failure>, namespace: Option<&str>) -> Result<(), End> {
         let Reached { kubectl, transport } = match reached {
             Ok(reached) => reached,
@@ -340,30 +340,30 @@ impl<'a> Examination<'a> {
             .any(|right| right.resource == resource && right.verb == verb)
     }
 
-    fn try_submission(&self, api: &Api<'_>, rules: Option<&[ResourceRule]>) -> Result<Trials, End> {
-        let not_tried = |why: &str| Trial::NotTried(why.to_string());
+    fn try_submission(&self, api: &Api<'_>, rules: Option<&[ResourceRule]>) -> Result<DryRuns, End> {
+        let not_tried = |why: &str| DryRun::NotTried(why.to_string());
         if self.image_problem.is_some() {
             let why = "There is no container image to try a job with.";
-            return Ok(Trials {
+            return Ok(DryRuns {
                 job: not_tried(why),
                 pod: not_tried(why),
             });
         }
         let job = match self.lacks("jobs", "create") {
             true => not_tried("A job can be tried by those only who may create jobs."),
-            false => self.outcome_of(api.try_job(&self.job), "try a job")?,
+            false => self.outcome_of(api.dry_run_job(&self.job), "try a job")?,
         };
         let may_create_pods = rules.is_some_and(|rules| rules.iter().any(|rule| rights::CREATE_PODS.is_given_by(rule)));
         let pod = match may_create_pods {
-            true => self.outcome_of(api.try_pod(&self.job), "try a pod")?,
+            true => self.outcome_of(api.dry_run_pod(&self.job), "try a pod")?,
             false => not_tried("Its pod could not be tried, because you may not create pods; you need not."),
         };
-        Ok(Trials { job, pod })
+        Ok(DryRuns { job, pod })
     }
 
-    fn outcome_of(&self, outcome: Result<Vec<String>, Failure>, doing: &str) -> Result<Trial, End> {
+    fn outcome_of(&self, outcome: Result<Vec<String>, Failure>, doing: &str) -> Result<DryRun, End> {
         let failure = match outcome {
-            Ok(warnings) => return Ok(Trial::Accepted { warnings }),
+            Ok(warnings) => return Ok(DryRun::Accepted { warnings }),
             Err(failure) => failure,
         };
         self.stop_if_lost(&failure)?;
@@ -378,13 +378,13 @@ impl<'a> Examination<'a> {
             _ => false,
         };
         Ok(match is_verdict {
-            true => Trial::Refused { words: words.into() },
-            false => Trial::NotTried(words_of(&self.error(&failure, doing))),
+            true => DryRun::Refused { words: words.into() },
+            false => DryRun::NotTried(words_of(&self.error(&failure, doing))),
         })
     }
 
     /// The namespace, and all in it that may stand in the way of a program.
-    fn look_at_namespace(&mut self, api: &Api<'_>, trials: &Trials) -> Result<(), End> {
+    fn look_at_namespace(&mut self, api: &Api<'_>, trials: &DryRuns) -> Result<(), End> {
         let namespace = api.namespace().to_string();
         let object = api.namespace_object();
         let is_told_missing = matches!(&object, Err(failure) if failure.kind == FailureKind::NotFound);
@@ -409,7 +409,7 @@ impl<'a> Examination<'a> {
             )
             .for_admin(),
             Ok(_) => Finding::ok(NAMESPACE, format!("The namespace \"{namespace}\" exists.")),
-            Err(_) if matches!(trials.job, Trial::Accepted { .. }) => Finding::ok(
+            Err(_) if matches!(trials.job, DryRun::Accepted { .. }) => Finding::ok(
                 NAMESPACE,
                 format!("The namespace \"{namespace}\" exists, since a job in it would be accepted."),
             ),
@@ -466,7 +466,7 @@ impl<'a> Examination<'a> {
             Some(problem) => problem,
             None => {
                 let pods: Result<Vec<Pod>, String> = self
-                    .asked(api.list_pods(&Selection::User(None)), "list pods")?
+                    .asked(api.list_pods(&LabelSelector::User(None)), "list pods")?
                     .map(|listed| listed.items.into_iter().map(|pod| *pod).collect());
                 // Without them it is no worse than where none has run.
                 image::seen(&self.container, &pods.unwrap_or_default())
@@ -493,7 +493,7 @@ impl<'a> Examination<'a> {
             Err(failure) => failure,
         };
         self.stop_if_lost(&failure)?;
-        let error = failure_words::error(&failure, doing, namespace, &self.patience);
+        let error = error_messages::error(&failure, doing, namespace, &self.patience);
         Ok(Err(match failure.kind {
             FailureKind::Forbidden => error.message,
             _ => words_of(&error),
@@ -518,11 +518,11 @@ impl<'a> Examination<'a> {
     }
 
     fn error(&self, failure: &Failure, doing: &str) -> Error {
-        failure_words::error(failure, doing, &self.circumstances.namespace, &self.patience)
+        error_messages::error(failure, doing, &self.circumstances.namespace, &self.patience)
     }
 
     fn add_failure(&mut self, check: &str, failure: &Failure, doing: &str) {
-        let error = failure_words::error(failure, doing, "", &self.patience);
+        let error = error_messages::error(failure, doing, "", &self.patience);
         let what = words_of(&error);
         let finding = Finding::problem(check, what, error.advice.unwrap_or_default());
         self.findings.push(match error.class {
@@ -559,7 +559,7 @@ fn checks() -> Vec<String> {
         namespace_rules::LIMIT_RANGE_CHECK,
         namespace_rules::POD_SECURITY_CHECK,
         nodes::CHECK,
-        trial::CHECK,
+        dry_run::CHECK,
     ];
     first
         .into_iter()

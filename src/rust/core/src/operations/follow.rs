@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::log::{log, Logs};
 use super::observation::Observed;
 use super::reconnect::look_patiently;
-use super::{watch, Connection, Which};
+use super::{watch, Connection, JobSelector};
 use crate::domain::followed_log::FollowedLog;
 use crate::domain::job_status::Status;
 use crate::error::{Error, ErrorClass, Warning};
@@ -36,7 +36,7 @@ pub fn follow(
     from_now: bool,
     line: &mut dyn FnMut(String) -> ControlFlow<()>,
 ) -> Result<Option<Logs>, Error> {
-    let which = Which::Jobs(vec![job_id.to_string()]);
+    let which = JobSelector::Jobs(vec![job_id.to_string()]);
     watch(
         connection,
         &which,
@@ -87,7 +87,7 @@ pub fn follow(
                 // While the cluster heals it is tried for ever; what is not known to heal is tried some times.
                 failures = match followed.lines > seen {
                     true => 0,
-                    false => failures + usize::from(status.is_final() || !error.may_heal()),
+                    false => failures + usize::from(status.is_final() || !error.is_transient()),
                 };
                 // A node that does not answer may not do so for hours.
                 if failures == ATTEMPTS_AT_THE_REST || status == Status::Unknown {
@@ -132,7 +132,7 @@ pub fn follow(
 
 /// Reads the log whole, again where the cluster or the node does not answer for a moment. `None` where the user wants to
 /// stop.
-fn log_patiently(connection: &Connection<'_>, which: &Which) -> Result<Option<Logs>, Error> {
+fn log_patiently(connection: &Connection<'_>, which: &JobSelector) -> Result<Option<Logs>, Error> {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut failures = 0;
     loop {
@@ -143,7 +143,7 @@ fn log_patiently(connection: &Connection<'_>, which: &Which) -> Result<Option<Lo
         match log(connection, which) {
             Ok(logs) => return Ok(Some(logs)),
             Err(error) if error.class == ErrorClass::Interrupted => return Ok(None),
-            Err(error) if error.may_heal() && failures < ATTEMPTS_AT_THE_REST => failures += 1,
+            Err(error) if error.is_transient() && failures < ATTEMPTS_AT_THE_REST => failures += 1,
             Err(error) => return Err(error),
         }
         if !backoff.sleep(&connection.patience) {
@@ -220,7 +220,7 @@ impl Stream<'_, '_> {
             Err(failure) => {
                 let error = self.connection.error(self.api, &failure, "read the logs of pods");
                 let error = error.meaning("The job itself is not affected.");
-                match may_pass(failure.kind, self.follow) {
+                match is_transient(failure.kind, self.follow) {
                     true => Ok(Read::Failed(error)),
                     false => Err(error),
                 }
@@ -231,8 +231,8 @@ impl Stream<'_, '_> {
 
 /// Whether a stream that failed so is worth another attempt. The container may not be there yet, and where it is no more
 /// the next look says so; kubectl may die in the midst.
-fn may_pass(kind: FailureKind, follows: bool) -> bool {
-    kind.may_heal()
+fn is_transient(kind: FailureKind, follows: bool) -> bool {
+    kind.is_transient()
         || matches!(
             kind,
             FailureKind::Timeout | FailureKind::KubectlDied | FailureKind::Other

@@ -7,9 +7,9 @@ use super::Connection;
 use crate::domain::job_record::{self, JobRecord};
 use crate::error::Error;
 use crate::kubernetes::labels;
-use crate::kubernetes::Selection;
+use crate::kubernetes::LabelSelector;
 
-/// Which jobs to list; all where nothing is said.
+/// JobSelector jobs to list; all where nothing is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ListArguments {
@@ -35,9 +35,9 @@ pub fn list(connection: &Connection<'_>, arguments: &ListArguments) -> Result<Ve
     let selection = match &arguments.batch_id {
         Some(batch_id) => {
             labels::check_label_value("batch_id", batch_id)?;
-            Selection::Batch(batch_id)
+            LabelSelector::Batch(batch_id)
         }
-        None => Selection::User(user.as_deref()),
+        None => LabelSelector::User(user.as_deref()),
     };
     let api = connection.api()?;
     let observation = Observation::of_all(connection, &api, &selection)?;

@@ -1,8 +1,8 @@
 //! The logs of jobs.
 
 use super::observation::{not_found, Observed};
-use super::side_by_side::side_by_side_unless_stopped;
-use super::{failure_words, stopped, Connection, Which};
+use super::parallel_map::parallel_map_unless_stopped;
+use super::{error_messages, stopped, Connection, JobSelector};
 use crate::domain::job_log;
 use crate::domain::{diagnosis, job_status};
 use crate::error::{Error, ErrorClass, Warning};
@@ -36,11 +36,11 @@ pub struct Logs {
 ///
 /// Errors: as those of [`super::status`]; and [`ErrorClass::Unavailable`] where the node that holds a log does not
 /// answer or has lost it.
-pub fn log(connection: &Connection<'_>, which: &Which) -> Result<Logs, Error> {
+pub fn log(connection: &Connection<'_>, which: &JobSelector) -> Result<Logs, Error> {
     let (api, observation) = connection.observe(which)?;
     let (transport, namespace) = (api.transport(), api.namespace());
     let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
-    let outcomes = side_by_side_unless_stopped(&jobs, &connection.patience, |(job_id, observed), patience| {
+    let outcomes = parallel_map_unless_stopped(&jobs, &connection.patience, |(job_id, observed), patience| {
         log_of_job(
             &Api::in_namespace(transport, namespace, *patience),
             patience,
@@ -61,9 +61,9 @@ pub fn log(connection: &Connection<'_>, which: &Which) -> Result<Logs, Error> {
 /// A place in the logs of some jobs, for reading them in pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogPosition {
-    /// Which of the logs, counted from 0.
+    /// JobSelector of the logs, counted from 0.
     pub log: usize,
-    /// Which of its lines, counted from 0.
+    /// JobSelector of its lines, counted from 0.
     pub line: usize,
 }
 
@@ -83,7 +83,12 @@ const LOGS_AT_ONCE: usize = 8;
 /// The logs of jobs as of [`log`], from `from` on, until their lines have about `bytes` bytes; at least one line.
 ///
 /// Errors: as those of [`log`].
-pub fn log_page(connection: &Connection<'_>, which: &Which, from: LogPosition, bytes: usize) -> Result<LogPage, Error> {
+pub fn log_page(
+    connection: &Connection<'_>,
+    which: &JobSelector,
+    from: LogPosition,
+    bytes: usize,
+) -> Result<LogPage, Error> {
     let (api, observation) = connection.observe(which)?;
     let (transport, namespace) = (api.transport(), api.namespace());
     let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
@@ -95,7 +100,7 @@ pub fn log_page(connection: &Connection<'_>, which: &Which, from: LogPosition, b
     while position.log < jobs.len() {
         let some = &jobs[position.log..jobs.len().min(position.log + at_once)];
         at_once = (at_once * 2).min(LOGS_AT_ONCE);
-        let outcomes = side_by_side_unless_stopped(some, &connection.patience, |(job_id, observed), patience| {
+        let outcomes = parallel_map_unless_stopped(some, &connection.patience, |(job_id, observed), patience| {
             log_of_job(
                 &Api::in_namespace(transport, namespace, *patience),
                 patience,
@@ -169,7 +174,7 @@ fn read(
     job_id: &str,
     pod: &Pod,
 ) -> Result<(Vec<String>, Option<Warning>), Error> {
-    let words = |failure: &Failure, doing: &str| failure_words::error(failure, doing, api.namespace(), patience);
+    let words = |failure: &Failure, doing: &str| error_messages::error(failure, doing, api.namespace(), patience);
     let bytes = api.log(&pod.metadata.name).map_err(|failure| match failure.kind {
         // The pod was there a moment ago. The API server's words for one that is gone; a node has others for a pod that it
         // does not know (kubelet: "pod does not exist", "the server could not find the requested resource").
@@ -251,7 +256,7 @@ mod tests {
             .get("/log?container=program", [Answer::Fails(FailureKind::NotFound)])
             .get("/pods?", [list(1, [pod("a", 1, ended(0))])])
             .get("/pods/", [pod_now]);
-        log(&patient(&cluster), &Which::Jobs(vec!["a".into()])).unwrap_err()
+        log(&patient(&cluster), &JobSelector::Jobs(vec!["a".into()])).unwrap_err()
     }
 
     #[test]

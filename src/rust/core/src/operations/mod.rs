@@ -1,39 +1,39 @@
 //! What a user asks for, each in a file of its own.
 
 mod cancel;
-mod carry;
 mod check;
+mod error_messages;
 mod explain;
-mod failure_words;
 mod follow;
 mod list;
+mod list_all;
 mod log;
 mod observation;
+mod parallel_map;
 mod reconnect;
 mod rerun;
 #[cfg(test)]
 mod scripted;
-mod side_by_side;
 mod status;
 mod submit;
-mod survey;
+mod upload;
 mod version;
 mod watch;
 mod watch_update;
 
 pub use cancel::{cancel, cancel_as, CancelOutcome, Cancelled};
-pub use carry::{carry, CarriedProgram};
 pub use check::{check_cluster, CheckArguments, CheckReport, Reached};
 pub use explain::explain;
 pub use follow::follow;
 pub use list::{list, ListArguments};
+pub use list_all::{list_all, JobSnapshot};
 pub use log::{log, log_page, LogOfJob, LogPage, LogPosition, Logs};
 pub use rerun::{does_not_end, kept_submissions, KeptSubmission};
 pub use status::status;
 pub use submit::{prepare, prepare_program, submit, submit_many, Origin, PreparedJob, Submitted};
-pub use survey::{survey, SurveyedJob};
+pub use upload::{program_upload, ProgramUpload};
 pub use version::server_version;
-pub use watch::{obstacles, watch, WatchNews, WatchedJob, LONGEST_LOOK_INTERVAL, REASONS_ASKED};
+pub use watch::{obstacles, watch, WatchedJob, WatchedJobs, LONGEST_LOOK_INTERVAL, REASONS_ASKED};
 pub use watch_update::{Obstacle, WatchUpdate};
 
 use serde::{Deserialize, Deserializer};
@@ -47,9 +47,9 @@ fn stopped(_: crate::kubernetes::api::Stopped) -> Error {
     Error::new(crate::ErrorClass::Interrupted, "Stopped.")
 }
 
-/// Which jobs an operation is about. As JSON an object with either `job_id`, a string or an array of strings, or `batch_id`.
+/// JobSelector jobs an operation is about. As JSON an object with either `job_id`, a string or an array of strings, or `batch_id`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub enum Which {
+pub enum JobSelector {
     /// Those with these ids, in this order.
     #[serde(rename = "job_id", deserialize_with = "one_or_many")]
     Jobs(Vec<String>),
@@ -86,29 +86,29 @@ pub struct Connection<'a> {
 impl<'a> Connection<'a> {
     fn api(&self) -> Result<Api<'a>, Error> {
         Api::new(self.transport, self.namespace, self.patience)
-            .map_err(|failure| failure_words::error(&failure, "read kubectl's configuration", "", &self.patience))
+            .map_err(|failure| error_messages::error(&failure, "read kubectl's configuration", "", &self.patience))
     }
 
     /// The error for a failure of `api` while it did something, as "list pods".
     fn error(&self, api: &Api<'_>, failure: &crate::transport::Failure, doing: &str) -> Error {
-        failure_words::error(failure, doing, api.namespace(), &self.patience)
+        error_messages::error(failure, doing, api.namespace(), &self.patience)
     }
 }
 
 /// The error for a failure that came before any cluster was involved.
 pub fn error_of(failure: &crate::transport::Failure, patience: &Patience<'_>) -> Error {
-    failure_words::error(failure, "be started", "", patience)
+    error_messages::error(failure, "be started", "", patience)
 }
 
 /// Checks which jobs are meant, before anything is sent: at least one id and each a legal name, or a legal batch id.
-pub fn check(which: &Which) -> Result<(), Error> {
+pub fn check(which: &JobSelector) -> Result<(), Error> {
     match which {
-        Which::Jobs(job_ids) if job_ids.is_empty() => Err(Error::input(
+        JobSelector::Jobs(job_ids) if job_ids.is_empty() => Err(Error::input(
             "`job_id` must hold at least one job's id, and it is empty.",
         )),
-        Which::Jobs(job_ids) => job_ids
+        JobSelector::Jobs(job_ids) => job_ids
             .iter()
             .try_for_each(|id| crate::domain::job_name::check_job_id(id)),
-        Which::Batch(batch_id) => crate::kubernetes::labels::check_label_value("batch_id", batch_id),
+        JobSelector::Batch(batch_id) => crate::kubernetes::labels::check_label_value("batch_id", batch_id),
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::side_by_side::side_by_side_unless_stopped;
-use super::{check, Connection, Which};
+use super::parallel_map::parallel_map_unless_stopped;
+use super::{check, Connection, JobSelector};
 use crate::domain::job_status::{self, JobStatus};
 use crate::error::{Error, ErrorClass};
 use crate::kubernetes::api::Stopped;
 use crate::kubernetes::objects::{Job, Pod};
-use crate::kubernetes::{Api, Selection};
+use crate::kubernetes::{Api, LabelSelector};
 
 /// What it means for the jobs that they could not be looked at.
 pub(super) const UNTOUCHED: &str = "The jobs themselves are not affected.";
@@ -52,12 +52,12 @@ impl<'a> Connection<'a> {
     /// Looks at jobs, and gives back the API for what comes next.
     ///
     /// Errors: an id is no id; a job or the batch does not exist; the cluster cannot be asked.
-    pub(super) fn observe(&self, which: &Which) -> Result<(Api<'a>, Observation), Error> {
+    pub(super) fn observe(&self, which: &JobSelector) -> Result<(Api<'a>, Observation), Error> {
         check(which)?;
         let api = self.api()?;
         let observation = match which {
-            Which::Jobs(job_ids) => Observation::of_jobs(self, &api, job_ids)?,
-            Which::Batch(batch_id) => Observation::of_batch(self, &api, batch_id)?,
+            JobSelector::Jobs(job_ids) => Observation::of_jobs(self, &api, job_ids)?,
+            JobSelector::Batch(batch_id) => Observation::of_batch(self, &api, batch_id)?,
         };
         Ok((api, observation))
     }
@@ -85,13 +85,13 @@ impl Observation {
         job_ids: &[String],
     ) -> Result<(Self, Vec<String>), Error> {
         let ids = distinct(job_ids.iter().map(String::as_str));
-        let mut observation = Self::of_pods(connection, api, &Selection::Jobs(&ids))?;
+        let mut observation = Self::of_pods(connection, api, &LabelSelector::Jobs(&ids))?;
         let without_pod: Vec<&str> = ids
             .into_iter()
             .filter(|id| !observation.pods.contains_key(*id))
             .collect();
         if !without_pod.is_empty() {
-            observation.add_jobs(connection, api, &Selection::Jobs(&without_pod))?;
+            observation.add_jobs(connection, api, &LabelSelector::Jobs(&without_pod))?;
             observation.look_again_for_pods(connection, api, None)?;
         }
         let missing = without_pod
@@ -107,10 +107,15 @@ impl Observation {
     /// seen; one that had not ended is left in `job_ids`, and [`Self::of`] knows nothing of it.
     ///
     /// Errors: the cluster cannot be asked.
-    pub fn again(connection: &Connection<'_>, api: &Api<'_>, which: &Which, before: &Self) -> Result<Self, Error> {
+    pub fn again(
+        connection: &Connection<'_>,
+        api: &Api<'_>,
+        which: &JobSelector,
+        before: &Self,
+    ) -> Result<Self, Error> {
         let mut observation = match which {
-            Which::Jobs(job_ids) => Self::of_jobs_that_exist(connection, api, job_ids)?.0,
-            Which::Batch(batch_id) => match Self::of_batch(connection, api, batch_id) {
+            JobSelector::Jobs(job_ids) => Self::of_jobs_that_exist(connection, api, job_ids)?.0,
+            JobSelector::Batch(batch_id) => match Self::of_batch(connection, api, batch_id) {
                 Ok(observation) => observation,
                 Err(error) if says_that_jobs_are_gone(&error) => Self::empty(String::new()),
                 Err(error) => return Err(error),
@@ -173,7 +178,7 @@ impl Observation {
         for id in &waiting {
             self.jobs.remove(id);
         }
-        self.add_jobs(connection, api, &Selection::Jobs(&ids))?;
+        self.add_jobs(connection, api, &LabelSelector::Jobs(&ids))?;
         Ok(waiting.iter().all(|id| self.jobs.contains_key(id)))
     }
 
@@ -182,7 +187,7 @@ impl Observation {
     ///
     /// Errors: there is no such batch; the cluster cannot be asked.
     pub fn of_batch(connection: &Connection<'_>, api: &Api<'_>, batch_id: &str) -> Result<Self, Error> {
-        let selection = Selection::Batch(batch_id);
+        let selection = LabelSelector::Batch(batch_id);
         let (mut observation, names) = at_once(
             connection,
             api,
@@ -198,7 +203,7 @@ impl Observation {
             .filter(|name| !observation.pods.contains_key(*name))
             .collect();
         if !without_pod.is_empty() {
-            let by_name = Selection::Jobs(&without_pod);
+            let by_name = LabelSelector::Jobs(&without_pod);
             let all_at_once = without_pod.len() > ASKED_BY_NAME;
             observation.add_jobs(connection, api, if all_at_once { &selection } else { &by_name })?;
             observation.look_again_for_pods(connection, api, all_at_once.then_some(&selection))?;
@@ -226,7 +231,7 @@ impl Observation {
     }
 
     /// Looks at all jobs of a selection: one LIST of pods and one of Jobs, both at once. That there are none is no error.
-    pub fn of_all(connection: &Connection<'_>, api: &Api<'_>, selection: &Selection<'_>) -> Result<Self, Error> {
+    pub fn of_all(connection: &Connection<'_>, api: &Api<'_>, selection: &LabelSelector<'_>) -> Result<Self, Error> {
         let (pods, jobs) = at_once(
             connection,
             api,
@@ -265,7 +270,7 @@ impl Observation {
         }
     }
 
-    fn of_pods(connection: &Connection<'_>, api: &Api<'_>, selection: &Selection<'_>) -> Result<Self, Error> {
+    fn of_pods(connection: &Connection<'_>, api: &Api<'_>, selection: &LabelSelector<'_>) -> Result<Self, Error> {
         let listed = api
             .list_pods(selection)
             .map_err(|failure| connection.error(api, &failure, "list pods").meaning(UNTOUCHED))?;
@@ -276,7 +281,12 @@ impl Observation {
         Ok(observation)
     }
 
-    fn add_jobs(&mut self, connection: &Connection<'_>, api: &Api<'_>, selection: &Selection<'_>) -> Result<(), Error> {
+    fn add_jobs(
+        &mut self,
+        connection: &Connection<'_>,
+        api: &Api<'_>,
+        selection: &LabelSelector<'_>,
+    ) -> Result<(), Error> {
         let listed = api
             .list_jobs(selection)
             .map_err(|failure| connection.error(api, &failure, "list jobs").meaning(UNTOUCHED))?;
@@ -291,7 +301,7 @@ impl Observation {
         &mut self,
         connection: &Connection<'_>,
         api: &Api<'_>,
-        whole: Option<&Selection<'_>>,
+        whole: Option<&LabelSelector<'_>>,
     ) -> Result<(), Error> {
         let ended: Vec<String> = self
             .jobs
@@ -303,7 +313,7 @@ impl Observation {
             return Ok(());
         }
         let ids: Vec<&str> = ended.iter().map(String::as_str).collect();
-        let found = Self::of_pods(connection, api, whole.unwrap_or(&Selection::Jobs(&ids)))?;
+        let found = Self::of_pods(connection, api, whole.unwrap_or(&LabelSelector::Jobs(&ids)))?;
         for (id, pods) in found.pods {
             self.pods.entry(id).or_insert(pods);
         }
@@ -366,7 +376,7 @@ fn at_once<A: Send, B: Send>(
     other: impl Fn(&Connection<'_>, &Api<'_>) -> Result<B, Error> + Sync,
 ) -> Result<(A, B), Error> {
     let (transport, namespace) = (api.transport(), api.namespace());
-    let outcomes = side_by_side_unless_stopped(&[true, false], &connection.patience, |is_one, patience| {
+    let outcomes = parallel_map_unless_stopped(&[true, false], &connection.patience, |is_one, patience| {
         let api = Api::in_namespace(transport, namespace, *patience);
         let connection = Connection {
             transport,
@@ -440,7 +450,7 @@ pub(super) fn no_batch(batch_id: &str, namespace: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::super::scripted::{ended, job, list, patient, pod, running, Scripted};
-    use super::super::Which;
+    use super::super::JobSelector;
     use super::*;
     use serde_json::json;
 
@@ -455,7 +465,7 @@ mod tests {
         assert_eq!(error.job_ids.len(), 8);
     }
 
-    fn observe(cluster: &Scripted, which: &Which) -> Result<Observation, Error> {
+    fn observe(cluster: &Scripted, which: &JobSelector) -> Result<Observation, Error> {
         patient(cluster).observe(which).map(|(_, observation)| observation)
     }
 
@@ -468,7 +478,7 @@ mod tests {
         let cluster = Scripted::new()
             .get("/pods", [list(7, [pod("a", 1, running()), pod("c", 1, ended(0))])])
             .get("/jobs", [list(1, [job("b", 1)])]);
-        let which = Which::Jobs(["c", "b", "a", "c"].map(String::from).to_vec());
+        let which = JobSelector::Jobs(["c", "b", "a", "c"].map(String::from).to_vec());
         let observation = observe(&cluster, &which).unwrap();
         assert_eq!(ids(&observation), ["c", "b", "a", "c"]);
         assert_eq!(observation.resource_version, "7");
@@ -480,7 +490,7 @@ mod tests {
     fn a_job_that_started_and_ended_between_two_lists_has_its_pod() {
         let mut complete = job("a", 1);
         complete["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
-        for which in [Which::Jobs(vec!["a".into()]), Which::Batch("b".into())] {
+        for which in [JobSelector::Jobs(vec!["a".into()]), JobSelector::Batch("b".into())] {
             let cluster = Scripted::new()
                 .get("/pods", [list(7, []), list(9, [pod("a", 1, ended(0))])])
                 .get("/jobs", [list(8, [complete.clone()])]);
@@ -497,7 +507,7 @@ mod tests {
         let cluster = Scripted::new()
             .get("/pods", [list(1, [pod("a", 1, running())])])
             .get("/jobs", [list(1, [job("b", 1)])]);
-        let which = Which::Jobs(["x", "a", "b", "y", "x"].map(String::from).to_vec());
+        let which = JobSelector::Jobs(["x", "a", "b", "y", "x"].map(String::from).to_vec());
         let error = observe(&cluster, &which).err().unwrap();
         assert_eq!(error.job_ids, ["x", "y"]);
     }
@@ -514,7 +524,7 @@ mod tests {
             )
             .get("%28", [list(1, [job("d", 4), job("b", 2)])])
             .get("/jobs", [list(1, [job("a", 1), job("d", 4), job("b", 2), job("c", 3)])]);
-        let observation = observe(&cluster, &Which::Batch("x".into())).unwrap();
+        let observation = observe(&cluster, &JobSelector::Batch("x".into())).unwrap();
         assert_eq!(ids(&observation), ["a", "b", "c", "d"]);
         assert_eq!(observation.attempts("a"), 2);
         assert_eq!(observation.statuses()[0].id, "a-p2");
@@ -532,7 +542,7 @@ mod tests {
         let cluster = Scripted::new()
             .get("/pods", [list(1, [pod("b", 2, running()), pod("a", 1, ended(0))])])
             .get("/jobs", [list(1, [job("a", 1), job("b", 2)])]);
-        let observation = observe(&cluster, &Which::Batch("x".into())).unwrap();
+        let observation = observe(&cluster, &JobSelector::Batch("x".into())).unwrap();
         assert_eq!(ids(&observation), ["a", "b"]);
         assert_eq!(cluster.paths("").len(), 2);
     }
@@ -542,16 +552,19 @@ mod tests {
         let cluster = Scripted::new()
             .get("/pods", [list(1, [])])
             .get("/jobs", [list(1, [job("b", 2), job("a", 1)])]);
-        assert_eq!(ids(&observe(&cluster, &Which::Batch("x".into())).unwrap()), ["a", "b"]);
+        assert_eq!(
+            ids(&observe(&cluster, &JobSelector::Batch("x".into())).unwrap()),
+            ["a", "b"]
+        );
         let none = Scripted::new().get("/pods", [list(1, [])]).get("/jobs", [list(1, [])]);
-        let error = observe(&none, &Which::Batch("x".into())).err().unwrap();
+        let error = observe(&none, &JobSelector::Batch("x".into())).err().unwrap();
         assert_eq!(error.class, ErrorClass::NotFound);
     }
 
     #[test]
     fn a_pod_is_noted_as_it_is_now_and_a_new_job_once() {
         let cluster = Scripted::new().get("/pods", [list(1, [pod("a", 1, running())])]);
-        let mut observation = observe(&cluster, &Which::Jobs(vec!["a".into()])).unwrap();
+        let mut observation = observe(&cluster, &JobSelector::Jobs(vec!["a".into()])).unwrap();
         let seen = |value| serde_json::from_value::<Pod>(value).unwrap();
         observation.put_pod(seen(pod("a", 1, ended(0))));
         assert_eq!(observation.attempts("a"), 1);

@@ -37,14 +37,14 @@ pub(super) fn look_patiently<T>(
             Ok(seen) => return Ok(Some(seen)),
             Err(error) if error.class == ErrorClass::Interrupted => return Ok(None),
             Err(error) => {
-                if !error.may_heal() {
+                if !error.is_transient() {
                     refusals += 1;
-                    let may_pass = match error.class {
+                    let is_transient = match error.class {
                         ErrorClass::Forbidden | ErrorClass::Unauthorized | ErrorClass::Kubectl => true,
                         ErrorClass::NotFound => !says_that_jobs_are_gone(&error),
                         _ => false,
                     };
-                    if !may_pass || refusals == ATTEMPTS_AT_REFUSAL {
+                    if !is_transient || refusals == ATTEMPTS_AT_REFUSAL {
                         return Err(error);
                     }
                 }

@@ -9,7 +9,7 @@ use crate::domain::job_status::{self, Status};
 use crate::domain::submission::SubmitArguments;
 use crate::error::{Error, ErrorClass};
 use crate::kubernetes::labels;
-use crate::kubernetes::Selection;
+use crate::kubernetes::LabelSelector;
 
 /// The error where jobs that were cancelled, and are to run again, go on.
 pub fn does_not_end(ids: Vec<String>) -> Error {
@@ -52,7 +52,7 @@ pub fn kept_submissions(
     statuses: &[String],
 ) -> Result<Vec<KeptSubmission>, Error> {
     let api = connection.api()?;
-    let observation = Observation::of_all(connection, &api, &Selection::Batch(batch_id))?;
+    let observation = Observation::of_all(connection, &api, &LabelSelector::Batch(batch_id))?;
     let mut own: Vec<_> = observation
         .jobs_with_pods()
         .filter(|(job, _)| {

@@ -1,6 +1,6 @@
 //! The state of jobs.
 
-use super::{Connection, Which};
+use super::{Connection, JobSelector};
 use crate::domain::job_status::JobStatus;
 use crate::error::Error;
 
@@ -9,6 +9,6 @@ use crate::error::Error;
 ///
 /// Errors: an id is no id; a job or the batch does not exist ([`crate::ErrorClass::NotFound`]); the cluster cannot be
 /// asked.
-pub fn status(connection: &Connection<'_>, which: &Which) -> Result<Vec<JobStatus>, Error> {
+pub fn status(connection: &Connection<'_>, which: &JobSelector) -> Result<Vec<JobStatus>, Error> {
     Ok(connection.observe(which)?.1.statuses())
 }

@@ -4,8 +4,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::side_by_side::side_by_side;
-use super::{failure_words, Connection};
+use super::parallel_map::parallel_map;
+use super::{error_messages, Connection};
 use crate::domain::identity::Identity;
 use crate::domain::job_name;
 use crate::domain::manifest::{self, JobRequest};
@@ -192,7 +192,7 @@ pub fn submit_many(
 ) -> Result<Vec<Result<Submitted, Error>>, Error> {
     let api = connection.api().map_err(|error| error.meaning(NO_JOB))?;
     let (transport, namespace) = (api.transport(), api.namespace());
-    let outcomes = side_by_side(prepared, &connection.patience, |prepared, patience| {
+    let outcomes = parallel_map(prepared, &connection.patience, |prepared, patience| {
         send(&Api::in_namespace(transport, namespace, *patience), patience, prepared)
     });
     let not_begun = || Err(Error::new(ErrorClass::Interrupted, "Stopped before it was submitted.").meaning(NO_JOB));
@@ -210,7 +210,7 @@ fn send(api: &Api<'_>, patience: &Patience<'_>, prepared: &PreparedJob) -> Resul
         return Ok(prepared.submitted.clone());
     };
     let namespace = api.namespace();
-    let error = failure_words::error(&created.failure, "create jobs", namespace, patience);
+    let error = error_messages::error(&created.failure, "create jobs", namespace, patience);
     if !created.may_exist {
         if created.failure.kind == FailureKind::AlreadyExists {
             let taken = Error::new(

@@ -1,4 +1,4 @@
-//! Which Kubernetes it is.
+//! JobSelector Kubernetes it is.
 
 use super::Connection;
 use crate::error::Error;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::watch::{WatchNews, WatchedJob};
+use super::watch::{WatchedJob, WatchedJobs};
 use crate::domain::diagnosis::Diagnosis;
 use crate::domain::job_status::{self, JobStatus, StatusReport};
 
@@ -31,8 +31,8 @@ pub struct Obstacle {
     pub diagnosis: Diagnosis,
 }
 
-impl From<WatchNews> for WatchUpdate {
-    fn from(news: WatchNews) -> Self {
+impl From<WatchedJobs> for WatchUpdate {
+    fn from(news: WatchedJobs) -> Self {
         let (statuses, obstacles): (Vec<JobStatus>, Vec<Option<Obstacle>>) = news
             .jobs
             .into_iter()

@@ -38,7 +38,7 @@ pub enum FailureKind {
     /// kubectl was ended by a signal.
     KubectlDied,
     /// kubectl succeeded, and its answer makes no sense.
-    Garbage,
+    MalformedResponse,
     /// The user pressed Ctrl-C.
     Interrupted,
     /// kubectl failed with words unknown to abba.
@@ -69,7 +69,7 @@ impl FailureKind {
     }
 
     /// Whether the same call may succeed in a moment.
-    pub fn may_heal(self) -> bool {
+    pub fn is_transient(self) -> bool {
         matches!(
             self,
             Self::TooManyRequests | Self::Server | Self::Refused | Self::Unreachable
@@ -84,7 +84,7 @@ impl FailureKind {
                 | Self::Unreachable
                 | Self::Timeout
                 | Self::KubectlDied
-                | Self::Garbage
+                | Self::MalformedResponse
                 | Self::Other
                 | Self::Interrupted
         )

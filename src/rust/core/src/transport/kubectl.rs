@@ -132,7 +132,7 @@ impl Kubectl {
     ) -> Result<T, Failure> {
         let answer = self.run(arguments, request, deadline)?;
         serde_json::from_slice(&answer)
-            .map_err(|error| Failure::new(FailureKind::Garbage, format!("{request}: {error}")))
+            .map_err(|error| Failure::new(FailureKind::MalformedResponse, format!("{request}: {error}")))
     }
 
     /// Sends a call; what [`Self::run_streaming`] gives back.

@@ -3,11 +3,11 @@
 //! Each question gets a [`Finding`]; [`text_for_admin`] makes of them what the cluster's administrator has to read.
 
 pub mod clock;
+pub mod dry_run;
 pub mod image;
 pub mod namespace_rules;
 pub mod nodes;
 pub mod rights;
-pub mod trial;
 pub mod versions;
 
 use self::rights::{Right, Subject};
@@ -149,7 +149,7 @@ fn exceeds(amount: f64, bound: f64) -> bool {
 
 /// Who asks, and about what, for [`text_for_admin`].
 #[derive(Clone, Debug, Default)]
-pub struct Circumstances {
+pub struct AdminContext {
     /// The user name that the cluster knows, if that is known.
     pub username: Option<String>,
     /// The namespace.
@@ -162,7 +162,7 @@ pub struct Circumstances {
 
 /// The text for the cluster's administrator: what is wrong that only they can mend, and the Role that is missing, as YAML
 /// that can be applied as it is. `None` where there is nothing for them to do.
-pub fn text_for_admin(findings: &[Finding], circumstances: &Circumstances) -> Option<String> {
+pub fn text_for_admin(findings: &[Finding], circumstances: &AdminContext) -> Option<String> {
     let problems: Vec<String> = findings
         .iter()
         .filter(|finding| finding.is_for_admin && finding.outcome == Outcome::Problem)
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn the_administrator_reads_what_they_can_mend_alone() {
-        let circumstances = Circumstances {
+        let circumstances = AdminContext {
             username: Some("mike".into()),
             namespace: "n".into(),
             ..Default::default()

@@ -2,7 +2,7 @@
 //!
 //! Where the rules themselves may not be read, a trial may show what they do, or what happened lately.
 
-use super::trial::Trials;
+use super::dry_run::DryRuns;
 use super::{exceeds, quantity, Finding, Needs, Outcome};
 use crate::kubernetes::cluster_objects::{LimitRange, Namespace, ResourceQuota};
 use crate::kubernetes::objects::{Event, Job};
@@ -25,7 +25,7 @@ pub const POD_SECURITY_WORDS: &[&str] = &["violates PodSecurity"];
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
     /// What a trial showed.
-    pub trials: &'a Trials,
+    pub trials: &'a DryRuns,
     /// The events of the last hour about pods that could not be made, oldest first.
     pub refused_pods: &'a [Event],
 }
@@ -179,7 +179,7 @@ pub fn pod_security(namespace: Result<&Namespace, String>, job: &Job, evidence: 
             format!("The cluster warns about programs; whether it refuses them cannot be read. It says: {warning}"),
         )
         .advise(POD_SECURITY_ADVICE),
-        None if matches!(evidence.trials.job, super::trial::Trial::Accepted { .. }) => Finding::ok(
+        None if matches!(evidence.trials.job, super::dry_run::DryRun::Accepted { .. }) => Finding::ok(
             POD_SECURITY_CHECK,
             "The cluster has nothing to say against programs at the namespace's level.",
         ),
@@ -265,26 +265,26 @@ impl Evidence<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dry_run::DryRun;
     use super::super::tests_support::needs;
-    use super::super::trial::Trial;
     use super::*;
     use serde_json::{json, Value};
 
-    fn nothing_tried() -> Trials {
-        Trials {
-            job: Trial::NotTried("Not tried.".into()),
-            pod: Trial::NotTried("Not tried.".into()),
+    fn nothing_tried() -> DryRuns {
+        DryRuns {
+            job: DryRun::NotTried("Not tried.".into()),
+            pod: DryRun::NotTried("Not tried.".into()),
         }
     }
 
-    fn refused(words: &str) -> Trials {
-        Trials {
-            pod: Trial::Refused { words: words.into() },
+    fn refused(words: &str) -> DryRuns {
+        DryRuns {
+            pod: DryRun::Refused { words: words.into() },
             ..nothing_tried()
         }
     }
 
-    fn evidence(trials: &Trials) -> Evidence<'_> {
+    fn evidence(trials: &DryRuns) -> Evidence<'_> {
         Evidence {
             trials,
             refused_pods: &[],
@@ -430,13 +430,13 @@ mod tests {
 
     #[test]
     fn where_the_level_cannot_be_read_the_trial_speaks() {
-        let accepted = |warnings: &[&str]| Trials {
-            job: Trial::Accepted {
+        let accepted = |warnings: &[&str]| DryRuns {
+            job: DryRun::Accepted {
                 warnings: warnings.iter().map(|text| (*text).to_string()).collect(),
             },
             ..nothing_tried()
         };
-        let outcome = |trials: &Trials| {
+        let outcome = |trials: &DryRuns| {
             let hidden = pod_security(Err("Hidden.".into()), &job(false), evidence(trials)).outcome;
             let unlabelled = namespace(json!({}));
             assert_eq!(
@@ -463,8 +463,8 @@ mod tests {
     fn what_is_certain_goes_before_what_is_not() {
         let needs = needs("1", "512M");
         let full = refused("pods \"a\" is forbidden: exceeded quota: q");
-        let open = Trials {
-            pod: Trial::Accepted { warnings: Vec::new() },
+        let open = DryRuns {
+            pod: DryRun::Accepted { warnings: Vec::new() },
             ..nothing_tried()
         };
         let hidden = || Err("Hidden.".to_string());

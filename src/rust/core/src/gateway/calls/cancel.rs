@@ -8,7 +8,7 @@ use super::super::description::{Description, Schema};
 use super::super::snapshot;
 use super::{logged_ids, Answers, Argument, Asked, Call, Kind, JOB_IDS};
 use crate::gateway::Gateway;
-use crate::operations::{self, Which};
+use crate::operations::{self, JobSelector};
 
 pub(super) const CANCEL_JOB: Call = Call {
     name: "cancel-job",
@@ -41,7 +41,7 @@ fn cancel(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
     let caller = asked.caller;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let jobs = gateway.seen(connection, caller, &which)?;
-        let outcomes = operations::cancel_as(connection, &Which::Jobs(logged_ids(&jobs)), &caller.name)
+        let outcomes = operations::cancel_as(connection, &JobSelector::Jobs(logged_ids(&jobs)), &caller.name)
             .map_err(snapshot::in_words_for_callers)?;
         gateway.snapshots.cancelled();
         let mut rows = Vec::new();

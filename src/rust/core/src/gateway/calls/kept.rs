@@ -6,7 +6,7 @@ use super::super::description::{Description, Schema};
 use super::super::snapshot;
 use super::{Answers, Argument, Asked, Call, BATCH_ID, STATUS};
 use crate::gateway::Gateway;
-use crate::operations::{self, Which};
+use crate::operations::{self, JobSelector};
 use crate::ErrorClass;
 
 pub(super) const BATCH_ARGUMENTS: Call = Call {
@@ -38,7 +38,7 @@ pub(super) const BATCH_ARGUMENTS: Call = Call {
 
 /// An operator gets the arguments of their own jobs, like anybody: whoever submits again runs programs in their own name.
 fn batch_arguments(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
-    let Which::Batch(batch_id) = asked.arguments.batch()? else {
+    let JobSelector::Batch(batch_id) = asked.arguments.batch()? else {
         return Ok(Reply::default());
     };
     let statuses = asked.arguments.statuses()?;

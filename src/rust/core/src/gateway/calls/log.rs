@@ -7,7 +7,7 @@ use super::super::snapshot;
 use super::{logged_ids, Answers, Argument, Asked, Call, Kind, BATCH_ID, JOB_IDS};
 use crate::error::quote_shortened;
 use crate::gateway::Gateway;
-use crate::operations::{self, LogPosition, Which};
+use crate::operations::{self, JobSelector, LogPosition};
 use crate::Error;
 
 pub(super) const JOB_LOG: Call = Call {
@@ -63,11 +63,11 @@ const PAGE: Argument = Argument::optional(
 );
 
 /// `id`: the name under which each log is told.
-fn log(gateway: &Gateway, mut asked: Asked<'_>, which: &Which, id: &str) -> Result<Reply, ApiError> {
+fn log(gateway: &Gateway, mut asked: Asked<'_>, which: &JobSelector, id: &str) -> Result<Reply, ApiError> {
     let page = page(asked.arguments.text("page")?.as_deref())?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let jobs = gateway.seen(connection, asked.caller, which)?;
-        let which = Which::Jobs(logged_ids(&jobs));
+        let which = JobSelector::Jobs(logged_ids(&jobs));
         let permit = gateway.log_permits.acquire();
         let read = operations::log_page(connection, &which, page, gateway.policy.log_page_bytes)
             .map_err(snapshot::in_words_for_callers)?;

@@ -17,7 +17,7 @@ use super::caller::Caller;
 #[cfg(test)]
 use super::description::Description;
 use super::server::{Gateway, WithConnection};
-use crate::operations::SurveyedJob;
+use crate::operations::JobSnapshot;
 
 /// A call.
 #[derive(Debug)]
@@ -101,12 +101,12 @@ const STATUS: Argument = Argument::optional(
 );
 
 /// Whose job it is: word for word where it came through the API, else as its label has it.
-fn owner_or_user(job: &SurveyedJob) -> &str {
+fn owner_or_user(job: &JobSnapshot) -> &str {
     job.owner.as_deref().unwrap_or(&job.record.user)
 }
 
 /// The jobs, for the log of decisions.
-fn logged_ids(jobs: &[SurveyedJob]) -> Vec<String> {
+fn logged_ids(jobs: &[JobSnapshot]) -> Vec<String> {
     jobs.iter().map(|job| job.record.job_id.clone()).collect()
 }
 

@@ -6,7 +6,7 @@ use super::super::description::{Description, Schema};
 use super::{logged_ids, Answers, Asked, Call, BATCH_ID, JOB_IDS};
 use crate::domain::job_status::by_status;
 use crate::gateway::Gateway;
-use crate::operations::Which;
+use crate::operations::JobSelector;
 
 pub(super) const JOB_STATUS: Call = Call {
     name: "job-status",
@@ -73,7 +73,7 @@ pub(super) const BATCH_STATUS: Call = Call {
     },
 };
 
-fn status(gateway: &Gateway, asked: &Asked<'_>, which: &Which) -> Result<Reply, ApiError> {
+fn status(gateway: &Gateway, asked: &Asked<'_>, which: &JobSelector) -> Result<Reply, ApiError> {
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let jobs = gateway.seen(connection, asked.caller, which)?;
         Ok(Reply {

@@ -12,7 +12,7 @@ use super::super::server::too_busy;
 use super::{logged_ids, Answers, Argument, Asked, Call, Gateway, Kind, JOB_IDS};
 use crate::domain::job_status::Status;
 use crate::domain::program::hexadecimal;
-use crate::operations::{self, SurveyedJob, WatchNews, WatchUpdate, WatchedJob, Which, REASONS_ASKED};
+use crate::operations::{self, JobSelector, JobSnapshot, WatchUpdate, WatchedJob, WatchedJobs, REASONS_ASKED};
 use crate::Error;
 
 pub(super) const WATCH_JOBS: Call = Call {
@@ -86,7 +86,7 @@ fn watch(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
 }
 
 /// The jobs that are meant. It takes no place of those that work with the cluster: of all that wait one asks it.
-fn look(gateway: &Gateway, asked: &Asked<'_>, which: &Which) -> Result<Vec<SurveyedJob>, ApiError> {
+fn look(gateway: &Gateway, asked: &Asked<'_>, which: &JobSelector) -> Result<Vec<JobSnapshot>, ApiError> {
     gateway.unless_outage(|| {
         let mut jobs = Vec::new();
         (asked.with_connection)(&mut |connection| {
@@ -99,7 +99,7 @@ fn look(gateway: &Gateway, asked: &Asked<'_>, which: &Which) -> Result<Vec<Surve
 
 /// Asks the cluster why some jobs have not started, as the local watch does. `false`: there was nothing to ask, or another
 /// request is asking.
-fn ask_for_reasons(gateway: &Gateway, asked: &Asked<'_>, jobs: &[SurveyedJob]) -> bool {
+fn ask_for_reasons(gateway: &Gateway, asked: &Asked<'_>, jobs: &[JobSnapshot]) -> bool {
     let waiting = |has_pod: bool| {
         jobs.iter()
             .filter(|job| job.status.status == Status::Pending)
@@ -107,7 +107,7 @@ fn ask_for_reasons(gateway: &Gateway, asked: &Asked<'_>, jobs: &[SurveyedJob]) -
             .take(REASONS_ASKED)
     };
     // Those without a pod come first: their events alone say why.
-    let mut due: Vec<&SurveyedJob> = waiting(false).chain(waiting(true)).collect();
+    let mut due: Vec<&JobSnapshot> = waiting(false).chain(waiting(true)).collect();
     due.retain(|job| gateway.watchers.should_ask(job));
     if due.is_empty() {
         return false;
@@ -115,7 +115,7 @@ fn ask_for_reasons(gateway: &Gateway, asked: &Asked<'_>, jobs: &[SurveyedJob]) -
     let Some(_permit) = gateway.watchers.asking.try_acquire() else {
         return false;
     };
-    let which = Which::Jobs(due.iter().map(|job| job.record.job_id.clone()).collect());
+    let which = JobSelector::Jobs(due.iter().map(|job| job.record.job_id.clone()).collect());
     let mut obstacles = Default::default();
     // The wait does not depend on it.
     let _ = gateway.with_cluster(asked.with_connection, &mut |connection| {
@@ -126,7 +126,7 @@ fn ask_for_reasons(gateway: &Gateway, asked: &Asked<'_>, jobs: &[SurveyedJob]) -
     true
 }
 
-fn update(gateway: &Gateway, jobs: &[SurveyedJob]) -> Result<Value, Error> {
+fn update(gateway: &Gateway, jobs: &[JobSnapshot]) -> Result<Value, Error> {
     let jobs: Vec<WatchedJob> = jobs
         .iter()
         .map(|job| WatchedJob {
@@ -138,7 +138,7 @@ fn update(gateway: &Gateway, jobs: &[SurveyedJob]) -> Result<Value, Error> {
             },
         })
         .collect();
-    let mut update = answer::json(&WatchUpdate::from(WatchNews {
+    let mut update = answer::json(&WatchUpdate::from(WatchedJobs {
         ended: jobs.iter().all(|job| job.status.status.is_final()),
         jobs,
     }))?;

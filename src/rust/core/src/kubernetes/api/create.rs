@@ -75,7 +75,7 @@ impl Api<'_> {
             // A create conflicts where a quota's count changed at the same time; then nothing was made.
             // https://github.com/kubernetes/kubernetes/issues/67761
             let conflict = failure.kind == FailureKind::Conflict;
-            if conflict || failure.kind.may_heal() || failure.kind.leaves_outcome_open() {
+            if conflict || failure.kind.is_transient() || failure.kind.leaves_outcome_open() {
                 failure = match attempts.wait_after(failure) {
                     Ok(()) => continue,
                     Err(stopped) if stopped.kind == FailureKind::Interrupted => {
@@ -168,7 +168,7 @@ mod tests {
             FailureKind::Timeout,
             FailureKind::Unreachable,
             FailureKind::KubectlDied,
-            FailureKind::Garbage,
+            FailureKind::MalformedResponse,
             FailureKind::Server,
             FailureKind::Other,
         ] {

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use serde::de::DeserializeOwned;
 
-use super::{encode, unreadable, Api, Selection, Stopped};
+use super::{encode, unreadable, Api, LabelSelector, Stopped};
 use crate::kubernetes::list_reader::ListReader;
 use crate::kubernetes::objects::{Event, Job, List, Name, Named, Pod};
 use crate::transport::{Call, Failure, FailureKind};
@@ -25,18 +25,18 @@ impl Api<'_> {
     /// The pods of a selection: in one LIST, as long as its ids fit into one request.
     ///
     /// Each by itself in memory: a list of ten thousand would otherwise be moved as a whole each time it grows.
-    pub fn list_pods(&self, selection: &Selection<'_>) -> Result<Listed<Box<Pod>>, Failure> {
+    pub fn list_pods(&self, selection: &LabelSelector<'_>) -> Result<Listed<Box<Pod>>, Failure> {
         self.list(&self.pods(), selection, Call::get)
     }
 
     /// The Jobs of a selection.
-    pub fn list_jobs(&self, selection: &Selection<'_>) -> Result<Listed<Job>, Failure> {
+    pub fn list_jobs(&self, selection: &LabelSelector<'_>) -> Result<Listed<Job>, Failure> {
         self.list(&self.jobs(), selection, Call::get)
     }
 
     /// The metadata of the Jobs of a selection: their names and when they were created. Costs less than the Jobs themselves,
     /// which hold their programs.
-    pub fn list_job_names(&self, selection: &Selection<'_>) -> Result<Vec<Name>, Failure> {
+    pub fn list_job_names(&self, selection: &LabelSelector<'_>) -> Result<Vec<Name>, Failure> {
         let listed: Listed<Named> = self.list(&self.jobs(), selection, Call::get_metadata)?;
         Ok(listed.items.into_iter().map(|named| named.metadata).collect())
     }
@@ -44,7 +44,7 @@ impl Api<'_> {
     fn list<T: DeserializeOwned>(
         &self,
         resource: &str,
-        selection: &Selection<'_>,
+        selection: &LabelSelector<'_>,
         call: impl Fn(String) -> Call,
     ) -> Result<Listed<T>, Failure> {
         let mut listed = Listed {
@@ -143,7 +143,7 @@ mod tests {
     fn names_are_asked_for_without_the_objects() {
         let script = Script::new([Ok(br#"{"items": [{"metadata": {"name": "a-1"}}]}"#.to_vec())]);
         let api = api(&script);
-        assert_eq!(api.list_job_names(&Selection::Batch("b")).unwrap()[0].name, "a-1");
+        assert_eq!(api.list_job_names(&LabelSelector::Batch("b")).unwrap()[0].name, "a-1");
         let calls = script.calls.lock().unwrap();
         assert!(calls[0].metadata_only);
     }
@@ -154,8 +154,8 @@ mod tests {
             let script = Script::new([Ok(answer.as_bytes().to_vec())]);
             let api = api(&script);
             assert_eq!(
-                api.list_pods(&Selection::Jobs(&["a-1"])).unwrap_err().kind,
-                FailureKind::Garbage,
+                api.list_pods(&LabelSelector::Jobs(&["a-1"])).unwrap_err().kind,
+                FailureKind::MalformedResponse,
                 "{answer}"
             );
         }
@@ -173,7 +173,7 @@ mod tests {
             };
             let list = Ok(br#"{"items": []}"#.to_vec());
             let script = Script::new([Err(not_found), list]);
-            api(&script).list_jobs(&Selection::Batch("b")).unwrap();
+            api(&script).list_jobs(&LabelSelector::Batch("b")).unwrap();
         }
     }
 
@@ -186,13 +186,13 @@ mod tests {
         let id = "x".repeat(63);
         let ids = vec![id.as_str(); 150];
         let script = Script::new([part("7", "a"), part("9", "b")]);
-        let listed = api(&script).list_pods(&Selection::Jobs(&ids)).unwrap();
+        let listed = api(&script).list_pods(&LabelSelector::Jobs(&ids)).unwrap();
         assert_eq!(listed.resource_version, "7");
         let names: Vec<&str> = listed.items.iter().map(|pod| pod.metadata.name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
         // Where one part fails there is no list at all.
         let script = Script::new([part("7", "a"), failure(FailureKind::Forbidden)]);
-        let failed = api(&script).list_pods(&Selection::Jobs(&ids)).unwrap_err();
+        let failed = api(&script).list_pods(&LabelSelector::Jobs(&ids)).unwrap_err();
         assert_eq!(failed.kind, FailureKind::Forbidden);
     }
 

@@ -18,7 +18,7 @@ mod watch;
 pub use create::CreateFailure;
 pub use list::Listed;
 pub use log::LogQuestion;
-pub use selection::Selection;
+pub use selection::LabelSelector;
 pub use update::Resource;
 
 use attempts::{Attempts, LONGEST_PAUSE};
@@ -104,7 +104,7 @@ impl<'a> Api<'a> {
         let mut attempts = Attempts::new(deadline, LONGEST_PAUSE);
         loop {
             match read(&deadline) {
-                Err(failure) if failure.kind.may_heal() => attempts.wait_after(failure)?,
+                Err(failure) if failure.kind.is_transient() => attempts.wait_after(failure)?,
                 outcome => return outcome,
             }
         }
@@ -132,7 +132,7 @@ fn garbage(call: &Call, details: String) -> Failure {
             request: call.request_line(),
             ..Default::default()
         }),
-        ..Failure::new(FailureKind::Garbage, details)
+        ..Failure::new(FailureKind::MalformedResponse, details)
     }
 }
 
@@ -154,7 +154,7 @@ mod tests {
             list(),
         ]);
         let api = Api::new(&script, None, patience()).unwrap();
-        assert!(api.list_pods(&Selection::Jobs(&["a-1"])).unwrap().items.is_empty());
+        assert!(api.list_pods(&LabelSelector::Jobs(&["a-1"])).unwrap().items.is_empty());
         assert_eq!(
             script.calls.lock().unwrap()[0].path,
             "/api/v1/namespaces/from-configuration/pods?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dabba%2Cabba%2Fjob-id%20in%20%28a-1%29"

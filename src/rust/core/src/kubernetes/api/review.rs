@@ -79,12 +79,12 @@ impl Api<'_> {
     /// Has the server check a Job as it would check one that is created, and keeps nothing. Its warnings.
     ///
     /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>
-    pub fn try_job(&self, job: &Job) -> Result<Vec<String>, Failure> {
+    pub fn dry_run_job(&self, job: &Job) -> Result<Vec<String>, Failure> {
         self.try_object::<Job>(&self.jobs(), &json!(job))
     }
 
     /// The same for the pod of a Job, which more rules apply to: the user needs the right to create pods.
-    pub fn try_pod(&self, job: &Job) -> Result<Vec<String>, Failure> {
+    pub fn dry_run_pod(&self, job: &Job) -> Result<Vec<String>, Failure> {
         let mut pod = json!(job.spec.template);
         pod["apiVersion"] = json!("v1");
         pod["kind"] = json!("Pod");

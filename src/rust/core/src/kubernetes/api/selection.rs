@@ -1,13 +1,13 @@
-//! Which of abba's jobs a call is about.
+//! JobSelector of abba's jobs a call is about.
 
 use crate::kubernetes::labels;
 
 /// Proxies before an API server may refuse longer request lines (8 KiB is a common bound).
 const LONGEST_QUERY: usize = 7000;
 
-/// Which of abba's jobs.
+/// JobSelector of abba's jobs.
 #[derive(Clone, Copy, Debug)]
-pub enum Selection<'a> {
+pub enum LabelSelector<'a> {
     /// Those with these ids.
     Jobs(&'a [&'a str]),
     /// Those of a batch.
@@ -16,7 +16,7 @@ pub enum Selection<'a> {
     User(Option<&'a str>),
 }
 
-impl Selection<'_> {
+impl LabelSelector<'_> {
     /// Label selectors that together select exactly these jobs.
     pub(super) fn selectors(&self) -> Vec<String> {
         match self {

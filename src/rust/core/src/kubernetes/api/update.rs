@@ -41,7 +41,7 @@ impl Api<'_> {
             match self.transport.send(&Call::replace(&path, body), &deadline) {
                 Ok(_) => return Ok(true),
                 // The change may have been made all the same; making it again does no harm.
-                Err(failure) if failure.kind == FailureKind::Conflict || failure.kind.may_heal() => {
+                Err(failure) if failure.kind == FailureKind::Conflict || failure.kind.is_transient() => {
                     attempts.wait_after(failure)?;
                 }
                 Err(failure) => return Err(failure),

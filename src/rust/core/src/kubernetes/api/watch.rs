@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::lines::LineBuffer;
-use super::{encode, parse, Api, Selection};
+use super::{encode, parse, Api, LabelSelector};
 use crate::kubernetes::objects::WatchEvent;
 use crate::transport::{Call, Failure, Patience};
 
@@ -18,7 +18,7 @@ impl Api<'_> {
     /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>
     pub fn watch_pods(
         &self,
-        selection: &Selection<'_>,
+        selection: &LabelSelector<'_>,
         resource_version: &str,
         patience: &Patience<'_>,
         event: &mut dyn FnMut(WatchEvent) -> ControlFlow<()>,
@@ -56,7 +56,7 @@ mod tests {
     fn watched(answer: &str, stop_at: Option<&str>) -> (Vec<String>, Result<(), Failure>) {
         let script = Script::new([Ok(answer.as_bytes().to_vec())]);
         let mut seen = Vec::new();
-        let result = api(&script).watch_pods(&Selection::Batch("b"), "7", &patience(), &mut |event| {
+        let result = api(&script).watch_pods(&LabelSelector::Batch("b"), "7", &patience(), &mut |event| {
             seen.push(match event {
                 WatchEvent::Added(changed) => format!("added {}", changed.resource_version),
                 WatchEvent::Modified(changed) => format!("modified {}", changed.resource_version),
@@ -77,7 +77,7 @@ mod tests {
         let script = Script::new([Ok(Vec::new())]);
         let go_on = &mut |_| ControlFlow::Continue(());
         api(&script)
-            .watch_pods(&Selection::Batch("b"), "7", &patience(), go_on)
+            .watch_pods(&LabelSelector::Batch("b"), "7", &patience(), go_on)
             .unwrap();
         assert_eq!(
             paths(&script),
@@ -89,7 +89,7 @@ mod tests {
         let script = Script::new([Ok(Vec::new())]);
         let go_on = &mut |_| ControlFlow::Continue(());
         api(&script)
-            .watch_pods(&Selection::Jobs(&ids), "7", &patience(), go_on)
+            .watch_pods(&LabelSelector::Jobs(&ids), "7", &patience(), go_on)
             .unwrap();
         assert!(paths(&script)[0].ends_with("labelSelector=app.kubernetes.io%2Fmanaged-by%3Dabba"));
     }
@@ -130,7 +130,7 @@ mod tests {
         ] {
             let (seen, result) = watched(line, None);
             assert!(seen.is_empty());
-            assert_eq!(result.unwrap_err().kind, FailureKind::Garbage, "{line}");
+            assert_eq!(result.unwrap_err().kind, FailureKind::MalformedResponse, "{line}");
         }
     }
 }

@@ -11,7 +11,7 @@ use self::pending_reasons::{events_of_waiting, EventsOfJobs, Looks};
 pub use self::pending_reasons::{LONGEST_LOOK_INTERVAL, REASONS_ASKED};
 use self::stream::{unfinished, Outcome};
 use super::observation::{not_found, Observation, Observed};
-use super::{reconnect, Connection, Which};
+use super::{reconnect, Connection, JobSelector};
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_status::{JobStatus, Status};
 use crate::error::Error;
@@ -29,7 +29,7 @@ pub struct WatchedJob {
 
 /// All jobs that are watched, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WatchNews {
+pub struct WatchedJobs {
     /// The jobs as they were seen last.
     pub jobs: Vec<WatchedJob>,
     /// Whether the watch is over: none of them is Pending or Running, or will ever be.
@@ -47,8 +47,8 @@ pub struct WatchNews {
 /// once all others have ended.
 pub fn watch(
     connection: &Connection<'_>,
-    which: &Which,
-    tell: &mut dyn FnMut(WatchNews) -> ControlFlow<()>,
+    which: &JobSelector,
+    tell: &mut dyn FnMut(WatchedJobs) -> ControlFlow<()>,
 ) -> Result<(), Error> {
     let (api, mut observation) = connection.observe(which)?;
     let mut events = EventsOfJobs::new();
@@ -110,7 +110,7 @@ pub fn watch(
 }
 
 /// All jobs as they were seen, with the reasons of those that have not started.
-fn news(observation: &Observation, events: &EventsOfJobs) -> WatchNews {
+fn news(observation: &Observation, events: &EventsOfJobs) -> WatchedJobs {
     let watched = |(job_id, observed): (&str, Observed<'_>)| {
         let status = observed.status();
         let events = events.get(job_id).map(Vec::as_slice);
@@ -126,7 +126,7 @@ fn news(observation: &Observation, events: &EventsOfJobs) -> WatchNews {
         }
     };
     let jobs: Vec<WatchedJob> = observation.each().map(watched).collect();
-    WatchNews {
+    WatchedJobs {
         ended: jobs.iter().all(|job| job.status.status.is_final()) && observation.removed().is_empty(),
         jobs,
     }
@@ -135,7 +135,7 @@ fn news(observation: &Observation, events: &EventsOfJobs) -> WatchNews {
 /// Why the jobs that have not started have not, with what the events of some of them say.
 ///
 /// Errors: a job does not exist; the cluster cannot be asked.
-pub fn obstacles(connection: &Connection<'_>, which: &Which) -> Result<HashMap<String, Diagnosis>, Error> {
+pub fn obstacles(connection: &Connection<'_>, which: &JobSelector) -> Result<HashMap<String, Diagnosis>, Error> {
     let (api, observation) = connection.observe(which)?;
     let events = events_of_waiting(&observation, &api);
     let jobs = news(&observation, &events).jobs;
@@ -163,7 +163,7 @@ mod tests {
     const WATCH: &str = "watch=1";
 
     /// Watches to the end; each of the news as "id status" pairs.
-    fn watch_all(connection: &Connection<'_>, which: &Which) -> Result<Vec<Vec<String>>, Error> {
+    fn watch_all(connection: &Connection<'_>, which: &JobSelector) -> Result<Vec<Vec<String>>, Error> {
         let mut news = Vec::new();
         // A watch that misses an end would never return.
         let begin = Instant::now();
@@ -184,8 +184,8 @@ mod tests {
         Ok(news)
     }
 
-    fn jobs(ids: &[&str]) -> Which {
-        Which::Jobs(ids.iter().map(|id| (*id).to_string()).collect())
+    fn jobs(ids: &[&str]) -> JobSelector {
+        JobSelector::Jobs(ids.iter().map(|id| (*id).to_string()).collect())
     }
 
     fn stream(parts: &[String], end: StreamEnd) -> Answer {
@@ -347,7 +347,7 @@ mod tests {
             (ErrorClass::NotFound, vec!["a".to_string()])
         );
         // Of a cluster's own 404 nobody concludes that; it is another's, and passes.
-        for which in [jobs(&["a"]), Which::Batch("b".into())] {
+        for which in [jobs(&["a"]), JobSelector::Batch("b".into())] {
             let passing = Scripted::new()
                 .get(WATCH, [stream(&[], StreamEnd::Closes)])
                 .get(
@@ -388,7 +388,7 @@ mod tests {
                 ],
             )
             .get("/jobs", [list(1, [])]);
-        let news = watch_all(&patient(&cluster), &Which::Batch("b".into())).unwrap();
+        let news = watch_all(&patient(&cluster), &JobSelector::Batch("b".into())).unwrap();
         assert_eq!(news[0], ["a Running", "b Running"]);
         assert_eq!(news.last().unwrap(), &["a Succeeded", "b Succeeded", "c Succeeded"]);
         assert!(cluster.paths(WATCH)[0].contains("batch-id%3Db"));

@@ -6,13 +6,13 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::super::observation::{Observation, UNTOUCHED};
-use super::super::{Connection, Which};
+use super::super::{Connection, JobSelector};
 use super::pending_reasons::EventsOfJobs;
-use super::{news, WatchNews};
+use super::{news, WatchedJobs};
 use crate::domain::job_status::Status;
 use crate::error::Error;
 use crate::kubernetes::objects::{ChangedPod, WatchEvent};
-use crate::kubernetes::{Api, Selection};
+use crate::kubernetes::{Api, LabelSelector};
 use crate::transport::{FailureKind, Patience};
 
 /// The server sends something at least once a minute (bookmarks). After this much silence the connection is taken for
@@ -38,21 +38,21 @@ pub(super) enum Outcome {
 /// it looks at all jobs and a thousand of them may change within one.
 pub(super) fn follow(
     connection: &Connection<'_>,
-    which: &Which,
+    which: &JobSelector,
     api: &Api<'_>,
     observation: &mut Observation,
     events: &EventsOfJobs,
     next_look: Instant,
-    tell: &mut dyn FnMut(WatchNews) -> ControlFlow<()>,
+    tell: &mut dyn FnMut(WatchedJobs) -> ControlFlow<()>,
 ) -> Outcome {
     let job_ids = observation.job_ids.clone();
     let ids: Vec<&str> = job_ids.iter().map(String::as_str).collect();
     let selection = match which {
-        Which::Jobs(_) => Selection::Jobs(&ids),
-        Which::Batch(batch_id) => Selection::Batch(batch_id),
+        JobSelector::Jobs(_) => LabelSelector::Jobs(&ids),
+        JobSelector::Batch(batch_id) => LabelSelector::Batch(batch_id),
     };
     let resource_version = observation.resource_version.clone();
-    let is_batch = matches!(which, Which::Batch(_));
+    let is_batch = matches!(which, JobSelector::Batch(_));
     let stream = RefCell::new(Stream {
         watched: job_ids.iter().cloned().collect(),
         unfinished: unfinished(observation),
@@ -121,7 +121,7 @@ struct Stream<'a> {
     is_batch: bool,
     /// Whether some job is Pending, once that was looked at.
     something_waits: Option<bool>,
-    tell: &'a mut dyn FnMut(WatchNews) -> ControlFlow<()>,
+    tell: &'a mut dyn FnMut(WatchedJobs) -> ControlFlow<()>,
     untold: bool,
     last_told: Instant,
     ended: bool,

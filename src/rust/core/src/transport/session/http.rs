@@ -10,7 +10,7 @@
 //!   parts, but see above for leaving one in the middle of a silence.
 //! * **A unix socket.** hyper takes any byte stream. ureq takes one through `ureq::unversioned`, the part of its interface
 //!   that it does not promise to keep.
-//! * **Many requests at once** make no difference: each runs in a thread of its own (`operations/side_by_side.rs`), with a
+//! * **Many requests at once** make no difference: each runs in a thread of its own (`operations/parallel_map.rs`), with a
 //!   runtime and a connection of its own. That costs some 0.1 ms on a unix socket, and is what makes a fork safe: nothing
 //!   is kept between two calls that a child of R could share with it.
 //! * **Build time, size, MSRV.** hyper 1.12 with tokio 1.53 are 23 crates, 21 s of processor time in a cold release build

@@ -131,15 +131,15 @@ impl Proxy {
 
 /// What one process keeps. A forked child of R has a copy of its parent's, whose lock may be held for ever by a thread that
 /// the child does not have; so each process has a lock of its own, and the child's is found behind its parent's.
-struct OfProcess {
+struct PerProcess {
     process: u32,
     kept: Mutex<Option<Kept>>,
-    of_forked_child: OnceLock<Box<OfProcess>>,
+    of_forked_child: OnceLock<Box<PerProcess>>,
 }
 
-static FIRST_PROCESS: OnceLock<OfProcess> = OnceLock::new();
+static FIRST_PROCESS: OnceLock<PerProcess> = OnceLock::new();
 
-impl OfProcess {
+impl PerProcess {
     fn new(kept: Option<Kept>) -> Self {
         Self {
             process: std::process::id(),
@@ -211,7 +211,7 @@ pub fn socket(
     isolated: WithNothingInherited,
     deadline: &Deadline<'_>,
 ) -> Result<Option<Socket>, Failure> {
-    let mut kept = OfProcess::this().lock(deadline)?;
+    let mut kept = PerProcess::this().lock(deadline)?;
     let kept = current(&mut kept, kubectl);
     kept.start(kubectl, isolated);
     let new = matches!(kept.proxy, State::Starting(_));
@@ -234,7 +234,7 @@ pub fn namespace(
     isolated: WithNothingInherited,
     deadline: &Deadline<'_>,
 ) -> Result<String, Failure> {
-    let mut kept = OfProcess::this().lock(deadline)?;
+    let mut kept = PerProcess::this().lock(deadline)?;
     let kept = current(&mut kept, kubectl);
     if let Some(namespace) = &kept.namespace {
         return Ok(namespace.clone());
@@ -247,7 +247,7 @@ pub fn namespace(
 
 /// Does away with a proxy that does not serve, or not as it should.
 pub fn forget(socket: &Socket, deadline: &Deadline<'_>) -> Result<(), Failure> {
-    let mut kept = OfProcess::this().lock(deadline)?;
+    let mut kept = PerProcess::this().lock(deadline)?;
     if let Some(kept) = kept.as_mut() {
         if matches!(&kept.proxy, State::Serving(proxy) if proxy.socket() == socket.path) {
             kept.end();
@@ -259,7 +259,7 @@ pub fn forget(socket: &Socket, deadline: &Deadline<'_>) -> Result<(), Failure> {
 /// Ends the proxy of this process, if it has one and nobody is just using it to start.
 pub fn end() {
     let deadline = Deadline::new(LONGEST_END, &|| false);
-    if let Ok(mut kept) = OfProcess::this().lock(&deadline) {
+    if let Ok(mut kept) = PerProcess::this().lock(&deadline) {
         if let Some(mut kept) = kept.take() {
             kept.end();
         }

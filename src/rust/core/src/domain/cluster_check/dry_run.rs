@@ -10,7 +10,7 @@ pub const CHECK: &str = "trial";
 
 /// How a trial of one object came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trial {
+pub enum DryRun {
     /// It was not tried, or its outcome tells nothing. Why: a sentence.
     NotTried(String),
     /// The server would accept it.
@@ -27,18 +27,18 @@ pub enum Trial {
 
 /// The trials of a Job and of its pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trials {
+pub struct DryRuns {
     /// Of the Job.
-    pub job: Trial,
+    pub job: DryRun,
     /// Of its pod.
-    pub pod: Trial,
+    pub pod: DryRun,
 }
 
-impl Trials {
+impl DryRuns {
     /// Words of a refusal that hold one of these texts.
     pub fn refusal(&self, texts: &[&str]) -> Option<&str> {
         [&self.job, &self.pod].into_iter().find_map(|trial| match trial {
-            Trial::Refused { words } if texts.iter().any(|text| words.contains(text)) => Some(words.as_str()),
+            DryRun::Refused { words } if texts.iter().any(|text| words.contains(text)) => Some(words.as_str()),
             _ => None,
         })
     }
@@ -46,14 +46,14 @@ impl Trials {
     /// The first warning that holds a text.
     pub fn warning(&self, text: &str) -> Option<&str> {
         match &self.job {
-            Trial::Accepted { warnings } => warnings.iter().find(|words| words.contains(text)).map(String::as_str),
+            DryRun::Accepted { warnings } => warnings.iter().find(|words| words.contains(text)).map(String::as_str),
             _ => None,
         }
     }
 
     /// Whether a pod was tried and would be accepted: nothing in the namespace stands in its way.
     pub fn pod_is_accepted(&self) -> bool {
-        matches!(self.pod, Trial::Accepted { .. })
+        matches!(self.pod, DryRun::Accepted { .. })
     }
 
     /// What they show as a whole. `explained` are texts of refusals that another check explains to the administrator.
@@ -70,14 +70,14 @@ impl Trials {
             }
         };
         match (&self.job, &self.pod) {
-            (Trial::NotTried(why), _) => Finding::not_known(CHECK, why),
-            (Trial::Refused { words }, _) => refused("The cluster would refuse a job.", words),
-            (_, Trial::Refused { words }) => refused("The cluster would accept a job, and refuse its pod.", words),
-            (_, Trial::Accepted { .. }) => Finding::ok(
+            (DryRun::NotTried(why), _) => Finding::not_known(CHECK, why),
+            (DryRun::Refused { words }, _) => refused("The cluster would refuse a job.", words),
+            (_, DryRun::Refused { words }) => refused("The cluster would accept a job, and refuse its pod.", words),
+            (_, DryRun::Accepted { .. }) => Finding::ok(
                 CHECK,
                 "The cluster would accept a job and its pod (nothing was created).",
             ),
-            (_, Trial::NotTried(why)) => Finding::ok(
+            (_, DryRun::NotTried(why)) => Finding::ok(
                 CHECK,
                 format!("The cluster would accept a job (nothing was created). {why}"),
             ),
@@ -90,15 +90,15 @@ mod tests {
     use super::*;
     use crate::domain::cluster_check::Outcome;
 
-    fn refused(words: &str) -> Trial {
-        Trial::Refused { words: words.into() }
+    fn refused(words: &str) -> DryRun {
+        DryRun::Refused { words: words.into() }
     }
 
-    const ACCEPTED: Trial = Trial::Accepted { warnings: Vec::new() };
+    const ACCEPTED: DryRun = DryRun::Accepted { warnings: Vec::new() };
 
     #[test]
     fn a_refusal_of_either_is_a_problem() {
-        let not_tried = || Trial::NotTried("Why.".into());
+        let not_tried = || DryRun::NotTried("Why.".into());
         for (job, pod, outcome) in [
             (ACCEPTED, ACCEPTED, Outcome::Ok),
             (ACCEPTED, not_tried(), Outcome::Ok),
@@ -106,13 +106,13 @@ mod tests {
             (refused("no"), not_tried(), Outcome::Problem),
             (not_tried(), not_tried(), Outcome::NotKnown),
         ] {
-            assert_eq!(Trials { job, pod }.finding(&[]).outcome, outcome);
+            assert_eq!(DryRuns { job, pod }.finding(&[]).outcome, outcome);
         }
     }
 
     #[test]
     fn the_administrator_is_told_once() {
-        let trials = Trials {
+        let trials = DryRuns {
             job: ACCEPTED,
             pod: refused("exceeded quota: q"),
         };

@@ -15,7 +15,7 @@ const AT_ONCE: usize = 8;
 /// Does `work` for each item, several at once, and gives back the results in the items' order.
 ///
 /// Errors: the user wants to stop. An interrupt is taken by asking for it, so it counts also where all work was done.
-pub(super) fn side_by_side_unless_stopped<Item: Sync, Outcome: Send>(
+pub(super) fn parallel_map_unless_stopped<Item: Sync, Outcome: Send>(
     items: &[Item],
     patience: &Patience<'_>,
     work: impl Fn(&Item, &Patience<'_>) -> Outcome + Sync,
@@ -25,7 +25,7 @@ pub(super) fn side_by_side_unless_stopped<Item: Sync, Outcome: Send>(
         stopped.set(stopped.get() || patience.is_interrupted());
         stopped.get()
     };
-    let outcomes = side_by_side(items, &Patience::new(patience.limit(), &interrupted), work);
+    let outcomes = parallel_map(items, &Patience::new(patience.limit(), &interrupted), work);
     match stopped.get() {
         true => Err(Stopped),
         false => outcomes.into_iter().collect::<Option<_>>().ok_or(Stopped),
@@ -34,7 +34,7 @@ pub(super) fn side_by_side_unless_stopped<Item: Sync, Outcome: Send>(
 
 /// The same for work of which each part has its own outcome; `None` for an item that was not begun because the user wants
 /// to stop. What is under way then is told so by its own patience.
-pub(super) fn side_by_side<Item: Sync, Outcome: Send>(
+pub(super) fn parallel_map<Item: Sync, Outcome: Send>(
     items: &[Item],
     patience: &Patience<'_>,
     work: impl Fn(&Item, &Patience<'_>) -> Outcome + Sync,
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn every_item_is_done_once_and_in_order() {
         let items: Vec<usize> = (0..100).collect();
-        let outcomes = side_by_side(&items, &Patience::new(Duration::from_secs(60), &|| false), |item, _| {
+        let outcomes = parallel_map(&items, &Patience::new(Duration::from_secs(60), &|| false), |item, _| {
             item * 2
         });
         let outcomes: Vec<usize> = outcomes.into_iter().map(Option::unwrap).collect();
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn an_interrupt_ends_what_is_under_way_and_begins_nothing_new() {
         let items = [(); 100];
-        let outcomes = side_by_side(
+        let outcomes = parallel_map(
             &items,
             &Patience::new(Duration::from_secs(60), &|| true),
             |(), patience| patience.sleep(Duration::from_secs(600)),
@@ -120,7 +120,7 @@ mod tests {
             let once = || !asked_once.replace(true);
             let patience = Patience::new(Duration::from_secs(60), &once);
             // A single item asks by itself.
-            let outcomes = side_by_side_unless_stopped(items, &patience, |(), patience| {
+            let outcomes = parallel_map_unless_stopped(items, &patience, |(), patience| {
                 patience.is_interrupted();
                 thread::sleep(Duration::from_millis(1));
             });
@@ -132,9 +132,9 @@ mod tests {
     #[test]
     fn nothing_to_do_is_done_and_one_item_is_done_here() {
         let patience = Patience::new(Duration::from_secs(60), &|| false);
-        assert!(side_by_side(&[] as &[()], &patience, |(), _| ()).is_empty());
+        assert!(parallel_map(&[] as &[()], &patience, |(), _| ()).is_empty());
         let here = thread::current().id();
-        let outcomes = side_by_side(&[()], &patience, |(), _| thread::current().id());
+        let outcomes = parallel_map(&[()], &patience, |(), _| thread::current().id());
         assert_eq!(outcomes, [Some(here)]);
     }
 
@@ -143,7 +143,7 @@ mod tests {
         let under_way = AtomicUsize::new(0);
         let most = AtomicUsize::new(0);
         let items = [(); 64];
-        side_by_side(
+        parallel_map(
             &items,
             &Patience::new(Duration::from_secs(60), &|| false),
             |(), patience| {
@@ -160,7 +160,7 @@ mod tests {
     fn each_item_has_the_whole_time_limit() {
         let items = [(); 10];
         let limit = Duration::from_secs(60);
-        let outcomes = side_by_side(&items, &Patience::new(limit, &|| false), |(), patience| {
+        let outcomes = parallel_map(&items, &Patience::new(limit, &|| false), |(), patience| {
             patience.limit()
         });
         assert!(outcomes.into_iter().all(|outcome| outcome == Some(limit)));

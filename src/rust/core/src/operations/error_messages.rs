@@ -84,7 +84,7 @@ pub fn error(failure: &Failure, doing: &str, namespace: &str, patience: &Patienc
             "kubectl broke down.".into(),
             "Repeat the call; if it happens again, run `kubectl version` in a terminal to see whether kubectl itself works.".into(),
         ),
-        FailureKind::Garbage => (
+        FailureKind::MalformedResponse => (
             ErrorClass::Kubectl,
             "kubectl's answer makes no sense.".into(),
             "Is the program on the PATH really kubectl? Try `kubectl version` in a terminal.".into(),

@@ -3,17 +3,17 @@
 use std::path::Path;
 
 use crate::domain::mounts::Mounts;
-use crate::domain::program::Delivery;
+use crate::domain::program::ProgramSource;
 use crate::local::program_file;
 use crate::Error;
 
 /// What is sent of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CarriedProgram {
+pub struct ProgramUpload {
     /// Its absolute path, without `.` and `..` where the program is on this machine.
     pub absolute_path: String,
     /// Its text, or the same as base64; `None`: it can only run where it is.
-    pub contents: Option<Delivery>,
+    pub contents: Option<ProgramSource>,
 }
 
 /// Reads the program at `expanded_path` (any `~` replaced); `given_path` is what the user wrote, for error messages.
@@ -22,10 +22,10 @@ pub struct CarriedProgram {
 /// larger than what a job carries; whether the storage holds it is for the API to say.
 ///
 /// Errors: as of [`program_file::read`], and where it is too large to be carried.
-pub fn carry(given_path: &str, expanded_path: &str, in_place: bool) -> Result<CarriedProgram, Error> {
+pub fn program_upload(given_path: &str, expanded_path: &str, in_place: bool) -> Result<ProgramUpload, Error> {
     let path = Path::new(expanded_path);
     if in_place && path.is_absolute() && !path.exists() {
-        return Ok(CarriedProgram {
+        return Ok(ProgramUpload {
             absolute_path: expanded_path.to_string(),
             contents: None,
         });
@@ -36,7 +36,7 @@ pub fn carry(given_path: &str, expanded_path: &str, in_place: bool) -> Result<Ca
         Err(_) if in_place => None,
         Err(error) => return Err(error),
     };
-    Ok(CarriedProgram {
+    Ok(ProgramUpload {
         absolute_path: program.absolute_path,
         contents,
     })
@@ -54,12 +54,12 @@ mod tests {
         let path = folder.join("a.R");
         let path_text = path.to_str().unwrap();
         for (bytes, contents) in [
-            (&b"caf\xc3\xa9\n"[..], Delivery::Text("caf\u{e9}\n".into())),
-            (b"caf\xe9", Delivery::Base64("Y2Fm6Q==".into())),
-            (b"a\0b", Delivery::Base64("YQBi".into())),
+            (&b"caf\xc3\xa9\n"[..], ProgramSource::Text("caf\u{e9}\n".into())),
+            (b"caf\xe9", ProgramSource::Base64("Y2Fm6Q==".into())),
+            (b"a\0b", ProgramSource::Base64("YQBi".into())),
         ] {
             fs::write(&path, bytes).unwrap();
-            let carried = carry("a.R", path_text, false).unwrap();
+            let carried = program_upload("a.R", path_text, false).unwrap();
             assert_eq!(carried.contents, Some(contents));
             assert_eq!(carried.absolute_path, path_text);
         }
@@ -74,12 +74,12 @@ mod tests {
         fs::write(&path, vec![b'#'; 300 * 1024]).unwrap();
         let missing = folder.join("missing.R");
         for path in [path.to_str().unwrap(), missing.to_str().unwrap()] {
-            assert!(carry(path, path, false).is_err());
-            let carried = carry(path, path, true).unwrap();
+            assert!(program_upload(path, path, false).is_err());
+            let carried = program_upload(path, path, true).unwrap();
             assert_eq!((carried.absolute_path.as_str(), carried.contents), (path, None));
         }
         // Nobody knows where a path that is not absolute begins.
-        assert!(carry("missing.R", "missing.R", true).is_err());
+        assert!(program_upload("missing.R", "missing.R", true).is_err());
         fs::remove_dir_all(folder).unwrap();
     }
 }

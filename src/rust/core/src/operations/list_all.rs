@@ -7,11 +7,11 @@ use crate::domain::job_record::{self, JobRecord};
 use crate::domain::job_status::{self, JobStatus, Status};
 use crate::error::Error;
 use crate::kubernetes::labels;
-use crate::kubernetes::Selection;
+use crate::kubernetes::LabelSelector;
 
 /// One job, as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SurveyedJob {
+pub struct JobSnapshot {
     /// The job in one line.
     pub record: JobRecord,
     /// Its state, as of [`super::status`].
@@ -25,14 +25,14 @@ pub struct SurveyedJob {
 /// All jobs of abba in the namespace, the oldest first: one LIST of pods and one of Jobs, however many they are.
 ///
 /// Errors: the cluster cannot be asked.
-pub fn survey(connection: &Connection<'_>) -> Result<Vec<SurveyedJob>, Error> {
+pub fn list_all(connection: &Connection<'_>) -> Result<Vec<JobSnapshot>, Error> {
     let api = connection.api()?;
-    let observation = Observation::of_all(connection, &api, &Selection::User(None))?;
-    let mut jobs: Vec<SurveyedJob> = observation
+    let observation = Observation::of_all(connection, &api, &LabelSelector::User(None))?;
+    let mut jobs: Vec<JobSnapshot> = observation
         .jobs_with_pods()
         .map(|(job, pod)| {
             let status = pod.map_or_else(|| job_status::of_job(job), job_status::of_pod);
-            SurveyedJob {
+            JobSnapshot {
                 record: job_record::of(job, pod),
                 obstacle: pod
                     .filter(|_| status.status == Status::Pending)
