@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use abba_core::domain::api_keys;
+use abba_core::gateway::api_key_file::{self, ApiKeyFile};
+use abba_core::gateway::api_keys;
 use abba_core::gateway::calls::CALLS;
 use abba_core::gateway::{answer, caller::Credentials, policy, ApiError, Gateway, Policy, Request, Response};
-use abba_core::local::api_key_file::{self, ApiKeyFile};
 use abba_core::operations::Connection;
 use abba_core::transport::leave_signals_to_main_thread;
 use abba_core::{Error, ErrorClass};

@@ -1,6 +1,5 @@
 //! What can be computed without any input or output.
 
-pub mod api_keys;
 pub mod cluster_check;
 pub mod container;
 pub mod diagnosis;

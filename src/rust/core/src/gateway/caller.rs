@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::policy::{IdentityMode, Policy};
-use crate::domain::api_keys::ApiKeys;
+use crate::gateway::api_keys::ApiKeys;
 use crate::{Error, ErrorClass};
 
 /// Somebody who asks.
@@ -162,7 +162,7 @@ mod tests {
     use super::super::policy::tests::settings;
     use super::super::policy::Settings;
     use super::*;
-    use crate::domain::api_keys;
+    use crate::gateway::api_keys;
 
     fn policy(identity: IdentityMode) -> Policy {
         Policy::new(Settings { identity, ..settings() }).unwrap()

@@ -5,7 +5,7 @@
 //! storage outside the permitted one) is not read from the request at all.
 //!
 //! - [`policy`]: what the administrator permits; [`permitted_mounts`]: which storage.
-//! - [`caller`]: who somebody is, by [`crate::domain::api_keys`] for instance; [`request_rate`]: how often they may ask.
+//! - [`caller`]: who somebody is, by [`crate::gateway::api_keys`] for instance; [`request_rate`]: how often they may ask.
 //! - [`arguments`]: what a request says; [`submission`]: how it becomes a Job.
 //! - [`snapshot`]: what was seen of all jobs a moment ago, so that a hundred callers do not ask the cluster a hundred times.
 //! - [`watchers`]: the requests that wait for a change.
@@ -14,6 +14,8 @@
 //!   decisions.
 
 pub mod answer;
+pub mod api_key_file;
+pub mod api_keys;
 pub mod arguments;
 pub mod caller;
 pub mod calls;

@@ -12,10 +12,10 @@ use super::request_rate::RequestRate;
 use super::semaphore::Semaphore;
 use super::snapshot::{Snapshot, Snapshots};
 use super::watchers::Watchers;
-use crate::domain::api_keys::ApiKeys;
 use crate::error::quote_shortened;
+use crate::gateway::api_key_file::ApiKeyFile;
+use crate::gateway::api_keys::ApiKeys;
 use crate::local::accounts;
-use crate::local::api_key_file::ApiKeyFile;
 use crate::operations::{self, Connection, JobSelector, JobSnapshot};
 use crate::{Error, ErrorClass};
 

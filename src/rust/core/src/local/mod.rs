@@ -1,5 +1,4 @@
-//! What is read from this machine: program files, user accounts and the API keys of the abba API.
+//! What is read from this machine: program files and user accounts.
 
 pub mod accounts;
-pub mod api_key_file;
 pub mod program_file;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use crate::domain::api_keys::ApiKeys;
+use crate::gateway::api_keys::ApiKeys;
 use crate::Error;
 
 /// A file of keys, read again whenever it has changed: a key that was taken out is refused from the next request on.
@@ -100,7 +100,7 @@ pub fn append(path: &Path, line: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::api_keys;
+    use crate::gateway::api_keys;
 
     #[test]
     fn keys_come_and_go_while_the_file_is_used() {
