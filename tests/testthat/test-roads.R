@@ -132,6 +132,22 @@ test_that("wherever Ctrl-C is pressed in a submission, its job is told", {
   expect_length(ended$stdout, 6L)
 })
 
+test_that("Ctrl-C that the core has taken, when all was made, stops R after it is noted", {
+  file <- withr::local_tempfile(lines = "1", fileext = ".R")
+  ended <- run_r(c(
+    paste0("files <- rep(", deparse(file), ", 10L)"),
+    interrupted_r,
+    "core_submit <- abba$core_submit",
+    "put('core_submit', function(...) c(core_submit(...), interrupted = TRUE))",
+    "batch <- attempt(abba_submit_k8s_batch_local(files))",
+    "stopifnot(identical(batch$job_id[!is.na(batch$submitted)], made), length(made) == 4L)",
+    "value <- tryCatch(suppressMessages(abba_submit_k8s_job_local(files[[1L]])), interrupt = function(cnd) 'interrupted')",
+    "stopifnot(value == 'interrupted', length(made) == 5L)",
+    "cat('stopped')"
+  ))
+  expect_identical(ended$stdout, "stopped", info = ended$stderr)
+})
+
 # Answers that are lost: by a kubectl that makes a job once, and by an API that does.
 losing <- list(
   kubectl = function(lost, env) {

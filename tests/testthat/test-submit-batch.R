@@ -352,31 +352,3 @@ test_that("Ctrl-C in the midst of a batch ends it with the data frame of what wa
   expect_ended(kubectl$pids())
   expect_identical(kubectl$count(), 10L)
 })
-
-test_that("Ctrl-C that comes when a part was made stops before the next one", {
-  files <- withr::local_tempfile(lines = "1", fileext = ".R")
-  sent <- 0L
-  local_mocked_bindings(
-    batch_part = 1L,
-    core_submit = function(arguments, settings) {
-      sent <<- sent + 1L
-      list(value = list(list(job_id = arguments[[1L]]$job_id)), warnings = list(), error = NULL, interrupted = TRUE)
-    }
-  )
-  error <- rlang::catch_cnd(
-    abba_submit_k8s_batch_local(rep(files, 3L), container = "r:1", namespace = "n"), "abba_error_batch_incomplete"
-  )
-  expect_identical(sent, 1L)
-  expect_identical(is.na(error$batch$submitted), c(FALSE, TRUE, TRUE))
-  expect_false(anyNA(error$batch$job_id))
-  message <- NULL
-  stopped <- rlang::catch_cnd(withCallingHandlers(
-    abba_submit_k8s_job_local(files, container = "r:1", namespace = "n"),
-    message = function(cnd) {
-      message <<- conditionMessage(cnd)
-      invokeRestart("muffleMessage")
-    }
-  ), "interrupt")
-  expect_match(message, "^job.batch/.* created")
-  expect_s3_class(stopped, "interrupt")
-})
