@@ -14,11 +14,18 @@ pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation,
     check(&JobSelector::Jobs(vec![job_id.to_string()]))?;
     let api = connection.api()?;
     let ids = [job_id];
-    let observation = Observation::of_all(connection, &api, &LabelSelector::Jobs(&ids))?;
-    let Some((job, pod)) = observation.jobs_with_pods().next() else {
+    let mut observation = Observation::of_all(connection, &api, &LabelSelector::Jobs(&ids))?;
+    let Some((_, pod)) = observation.jobs_with_pods().next() else {
         return Err(not_found(&ids, api.namespace()));
     };
     let mut events = api.list_events_if_allowed("Job", job_id).map_err(stopped)?;
+    if pod.is_none() && events.iter().any(|event| created_pod(event).is_some()) {
+        // The pod was made between the two looks, or is gone.
+        observation = Observation::of_all(connection, &api, &LabelSelector::Jobs(&ids))?;
+    }
+    let Some((job, pod)) = observation.jobs_with_pods().next() else {
+        return Err(not_found(&ids, api.namespace()));
+    };
     let pods: Vec<String> = match pod {
         Some(pod) => vec![pod.metadata.name.clone()],
         None => events.iter().filter_map(created_pod).map(String::from).collect(),
@@ -40,7 +47,7 @@ fn created_pod(event: &Event) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scripted::{ended, job, list, patient, pod, Answer, Scripted};
+    use super::super::scripted::{ended, job, list, patient, pod, waiting, Answer, Scripted};
     use super::*;
     use crate::transport::FailureKind;
     use crate::ErrorClass;
@@ -71,6 +78,19 @@ mod tests {
         assert_eq!(reasons, ["SuccessfulCreate", "Pulled", "Started", "Completed"]);
         assert_eq!(explanation.attempts, 2);
         assert_eq!(explanation.pod_id.as_deref(), Some("a-p2"));
+    }
+
+    #[test]
+    fn a_pod_that_is_made_while_the_job_is_explained_speaks_for_it() {
+        let mut created = noted("SuccessfulCreate", 1);
+        created["message"] = json!("Created pod: a-p");
+        let cluster = Scripted::new()
+            .get("kind%3DPod", [list(1, [noted("FailedScheduling", 2)])])
+            .get("kind%3DJob", [list(1, [created])])
+            .get("/pods", [list(1, []), list(1, [pod("a", 1, waiting())])])
+            .get("/jobs", [list(1, [job("a", 1)])]);
+        let explanation = explain(&patient(&cluster), "a").unwrap();
+        assert_eq!(explanation.pod_id.as_deref(), Some("a-p"));
     }
 
     #[test]
