@@ -1,10 +1,10 @@
 # Texts for people that several verbs share.
 
 # A call of one of the package's functions with these ids, as text to be copied. Many ids stand as the expression that
-# the user gave for them.
+# the user gave for them; do.call() gives the ids themselves.
 call_text <- function(name, ids, expression = NULL, namespace = getOption("abba.k8s.namespace")) {
   arguments <- if (length(ids) > 3L) {
-    rlang::expr_name(if (is.null(expression)) quote(job_id) else expression)
+    rlang::expr_name(if (is.language(expression)) expression else quote(job_id))
   } else {
     paste(deparse(ids, width.cutoff = 500L), collapse = "")
   }
@@ -14,8 +14,8 @@ call_text <- function(name, ids, expression = NULL, namespace = getOption("abba.
   paste0(name, "(", arguments, ")")
 }
 
-# A call of a verb on one line, to be copied. `arguments`: those that have not their defaults, in the order of the verb's
-# own; the first is told without its name.
+# A call of a verb on one line, to be copied. `arguments`: those that have not their defaults, in the verb's order; the
+# first is told without its name.
 verb_text <- function(verb, arguments, namespace = NULL) {
   if (!is.null(namespace)) {
     after <- names(arguments) %in% c("username", "time_limit_seconds")
@@ -25,12 +25,13 @@ verb_text <- function(verb, arguments, namespace = NULL) {
   paste0(verb, "(", elements_text(arguments), ")")
 }
 
-# A value out of JSON as R code that makes it. R's own deparse() translates text into the encoding of the session, and lets
-# a backtick in a name end that name.
+# A value out of JSON as R code that makes it. R's own deparse() translates text into the encoding of the session, and
+# lets a backtick in a name end that name.
 value_text <- function(value) {
   if (is.list(value)) {
     # Without names it was an empty array, which list() would not be.
-    return(if (length(value) == 0L && is.null(names(value))) "character()" else paste0("list(", elements_text(value), ")"))
+    is_array <- length(value) == 0L && is.null(names(value))
+    return(if (is_array) "character()" else paste0("list(", elements_text(value), ")"))
   }
   if (is.character(value)) {
     return(quoted_text(value))

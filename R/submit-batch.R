@@ -215,7 +215,8 @@ note_outcome <- function(rows, outcome) {
   interrupted <- vapply(errors, is_interrupted, NA)
   nothing <- interrupted & lengths(lapply(errors, `[[`, "job_id")) == 0L
   rows$reason[nothing] <- not_begun
-  list(rows = rows, sent = !all(nothing), failed = FALSE, stopped = any(interrupted) || isTRUE(attr(outcome, "interrupted")))
+  stopped <- any(interrupted) || isTRUE(attr(outcome, "interrupted"))
+  list(rows = rows, sent = !all(nothing), failed = FALSE, stopped = stopped)
 }
 
 # The data frame of a batch once its programs were submitted, or the error for those that could not be.

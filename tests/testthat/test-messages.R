@@ -60,3 +60,11 @@ test_that("the calls that are printed name the namespace where the option does n
   expect_identical(call(paste0("a-", 1:10), "n", quote(batch$job_id)), "f(batch$job_id)")
   expect_identical(call(paste0("a-", 1:10), "n"), "f(job_id)")
 })
+
+test_that("many ids are told as the expression that was given for them, where there is one", {
+  ids <- paste0("job-", 1:4)
+  expect_identical(call_text("f", ids, quote(batch$job_id)), "f(batch$job_id)")
+  # do.call() hands over the ids themselves.
+  expect_identical(call_text("f", ids, ids), "f(job_id)")
+  expect_identical(call_text("f", ids), "f(job_id)")
+})

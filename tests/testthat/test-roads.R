@@ -119,7 +119,10 @@ test_that("wherever Ctrl-C is pressed in a submission, its job is told", {
     "  for (press in 1:3) {",
     "    moment <- 0L; made <- character(); said <- character()",
     "    value <- withCallingHandlers(",
-    "      tryCatch({ submit(files[[1L]]); for (i in 1:2000) NULL; 'returned' }, interrupt = function(cnd) 'interrupted'),",
+    "      tryCatch(",
+    "        { submit(files[[1L]]); for (i in 1:2000) NULL; 'returned' },",
+    "        interrupt = function(cnd) 'interrupted'",
+    "      ),",
     "      message = function(cnd) { said <<- c(said, conditionMessage(cnd)); invokeRestart('muffleMessage') }",
     "    )",
     "    stopifnot(length(made) <= 1L, length(said) == 1L, value == 'interrupted')",
@@ -141,7 +144,8 @@ test_that("Ctrl-C that the core has taken, when all was made, stops R after it i
     "put('core_submit', function(...) c(core_submit(...), interrupted = TRUE))",
     "batch <- attempt(abba_submit_k8s_batch_local(files))",
     "stopifnot(identical(batch$job_id[!is.na(batch$submitted)], made), length(made) == 4L)",
-    "value <- tryCatch(suppressMessages(abba_submit_k8s_job_local(files[[1L]])), interrupt = function(cnd) 'interrupted')",
+    "submit <- function() suppressMessages(abba_submit_k8s_job_local(files[[1L]]))",
+    "value <- tryCatch(submit(), interrupt = function(cnd) 'interrupted')",
     "stopifnot(value == 'interrupted', length(made) == 5L)",
     "cat('stopped')"
   ))

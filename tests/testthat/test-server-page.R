@@ -33,7 +33,8 @@ test_that("the API's description is whole: each reference leads somewhere, each 
     expect_true(nzchar(one$summary), label = one$path)
     expect_true(all(unlist(one$tags) %in% tags), label = one$path)
     for (parameter in one$parameters) {
-      expect_true(all(c("name", "in", "description", "schema") %in% names(resolve(parameter, document))), label = one$path)
+      described <- c("name", "in", "description", "schema") %in% names(resolve(parameter, document))
+      expect_true(all(described), label = one$path)
     }
     for (response in one$responses) {
       expect_true(nzchar(resolve(response, document)$description), label = one$path)
