@@ -123,6 +123,7 @@ kept_submissions <- function(road, batch_id, states) {
 # The arguments of a submission that is made again, under new ids.
 submission_again <- function(kept, changes, ids) {
   again <- kept$arguments
+  again["mounts"] <- list(with_empty_arrays(again$mounts))
   again[names(changes)] <- changes
   again[names(ids)] <- ids
   # With other storage it is found out anew whether the program can run in place.
@@ -130,6 +131,15 @@ submission_again <- function(kept, changes, ids) {
   c(again, list(
     rerun_of = kept$job_id, read_from = kept$read_from, in_place = if (same_storage) kept$in_place
   ))
+}
+
+# What was read from JSON, as it becomes the same JSON again: an empty array is a list without names there, and a list
+# without elements would become an empty object.
+with_empty_arrays <- function(x) {
+  if (!is.list(x)) {
+    return(x)
+  }
+  if (length(x) == 0L && is.null(names(x))) character() else lapply(x, with_empty_arrays)
 }
 
 nothing_to_rerun <- function() {

@@ -177,3 +177,9 @@ test_that("bad arguments are refused before kubectl starts", {
     rerun(include_unknown = NA), rerun(include_unknown = 1), rerun(namespace = "A")
   ))
 })
+
+test_that("mounts are submitted again as they were, empty arrays and objects too", {
+  text <- "{\"volumes\":[{\"name\":\"d\",\"emptyDir\":{},\"items\":[]}],\"volumeMounts\":[]}"
+  expect_identical(core_json(with_empty_arrays(jsonlite::parse_json(text)))$value, text)
+  expect_null(with_empty_arrays(NULL))
+})
