@@ -50,7 +50,8 @@ core_log <- function(which, settings) .Call(wrap__core_log, which, settings)
 # `core_status`.
 core_cancel <- function(which, settings) .Call(wrap__core_cancel, which, settings)
 
-# Lists jobs: a list of lists, each a job in one line; times as RFC 3339.
+# Lists jobs: a list of vectors of equal length, named as the fields of a job in one line; times as RFC 3339. Ten thousand
+# jobs take less room and time than as a list each.
 core_list <- function(arguments, settings) .Call(wrap__core_list, arguments, settings)
 
 # Explains a job: a list, see the struct `Explanation`.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use abba_core::domain::job_record::JobRecord;
 use abba_core::domain::program::ProgramSource;
 use abba_core::domain::submission::SubmitArguments;
 use abba_core::domain::{job_name, paths};
@@ -155,10 +156,11 @@ r_functions! {
         Value::json(&settings.connected_for(&which, |connection| operations::cancel(connection, &which))?)
     }
 
-    /// Lists jobs: a list of lists, each a job in one line; times as RFC 3339.
+    /// Lists jobs: a list of vectors of equal length, named as the fields of a job in one line; times as RFC 3339. Ten thousand
+    /// jobs take less room and time than as a list each.
     fn core_list(arguments, settings) {
         let (arguments, settings): (ListArguments, Settings) = (read(arguments)?, read(settings)?);
-        Value::json(&settings.connected(|connection| operations::list(connection, &arguments))?)
+        Ok(columns(settings.connected(|connection| operations::list(connection, &arguments))?).into())
     }
 
     /// Explains a job: a list, see the struct `Explanation`.
@@ -285,6 +287,49 @@ fn prepare(arguments: Argument<'_>) -> Result<Vec<PreparedJob>, Error> {
         })
     };
     all.iter().map(prepare).collect()
+}
+
+/// The list of `core_list`.
+fn columns(records: Vec<JobRecord>) -> Value {
+    let mut texts: [Vec<Option<String>>; 9] = std::array::from_fn(|_| Vec::with_capacity(records.len()));
+    let mut exit_codes = Vec::with_capacity(records.len());
+    for record in records {
+        // Each field by its name, so that a new one is not forgotten.
+        let JobRecord {
+            job_id,
+            batch_id,
+            program,
+            user,
+            status,
+            submitted,
+            started,
+            finished,
+            exit_code,
+            reason,
+        } = record;
+        let status = status.name().to_string();
+        let given = [job_id, batch_id, program, user, status, submitted].map(Some);
+        for (column, text) in texts
+            .iter_mut()
+            .zip(given.into_iter().chain([started, finished, reason]))
+        {
+            column.push(text);
+        }
+        exit_codes.push(exit_code);
+    }
+    let names = [
+        "job_id",
+        "batch_id",
+        "program",
+        "user",
+        "status",
+        "submitted",
+        "started",
+        "finished",
+        "reason",
+    ];
+    let texts = names.into_iter().zip(texts.map(Value::OptionalTexts));
+    Value::named(texts.chain([("exit_code", Value::OptionalIntegers(exit_codes))]))
 }
 
 /// The list of `core_log`.

@@ -260,6 +260,25 @@ pub fn texts<'a>(texts: impl ExactSizeIterator<Item = &'a str>) -> Made {
     Made(vector.0)
 }
 
+/// A character vector with `NA` for `None`.
+pub fn optional_texts(texts: &[Option<String>]) -> Made {
+    let vector = Protected::vector(SEXPTYPE::STRSXP, texts.len());
+    for (index, text) in (0..).zip(texts) {
+        unsafe { SET_STRING_ELT(vector.0, index, text.as_deref().map_or(R_NaString, characters)) };
+    }
+    Made(vector.0)
+}
+
+/// An integer vector with `NA` for `None`.
+pub fn optional_integers(numbers: &[Option<i32>]) -> Made {
+    let vector = Protected::vector(SEXPTYPE::INTSXP, numbers.len());
+    for (index, number) in numbers.iter().enumerate() {
+        // It was made as long as that.
+        unsafe { *INTEGER(vector.0).add(index) = number.unwrap_or(R_NaInt) };
+    }
+    Made(vector.0)
+}
+
 /// A character vector of one element.
 pub fn text(text: &str) -> Made {
     texts([text].into_iter())

@@ -20,6 +20,10 @@ pub enum Value {
     Text(String),
     /// A character vector: many lines are not worth a detour.
     Texts(Vec<String>),
+    /// A character vector with `NA` for `None`.
+    OptionalTexts(Vec<Option<String>>),
+    /// An integer vector with `NA` for `None`.
+    OptionalIntegers(Vec<Option<i32>>),
     /// An external pointer.
     Pointer(Box<dyn Any>),
     /// A list with names.
@@ -52,6 +56,8 @@ impl Value {
             Self::Json(json) => from_json(json),
             Self::Text(text) => objects::text(&text),
             Self::Texts(texts) => objects::texts(texts.iter().map(String::as_str)),
+            Self::OptionalTexts(texts) => objects::optional_texts(&texts),
+            Self::OptionalIntegers(numbers) => objects::optional_integers(&numbers),
             Self::Pointer(pointer) => objects::pointer(pointer),
             Self::Named(elements) => {
                 let (names, values): (Vec<&str>, Vec<Value>) = elements.into_iter().unzip();
