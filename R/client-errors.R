@@ -37,8 +37,11 @@ as_record <- function(body) {
   )
 }
 
+# Whether curl's words say that its time was over.
+is_timeout <- function(words) grepl("[Tt]imed out|Timeout was reached", words)
+
 no_answer_record <- function(words, address, seconds) {
-  timeout <- grepl("[Tt]imed out|Timeout was reached", words)
+  timeout <- is_timeout(words)
   list(
     class = if (timeout) "timeout" else "unavailable",
     message = if (timeout) {

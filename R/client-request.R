@@ -98,7 +98,14 @@ client_call <- function(
   attempt <- 0L
   repeat {
     attempt <- attempt + 1L
+    earlier <- if (attempt > 1L) outcome
     outcome <- client_try(request, max(0.01, end - proc.time()[["elapsed"]]))
+    if (outcome$timed_out && !is.null(earlier)) {
+      # The time limit ended this attempt; the answer before it says why all this was repeated.
+      may_have_arrived <- may_have_arrived || outcome$may_have_arrived
+      outcome <- earlier
+      break
+    }
     if (outcome$is_answer || (!is.null(outcome$body) && accept(outcome$status, outcome$body))) {
       raise_client_warnings(outcome)
       return(outcome)
@@ -158,7 +165,7 @@ client_request <- function(address, method, path, query, body, call) {
 # Sends a request once. A list of
 # is_answer: whether this is what was asked for;
 # status: the HTTP status, or NULL where nothing came back; body: the JSON, or NULL where it is none; text: the body;
-# header: a function; words: what curl said where nothing came back;
+# header: a function; words: what curl said where nothing came back; timed_out: whether that was the end of `seconds`;
 # may_heal: whether it is worth asking again; retry_after: seconds, or NULL;
 # may_have_arrived: whether the server may have done what it was asked for.
 client_try <- function(request, seconds) {
@@ -190,6 +197,7 @@ client_try <- function(request, seconds) {
     return(list(
       is_answer = FALSE, status = NULL, body = NULL, text = "", header = function(name) NULL,
       words = curl_words(response),
+      timed_out = is_timeout(response),
       may_heal = !grepl("certificate|[Pp]rotocol .*not supported|malformed", response),
       retry_after = NULL, may_have_arrived = !never_left
     ))
@@ -207,7 +215,7 @@ client_try <- function(request, seconds) {
       value <- httr2::resp_header(response, name)
       if (is.null(value)) NULL else as_text(value)
     },
-    words = NULL, may_heal = may_heal,
+    words = NULL, timed_out = FALSE, may_heal = may_heal,
     retry_after = retry_after(response),
     may_have_arrived = if (is_error_body(body)) {
       # The API names the jobs whose creation is open; a fault of its own leaves all open.

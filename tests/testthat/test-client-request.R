@@ -159,6 +159,19 @@ test_that("after 429 with a longer pause than the time limit the error says how 
   expect_length(api$requests(), 1L)
 })
 
+test_that("an attempt that the time limit ends does not hide the answer before it", {
+  # The first attempt is answered, the second one never.
+  local_scripted_api(replies_html("Busy", 503L), never_replies())
+  local_short(3)
+  error <- raised(job_status())
+  expect_s3_class(error, "abba_error_unavailable")
+  expect_identical(error$http_status, 503L)
+  local_program()
+  # It may have arrived all the same.
+  local_scripted_api(replies_html("Too Many Requests", 429L), never_replies())
+  expect_match(conditionMessage(raised(submit_it())), "Whether the job was created is not known.", fixed = TRUE)
+})
+
 test_that("an API that nobody runs is told within the time limit", {
   withr::local_options(abba.api.address = closed_address(), abba.api.key = NULL)
   local_program()
@@ -183,7 +196,7 @@ test_that("an API that does not answer is told within the time limit", {
 
 test_that("an answer that is cut is not taken for a whole one", {
   # Without a length the end of the connection is the end of the answer, so the JSON has to be whole.
-  local_short(0.3)
+  local_short(1)
   whole <- replies(status_json())$bytes
   without_length <- charToRaw(gsub("Content-Length: [0-9]+\r\n", "", rawToChar(whole)))
   for (bytes in list(utils::head(whole, -10L), utils::head(without_length, -1L), utils::head(without_length, 90L))) {
@@ -231,7 +244,7 @@ test_that("a submission whose fate is not known says so, whatever the last answe
     local_scripted_api(...)
     expect_no_match(conditionMessage(raised(submit_it())), "not known", fixed = TRUE)
   }
-  says_otherwise(refuses("unavailable", 502L, consequence = "No job was created."))
+  says_otherwise(refuses("unavailable", 502L, consequence = "No job was created.", headers = c("Retry-After" = "1000")))
   says_otherwise(refuses("input", 400L))
   # A refusal of the request is one of its repetitions too.
   says_otherwise(cuts(), refuses("input", 400L))
