@@ -52,7 +52,11 @@ impl Diagnosis {
 /// Why the program of a pod has not started. `events` are the pod's, oldest first.
 pub fn of_unstarted_pod(pod: &Pod, events: &[Event]) -> Diagnosis {
     let container = pod.program_container();
-    let image = container.map_or("the container image", |container| container.image.as_str());
+    // The node may not have reported a container yet.
+    let image = container
+        .map(|container| container.image.as_str())
+        .or(pod.program_spec().map(|container| container.image.as_str()))
+        .unwrap_or_default();
     if was_cancelled(pod) {
         return cancelled_before_start();
     }
@@ -80,7 +84,11 @@ pub fn of_unstarted_pod(pod: &Pod, events: &[Event]) -> Diagnosis {
         return of_unscheduled(scheduled, events);
     }
     if let Some(event) = last_warning(events) {
-        return of_obstacle(event);
+        // The node tells of it by an event before the container's state does.
+        let announced = waiting_reason(event);
+        return announced
+            .and_then(|(reason, message)| of_waiting(reason, message, image, events))
+            .unwrap_or_else(|| of_obstacle(event));
     }
     Diagnosis::new(
         "The program has not started yet: its container is being made ready.",
@@ -435,6 +443,26 @@ fn is_transient(words: &str) -> bool {
     .any(|sign| words.contains(sign))
 }
 
+/// The reason for which a container waits, and the node's words, as an event announces them (kubelet: `image_manager.go`,
+/// `kuberuntime_container.go`).
+fn waiting_reason(event: &Event) -> Option<(&str, &str)> {
+    let message = event.message.as_str();
+    let reason = match event.reason.as_str() {
+        "Failed" if message.starts_with("Failed to pull image") => "ErrImagePull",
+        "Failed" => match message.strip_prefix("Error: ")? {
+            reason @ ("ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull"
+            | "ImageInspectError") => return Some((reason, "")),
+            words => return Some(("CreateContainerError", words)),
+        },
+        "BackOff" if message.starts_with("Back-off pulling image") => "ImagePullBackOff",
+        "InspectFailed" if message.contains("couldn't parse image") => "InvalidImageName",
+        "InspectFailed" => "ImageInspectError",
+        "ErrImageNeverPull" => "ErrImageNeverPull",
+        _ => return None,
+    };
+    Some((reason, message))
+}
+
 fn of_obstacle(event: &Event) -> Diagnosis {
     // The scheduler tells of it before the pod's condition does.
     if event.reason == "FailedScheduling" {
@@ -500,6 +528,51 @@ mod tests {
         let lines = of_unstarted_pod(&waiting, &events).lines();
         assert!(lines[0].contains("127.0.0.1:5000/nope:1"), "{lines:?}");
         assert!(lines[1].contains("not found"), "{lines:?}");
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_pulled_is_told_before_the_containers_state_says_so() {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "a-1-xyz"},
+            "spec": {"containers": [{"name": "program", "image": "r:1"}]},
+            "status": {"phase": "Pending", "containerStatuses": [{"name": "program", "image": "r:1",
+                "state": {"waiting": {"reason": "ContainerCreating"}}}]},
+        }))
+        .unwrap();
+        let pull = warning("Failed", "Failed to pull image \"r:1\": not found");
+        for (events, is_stuck) in [
+            (vec![pull.clone()], false),
+            (vec![pull.clone(), warning("Failed", "Error: ErrImagePull")], false),
+            (
+                vec![pull.clone(), warning("BackOff", "Back-off pulling image \"r:1\"")],
+                true,
+            ),
+            (vec![pull, warning("Failed", "Error: ImagePullBackOff")], true),
+        ] {
+            for mut pod in [
+                pod.clone(),
+                Pod {
+                    status: Default::default(),
+                    ..pod.clone()
+                },
+            ] {
+                pod.status.phase = "Pending".into();
+                let diagnosis = of_unstarted_pod(&pod, &events);
+                assert_eq!(
+                    diagnosis.what,
+                    "The program has not started: its container image \"r:1\" cannot be pulled."
+                );
+                assert!(diagnosis.details.contains("not found"), "{diagnosis:?}");
+                assert_eq!(diagnosis.is_stuck, is_stuck, "{diagnosis:?}");
+            }
+        }
+        let name = warning(
+            "InspectFailed",
+            "Failed to apply default image tag \"r:\": couldn't parse image name \"r:\"",
+        );
+        assert!(of_unstarted_pod(&pod, &[name]).is_stuck);
+        let made = of_unstarted_pod(&pod, &[warning("Failed", "Error: secret \"x\" not found")]);
+        assert_eq!(made.what, "The program has not started: its container cannot be made.");
     }
 
     #[test]
