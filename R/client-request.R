@@ -99,7 +99,7 @@ client_call <- function(
   repeat {
     attempt <- attempt + 1L
     earlier <- if (attempt > 1L) outcome
-    outcome <- client_try(request, max(0.01, end - proc.time()[["elapsed"]]))
+    outcome <- client_try(request, max(0.01, end - proc.time()[["elapsed"]]), call)
     if (outcome$timed_out && !is.null(earlier)) {
       # The time limit ended this attempt; the answer before it says why all this was repeated.
       may_have_arrived <- may_have_arrived || outcome$may_have_arrived
@@ -168,12 +168,17 @@ client_request <- function(address, method, path, query, body, call) {
 # header: a function; words: what curl said where nothing came back; timed_out: whether that was the end of `seconds`;
 # may_heal: whether it is worth asking again; retry_after: seconds, or NULL;
 # may_have_arrived: whether the server may have done what it was asked for.
-client_try <- function(request, seconds) {
+client_try <- function(request, seconds, call) {
   # The connection's own limit is 300 seconds otherwise, whatever the other one is.
   request <- httr2::req_options(
     httr2::req_timeout(request, max(seconds, 0.01)),
     connecttimeout_ms = ceiling(1000 * max(seconds, 0.01))
   )
+  # No handler of R sees an error that curl takes; this option does.
+  time_limit <- NULL
+  note_time_limit <- function() time_limit <<- sub("^Error.*: *\n? *", "", trimws(geterrmessage()))
+  options_before <- options(error = as.call(list(note_time_limit)))
+  on.exit(options(options_before))
   response <- tryCatch(
     httr2::req_perform(request, verbosity = 0L, mock = NULL),
     error = function(cnd) {
@@ -187,8 +192,8 @@ client_try <- function(request, seconds) {
   )
   if (is.character(response)) {
     if (grepl("aborted by an application callback", response, fixed = TRUE)) {
-      # curl has taken Ctrl-C, and makes an error of it.
-      rlang::interrupt()
+      # curl has taken Ctrl-C or the error of R's time limit, and made an error of its own of it.
+      stop_as_r_wanted(call, time_limit)
     }
     never_left <- grepl(
       "Could(n't| not) (resolve|connect)|Failed to connect|Connection refused|SSL (peer )?certificate|SSL connect",

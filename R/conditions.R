@@ -11,8 +11,8 @@ core_value <- function(answer, call = rlang::caller_env()) {
   }
   raise_warnings(answer$warnings)
   if (isTRUE(answer$interrupted)) {
-    # Ctrl-C came when all was done.
-    rlang::interrupt()
+    # It came when all was done.
+    stop_as_r_wanted(call)
   }
   answer$value
 }
@@ -31,9 +31,9 @@ raise_warnings <- function(records) {
 # ... : further fields of the condition.
 abort_record <- function(record, call, ...) {
   if (is_interrupted(record)) {
-    # Ctrl-C has been taken by the core; R is told to go on with it.
+    # The core has taken it from R, which is told to go on with it.
     tell_interrupted(record)
-    rlang::interrupt()
+    stop_as_r_wanted(call)
   }
   rlang::abort(
     c(
@@ -66,6 +66,20 @@ consequence_words <- function(record) {
   paste0(record$consequence, " Before you submit the program again, ask for it: ", ask, ".")
 }
 
+# Stops as R wanted to while the core worked: with an interrupt after Ctrl-C, with R's own error where a limit of
+# `setTimeLimit()` was over.
+#
+# time_limit: R's message about that; NULL for Ctrl-C.
+stop_as_r_wanted <- function(call, time_limit = core_time_limit()$value) {
+  if (is.null(time_limit)) {
+    rlang::interrupt()
+  }
+  rlang::abort(time_limit, class = error_classes("time_limit"), call = call, use_cli_format = FALSE)
+}
+
+# Whether a condition is the wish of the user or of R to stop.
+is_stop <- function(condition) inherits(condition, c("interrupt", "abba_error_time_limit"))
+
 is_interrupted <- function(record) identical(record$class, "interrupted")
 
 # Says what an interrupt means for a job: an interrupt itself has no message.
@@ -77,7 +91,7 @@ tell_interrupted <- function(record) {
 
 # The classes of an error, most specific first, without those that R adds.
 error_classes <- function(class) {
-  of_kubectl <- !class %in% c("input", "internal")
+  of_kubectl <- !class %in% c("input", "internal", "time_limit")
   unique(c(
     paste0("abba_error_", class),
     if (of_kubectl) "abba_error_kubectl",

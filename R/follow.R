@@ -47,6 +47,14 @@ abba_follow_job_log <- function(job_id, from = c("start", "now")) {
 follow_log <- function(road, job_id, from) {
   following <- road$follow(job_id, from == "now")
   on.exit(following$end())
+  # After Ctrl-C and at the end of R's own time limit.
+  tell_going_on <- function(condition) {
+    rlang::inform(c(
+      "The job goes on without you.",
+      i = paste("To follow it again:", road$call_text("follow_job_log", job_id)),
+      i = paste("To cancel it:", road$call_text("cancel_job", job_id))
+    ), use_cli_format = FALSE)
+  }
   withCallingHandlers(
     repeat {
       news <- following$next_lines()
@@ -55,13 +63,8 @@ follow_log <- function(road, job_id, from) {
         return(invisible(news$log))
       }
     },
-    interrupt = function(condition) {
-      rlang::inform(c(
-        "The job goes on without you.",
-        i = paste("To follow it again:", road$call_text("follow_job_log", job_id)),
-        i = paste("To cancel it:", road$call_text("cancel_job", job_id))
-      ), use_cli_format = FALSE)
-    }
+    interrupt = tell_going_on,
+    abba_error_time_limit = tell_going_on
   )
 }
 

@@ -171,7 +171,7 @@ submit_rows <- function(road, batch, submissions, argument) {
       noted <- note_outcome(batch[rows, c("submitted", "reason")], outcome)
       batch[rows, c("submitted", "reason")] <- noted$rows
       sent <- sent || noted$sent
-      stopped <- noted$stopped || inherits(catch(advance(bar, length(rows))), "interrupt")
+      stopped <- noted$stopped || is_stop(catch(advance(bar, length(rows))))
       if (stopped || noted$failed) {
         break
       }
@@ -181,7 +181,10 @@ submit_rows <- function(road, batch, submissions, argument) {
       return(finish_batch(batch, length(open), argument, road$call))
     }
   })
-  rlang::interrupt()
+  if (inherits(outcome, "abba_error_time_limit")) {
+    rlang::cnd_signal(outcome)
+  }
+  stop_as_r_wanted(road$call)
 }
 
 not_begun <- "It was not begun."
@@ -197,7 +200,7 @@ advance <- function(bar, count) {
 # is no use in sending more; `stopped`: whether the user wants to stop.
 note_outcome <- function(rows, outcome) {
   if (inherits(outcome, "condition")) {
-    stopped <- inherits(outcome, "interrupt")
+    stopped <- is_stop(outcome)
     rows$reason <- if (stopped) {
       "Interrupted: whether it was submitted is not known."
     } else {

@@ -156,16 +156,17 @@ submit_job <- function(road, arguments) {
   ready <- road$prepare(list(submission))$ready[[1L]]
   suspendInterrupts({
     # From here on an interrupt must not pass by without a word on the job.
-    is_made <- tryCatch(allowInterrupts(road$submit_one(ready)), interrupt = function(condition) {
-      tell_unknown_job(road, submission$job_id)
-      FALSE
-    })
+    tell <- function(condition) tell_unknown_job(road, submission$job_id)
+    is_made <- withCallingHandlers(
+      allowInterrupts(road$submit_one(ready)),
+      interrupt = tell, abba_error_time_limit = tell
+    )
     if (is_made) {
       message("job.batch/", submission$job_id, " created")
     }
   })
   if (!is_made || isTRUE(attr(is_made, "interrupted"))) {
-    rlang::interrupt()
+    stop_as_r_wanted(road$call)
   }
   list(job_id = submission$job_id, batch_id = submission$batch_group_id)
 }

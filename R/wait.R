@@ -37,6 +37,15 @@ wait_for_end <- function(next_update, timeout_seconds, on_stuck, again, call) {
   on.exit(line$clear(), add = TRUE)
   told <- character()
   last <- NULL
+  # After Ctrl-C and at the end of R's own time limit.
+  tell_going_on <- function(condition) {
+    line$clear()
+    rlang::inform(c(
+      "The jobs go on without you.",
+      i = paste0("To wait for them again: ", again[[1L]]),
+      i = paste0("To cancel them: ", again[[2L]])
+    ), use_cli_format = FALSE)
+  }
   withCallingHandlers(
     repeat {
       elapsed <- proc.time()[["elapsed"]] - begin
@@ -54,14 +63,8 @@ wait_for_end <- function(next_update, timeout_seconds, on_stuck, again, call) {
       }
       line$show(last)
     },
-    interrupt = function(condition) {
-      line$clear()
-      rlang::inform(c(
-        "The jobs go on without you.",
-        i = paste0("To wait for them again: ", again[[1L]]),
-        i = paste0("To cancel them: ", again[[2L]])
-      ), use_cli_format = FALSE)
-    }
+    interrupt = tell_going_on,
+    abba_error_time_limit = tell_going_on
   )
 }
 

@@ -178,3 +178,66 @@ test_that("Ctrl-C at the console reaches R alone, so that kubectl is ended by ab
   expect_false(file.exists(kubectl$file(1L, "hit")))
   expect_ended(kubectl$pids())
 })
+
+# --- R's own time limits ------------------------------------------------------------
+
+# What becomes of a call that R's time limit meets while kubectl hangs.
+with_time_limit <- function(code) {
+  local_scripted_kubectl(hangs())
+  tryCatch(
+    {
+      setTimeLimit(elapsed = 2, transient = TRUE)
+      on.exit(setTimeLimit())
+      code
+    },
+    interrupt = function(condition) stop("this was an interrupt"),
+    error = identity
+  )
+}
+
+test_that("a time limit of R is an error with R's message, not an interrupt", {
+  error <- with_time_limit(abba_get_k8s_job_status_local("a-1", namespace = "n"))
+  expect_s3_class(error, c("abba_error_time_limit", "abba_error"), exact = FALSE)
+  # R.utils::withTimeout() knows it by this text.
+  expect_match(error$message, "^reached elapsed time limit")
+})
+
+test_that("a time limit of R says what it means for the job, and the next call works", {
+  local_program()
+  said <- character()
+  error <- withCallingHandlers(
+    with_time_limit(abba_submit_k8s_job_local("test_program.R", container = "r", namespace = "n")),
+    message = function(message) {
+      said <<- c(said, conditionMessage(message))
+      tryInvokeRestart("muffleMessage")
+    }
+  )
+  expect_s3_class(error, "abba_error_time_limit")
+  expect_match(paste(said, collapse = " "), "Whether the job was created is not known", fixed = TRUE)
+  local_scripted_kubectl(says(list_of(pod("a-1"))))
+  expect_named(abba_get_k8s_job_status_local("a-1", namespace = "n"), "Succeeded")
+})
+
+test_that("a time limit of R ends a wait, and says how to come back to it", {
+  error <- NULL
+  expect_message(
+    error <- with_time_limit(abba_watch_k8s_job_local("a-1", namespace = "n")),
+    "The jobs go on without you"
+  )
+  expect_s3_class(error, "abba_error_time_limit")
+})
+
+test_that("a time limit of R ends a call of the API as one", {
+  local_scripted_api(never_replies())
+  error <- tryCatch(
+    {
+      setTimeLimit(elapsed = 2, transient = TRUE)
+      on.exit(setTimeLimit())
+      job_status()
+    },
+    interrupt = function(condition) stop("this was an interrupt"),
+    error = identity
+  )
+  expect_s3_class(error, "abba_error_time_limit")
+  expect_match(error$message, "^reached elapsed time limit")
+})

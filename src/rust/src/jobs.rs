@@ -33,6 +33,11 @@ type Following = Background<String, Option<Logs>>;
 r_functions! {
     get_jobs_metadata;
 
+    /// R's message about the time limit of its own that stopped the last call, once; `NULL` where it was Ctrl-C.
+    fn core_time_limit() {
+        Value::json(&interrupt::time_limit())
+    }
+
     /// Checks the arguments of submissions, all before the first is sent, and submits them. `arguments` is a list of lists
     /// with the names of the struct `SubmitArguments`. For each a list of `job_id`, `batch_id`, `program`, and `error`, a
     /// record or `NULL`.
