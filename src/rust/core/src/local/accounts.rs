@@ -76,11 +76,34 @@ pub fn current() -> Result<Identity, Error> {
 
 /// The name of the user who submits, for the record: the account's, else what the environment says, else nothing.
 pub fn current_name() -> String {
-    current()
-        .map(|identity| identity.name)
-        .or_else(|_| std::env::var("USER"))
-        .or_else(|_| std::env::var("USERNAME"))
+    account_name()
+        .or_else(|| std::env::var("USER").ok())
+        .or_else(|| std::env::var("USERNAME").ok())
         .unwrap_or_default()
+}
+
+/// The account's name by itself: to look up its groups in a directory takes long, and is done for no record.
+#[cfg(unix)]
+fn account_name() -> Option<String> {
+    use std::sync::Mutex;
+
+    use nix::unistd::{Uid, User};
+
+    // Every program of a batch asks for it, and a directory takes long to answer.
+    static LAST: Mutex<Option<(Uid, String)>> = Mutex::new(None);
+    let uid = Uid::effective();
+    let mut last = LAST.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some((_, name)) = last.as_ref().filter(|(of, _)| *of == uid) {
+        return Some(name.clone());
+    }
+    let name = User::from_uid(uid).ok()??.name;
+    *last = Some((uid, name.clone()));
+    Some(name)
+}
+
+#[cfg(not(unix))]
+fn account_name() -> Option<String> {
+    None
 }
 
 #[cfg(all(test, unix))]
@@ -92,6 +115,12 @@ mod tests {
         let root = find("root").unwrap();
         assert_eq!((root.uid, root.gid), (0, 0));
         assert!(root.home.starts_with('/'));
+    }
+
+    #[test]
+    fn the_name_for_the_record_is_the_accounts() {
+        assert_eq!(current_name(), current().unwrap().name);
+        assert_eq!(current_name(), current().unwrap().name);
     }
 
     #[test]
