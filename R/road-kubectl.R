@@ -104,7 +104,7 @@ kubectl_submission <- function(submission, call) {
   c(
     list(
       given_path = path,
-      expanded_path = submission$read_from %||% as_utf8(path.expand(path), "file_path", call)
+      expanded_path = submission$read_from %||% expand_path(path, call)
     ),
     submission[setdiff(names(submission), c("file_path", "read_from", "in_place", "rerun_of"))]
   )

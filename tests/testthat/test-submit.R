@@ -139,8 +139,8 @@ test_that("job and pod carry the path as it was given and the program's SHA-256"
 
 test_that("the program's text travels word for word", {
   for (text in c(
-    "print(2 + 2)\n", "no_final_newline()", "a\r\nb\r\n", "\n\n", "",
-    "x <- \"\u65e5\u672c\u8a9e \U1F600 \\u00e9 %s $(HOME) ${HOME} `id` {{x}}\"\n", "\ufeff1\n", "\u001b[31m\t\a\n"
+    "print(2 + 2)\n", "no_final_newline()", "a\r\nb\r\n", "\n\n1",
+    "x <- \"\u65e5\u672c\u8a9e \U1F600 \\u00e9 %s $(HOME) ${HOME} `id` {{x}}\"\n", "\u001b[31m\t\a\n"
   )) {
     local_program(text)
     sent <- sent_by()
@@ -152,7 +152,7 @@ test_that("the program's text travels word for word", {
 
 test_that("bytes that are no text travel byte for byte", {
   for (bytes in list(
-    as.raw(c(0x22, 0xe9, 0x22, 0x0a)), as.raw(c(0x31, 0x00, 0x32)), as.raw(0:255), as.raw(c(0xff, 0xfe, 0x31, 0x00))
+    as.raw(c(0x22, 0xe9, 0x22, 0x0a)), as.raw(c(0x31, 0xff, 0x32)), as.raw(1:255)
   )) {
     local_program(bytes)
     sent <- sent_by()
@@ -395,7 +395,7 @@ test_that("the container can be an option", {
 file_names <- c(
   "a b.R", "MiXeD.R", "\u65e5\u672c\u8a9e.R", "\u00e9t\u00e9 \U1F600.R", "100%.R", "%s%n.R", "q'\"`.R",
   "$(touch x).R", "$HOME.R", "$(ABBA_JOB_ID).R", "; touch x .R", "-x.R", "--help", "_.R", "...R", ".r",
-  "a..b.Rmd", "..a.R", "report[1].R", "a*.R", "a?.R", "back\\slash.R", "no_extension", "{x}.R", "a~+~b.R",
+  "a..b.r", "..a.R", "report[1].R", "a*.R", "a?.R", "back\\slash.R", "no_extension", "{x}.R", "a~+~b.R",
   "tab\there.R", "new\nline.R", "#!.R", "~.R", paste0(strrep("long_Name.", 19), "x.R"), strrep("x", 200)
 )
 
@@ -419,7 +419,7 @@ test_that("whatever its file is called, a program is sent under legal names and 
 test_that("job ids begin with the file's name as far as it is legal", {
   slugs <- c(
     "test_program.R" = "test-program", "My Program (v2).R" = "my-program-v2",
-    "\u65e5\u672c\u8a9e.R" = "job", ".r" = "job", "-x.R" = "x", "a..b.Rmd" = "a-b",
+    "\u65e5\u672c\u8a9e.R" = "job", ".r" = "job", "-x.R" = "x", "a..b.r" = "a-b",
     "$(touch x).R" = "touch-x", "a_very_long_name_that_goes_on.R" = "a-very-long-name-that-goes",
     "a_very_long_name_that_ends_x.R" = "a-very-long-name-that-ends"
   )
@@ -668,4 +668,34 @@ test_that("a lost create that turns out not to have arrived says that there is n
   expect_s3_class(error, "abba_error_unavailable")
   expect_identical(error$job_id, character())
   expect_match(conditionMessage(error), "No job was created.", fixed = TRUE)
+})
+
+test_that("what is no R program is refused before anything is sent", {
+  local_scripted_kubectl()
+  for (one in list(
+    list(name = "a.R", text = "", word = "is empty"),
+    list(name = "a.R", text = as.raw(c(0xff, 0xfe, 0x31, 0x00)), word = "UTF-16"),
+    list(name = "report.Rmd", text = "# Title\n", word = "document"),
+    list(name = "prog.sas", text = "proc print; run;\n", word = "SAS program")
+  )) {
+    error <- raised(submit(local_program(one$text, one$name)))
+    expect_s3_class(error, "abba_error_input")
+    expect_match(conditionMessage(error), one$word, info = one$name)
+  }
+})
+
+test_that("a program with a name outside ASCII is submitted from a session in the C locale", {
+  local_scripted_kubectl(creates())
+  folder <- withr::local_tempdir("program-")
+  write_bytes("1\n", file.path(folder, "\u00e9t\u00e9.R"))
+  ended <- run_r(c(
+    "Sys.setlocale('LC_ALL', 'C')",
+    paste0("path <- '", folder, "/\\u00e9t\\u00e9.R'"),
+    paste0("options(abba.default.container = '", image, "', abba.k8s.namespace = 'n')"),
+    "job <- abba_submit_k8s_job_local(path)",
+    "batch <- abba_submit_k8s_batch_local(c(path, path))",
+    "cat(nrow(batch), '\\n')"
+  ), LC_ALL = "C")
+  expect_identical(c(ended$exit_status, trimws(utils::tail(ended$stdout, 1L))), c("0", "2"), info = ended$stderr)
+  expect_no_match(ended$stderr, "translate")
 })

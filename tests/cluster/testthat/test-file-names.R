@@ -19,7 +19,7 @@ file_names <- c(
   "___.R",
   ".r",
   "R",
-  "a..b.Rmd",
+  "a..b.r",
   "..hidden.R",
   ".hidden.R",
   "tab\there.R",
@@ -106,4 +106,26 @@ test_that("a program in a folder whose name R cannot take runs there", {
   id <- submit(path, mounts = host_path(dirname(folder)))
   expect_identical(wait_for_end(id), "Succeeded")
   expect_identical(log_of(id), c("token 1 of this program", folder, "program.R"))
+})
+
+test_that("a program behind a link runs in place, one in an empty volume is carried, and a byte order mark is no word", {
+  real <- file.path(normalizePath(withr::local_tempdir("names-")), "real")
+  dir.create(real)
+  link <- file.path(dirname(real), "link")
+  file.symlink(real, link)
+  path <- local_program(text_of(1L), "program.R", real)
+  behind_link <- submit(path, mounts = host_path(real, link))
+  empty <- list(
+    volumes = list(list(name = "empty", emptyDir = list())),
+    volumeMounts = list(list(name = "empty", mountPath = dirname(real)))
+  )
+  carried <- submit(path, mounts = empty)
+  marked <- file.path(real, "marked.R")
+  writeBin(c(as.raw(c(0xef, 0xbb, 0xbf)), charToRaw("cat('read\\n')\n")), marked)
+  ids <- c(behind_link, carried, submit(marked))
+  expect_identical(unname(wait_for_end(ids)), rep("Succeeded", 3L))
+  logs <- lapply(abba_get_k8s_job_log_local(ids), `[[`, "log")
+  expect_identical(logs[[1L]][1:2], c("token 1 of this program", link))
+  expect_identical(logs[[2L]], c("token 1 of this program", "/abba/work"))
+  expect_identical(logs[[3L]], "read")
 })

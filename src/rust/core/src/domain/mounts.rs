@@ -2,7 +2,20 @@
 
 use serde_json::{json, Value};
 
+use crate::domain::paths;
 use crate::Error;
+
+/// The kinds of volumes that are made for a pod, empty or with what Kubernetes puts there: none holds a user's program.
+const BORN_WITH_THE_POD: [&str; 8] = [
+    "emptyDir",
+    "configMap",
+    "secret",
+    "downwardAPI",
+    "projected",
+    "ephemeral",
+    "gitRepo",
+    "image",
+];
 
 /// Volumes and where they appear in the container: Kubernetes' own objects, passed through as they were given. The API
 /// server checks them.
@@ -73,15 +86,29 @@ impl Mounts {
         self.volume_mounts.push(json!({"name": "home", "mountPath": home}));
     }
 
-    /// Whether `path` (absolute, without `..`) lies in one of the mounts, so that the container sees it there.
+    /// Whether `path` (absolute, without `..`) lies in storage that is mounted, so that the container sees it there. Of
+    /// nested mounts the innermost counts, which hides what lies under it.
     pub fn cover(&self, path: &str) -> bool {
-        self.volume_mounts
-            .iter()
-            .filter_map(|mount| mount["mountPath"].as_str())
-            .any(|mount_path| {
-                let folder = mount_path.trim_end_matches('/');
-                path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
-            })
+        self.folders()
+            .filter(|(folder, _)| path != folder && paths::is_in(path, folder))
+            .max_by_key(|(folder, _)| folder.len())
+            .is_some_and(|(_, holds_files)| holds_files)
+    }
+
+    /// The folders where storage is mounted that may hold a program.
+    pub fn storage_folders(&self) -> impl Iterator<Item = String> + '_ {
+        self.folders()
+            .filter(|(_, holds_files)| *holds_files)
+            .map(|(folder, _)| folder)
+    }
+
+    /// Each mount's folder, and whether its volume may hold files that were there before the job.
+    fn folders(&self) -> impl Iterator<Item = (String, bool)> + '_ {
+        self.volume_mounts.iter().filter_map(|mount| {
+            let folder = paths::normalise(mount["mountPath"].as_str()?)?;
+            let volume = self.volumes.iter().find(|volume| volume["name"] == mount["name"])?;
+            Some((folder, !BORN_WITH_THE_POD.iter().any(|kind| volume.get(kind).is_some())))
+        })
     }
 }
 
@@ -105,6 +132,36 @@ mod tests {
         assert!(!mounts.cover("/data2/a.R"));
         assert!(!mounts.cover("/data"));
         assert!(!Mounts::default().cover("/data/a.R"));
+    }
+
+    #[test]
+    fn a_volume_that_is_made_for_the_pod_holds_no_program() {
+        for kind in BORN_WITH_THE_POD {
+            let mounts = Mounts::from_value(&json!({
+                "volumes": [{"name": "d", kind: {}}],
+                "volumeMounts": [{"name": "d", "mountPath": "/tmp"}],
+            }))
+            .unwrap();
+            assert!(!mounts.cover("/tmp/a.R"), "{kind}");
+        }
+    }
+
+    #[test]
+    fn the_innermost_mount_decides_however_its_folder_is_written() {
+        for folder in ["/data/scratch", "/data//scratch/", "/data/./scratch"] {
+            let mounts = Mounts::from_value(&json!({
+                "volumes": [{"name": "data", "nfs": {}}, {"name": "empty", "emptyDir": {}}],
+                "volumeMounts": [
+                    {"name": "data", "mountPath": "/data"},
+                    {"name": "empty", "mountPath": folder},
+                    {"name": "data", "mountPath": "/data/scratch/kept", "subPath": "kept"},
+                ],
+            }))
+            .unwrap();
+            assert!(mounts.cover("/data/a.R"));
+            assert!(!mounts.cover("/data/scratch/a.R"), "{folder}");
+            assert!(mounts.cover("/data/scratch/kept/a.R"));
+        }
     }
 
     #[test]

@@ -20,14 +20,32 @@ pub fn is_in(path: &str, folder: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The last part of a path. One of Windows has `\` between its parts, too.
-pub fn file_name(path: &str) -> &str {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    let is_of_windows = path.as_bytes().get(1) == Some(&b':') || path.starts_with("\\\\");
-    match is_of_windows {
-        true => name.rsplit('\\').next().unwrap_or_default(),
-        false => name,
+/// Whether a path is one of Windows, with a drive or a server: elsewhere `\` is a letter of a name like any other.
+fn is_of_windows(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let has_drive = bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.get(1) == Some(&b':')
+        && matches!(bytes.get(2), Some(b'/' | b'\\'));
+    has_drive || path.starts_with("\\\\")
+}
+
+/// The folder and the last part of a path; the folder keeps its `/` where it is the root. One of Windows has `\` between
+/// its parts, too.
+pub fn split(path: &str) -> (&str, &str) {
+    let separators: &[char] = match is_of_windows(path) {
+        true => &['/', '\\'],
+        false => &['/'],
+    };
+    match path.rfind(separators) {
+        Some(0) => ("/", &path[1..]),
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => ("/", path),
     }
+}
+
+/// The last part of a path.
+pub fn file_name(path: &str) -> &str {
+    split(path).1
 }
 
 #[cfg(test)]
@@ -41,6 +59,24 @@ mod tests {
         assert_eq!(normalise("/..a/b..").as_deref(), Some("/..a/b.."));
         for path in ["", "a/b", "/a/../b", "/..", "/a\0b", "./a"] {
             assert_eq!(normalise(path), None, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn paths_are_split_as_their_system_does() {
+        for (path, folder, name) in [
+            ("/x/a.R", "/x", "a.R"),
+            ("/a.R", "/", "a.R"),
+            ("a.R", "/", "a.R"),
+            ("/x/a\\b.R", "/x", "a\\b.R"),
+            ("a:b\\c.R", "/", "a:b\\c.R"),
+            ("/x/C:\\a.R", "/x", "C:\\a.R"),
+            ("C:\\Users\\mike\\a.R", "C:\\Users\\mike", "a.R"),
+            ("C:/Users/mike/a.R", "C:/Users/mike", "a.R"),
+            ("c:/Users\\a.R", "c:/Users", "a.R"),
+            ("\\\\server\\share\\a.R", "\\\\server\\share", "a.R"),
+        ] {
+            assert_eq!(split(path), (folder, name));
         }
     }
 

@@ -4,6 +4,8 @@ use base64::prelude::{Engine, BASE64_STANDARD};
 use sha2::{Digest, Sha256};
 
 use crate::domain::mounts::Mounts;
+use crate::domain::paths;
+use crate::error::quote_shortened;
 use crate::kubernetes::labels;
 use crate::Error;
 
@@ -33,18 +35,58 @@ pub enum ProgramSource {
 /// Kubernetes' bound on the keys and values of all annotations of an object together (`TotalAnnotationSizeLimitB`).
 pub const TOTAL_ANNOTATION_BYTES: usize = 256 * 1024;
 
+/// Documents that hold R and are made by a call, by the ends of their names.
+const DOCUMENTS: [(&str, &str); 5] = [
+    ("rmd", "rmarkdown::render()"),
+    ("rmarkdown", "rmarkdown::render()"),
+    ("qmd", "quarto::quarto_render()"),
+    ("rnw", "knitr::knit2pdf()"),
+    ("rpres", "rmarkdown::render()"),
+];
+
+/// Ends of names that no R program has.
+const NO_R: [(&str, &str); 26] = [
+    ("ipynb", "a notebook"),
+    ("py", "a Python program"),
+    ("sas", "a SAS program"),
+    ("sh", "a shell script"),
+    ("bash", "a shell script"),
+    ("bat", "a Windows script"),
+    ("ps1", "a Windows script"),
+    ("jl", "a Julia program"),
+    ("pl", "a Perl program"),
+    ("js", "a JavaScript program"),
+    ("sql", "SQL"),
+    ("rdata", "saved R objects"),
+    ("rda", "saved R objects"),
+    ("rds", "a saved R object"),
+    ("rproj", "an RStudio project"),
+    ("sas7bdat", "a SAS data set"),
+    ("xpt", "a SAS data set"),
+    ("csv", "a table"),
+    ("xlsx", "a workbook"),
+    ("xls", "a workbook"),
+    ("docx", "a document"),
+    ("rtf", "a document"),
+    ("pdf", "a document"),
+    ("html", "a document"),
+    ("zip", "an archive"),
+    ("gz", "compressed data"),
+];
+
+fn without_byte_order_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
 impl Program {
     /// The last part of the path.
     pub fn file_name(&self) -> &str {
-        self.absolute_path.rsplit('/').next().unwrap_or_default()
+        paths::file_name(&self.absolute_path)
     }
 
     /// The folder of the program, absolute.
     pub fn folder(&self) -> &str {
-        match self.absolute_path.rsplit_once('/') {
-            Some(("", _)) | None => "/",
-            Some((folder, _)) => folder,
-        }
+        paths::split(&self.absolute_path).0
     }
 
     /// The SHA-256 of the program's bytes: 64 hexadecimal digits.
@@ -57,6 +99,71 @@ impl Program {
     pub fn submission(&self, job_id: &str, batch_id: &str) -> String {
         let parts = [job_id, batch_id, &self.given_path, &self.sha256().unwrap_or_default()].join("\n");
         hexadecimal(&Sha256::digest(parts))
+    }
+
+    /// Checks that it can be an R program, by the end of its name and by its bytes.
+    ///
+    /// Errors: it is surely something else, is empty, or is text that R does not read.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |what: &str, advice: &str| {
+            Err(Error::input(format!(
+                "`file_path` must name an R program, and {} {what}.",
+                quote_shortened(self.file_name())
+            ))
+            .advise(advice))
+        };
+        let extension = self.file_name().rsplit_once('.').map_or("", |(_, extension)| extension);
+        let extension = extension.to_ascii_lowercase();
+        if let Some((_, call)) = DOCUMENTS.iter().find(|(known, _)| *known == extension) {
+            return refuse(
+                "is a document that R does not run by itself",
+                &format!("Write an R program that calls {call} with its path, and submit that; name the storage that holds both in `mounts`."),
+            );
+        }
+        if let Some((_, language)) = NO_R.iter().find(|(known, _)| *known == extension) {
+            return refuse(
+                &format!("has the name of {language}"),
+                "Submit a program that is written in R; it may read or start that file where a mount holds it.",
+            );
+        }
+        let Some(bytes) = &self.bytes else { return Ok(()) };
+        if without_byte_order_mark(bytes).iter().all(u8::is_ascii_whitespace) {
+            return refuse(
+                "is empty",
+                "Was it saved, and written to its end? On a share that may take a moment. Submit it again then.",
+            );
+        }
+        let is_utf_16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+        if is_utf_16 || bytes.contains(&0) {
+            return refuse(
+                match is_utf_16 {
+                    true => "is text in UTF-16 or UTF-32, which R does not run",
+                    false => "holds NUL bytes: it is no text, or text in UTF-16 or UTF-32, which R does not run",
+                },
+                "Save it as UTF-8, in RStudio by File, \"Save with Encoding...\", and submit it again.",
+            );
+        }
+        Ok(())
+    }
+
+    /// The same program without a byte order mark, which R would take for a part of its first word.
+    ///
+    /// Errors: it has one and runs in a mount, where its file stays as it is.
+    pub fn without_byte_order_mark(mut self, mounts: &Mounts) -> Result<Self, Error> {
+        let Some(bytes) = &self.bytes else { return Ok(self) };
+        let text = without_byte_order_mark(bytes);
+        if text.len() == bytes.len() {
+            return Ok(self);
+        }
+        if mounts.cover(&self.absolute_path) {
+            return Err(Error::input(format!(
+                "The program {} begins with a byte order mark, which R takes for a part of its first word, and it runs in a mount as it is.",
+                quote_shortened(self.file_name())
+            ))
+            .advise("Save it as UTF-8 without a byte order mark (BOM), in RStudio by File, \"Save with Encoding...\", and submit it again."));
+        }
+        self.bytes = Some(text.to_vec());
+        Ok(self)
     }
 
     /// How it gets into the container. An error where it is too large to be carried; `other_annotations` is what the
@@ -143,6 +250,60 @@ mod tests {
     }
 
     #[test]
+    fn what_is_surely_no_r_program_is_refused_with_the_way_out() {
+        let utf_16: Vec<u8> = "print(1)".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let with_mark = [&b"\xff\xfe"[..], &utf_16].concat();
+        for (path, bytes, word) in [
+            ("/a.R", &b""[..], "is empty"),
+            ("/a.R", b" \r\n\t", "is empty"),
+            ("/a.R", b"\xef\xbb\xbf\n", "is empty"),
+            ("/a.R", &utf_16, "NUL"),
+            ("/a.R", &with_mark, "UTF-16"),
+            ("/a.R", b"\xfe\xff\x4e\x2d", "UTF-16"),
+            ("/a.Rmd", b"1", "document"),
+            ("/a.qmd", b"1", "document"),
+            ("/a.Rnw", b"1", "document"),
+            ("/a.PY", b"1", "Python"),
+            ("/prog.sas", b"1", "SAS"),
+            ("/a.RData", b"1", "saved R objects"),
+        ] {
+            let error = program(path, bytes).check().unwrap_err();
+            assert!(error.message.contains(word), "{}", error.message);
+            assert!(error.advice.is_some());
+        }
+    }
+
+    #[test]
+    fn what_may_be_an_r_program_is_not_refused() {
+        for path in [
+            "/a.R",
+            "/a.r",
+            "/a",
+            "/R",
+            "/a.txt",
+            "/a.Rscript",
+            "/a.b.q",
+            "/py",
+            "/sas",
+        ] {
+            program(path, b"1").check().unwrap();
+            program(path, b"# caf\xe9\n").check().unwrap();
+            program(path, b"\xef\xbb\xbf1").check().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_taken_off_where_the_program_is_carried_and_refused_in_a_mount() {
+        let marked = program("/d/a.R", b"\xef\xbb\xbf1\n");
+        let carried = marked.clone().without_byte_order_mark(&Mounts::default()).unwrap();
+        assert_eq!(carried.bytes.as_deref(), Some(&b"1\n"[..]));
+        let mut mounts = Mounts::default();
+        mounts.add_home("/d", "192.0.2.1");
+        let error = marked.without_byte_order_mark(&mounts).unwrap_err();
+        assert!(error.advice.unwrap().contains("BOM"));
+    }
+
+    #[test]
     fn fingerprint_is_sha256() {
         assert_eq!(
             program("/a.R", b"abc").sha256().unwrap(),
@@ -168,7 +329,7 @@ mod tests {
     #[test]
     fn a_mounted_program_stays_where_it_is_whatever_its_size() {
         let mounts = Mounts::from_value(&json!({
-            "volumes": [{"name": "d", "emptyDir": {}}],
+            "volumes": [{"name": "d", "nfs": {}}],
             "volumeMounts": [{"name": "d", "mountPath": "/d"}],
         }))
         .unwrap();

@@ -501,13 +501,15 @@ mod tests {
     }
 
     #[test]
-    fn any_bytes_and_an_empty_program() {
+    fn bytes_that_are_no_utf_8_and_no_program_at_all() {
         let mut latin1 = serde_json::json!({"file_path": "/a.R"});
         latin1["program_base64"] = BASE64_STANDARD.encode(b"\xe9").into();
         assert!(ask(&latin1).is_ok());
         latin1["program_text"] = "x".into();
         assert!(ask(&latin1).is_err());
-        assert!(ask(&with("program_text", "".into())).is_ok());
+        let error = ask(&with("program_text", "".into())).unwrap_err();
+        assert!(error.message.contains("is empty"), "{}", error.message);
+        assert!(ask(&with("program_text", "a\0b".into())).is_err());
         assert!(ask(&serde_json::json!({"file_path": "/a.R", "program_base64": "%%"})).is_err());
     }
 }

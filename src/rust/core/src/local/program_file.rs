@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use crate::domain::mounts::Mounts;
 use crate::domain::program::Program;
 use crate::error::quote_shortened;
 use crate::Error;
@@ -63,6 +64,31 @@ pub fn read(given_path: &str, expanded_path: &str) -> Result<Program, Error> {
     })
 }
 
+/// The same program under the path by which a mount holds it. R's working directory, for one, has lost the links by which
+/// users name it, and mounts are named by links, or by what they lead to. A program that no mount holds stays as it is.
+#[must_use]
+pub fn seen_in_mounts(program: Program, mounts: &Mounts) -> Program {
+    if mounts.cover(&program.absolute_path) {
+        return program;
+    }
+    let found = || {
+        let real = fs::canonicalize(&program.absolute_path).ok()?;
+        let path_in = |folder: String| {
+            let rest = real.strip_prefix(fs::canonicalize(&folder).ok()?).ok()?;
+            let path = Path::new(&folder).join(rest).to_str()?.to_string();
+            mounts.cover(&path).then_some(path)
+        };
+        mounts.storage_folders().find_map(path_in)
+    };
+    match found() {
+        Some(absolute_path) => Program {
+            absolute_path,
+            ..program
+        },
+        None => program,
+    }
+}
+
 /// The absolute path without `.` and `..`. Symbolic links stay as they are, since the container may know the path only
 /// by its link; but `..` behind a link means the link's target, so then all are resolved.
 fn absolute(path: &Path) -> std::io::Result<PathBuf> {
@@ -96,6 +122,28 @@ mod tests {
             fs::canonicalize(folder.join("a.R")).unwrap().to_str().unwrap()
         );
         assert_eq!(program.bytes.as_deref(), Some(&b"1\n"[..]));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_program_behind_a_link_is_seen_in_the_mount_of_either_path() {
+        let folder = fs::canonicalize(folder()).unwrap();
+        fs::create_dir_all(folder.join("real/study")).unwrap();
+        fs::write(folder.join("real/study/a.R"), b"1\n").unwrap();
+        std::os::unix::fs::symlink(folder.join("real"), folder.join("data")).unwrap();
+        let text = |path: &str| folder.join(path).to_str().unwrap().to_string();
+        for (program, mount, seen) in [
+            ("real/study/a.R", "data", "data/study/a.R"),
+            ("data/study/a.R", "real", "real/study/a.R"),
+            ("data/study/a.R", "data", "data/study/a.R"),
+            ("data/study/a.R", "elsewhere", "data/study/a.R"),
+        ] {
+            let mut mounts = Mounts::default();
+            mounts.add_home(&text(mount), "192.0.2.1");
+            let program = read("a.R", &text(program)).unwrap();
+            assert_eq!(seen_in_mounts(program, &mounts).absolute_path, text(seen));
+        }
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -64,12 +64,24 @@ pub struct Origin {
 
 /// Checks the arguments, reads the program, and makes the Job. Speaks to nobody.
 pub fn prepare(arguments: &SubmitArguments) -> Result<PreparedJob, Error> {
-    let program = program_file::read(&arguments.given_path, &arguments.expanded_path)?;
-    prepare_program(arguments, program, Origin::default())
+    let read = |mounts: &Mounts| {
+        program_file::read(&arguments.given_path, &arguments.expanded_path)
+            .map(|program| program_file::seen_in_mounts(program, mounts))
+    };
+    prepare_with(arguments, read, Origin::default())
 }
 
 /// The same for a program that is known already: it is not looked for on this machine.
 pub fn prepare_program(arguments: &SubmitArguments, program: Program, origin: Origin) -> Result<PreparedJob, Error> {
+    prepare_with(arguments, |_| Ok(program), origin)
+}
+
+/// `read` gives the program, once the mounts are known that may hold it.
+fn prepare_with(
+    arguments: &SubmitArguments,
+    read: impl FnOnce(&Mounts) -> Result<Program, Error>,
+    origin: Origin,
+) -> Result<PreparedJob, Error> {
     let Values {
         cpu_limit,
         memory_limit,
@@ -78,6 +90,9 @@ pub fn prepare_program(arguments: &SubmitArguments, program: Program, origin: Or
     } = arguments.values()?;
     let run_as = account(arguments)?;
     let mounted_home = add_home(&mut mounts, arguments, run_as.as_ref())?;
+    let program = read(&mounts)?;
+    program.check()?;
+    let program = program.without_byte_order_mark(&mounts)?;
 
     let file_name = program.file_name().to_string();
     let batch_id = if arguments.batch_group_id.is_empty() {

@@ -31,6 +31,7 @@ pub fn program_upload(given_path: &str, expanded_path: &str, in_place: bool) -> 
         });
     }
     let program = program_file::read(given_path, expanded_path)?;
+    program.check()?;
     let contents = match program.delivery(&Mounts::default(), 0) {
         Ok(delivery) => Some(delivery),
         Err(_) if in_place => None,
@@ -56,7 +57,6 @@ mod tests {
         for (bytes, contents) in [
             (&b"caf\xc3\xa9\n"[..], ProgramSource::Text("caf\u{e9}\n".into())),
             (b"caf\xe9", ProgramSource::Base64("Y2Fm6Q==".into())),
-            (b"a\0b", ProgramSource::Base64("YQBi".into())),
         ] {
             fs::write(&path, bytes).unwrap();
             let carried = program_upload("a.R", path_text, false).unwrap();
