@@ -187,9 +187,10 @@ test_that("a program of any size runs where it is when a mount holds it", {
   expect_null(carried_text(sent))
   command <- unlist(container_of(sent)$command)
   expect_true(folder %in% command)
-  expect_true(file.path(folder, "test_program.R") %in% command)
-  # Nothing of abba's own is mounted then.
-  expect_length(pod_of(sent)$spec$volumes, 1L)
+  expect_true(paste0("--file=", file.path(folder, "test_program.R")) %in% command)
+  # Nothing is carried: abba's own volumes are empty folders.
+  own <- Filter(function(volume) startsWith(volume$name, "abba-"), pod_of(sent)$spec$volumes)
+  expect_identical(unique(lapply(own, function(volume) setdiff(names(volume), "name"))), list("emptyDir"))
 })
 
 test_that("the limits are sent in Kubernetes' notation, and the program is told its cores", {
@@ -454,7 +455,7 @@ test_that("the shell of the container reads the command as it is meant", {
   withr::local_path(tools)
   # R's own launcher cannot take some names: a link stands for them, in a folder
   # that only the container has.
-  plain <- grep("[]*?[\\]|~[+]~|[[:cntrl:]]", file_names, value = TRUE, invert = TRUE)
+  plain <- grep("[\\]|~[+]~|[[:cntrl:]]", file_names, value = TRUE, invert = TRUE)
   for (name in plain) {
     local_program(name = name)
     folder <- normalizePath(getwd())
@@ -472,19 +473,58 @@ test_that("the shell of the container reads the command as it is meant", {
     expect_identical(ran$stderr, "", info = name)
     lines <- strsplit(ran$stdout, "\n")[[1]]
     expect_identical(lines, c(
-      "abba-log-of job-1", folder, "<--no-save>", "<--no-restore>", "<--no-echo>", "<-f>",
-      paste0("<", file.path(folder, name), ">"), "to stderr"
+      "abba-log-of job-1", folder, "<-s>", "<--no-save>", "<--no-restore>",
+      paste0("<--file=", file.path(folder, name), ">"), "to stderr"
     ))
     expect_identical(list.files(all.files = TRUE, no.. = TRUE), name)
   }
 })
 
+# Runs the container's command of a program in a mount with the R of this machine, as Kubernetes does it.
+run_command <- function(lines, ..., env = character(), name = "test_program.R") {
+  local_program(lines, name = name)
+  folder <- normalizePath(getwd())
+  sent <- sent_by(name, ..., mounts = list(
+    volumes = list(list(name = "d", hostPath = list(path = folder))),
+    volumeMounts = list(list(name = "d", mountPath = folder))
+  ))
+  command <- gsub("$$", "$", unlist(container_of(sent)$command), fixed = TRUE)
+  path <- paste0("PATH=", Sys.getenv("PATH"))
+  env <- c(path, "ABBA_JOB_ID=job-1", paste0("HOME=", folder), env)
+  ran <- processx::run("env", c("-i", env, command), error_on_status = FALSE)
+  list(status = ran$status, lines = strsplit(ran$stdout, "\n")[[1L]][-1L])
+}
+
+test_that("a program finds itself as one that Rscript runs, and R prints its output alone", {
+  finds <- "cat(basename(sub('^--file=', '', grep('^--file=', commandArgs(), value = TRUE))), '\\n', sep = '')"
+  expect_identical(run_command(finds), list(status = 0L, lines = "test_program.R"))
+  expect_identical(run_command(finds, name = "report[1].R")$lines, "report[1].R")
+})
+
+test_that("where the image sets neither, the program has a UTF-8 locale and a time zone; else the image's", {
+  prints <- c(
+    "cat(l10n_info()$`UTF-8`, nchar('\u00e9t\u00e9 \u2265'), Sys.getenv(c('LANG', 'TZ')), '\\n')",
+    "invisible(Sys.timezone())"
+  )
+  ran <- run_command(prints)
+  expect_length(ran$lines, 1L)
+  expect_match(ran$lines, "^TRUE 5 C.UTF-8 ")
+  expect_match(run_command(prints, env = c("LANG=C", "TZ=Asia/Tokyo"))$lines, "C Asia/Tokyo $")
+  expect_match(run_command("cat(Sys.getenv('LANG'), '|\\n')", env = "LC_ALL=C")$lines, "^ [|]$")
+})
+
+test_that("an image in which R is not found says so in the log, and where R may be", {
+  ran <- run_command("1", env = "PATH=/nowhere")
+  expect_identical(ran$status, 127L)
+  expect_match(ran$lines[[1L]], "The image has no \"R\" on its PATH; its entry point is not run.", fixed = TRUE)
+})
+
 test_that("a name that only R's own launcher would change is reached by a link", {
-  for (name in c("report[1].R", "a*.R", "a?.R", "tab\there.R", "back\\slash.R")) {
+  for (name in c("tab\there.R", "back\\slash.R", "a~+~b.R")) {
     local_program(name = name)
     command <- unlist(container_of(sent_by(name))$command)
     last <- command[[length(command)]]
-    expect_match(last, "^/[a-z/]+/program[.]R$")
+    expect_match(last, "^--file=/[a-z/]+/program[.]R$")
   }
 })
 

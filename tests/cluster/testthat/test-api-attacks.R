@@ -153,7 +153,7 @@ test_that("the server follows no symbolic link: what a path leads to is for the 
   expect_no_match(job, "the server's secret", fixed = TRUE)
   spec <- jsonlite::fromJSON(job, simplifyVector = FALSE)$spec$template$spec
   expect_identical(spec$securityContext$runAsUser, 1L)
-  expect_true(link %in% unlist(spec$containers[[1L]]$command))
+  expect_true(paste0("--file=", link) %in% unlist(spec$containers[[1L]]$command))
   request(server, "cancel-job", user = "daemon", body = list(job_id = answer$body$job_id))
 })
 

@@ -90,7 +90,7 @@ test_that("a permitted mount is in the job as it was checked, and others make no
   spec <- kubectl_json("--namespace", namespace, "get", "job", id)$spec$template$spec
   expect_identical(spec$volumes[[1L]]$nfs[c("server", "path")], list(server = "192.0.2.1", path = "/studies/public"))
   expect_identical(spec$securityContext$runAsUser, 1L)
-  expect_true("/studies/s1/t.R" %in% unlist(spec$containers[[1L]]$command))
+  expect_true("--file=/studies/s1/t.R" %in% unlist(spec$containers[[1L]]$command))
   request(server, "cancel-job", user = "daemon", body = list(job_id = id))
   before <- jobs_in()
   for (path in c("/studies/../etc", "/studiesx", "/", "/home")) {

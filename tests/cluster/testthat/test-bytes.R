@@ -3,7 +3,7 @@ local_namespace()
 
 # Prints what abba wrote into the container, as the fingerprint of the file that R was given.
 print_fingerprint <- paste(
-  "cat(unname(tools::md5sum(commandArgs()[match('-f', commandArgs()) + 1L])), '\\n', sep = '')"
+  "cat(unname(tools::md5sum(sub('^--file=', '', grep('^--file=', commandArgs(), value = TRUE)))), '\\n', sep = '')"
 )
 
 expect_valid_text <- function(log) {

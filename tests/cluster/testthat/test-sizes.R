@@ -3,7 +3,7 @@ local_namespace()
 
 # A program of exactly so many bytes that prints its own size and the last thing in it.
 program_of <- function(bytes) {
-  head <- charToRaw("size <- file.size(commandArgs()[match('-f', commandArgs()) + 1L])\n")
+  head <- charToRaw("size <- file.size(sub('^--file=', '', grep('^--file=', commandArgs(), value = TRUE)))\n")
   tail <- charToRaw("\ncat(size, 'end\\n')\n")
   line <- charToRaw(paste0("# ", strrep("x", 97), "\n"))
   filler <- bytes - length(head) - length(tail)

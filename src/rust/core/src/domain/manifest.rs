@@ -24,10 +24,48 @@ pub const SECONDS_KEPT_AFTER_END: u32 = 7 * 24 * 60 * 60;
 const PROGRAM_FOLDER: &str = "/abba/program";
 /// Where its base64 form appears, when it needs one.
 const CARRIED_FOLDER: &str = "/abba/carried";
-/// The working directory of a carried program: empty and writable.
+/// The working directory of a carried program: empty and writable. The home, too, of a user who has none in the image.
 const WORKING_FOLDER: &str = "/abba/work";
+/// Where temporary files go when the image's own folder for them cannot be written.
+const TEMPORARY_FOLDER: &str = "/abba/tmp";
 /// Where a link to the program stands when R's launcher cannot take its real path.
 const LINK_FOLDER: &str = "/abba/link";
+
+/// What a program may rely on and an image may lack; what the image has, stays. It has no "$(", which Kubernetes would
+/// replace.
+const COMPLETE_ENVIRONMENT: &str = r#"if [ -z "$LC_ALL$LC_CTYPE$LANG" ]; then
+  # Without a UTF-8 locale R prints text as escapes. musl has this one and no list.
+  case `locale -a 2>/dev/null` in
+    "" | *C.UTF-8* | *C.utf8*) export LANG=C.UTF-8 ;;
+    *en_US.utf8*) export LANG=en_US.UTF-8 ;;
+  esac
+fi
+if [ -z "$TZ" ]; then
+  # Without TZ R asks systemd, and its complaint stands in the log.
+  zone=`{ readlink /etc/localtime || cat /etc/timezone; } 2>/dev/null`
+  zone="${zone##*zoneinfo/}"
+  if [ -n "$zone" ] && [ -f "/usr/share/zoneinfo/$zone" ]; then
+    export TZ="$zone"
+  elif [ ! -e /etc/localtime ]; then
+    export TZ=UTC
+  fi
+fi
+if [ ! -d "$HOME" ] || { [ "$HOME" = / ] && [ ! -w / ]; }; then
+  export HOME=/abba/work
+fi
+if [ ! -d "${TMPDIR:-/tmp}" ] || [ ! -w "${TMPDIR:-/tmp}" ]; then
+  export TMPDIR=/abba/tmp
+fi"#;
+
+/// Says where R is, when the image does not find it, and ends as a shell does that finds no command; then starts R.
+const START_R: &str = r#"if ! command -v "$1" >/dev/null; then
+  printf 'abba: The image has no "%s" on its PATH; its entry point is not run.\n' "$1"
+  for found in /usr/local/bin/R /usr/local/*/bin/R /usr/lib*/R/bin/R /opt/*/bin/R /opt/*/*/bin/R; do
+    if [ -x "$found" ]; then printf 'abba: There is %s.\n' "$found"; fi
+  done
+  exit 127
+fi
+exec "$@""#;
 
 /// Everything that makes one Job, checked.
 #[derive(Clone, Debug)]
@@ -84,7 +122,7 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
     }
     let annotations_size = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     let delivery = program.delivery(&request.mounts, annotations_size)?;
-    let launch = launch(program, &delivery, home_is_working_folder(request));
+    let launch = launch(program, &delivery);
 
     let job_labels = job_labels(request);
     let mut pod_annotations = annotations.clone();
@@ -194,12 +232,6 @@ fn pod_security_context(run_as: Option<&Identity>) -> PodSecurityContext {
     }
 }
 
-/// Whether the program's home is the empty folder: the image may not know the user that it runs as, and then the home
-/// would be "/", where nothing can be written.
-fn home_is_working_folder(request: &JobRequest) -> bool {
-    request.run_as.is_some() && request.mounted_home.is_none()
-}
-
 /// What the program finds in its environment. R in a container counts the cores of the node, not those of its limit, so
 /// each library that starts threads is told.
 fn environment(request: &JobRequest) -> Vec<EnvVar> {
@@ -222,6 +254,7 @@ fn environment(request: &JobRequest) -> Vec<EnvVar> {
         .map(|name| (name, cores.clone())),
     );
     if let Some(user) = &request.run_as {
+        // The image may not know the user, and then the home would be "/", where nothing can be written.
         let home = request.mounted_home.as_deref().unwrap_or(WORKING_FOLDER);
         environment.push(("USER", user.name.clone()));
         environment.push(("LOGNAME", user.name.clone()));
@@ -248,9 +281,9 @@ struct Launch {
 /// The command of the container, and the volumes it needs.
 ///
 /// The shell text is made of constants; every path is an argument. R needs `/bin/sh` itself, so every R image has it.
-fn launch(program: &Program, delivery: &ProgramSource, needs_working_folder: bool) -> Launch {
+fn launch(program: &Program, delivery: &ProgramSource) -> Launch {
     // One descriptor for both streams, or their order is lost.
-    let mut script = vec!["exec 2>&1", job_log::PRINT_MARKER];
+    let mut script = vec!["exec 2>&1", job_log::PRINT_MARKER, COMPLETE_ENVIRONMENT];
     let mut arguments: Vec<String> = Vec::new();
     let mut volumes = Vec::new();
     let mut volume_mounts = Vec::new();
@@ -286,9 +319,9 @@ fn launch(program: &Program, delivery: &ProgramSource, needs_working_folder: boo
             (path, WORKING_FOLDER.to_string())
         }
     };
-    if *delivery != ProgramSource::InPlace || needs_working_folder {
-        add_volume("abba-work", WORKING_FOLDER, json!({"emptyDir": {}}));
-    }
+    add_volume("abba-work", WORKING_FOLDER, json!({"emptyDir": {}}));
+    // Not at /tmp: it would hide what the image has there.
+    add_volume("abba-tmp", TEMPORARY_FOLDER, json!({"emptyDir": {}}));
     let r_path = if survives_r_launcher(&path) {
         path
     } else {
@@ -301,9 +334,10 @@ fn launch(program: &Program, delivery: &ProgramSource, needs_working_folder: boo
     // Not the container's `workingDir`: the runtime would make a missing folder, in the user's own storage.
     script.push("cd \"$1\" || exit 1; shift");
     arguments.push(folder);
-    script.push("exec \"$@\"");
-    arguments.extend(["R", "--no-save", "--no-restore", "--no-echo", "-f"].map(String::from));
-    arguments.push(r_path);
+    script.push(START_R);
+    // `-s` is `--no-echo` to R 4 and `--slave` to R 3. Programs look for `--file=` to find themselves.
+    arguments.extend(["R", "-s", "--no-save", "--no-restore"].map(String::from));
+    arguments.push(format!("--file={r_path}"));
 
     let mut command: Vec<String> = vec!["/bin/sh".into(), "-c".into(), script.join("\n"), "sh".into()];
     // Kubernetes replaces $(NAME) in a command where such a variable exists; $$ stands for a dollar sign. The script has
@@ -383,17 +417,31 @@ mod tests {
     #[test]
     fn kubernetes_replaces_no_variable_in_a_path() {
         let job = job(&request("/x/$(ABBA_JOB_ID).R", b"1")).unwrap();
-        assert_eq!(command(&job).last().unwrap(), "/abba/program/$$(ABBA_JOB_ID).R");
+        assert_eq!(command(&job).last().unwrap(), "--file=/abba/program/$$(ABBA_JOB_ID).R");
+        // What is not doubled in the script is no variable of Kubernetes.
+        assert!(!command(&job)[2].contains("$("));
     }
 
     #[test]
-    fn a_path_that_rs_launcher_would_expand_is_reached_by_a_link() {
-        let job = job(&with_mount(request("/x/report[1].R", b"1"), "/x")).unwrap();
+    fn a_path_that_rs_launcher_would_change_is_reached_by_a_link() {
+        let job = job(&with_mount(request("/x/a\tb.R", b"1"), "/x")).unwrap();
         let command = command(&job);
-        assert_eq!(command.last().unwrap(), "/abba/link/program.R");
-        assert!(command.contains(&"/x/report[1].R".to_string()));
+        assert_eq!(command.last().unwrap(), "--file=/abba/link/program.R");
+        assert!(command.contains(&"/x/a\tb.R".to_string()));
         // The working directory stays the program's own.
         assert!(command.contains(&"/x".to_string()));
+    }
+
+    #[test]
+    fn every_program_has_an_own_folder_for_temporary_files_and_for_a_home() {
+        for request in [request("/x/a.R", b"1"), with_mount(request("/x/a.R", b"1"), "/x")] {
+            let job = job(&request).unwrap();
+            let container = &job.spec.template.spec.containers[0];
+            for folder in [WORKING_FOLDER, TEMPORARY_FOLDER] {
+                assert!(container.volume_mounts.iter().any(|mount| mount["mountPath"] == folder));
+                assert!(COMPLETE_ENVIRONMENT.contains(folder));
+            }
+        }
     }
 
     #[test]
