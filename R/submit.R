@@ -24,7 +24,7 @@
 #' whether a job may have been created all the same.
 #'
 #' @param file_path The program: a file on this machine, or, through the API, its whole
-#'   path in a mount. A program that is sent along has at most 256 KiB; one in a mount may
+#'   path in a mount. A program that is sent along has at most 240 KiB; one in a mount may
 #'   have any size.
 #' @param batch_group_id The batch that the job belongs to, as a string of at most
 #'   63 letters, digits, `-`, `_` and `.`. With `''` the job gets a new batch id

@@ -53,7 +53,7 @@ test_that("many programs travel in several requests under one batch id", {
 })
 
 test_that("a request stays below the size that an API takes", {
-  programs <- local_programs(20, function(i) paste0(strrep("#", 250 * 1024), i))
+  programs <- local_programs(20, function(i) paste0(strrep("#", 235 * 1024), i))
   api <- local_scripted_api(makes_jobs())
   suppressMessages(submit_them(programs))
   expect_true(all(vapply(api$requests(), function(request) nchar(request$text, "bytes"), 1) < 4 * 1024^2))

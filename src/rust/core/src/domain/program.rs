@@ -35,6 +35,10 @@ pub enum ProgramSource {
 /// Kubernetes' bound on the keys and values of all annotations of an object together (`TotalAnnotationSizeLimitB`).
 pub const TOTAL_ANNOTATION_BYTES: usize = 256 * 1024;
 
+/// How much of it is left to others: cancelling notes who did it, and network plugins and service meshes annotate pods with
+/// some KiB, and cannot start one that has no room for it.
+pub const ANNOTATION_BYTES_OF_OTHERS: usize = 16 * 1024;
+
 /// Documents that hold R and are made by a call, by the ends of their names.
 const DOCUMENTS: [(&str, &str); 5] = [
     ("rmd", "rmarkdown::render()"),
@@ -192,7 +196,8 @@ impl Program {
             return Ok(delivery);
         };
         let total = carried.len() + key.len() + other_annotations;
-        if total > TOTAL_ANNOTATION_BYTES {
+        let most = TOTAL_ANNOTATION_BYTES - ANNOTATION_BYTES_OF_OTHERS;
+        if total > most {
             let encoded = match delivery {
                 ProgramSource::Base64(_) => format!(
                     ", {} once encoded because it is not UTF-8 text",
@@ -201,10 +206,10 @@ impl Program {
                 _ => String::new(),
             };
             return Err(Error::input(format!(
-                "The program \"{}\" is too large to be sent with the job: it has {}{encoded}, and Kubernetes takes at most {} with all else that belongs to the job.",
+                "The program \"{}\" is too large to be sent with the job: it has {}{encoded}, and there is room for at most {} with all else that belongs to the job.",
                 self.file_name(),
                 kibibytes(bytes.len()),
-                kibibytes(TOTAL_ANNOTATION_BYTES),
+                kibibytes(most),
             ))
             .advise("Put it on storage that the cluster can mount and name that in `mounts` (or use `auto_mount_home = TRUE`): then it runs where it is, whatever its size."));
         }
@@ -358,8 +363,8 @@ mod tests {
         let error = program("/a.R", &bytes).delivery(&Mounts::default(), 0).unwrap_err();
         assert!(error.message.contains("300.0 KiB"), "{}", error.message);
         assert!(error.advice.unwrap().contains("mounts"));
-        // The bound is on all annotations together.
-        let bytes = vec![b'x'; TOTAL_ANNOTATION_BYTES - labels::PROGRAM_TEXT.len() - 10];
+        // The bound is on all annotations together, and leaves room to those of others.
+        let bytes = vec![b'x'; TOTAL_ANNOTATION_BYTES - ANNOTATION_BYTES_OF_OTHERS - labels::PROGRAM_TEXT.len() - 10];
         assert!(program("/a.R", &bytes).delivery(&Mounts::default(), 10).is_ok());
         assert!(program("/a.R", &bytes).delivery(&Mounts::default(), 11).is_err());
     }
