@@ -280,3 +280,35 @@ test_that("a time limit is the pod's, so that the log is kept", {
   expect_identical(field("job", id, ".spec.template.spec.activeDeadlineSeconds"), "3600")
   expect_identical(field("job", id, ".spec.activeDeadlineSeconds"), character())
 })
+
+test_that("a program runs under a read-only root, as a user whom the image does not know, without LANG and TZ", {
+  id <- submit(local_program(c(
+    "text <- '\u00e9t\u00e9 \u2265'",
+    "cat(text, nchar(text), Sys.getenv(c('LANG', 'TZ', 'HOME')), dirname(tempdir()), '\\n')",
+    "writeLines('1', '~/x'); invisible(Sys.timezone())",
+    "cat(basename(sub('^--file=', '', grep('^--file=', commandArgs(), value = TRUE))), '\\n', sep = '')"
+  ), "finds_itself.R"))
+  wait_for_end(id)
+  # What a policy of the cluster, and an image without the two variables, make of the job's pod.
+  pod <- jsonlite::fromJSON(
+    paste(kubectl_lines("get", "pod", pods_of(id), "--output", "json"), collapse = "\n"), simplifyVector = FALSE
+  )
+  container <- pod$spec$containers[[1L]]
+  container$securityContext <- list(
+    readOnlyRootFilesystem = TRUE, runAsUser = 54321L, runAsGroup = 54321L, allowPrivilegeEscalation = FALSE
+  )
+  container$env <- c(container$env, list(list(name = "LANG", value = ""), list(name = "TZ", value = "")))
+  changed <- list(
+    apiVersion = "v1", kind = "Pod",
+    metadata = list(name = "changed", annotations = pod$metadata$annotations),
+    spec = list(restartPolicy = "Never", containers = list(container), volumes = pod$spec$volumes)
+  )
+  path <- withr::local_tempfile(fileext = ".json")
+  writeLines(jsonlite::toJSON(changed, auto_unbox = TRUE), path)
+  kubectl_lines("create", "--filename", path)
+  kubectl_lines("wait", "pod/changed", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+  log <- kubectl_lines("logs", "changed")
+  expect_identical(log[[1L]], paste("abba-log-of", id))
+  expect_match(log[[2L]], "^\u00e9t\u00e9 \u2265 5 C.UTF-8 [A-Za-z/]+ /abba/work /abba/tmp $")
+  expect_identical(log[-(1:2)], "finds_itself.R")
+})
