@@ -9,7 +9,10 @@
 #' and made to after 30 seconds. To cancel what has ended, or was cancelled before, is
 #' no error. A job that has not started is removed from its queue; where its pod was
 #' on the way to a node, it is waited for up to 3 seconds to tell whether the program
-#' has begun.
+#' has begun. A job that a queue of the cluster holds back ends at once.
+#'
+#' Where a container that the cluster put beside a program goes on after the program's
+#' end, cancelling ends it: the job's status and log stay, and its cores are free.
 #'
 #' @inheritParams abba_get_k8s_job_status_local
 #'

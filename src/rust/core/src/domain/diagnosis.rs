@@ -62,6 +62,12 @@ pub fn of_unstarted_pod(pod: &Pod, events: &[Event]) -> Diagnosis {
     }
     // A node that gives up on a pod may note an end of a container that never was ("ContainerStatusUnknown").
     let ended_by_node = pod.terminated().is_none() || pod.status.reason == "DeadlineExceeded";
+    if let Some(disruption) = of_disruption(pod) {
+        return disruption;
+    }
+    if let Some(diagnosis) = of_init_container(pod, events) {
+        return diagnosis;
+    }
     if pod.status.phase == "Failed" && ended_by_node {
         return of_failed_pod(&pod.status.reason, &pod.status.message);
     }
@@ -108,13 +114,29 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
             false => cancelled_before_start(),
         });
     }
+    if let Some(disruption) = of_disruption(pod) {
+        return Some(disruption);
+    }
+    if !pod.has_started() {
+        if let Some(diagnosis) = of_init_container(pod, &[]) {
+            return Some(diagnosis);
+        }
+    }
     let limit = |resource: &str| {
         pod.program_spec()
             .and_then(|container| container.resources.limits.get(resource))
             .map_or("its limit", String::as_str)
     };
     let terminated = pod.terminated();
-    let of_pod = join(&pod.status.reason, &pod.status.message);
+    // A time limit that ended other containers only, after the program.
+    let is_of_others = pod.status.reason == "DeadlineExceeded" && pod.has_started() && !job_status::limit_was_over(pod);
+    let (pod_reason, of_pod) = match is_of_others {
+        true => ("", String::new()),
+        false => (
+            pod.status.reason.as_str(),
+            join(&pod.status.reason, &pod.status.message),
+        ),
+    };
     let details = match terminated {
         // The node's "Error" for any exit status but 0 says nothing.
         Some(terminated) if of_pod.is_empty() && terminated.reason == "Error" => terminated.message.clone(),
@@ -122,7 +144,7 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
         Some(terminated) if of_pod.is_empty() => join(&terminated.reason, &terminated.message),
         _ => of_pod,
     };
-    let (what, advice) = match (pod.status.reason.as_str(), terminated) {
+    let (what, advice) = match (pod_reason, terminated) {
         ("DeadlineExceeded", _) if !pod.has_started() => {
             return Some(of_failed_pod("DeadlineExceeded", &pod.status.message))
         }
@@ -133,7 +155,24 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
             ),
             "Submit it again with a longer `time_limit_seconds`.".to_string(),
         ),
-        // The node's words for a volume (`emptyDir.sizeLimit`) and for a container (kubelet: `localStorageEviction`).
+        // The node's words for a volume (`emptyDir.sizeLimit`), and for a container and for a pod as a whole (kubelet:
+        // `eviction_manager.go`).
+        ("Evicted", _) if pod.status.message.contains("Usage of EmptyDir volume") => (
+            "The program wrote more to its node's disk than its limit.".into(),
+            "Submit it again with a larger limit in `mounts`, or let it write less.".into(),
+        ),
+        ("Evicted", _)
+            if pod.status.message.contains("exceeded its local ephemeral storage limit")
+                || pod.status.message.contains("ephemeral local storage usage exceeds") =>
+        (
+            format!(
+                "The program wrote more to its node's disk than its limit of {}, which the namespace sets (a LimitRange).",
+                limit("ephemeral-storage")
+            ),
+            "Let it write less to temporary files, or let it write to a folder in `mounts`; or ask the cluster's \
+             administrator for a larger limit of ephemeral-storage."
+                .into(),
+        ),
         ("Evicted", _) if pod.status.message.contains("exceeds the") => (
             "The program wrote more to its node's disk than its limit.".into(),
             "Submit it again with a larger limit in `mounts`, or let it write less.".into(),
@@ -175,6 +214,93 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
         },
     };
     Some(Diagnosis::new(what, advice, details))
+}
+
+/// What the cluster did to a pod, where it ended the pod for reasons of its own:
+/// <https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions>. Not where the node says more
+/// than that it ended the pod, as of an eviction.
+fn of_disruption(pod: &Pod) -> Option<Diagnosis> {
+    let condition = pod
+        .condition("DisruptionTarget")
+        .filter(|condition| condition.status == "True");
+    let reason = condition.map_or("", |condition| condition.reason.as_str());
+    let of_pod = pod.status.reason.as_str();
+    if matches!(of_pod, "Evicted" | "DeadlineExceeded") {
+        return None;
+    }
+    let why = match (reason, of_pod) {
+        ("PreemptionByScheduler", _) | (_, "Preempting" | "Preempted") => "to make room for one with a higher priority",
+        ("DeletionByTaintManager", _) => "because its node went out of use",
+        ("EvictionByEvictionAPI", _) => "because its node was cleared (as for maintenance)",
+        ("DeletionByPodGC", _) => "because its node is gone",
+        ("TerminationByKubelet", _) | (_, "Terminated" | "NodeShutdown" | "Shutdown") => {
+            "because its node was shut down"
+        }
+        _ => return None,
+    };
+    let (what, advice) = match pod.has_started() {
+        true => (
+            format!("The cluster ended the program {why}."),
+            "It did not fail by itself. Submit it again.",
+        ),
+        false => (
+            format!("The program has not run: the cluster removed it {why}."),
+            "Submit it again.",
+        ),
+    };
+    let of_condition = condition.map(|condition| join(&condition.reason, &condition.message));
+    let details = of_condition.unwrap_or_else(|| join(of_pod, &pod.status.message));
+    Some(Diagnosis::new(what, advice, details))
+}
+
+/// What an init container does that keeps the program from starting. abba makes none: they come from the cluster (a
+/// service mesh, a vault, a policy).
+fn of_init_container(pod: &Pod, events: &[Event]) -> Option<Diagnosis> {
+    const ADVICE: &str =
+        "The cluster put this container before your program; show this to the cluster's administrator.";
+    let container = pod.status.init_container_statuses.iter().find(|container| {
+        let state = &container.state;
+        let is_done = state.terminated.as_ref().is_some_and(|end| end.exit_code == 0);
+        !is_done && container.started != Some(true)
+    })?;
+    let name = &container.name;
+    if let Some(end) = &container.state.terminated {
+        let what = format!(
+            "The program has not run: the container \"{name}\", which the cluster runs before it, failed with exit status {}.",
+            end.exit_code
+        );
+        return Some(Diagnosis::new(what, ADVICE, join(&end.reason, &end.message)));
+    }
+    if let Some(waiting) = &container.state.waiting {
+        // Before its turn it waits with "PodInitializing", and has no fault.
+        let of_words = of_waiting(&waiting.reason, &waiting.message, &container.image, events);
+        let is_stuck = of_words.as_ref().is_some_and(|words| words.is_stuck) || waiting.reason == "CrashLoopBackOff";
+        let details = match of_words {
+            Some(words) => words.details,
+            None if waiting.reason == "CrashLoopBackOff" => join(&waiting.reason, &waiting.message),
+            None => return None,
+        };
+        let what = format!(
+            "The program has not started: the container \"{name}\", which the cluster runs before it, cannot be started."
+        );
+        return Some(Diagnosis::new(what, ADVICE, details).stuck(is_stuck));
+    }
+    container.state.running.as_ref()?;
+    Some(Diagnosis::new(
+        format!("The program has not started: the container \"{name}\", which the cluster runs before it, has not ended yet."),
+        "If it does not end, show this to the cluster's administrator.",
+        "",
+    ))
+}
+
+/// What goes on of a job whose program has succeeded.
+pub fn of_kept_pod(pod: &Pod) -> Option<Diagnosis> {
+    let name = &pod.kept_by()?.name;
+    Some(Diagnosis::new(
+        format!("The program has ended, but the container \"{name}\", which the cluster put beside it, keeps its pod."),
+        "It still holds cores, memory and quota. Cancel the job to end it: the result and the log stay.",
+        "",
+    ))
 }
 
 /// Whether a pod was ended by abba's cancelling, and not by itself a moment before that took effect. The node's word for
@@ -232,6 +358,19 @@ pub fn of_job_without_pod(job: &Job, events: &[Event]) -> Diagnosis {
             "",
         );
     }
+    if job.spec.suspend == Some(true) {
+        if job_status::is_cancelled(&job.metadata) {
+            return cancelled_before_start();
+        }
+        let details = job
+            .holds("Suspended")
+            .map(|condition| join(&condition.reason, &condition.message));
+        return Diagnosis::new(
+            "The program waits in the cluster's queue: its job is suspended.",
+            "It starts when the queue lets it; if that does not come, show this to the cluster's administrator.",
+            details.unwrap_or_default(),
+        );
+    }
     let Some(event) = last_warning(events) else {
         return Diagnosis::new(
             "The program has not started yet: Kubernetes has just accepted its job.",
@@ -242,6 +381,12 @@ pub fn of_job_without_pod(job: &Job, events: &[Event]) -> Diagnosis {
     let waits_for_room = event.message.contains("exceeded quota");
     let advice = if event.message.contains("serviceaccount") {
         "The namespace lacks the service account; ask the cluster's administrator to set it up."
+    } else if event.message.contains("violates PodSecurity") {
+        "Cancel it and submit it with `username`, a user other than root; if you did, show this to the cluster's \
+         administrator."
+    } else if event.message.contains("metadata.annotations: Too long") {
+        "What the cluster adds to the program's pod leaves no room for its text. Put the program into a mount \
+         (see `mounts`), or make it smaller."
     } else if waits_for_room {
         "It starts when other jobs in the namespace have ended; or cancel some, or ask for smaller limits."
     } else if event.message.contains("must specify")
@@ -301,7 +446,10 @@ fn of_waiting(reason: &str, message: &str, image: &str, events: &[Event]) -> Opt
         }
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "StartError" => Diagnosis::new(
             "The program has not started: its container cannot be made.",
-            "Check `mounts`, `username` and the container image.",
+            match message.contains("runAsNonRoot") {
+                true => "The cluster does not let programs run as root: submit it with `username`.",
+                false => "Check `mounts`, `username` and the container image.",
+            },
             join(reason, message),
         )
         .stuck(!is_transient(message)),
@@ -315,8 +463,12 @@ fn of_failed_pod(reason: &str, message: &str) -> Diagnosis {
             "The program has not run: its time limit was over before it started.",
             "Submit it again with a longer `time_limit_seconds`.",
         ),
-        "Evicted" => (
+        "Evicted" | "OutOfcpu" | "OutOfmemory" | "OutOfpods" | "OutOfephemeral-storage" => (
             "The program has not run: the node had no room for it and removed it.",
+            "Submit it again; if it happens often, show this to the cluster's administrator.",
+        ),
+        "UnexpectedAdmissionError" | "NodeAffinity" | "NodeName" | "NodePorts" | "TaintToleration" => (
+            "The program has not run: the node that was to run it did not take it.",
             "Submit it again; if it happens often, show this to the cluster's administrator.",
         ),
         _ => (
@@ -330,6 +482,13 @@ fn of_failed_pod(reason: &str, message: &str) -> Diagnosis {
 fn of_unscheduled(condition: &Condition, events: &[Event]) -> Diagnosis {
     let message = condition.message.as_str();
     let details = join(&condition.reason, message);
+    if condition.reason == "SchedulingGated" {
+        return Diagnosis::new(
+            "The program waits in the cluster's queue: its pod is held back (a scheduling gate).",
+            "It starts when the queue lets it; if that does not come, show this to the cluster's administrator.",
+            details,
+        );
+    }
     let lacks = |resource: &str| message.contains(&format!("Insufficient {resource}"));
     let argument = match (lacks("cpu"), lacks("memory")) {
         (true, false) => "a smaller `cpu_limit`",
@@ -702,6 +861,129 @@ mod tests {
         let events = [warning("FailedMount", "MountVolume.SetUp failed for volume \"home\"")];
         assert!(of_unstarted_pod(&creating, &events).advice.contains("mounts"));
         assert!(of_unstarted_pod(&creating, &[]).what.contains("not started yet"));
+    }
+
+    #[test]
+    fn a_container_before_the_program_that_keeps_it_from_starting_is_named() {
+        let of = |phase: &str, state: Value| {
+            let program = json!({"name": "program", "state": {"waiting": {"reason": "PodInitializing"}}});
+            pod(
+                json!({"phase": phase, "containerStatuses": [program], "initContainerStatuses": [
+                {"name": "istio-init", "state": {"terminated": {"exitCode": 0}}},
+                {"name": "vault-agent-init", "image": "vault:1", "state": state}]}),
+            )
+        };
+        let pull = json!({"waiting": {"reason": "ImagePullBackOff", "message": "not found"}});
+        let diagnosis = of_unstarted_pod(&of("Pending", pull), &[]);
+        assert!(diagnosis.what.contains("\"vault-agent-init\""), "{diagnosis:?}");
+        assert!(
+            diagnosis.is_stuck && diagnosis.details.contains("not found"),
+            "{diagnosis:?}"
+        );
+        let runs = of_unstarted_pod(&of("Pending", json!({"running": {}})), &[]);
+        assert!(runs.what.contains("has not ended yet") && !runs.is_stuck, "{runs:?}");
+        let failed = of(
+            "Failed",
+            json!({"terminated": {"exitCode": 1, "reason": "Error", "message": "no token"}}),
+        );
+        for diagnosis in [of_failed(&failed).unwrap(), of_unstarted_pod(&failed, &[])] {
+            assert!(diagnosis.what.contains("\"vault-agent-init\""), "{diagnosis:?}");
+            assert!(diagnosis.what.contains("exit status 1") && diagnosis.details.contains("no token"));
+        }
+    }
+
+    #[test]
+    fn what_the_cluster_did_to_a_program_is_no_crash() {
+        for (reason, of_pod, words) in [
+            ("PreemptionByScheduler", "", "higher priority"),
+            ("DeletionByTaintManager", "", "out of use"),
+            ("EvictionByEvictionAPI", "", "was cleared"),
+            ("DeletionByPodGC", "", "is gone"),
+            ("TerminationByKubelet", "Terminated", "shut down"),
+            ("", "NodeShutdown", "shut down"),
+        ] {
+            let conditions = match reason {
+                "" => json!([]),
+                _ => json!([{"type": "DisruptionTarget", "status": "True", "reason": reason}]),
+            };
+            let ended = json!({"terminated": {"exitCode": 143, "reason": "Error"}});
+            let pod = pod(json!({"phase": "Failed", "reason": of_pod, "conditions": conditions,
+                "containerStatuses": [{"name": "program", "state": ended}]}));
+            let diagnosis = of_failed(&pod).unwrap();
+            assert!(
+                diagnosis.what.starts_with("The cluster ended the program"),
+                "{diagnosis:?}"
+            );
+            assert!(diagnosis.what.contains(words), "{diagnosis:?}");
+            assert!(diagnosis.advice.contains("Submit it again"));
+        }
+    }
+
+    #[test]
+    fn a_time_limit_that_ended_only_what_stood_beside_a_program_is_not_why_it_failed() {
+        let of = |finished: &str| {
+            let end = json!({"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": finished}});
+            let mut pod = pod(json!({"phase": "Failed", "reason": "DeadlineExceeded",
+                "startTime": "2026-01-01T00:00:00Z", "containerStatuses": [{"name": "program", "state": end}]}));
+            pod.spec.active_deadline_seconds = Some(8);
+            of_failed(&pod).unwrap().what
+        };
+        assert_eq!(of("2026-01-01T00:00:07Z"), "The program ended with exit status 1.");
+        assert!(of("2026-01-01T00:00:08Z").contains("time limit of 8 seconds"));
+    }
+
+    #[test]
+    fn a_limit_of_the_nodes_disk_that_the_namespace_sets_is_named() {
+        for message in [
+            "Container program exceeded its local ephemeral storage limit \"50Mi\". ",
+            "Pod ephemeral local storage usage exceeds the total limit of containers 50Mi. ",
+        ] {
+            let pod: Pod = serde_json::from_value(json!({
+                "spec": {"containers": [{"name": "program", "resources": {"limits": {"ephemeral-storage": "50Mi"}}}]},
+                "status": {"phase": "Failed", "reason": "Evicted", "message": message},
+            }))
+            .unwrap();
+            let diagnosis = of_failed(&pod).unwrap();
+            assert!(
+                diagnosis.what.contains("limit of 50Mi, which the namespace sets"),
+                "{diagnosis:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_queue_holds_back_waits_in_it() {
+        let job: Job = serde_json::from_value(json!({
+            "spec": {"suspend": true},
+            "status": {"conditions": [{"type": "Suspended", "status": "True", "reason": "JobSuspended",
+                "message": "Job suspended"}]},
+        }))
+        .unwrap();
+        let diagnosis = of_job_without_pod(&job, &[]);
+        assert!(diagnosis.what.contains("waits in the cluster's queue"));
+        assert_eq!(diagnosis.details, "JobSuspended: Job suspended");
+        let gated = pod(
+            json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
+            "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates"}]}),
+        );
+        assert!(of_unstarted_pod(&gated, &[])
+            .what
+            .contains("waits in the cluster's queue"));
+    }
+
+    #[test]
+    fn a_namespace_that_refuses_root_gets_a_user() {
+        let refused = [warning(
+            "FailedCreate",
+            "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\"",
+        )];
+        assert!(of_job_without_pod(&Job::default(), &refused)
+            .advice
+            .contains("`username`"));
+        let waiting = json!({"waiting": {"reason": "CreateContainerConfigError",
+            "message": "container has runAsNonRoot and image will run as root"}});
+        let pod = pod(json!({"phase": "Pending", "containerStatuses": [{"name": "program", "state": waiting}]}));
+        assert!(of_unstarted_pod(&pod, &[]).advice.contains("`username`"));
     }
 
     #[test]

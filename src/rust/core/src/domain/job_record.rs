@@ -179,7 +179,8 @@ fn diagnose(job: &Job, pod: Option<&Pod>, events: &[Event]) -> Option<Diagnosis>
     };
     match job_status::of_pod(pod).status {
         Status::Running if job_status::is_cancelled(&pod.metadata) => Some(diagnosis::of_being_cancelled()),
-        Status::Succeeded | Status::Running => None,
+        Status::Succeeded => diagnosis::of_kept_pod(pod),
+        Status::Running => None,
         Status::Failed => diagnosis::of_failed(pod),
         Status::Unknown => Some(diagnosis::of_lost_node(pod)),
         Status::Pending => Some(diagnosis::of_unstarted_pod(pod, events)),

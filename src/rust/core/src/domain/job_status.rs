@@ -2,8 +2,11 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use jiff::Timestamp;
+
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::{Job, ObjectMeta, Pod};
+use crate::kubernetes::time;
 
 /// The state of a job. The words and their meaning are those of a pod's phase:
 /// <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-phase>
@@ -124,7 +127,9 @@ pub fn of_pod(pod: &Pod) -> JobStatus {
 
 /// The state of a job that has no pod: not yet, or no longer.
 pub fn of_job(job: &Job) -> JobStatus {
-    let status = if job.holds("Failed").or(job.holds("FailureTarget")).is_some() {
+    // The Job controller counts no time limit while a Job is suspended: it is over because nobody lets it go on.
+    let never_begins = is_cancelled(&job.metadata) && job.spec.suspend == Some(true);
+    let status = if never_begins || job.holds("Failed").or(job.holds("FailureTarget")).is_some() {
         Status::Failed
     } else if job.holds("Complete").or(job.holds("SuccessCriteriaMet")).is_some() {
         Status::Succeeded
@@ -151,19 +156,24 @@ pub fn is_being_cancelled(job: &Job, pod: Option<&Pod>) -> bool {
 }
 
 fn pod_status(pod: &Pod) -> Status {
-    // The phase says Failed for what the container cannot know: a time limit, an eviction.
+    // The program's container never restarts, so its end is the job's; it is seen about a second before the phase says so.
+    // Other containers may outlive it, or fail. The phase says Failed for what the container cannot know: a time limit
+    // (which is what cancels a pod, too), an eviction. A program that ends with 0 after those has failed all the same, and
+    // must not look as if it had succeeded before the node has said its word.
+    let ended_well = pod
+        .terminated()
+        .is_some_and(|terminated| terminated.exit_code == 0 && terminated.reason != "ContainerStatusUnknown");
     match pod.status.phase.as_str() {
-        "Failed" => return Status::Failed,
         "Succeeded" => return Status::Succeeded,
+        "Failed" if ended_well && nothing_ended_it(pod) => return Status::Succeeded,
+        "Failed" => return Status::Failed,
         _ => {}
     }
-    // The one container never restarts, so its end is the pod's; it is seen about a second before the phase says so.
-    // With a time limit, which is what cancels a pod, too, the node has the last word: a program that ends with 0 after the
-    // limit has failed all the same, and must not look as if it had succeeded for that second.
     match pod.terminated() {
-        Some(terminated) if terminated.exit_code != 0 => return Status::Failed,
-        Some(_) if pod.spec.active_deadline_seconds.is_none() => return Status::Succeeded,
-        _ => {}
+        Some(_) if ended_well && !limit_was_over(pod) => return Status::Succeeded,
+        Some(_) if ended_well => {}
+        Some(_) => return Status::Failed,
+        None => {}
     }
     if node_is_lost(pod) {
         return Status::Unknown;
@@ -178,13 +188,56 @@ fn pod_status(pod: &Pod) -> Status {
     }
 }
 
+/// Whether the program of a pod that failed had ended by itself before anything could end it.
+fn nothing_ended_it(pod: &Pod) -> bool {
+    match pod.status.reason.as_str() {
+        "DeadlineExceeded" => !limit_was_over(pod),
+        reason => match pod.condition("DisruptionTarget").filter(|c| c.status == "True") {
+            Some(disruption) => match (finished_at(pod), time::parse(&disruption.last_transition_time)) {
+                (Some(finished), Some(disrupted)) => finished < disrupted,
+                _ => false,
+            },
+            // Another container has failed.
+            None => reason.is_empty() && pod.status.container_statuses.len() > 1,
+        },
+    }
+}
+
+/// Whether the pod's time limit was over, or may have been, when its program ended. The node counts from `startTime`, and
+/// writes both times cut to whole seconds: so what is less than the limit by them is less indeed (kubelet:
+/// `active_deadline.go`, `normalizeStatus`).
+pub fn limit_was_over(pod: &Pod) -> bool {
+    let Some(limit) = pod.spec.active_deadline_seconds else {
+        return false;
+    };
+    match (finished_at(pod), time::parse(&pod.status.start_time)) {
+        (Some(finished), Some(start)) => finished.as_second().saturating_sub(start.as_second()) >= limit as i64,
+        _ => true,
+    }
+}
+
+fn finished_at(pod: &Pod) -> Option<Timestamp> {
+    time::parse(pod.terminated()?.finished_at.as_deref()?)
+}
+
+/// The least time limit in seconds with which a pod counts as having ended by itself before it: it is over already, and
+/// ends what goes on beside a program that has ended. `None` where the node does not tell the times.
+pub fn limit_after_end(pod: &Pod) -> Option<u32> {
+    let start = time::parse(&pod.status.start_time)?.as_second();
+    let seconds = finished_at(pod)?.as_second().checked_sub(start)?;
+    u32::try_from(seconds.checked_add(1)?).ok().filter(|limit| *limit > 0)
+}
+
 /// Whether the pod's node has stopped answering. The phase stays "Running" then; what changes is the condition Ready,
 /// to False, while ContainersReady, which only the node itself sets, stays True. (Seen with Kubernetes 1.34.)
 pub fn node_is_lost(pod: &Pod) -> bool {
     let has = |condition: &str, status: &str| pod.condition(condition).is_some_and(|c| c.status == status);
     pod.status.phase == "Unknown"
         || pod.status.reason == "NodeLost"
-        || (has("Ready", "False") && has("ContainersReady", "True"))
+        // A pod that waits for something outside (`readinessGates`) looks the same but for its reason.
+        || (has("Ready", "False")
+            && has("ContainersReady", "True")
+            && pod.condition("Ready").is_none_or(|ready| ready.reason != "ReadinessGatesNotReady"))
 }
 
 /// Groups jobs by their state: the states in the order in which they first occur, the jobs of each as they came.
@@ -248,16 +301,68 @@ mod tests {
     }
 
     #[test]
-    fn with_a_time_limit_an_end_with_0_waits_for_the_nodes_word() {
-        let of = |phase: &str, exit_code: i32| {
-            let mut pod = with_container(phase, json!({"terminated": {"exitCode": exit_code}}));
-            pod.spec.active_deadline_seconds = Some(1);
+    fn an_end_with_0_counts_where_it_came_before_the_time_limit() {
+        let of = |phase: &str, reason: &str, exit_code: i32, finished: &str| {
+            let mut pod = pod(
+                json!({"phase": phase, "reason": reason, "startTime": "2026-01-01T00:00:00Z",
+                "containerStatuses": [
+                    {"name": "program", "state": {"terminated": {"exitCode": exit_code, "finishedAt": finished}}},
+                    {"name": "istio-proxy", "state": {"running": {}}},
+                ]}),
+            );
+            pod.spec.active_deadline_seconds = Some(12);
             of_pod(&pod).status
         };
-        assert_eq!(of("Running", 0), Status::Running);
-        assert_eq!(of("Succeeded", 0), Status::Succeeded);
-        assert_eq!(of("Failed", 0), Status::Failed);
-        assert_eq!(of("Running", 143), Status::Failed);
+        let (before, after) = ("2026-01-01T00:00:11Z", "2026-01-01T00:00:12Z");
+        assert_eq!(of("Running", "", 0, before), Status::Succeeded);
+        assert_eq!(of("Failed", "DeadlineExceeded", 0, before), Status::Succeeded);
+        assert_eq!(of("Failed", "DeadlineExceeded", 1, before), Status::Failed);
+        // It took its time limit's signal for a reason to end well.
+        assert_eq!(of("Running", "", 0, after), Status::Running);
+        assert_eq!(of("Failed", "DeadlineExceeded", 0, after), Status::Failed);
+        assert_eq!(of("Succeeded", "", 0, after), Status::Succeeded);
+        assert_eq!(of("Running", "", 143, after), Status::Failed);
+        // Another container failed, or the node removed the pod.
+        assert_eq!(of("Failed", "", 0, before), Status::Succeeded);
+        assert_eq!(of("Failed", "Evicted", 0, before), Status::Failed);
+    }
+
+    #[test]
+    fn a_program_that_had_ended_before_its_pod_was_removed_has_succeeded() {
+        let of = |disrupted: &str| {
+            of_pod(&pod(json!({"phase": "Failed", "reason": "Terminated",
+            "conditions": [{"type": "DisruptionTarget", "status": "True", "lastTransitionTime": disrupted}],
+            "containerStatuses": [
+                {"name": "program",
+                 "state": {"terminated": {"exitCode": 0, "finishedAt": "2026-01-01T00:00:05Z"}}},
+                {"name": "linkerd-proxy", "state": {"terminated": {"exitCode": 143}}},
+            ]})))
+            .status
+        };
+        assert_eq!(of("2026-01-01T00:00:06Z"), Status::Succeeded);
+        assert_eq!(of("2026-01-01T00:00:05Z"), Status::Failed);
+    }
+
+    #[test]
+    fn a_readiness_gate_is_no_lost_node() {
+        let gated = json!({
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady"},
+                {"type": "ContainersReady", "status": "True"}],
+            "containerStatuses": [{"name": "program", "state": {"running": {}}}],
+        });
+        assert_eq!(of_pod(&pod(gated)).status, Status::Running);
+    }
+
+    #[test]
+    fn a_suspended_job_that_was_cancelled_has_ended() {
+        let of = |suspend: bool| {
+            let job = json!({"metadata": {"name": "a-1", "annotations": {"abba/cancelled-by": "mike"}},
+                "spec": {"suspend": suspend}});
+            of_job(&serde_json::from_value(job).unwrap()).status
+        };
+        assert_eq!(of(true), Status::Failed);
+        assert_eq!(of(false), Status::Pending);
     }
 
     #[test]

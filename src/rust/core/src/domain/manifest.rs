@@ -157,6 +157,7 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
             // A second attempt would run a program twice.
             backoff_limit: 0,
             ttl_seconds_after_finished: SECONDS_KEPT_AFTER_END,
+            suspend: None,
             template: PodTemplateSpec {
                 metadata: ObjectMeta {
                     labels: job_labels,

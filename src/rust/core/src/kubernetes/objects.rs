@@ -48,6 +48,9 @@ pub struct Job {
 pub struct JobSpec {
     pub backoff_limit: u32,
     pub ttl_seconds_after_finished: u32,
+    /// Whether a queue holds the Job back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
     pub template: PodTemplateSpec,
 }
 
@@ -209,10 +212,19 @@ pub struct PodStatus {
     pub phase: String,
     pub reason: String,
     pub message: String,
+    /// When the node took the pod, from which its time limit counts; empty before.
+    #[serde(deserialize_with = "text_or_null")]
+    pub start_time: String,
     #[serde(deserialize_with = "without_spare_room")]
     pub conditions: Vec<Condition>,
     #[serde(deserialize_with = "without_spare_room")]
     pub container_statuses: Vec<ContainerStatus>,
+    /// Those that others put before the program: abba makes none.
+    #[serde(deserialize_with = "without_spare_room")]
+    pub init_container_statuses: Vec<ContainerStatus>,
+    /// Those that somebody added with `kubectl debug`.
+    #[serde(deserialize_with = "without_spare_room")]
+    pub ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -223,6 +235,8 @@ pub struct Condition {
     pub status: String,
     pub reason: String,
     pub message: String,
+    #[serde(deserialize_with = "text_or_null")]
+    pub last_transition_time: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -234,6 +248,10 @@ pub struct ContainerStatus {
     #[serde(rename = "imageID")]
     pub image_id: String,
     pub state: ContainerState,
+    /// How often the node started it again.
+    pub restart_count: u32,
+    /// Of an init container: it runs beside the program (`restartPolicy: Always`) and has begun to.
+    pub started: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -386,6 +404,18 @@ impl Pod {
     /// How the program's container ended, once it has.
     pub fn terminated(&self) -> Option<&ContainerStateTerminated> {
         self.program_container()?.state.terminated.as_ref()
+    }
+
+    /// A container of others that runs although the program has ended: the pod stays as long as it does.
+    pub fn kept_by(&self) -> Option<&ContainerStatus> {
+        self.terminated()?;
+        let status = &self.status;
+        status
+            .container_statuses
+            .iter()
+            .chain(&status.ephemeral_container_statuses)
+            .chain(&status.init_container_statuses)
+            .find(|container| container.name != PROGRAM_CONTAINER && container.state.running.is_some())
     }
 
     /// Whether the program's container has ever started, so that there can be a log.

@@ -179,6 +179,9 @@ impl Cancelling<'_> {
         let status = job_status::of_pod(pod).status;
         // An unknown state may still be a running program.
         if matches!(status, Status::Succeeded | Status::Failed) {
+            if let (Some(_), Some(limit)) = (pod.kept_by(), job_status::limit_after_end(pod)) {
+                return self.end_the_rest(pod, limit);
+            }
             return Ok(Attempt::Done(match job_status::is_cancelled(&pod.metadata) {
                 true => Cancelled::AlreadyCancelled,
                 false => Cancelled::AlreadyEnded,
@@ -202,6 +205,22 @@ impl Cancelling<'_> {
             true if pod.has_started() => Attempt::Done(Cancelled::Stopped),
             true => Attempt::Done(self.what_became_of(&pod.metadata.name)?),
         })
+    }
+
+    /// Ends what goes on in a pod whose program has ended: containers of others. The limit is over, and the program had ended
+    /// before it, so that its state stays.
+    fn end_the_rest(&self, pod: &Pod, limit: u32) -> Result<Attempt, Error> {
+        self.update(Resource::Pod, &pod.metadata.name, &|object| {
+            // A limit may be made smaller only.
+            let is_larger = object["spec"]["activeDeadlineSeconds"]
+                .as_u64()
+                .is_none_or(|seconds| seconds > u64::from(limit));
+            if is_larger {
+                object["spec"]["activeDeadlineSeconds"] = json!(limit);
+            }
+            is_larger
+        })?;
+        Ok(Attempt::Done(Cancelled::AlreadyEnded))
     }
 
     /// Whether a program that was about to start did so. Where that cannot be seen it may have.
@@ -480,6 +499,29 @@ mod tests {
             assert_eq!(cancel_a(&cluster), Ok(done));
             assert!(cluster.sent().is_empty());
         }
+    }
+
+    #[test]
+    fn of_a_program_that_has_ended_the_containers_beside_it_are_ended_and_its_state_stays() {
+        let mut kept = pod("a", 1, ended(0));
+        kept["status"]["phase"] = json!("Running");
+        kept["status"]["startTime"] = json!("2026-01-01T00:00:00Z");
+        let program = &mut kept["status"]["containerStatuses"][0];
+        program["state"]["terminated"]["finishedAt"] = json!("2026-01-01T00:00:07Z");
+        let statuses = kept["status"]["containerStatuses"].as_array_mut().unwrap();
+        statuses.push(json!({"name": "istio-proxy", "state": {"running": {}}}));
+        let cluster = cluster_with(&kept, [Answer::Echo]);
+        assert_eq!(cancel_a(&cluster), Ok(Cancelled::AlreadyEnded));
+        assert_eq!(limits(&cluster), [(POD_PATH.into(), json!(8))]);
+        let (_, sent) = cluster.sent().remove(0);
+        assert!(sent["metadata"]["annotations"][labels::CANCELLED].is_null());
+        let sent: Pod = serde_json::from_value(sent).unwrap();
+        assert_eq!(job_status::of_pod(&sent).status, Status::Succeeded);
+        // It was done before.
+        kept["spec"]["activeDeadlineSeconds"] = json!(8);
+        let cluster = cluster_with(&kept, [Answer::Echo]);
+        assert_eq!(cancel_a(&cluster), Ok(Cancelled::AlreadyEnded));
+        assert!(cluster.sent().is_empty());
     }
 
     #[test]
