@@ -120,12 +120,12 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
     if !request.user_tag.is_empty() {
         annotations.insert(labels::USER_TAG_VERBATIM.into(), request.user_tag.clone());
     }
-    let annotations_size = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let mut pod_annotations = with(annotations.clone(), &NO_INJECTION_ANNOTATIONS);
+    let annotations_size = pod_annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     let delivery = program.delivery(&request.mounts, annotations_size)?;
     let launch = launch(program, &delivery);
 
     let job_labels = job_labels(request);
-    let mut pod_annotations = annotations.clone();
     annotations.insert(labels::ARGUMENTS.into(), request.arguments.clone());
     match delivery {
         ProgramSource::InPlace => {}
@@ -160,7 +160,7 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
             suspend: None,
             template: PodTemplateSpec {
                 metadata: ObjectMeta {
-                    labels: job_labels,
+                    labels: with(job_labels, &NO_INJECTION_LABELS),
                     annotations: pod_annotations,
                     ..Default::default()
                 },
@@ -204,6 +204,20 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
         },
         status: JobStatus::default(),
     })
+}
+
+/// Keeps service meshes from putting a container beside the program: with one that does not end no job would ever be over.
+/// Istio reads the label, older versions the annotation, Linkerd its annotation
+/// (<https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/>,
+/// <https://linkerd.io/2/features/proxy-injection/>). What is off unless a pod asks for it, as Vault's agent, needs nothing.
+const NO_INJECTION_LABELS: [(&str, &str); 1] = [("sidecar.istio.io/inject", "false")];
+/// See [`NO_INJECTION_LABELS`].
+const NO_INJECTION_ANNOTATIONS: [(&str, &str); 2] =
+    [("sidecar.istio.io/inject", "false"), ("linkerd.io/inject", "disabled")];
+
+fn with(mut of_pod: BTreeMap<String, String>, added: &[(&str, &str)]) -> BTreeMap<String, String> {
+    of_pod.extend(added.iter().map(|(name, value)| (name.to_string(), value.to_string())));
+    of_pod
 }
 
 fn job_labels(request: &JobRequest) -> BTreeMap<String, String> {
@@ -458,7 +472,10 @@ mod tests {
         assert_eq!(job.metadata.annotations[labels::USER_TAG_VERBATIM], "Study 1/2");
         assert_eq!(job.metadata.labels[labels::USER_TAG], "Study-1-2");
         assert_eq!(job.metadata.labels[labels::PROGRAM], "Test--.R");
-        assert_eq!(job.metadata.labels, pod.labels);
+        // No mesh puts a container beside the program.
+        assert_eq!(with(job.metadata.labels.clone(), &NO_INJECTION_LABELS), pod.labels);
+        assert_eq!(pod.annotations["sidecar.istio.io/inject"], "false");
+        assert_eq!(pod.annotations["linkerd.io/inject"], "disabled");
         for value in job.metadata.labels.values() {
             assert!(labels::is_label_value(value), "{value}");
         }
