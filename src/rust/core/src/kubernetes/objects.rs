@@ -248,8 +248,6 @@ pub struct ContainerStatus {
     #[serde(rename = "imageID")]
     pub image_id: String,
     pub state: ContainerState,
-    /// How often the node started it again.
-    pub restart_count: u32,
     /// Of an init container: it runs beside the program (`restartPolicy: Always`) and has begun to.
     pub started: Option<bool>,
 }
