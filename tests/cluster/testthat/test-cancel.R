@@ -67,6 +67,26 @@ test_that("a job without a pod never gets one", {
   expect_identical(cancel(id)$done, "was cancelled before")
 })
 
+test_that("a job that a queue holds back says so, ends when it is cancelled, and never starts", {
+  local_namespace()
+  create_quota("pods=0")
+  id <- submit(local_program("1"))
+  suspend <- function(value) kubectl_lines("patch", "job", id, "-p", paste0("{\"spec\": {\"suspend\": ", value, "}}"))
+  suspend("true")
+  kubectl_lines("delete", "quota", "quota")
+  wait_for_details(id, "JobSuspended")
+  expect_identical(reason_of(id), "The program waits in the cluster's queue: its job is suspended.")
+  expect_identical(unname(states(id)), "Pending")
+  expect_identical(cancel(id)$done, "kept from starting")
+  why <- "The program has not run: it was cancelled before it started."
+  expect_identical(unname(states(id)), "Failed")
+  expect_identical(reason_of(id), why)
+  suspend("false")
+  wait_until(function() identical(field("job", id, ".status.conditions[?(@.type=='Failed')].status"), "True"), what = "the job to end")
+  expect_identical(reason_of(id), why)
+  expect_identical(pods_of(id), character())
+})
+
 test_that("jobs that are cancelled the moment they are submitted end, and what they tell is true", {
   gate <- local_gate()
   program <- local_program(c("cat(Sys.getenv('ABBA_JOB_ID'), '\\n', file = '/gate/begun', append = TRUE)", gate$wait))
