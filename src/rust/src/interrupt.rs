@@ -9,6 +9,7 @@ use extendr_ffi::{R_NilValue, Rf_xlength, R_CHAR, SEXPTYPE, STRING_ELT, TYPEOF, 
 
 // extendr does not offer these three; all are part of R's documented API ("Writing R Extensions", 6.12 and 8.1.6; the last
 // one is of R 4.0).
+#[allow(improper_ctypes)] // extendr-ffi declares R's own objects as a struct that may grow.
 extern "C-unwind" {
     fn R_CheckUserInterrupt();
     fn R_ToplevelExec(function: extern "C-unwind" fn(*mut c_void), data: *mut c_void) -> c_int;
