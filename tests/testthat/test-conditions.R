@@ -560,3 +560,50 @@ test_that("kubectl's words are told in a locale that knows ASCII only", {
   expect_identical(ran$exit_status, 1L)
   expect_match(ran$stderr, "You are not allowed to list pods", fixed = TRUE)
 })
+
+# --- Rules of the cluster -----------------------------------------------------
+
+test_that("a rule that refuses is told at once, in its own words", {
+  local_program()
+  refusals <- c(
+    "Error from server: admission webhook \"v\" denied the request: label team is missing",
+    "Error from server ([limits] <program> has none): admission webhook \"v\" denied the request: [limits] label team",
+    "Error from server (Forbidden): admission webhook \"v\" denied the request: label team is missing",
+    "The jobs \"x\" is invalid: : ValidatingAdmissionPolicy 'a' with binding 'b' denied request: label team is missing"
+  )
+  for (words in refusals) {
+    kubectl <- local_scripted_kubectl(fails(paste0(words, "\n")))
+    error <- raised(submit())
+    expect_s3_class(error, "abba_error_forbidden")
+    expect_match(conditionMessage(error), "A rule of the cluster refuses", fixed = TRUE)
+    expect_match(conditionMessage(error), "No job was created.", fixed = TRUE)
+    expect_match(conditionMessage(error), "label team", fixed = TRUE)
+    expect_identical(kubectl$count(), 1L)
+  }
+})
+
+test_that("a warning of the cluster about a new job is a warning with the way out", {
+  local_program()
+  local_scripted_kubectl(new_answer(
+    c("cat \"$answer.err\" >&2", "exec cat \"$manifest\""),
+    stderr = "Warning: would violate PodSecurity \"restricted:latest\": runAsNonRoot != true\n"
+  ))
+  warning <- NULL
+  job <- withCallingHandlers(
+    suppressMessages(submit()),
+    abba_warning = function(condition) {
+      warning <<- condition
+      rlang::cnd_muffle(condition)
+    }
+  )
+  expect_s3_class(warning, "abba_warning_cluster_rule")
+  expect_match(conditionMessage(warning), "runAsNonRoot", fixed = TRUE)
+  expect_match(conditionMessage(warning), "`username`", fixed = TRUE)
+  expect_identical(warning$job_id, job$job_id)
+})
+
+test_that("kubectl is kept from the user's own defaults", {
+  kubectl <- local_scripted_kubectl(runs(c("printf %s \"$KUBERC\" > \"$call.kuberc\"", "exit 1")))
+  raised(status())
+  expect_identical(readLines(kubectl$file(1L, "kuberc"), warn = FALSE), "off")
+})

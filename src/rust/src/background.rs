@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use abba_core::transport::leave_signals_to_main_thread;
 use abba_core::{Error, ErrorClass};
 
-use crate::interrupt;
 use crate::objects::Argument;
+use crate::settings::is_pending;
 
 /// What the thread says.
 enum Message<News, Outcome> {
@@ -118,7 +118,7 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
         let mut deadline = Instant::now() + patience;
         let mut news = Vec::new();
         loop {
-            if interrupt::is_pending() {
+            if is_pending() {
                 return Err(Error::new(ErrorClass::Interrupted, "Stopped."));
             }
             let rest = deadline.saturating_duration_since(Instant::now());

@@ -20,9 +20,9 @@ use serde_json::json;
 use crate::background::Background;
 use crate::objects::Argument;
 use crate::registration::r_functions;
-use crate::settings::Settings;
+use crate::settings::{is_pending, Settings};
 use crate::values::{read, to_json, Value};
-use crate::{interrupt, Answer};
+use crate::Answer;
 
 /// A watch under way: each of its news is all jobs as they stand.
 type Watching = Background<WatchedJobs, ()>;
@@ -48,6 +48,7 @@ r_functions! {
         let outcomes = settings
             .connected(|connection| operations::submit_many(connection, &prepared))
             .map_err(|error| error.meaning("No job was created."))?;
+        let warnings = operations::submission_warnings(outcomes.iter().flatten());
         let outcomes: Vec<Outcome<'_>> = prepared
             .iter()
             .zip(outcomes)
@@ -58,7 +59,10 @@ r_functions! {
                 error: outcome.err(),
             })
             .collect();
-        Value::json(&outcomes)
+        Ok(Answer {
+            warnings,
+            ..Value::json(&outcomes)?
+        })
     }
 
     /// Checks the arguments of submissions as `core_submit` does, and sends nothing.
@@ -180,7 +184,7 @@ r_functions! {
     fn core_check(arguments, settings) {
         let (arguments, settings): (CheckArguments, Settings) = (read(arguments)?, read(settings)?);
         settings.check_namespace()?;
-        let (namespace, patience) = (settings.namespace.as_deref(), settings.patience(&interrupt::is_pending));
+        let (namespace, patience) = (settings.namespace.as_deref(), settings.patience(&is_pending));
         let report = match Kubectl::find(&settings.kubectl) {
             Ok(kubectl) => {
                 let transport = settings.transport(kubectl.clone());

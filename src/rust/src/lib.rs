@@ -10,6 +10,7 @@ mod descriptors;
 mod gateway;
 mod interrupt;
 mod jobs;
+mod login_words;
 mod objects;
 mod registration;
 mod settings;

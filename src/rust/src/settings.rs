@@ -10,7 +10,14 @@ use abba_core::transport::{Kubectl, Patience, Transport};
 use abba_core::Error;
 use serde::Deserialize;
 
-use crate::interrupt;
+use crate::{interrupt, login_words};
+
+/// Whether the user wants to stop. Asked about twenty times a second in R's own thread, which shows meanwhile what a login
+/// helper says.
+pub fn is_pending() -> bool {
+    login_words::show();
+    interrupt::is_pending()
+}
 
 /// The list that `settings()` in `R/settings.R` makes, which has checked it.
 #[derive(Clone, Debug, Deserialize)]
@@ -34,7 +41,7 @@ impl Settings {
 
     /// Finds kubectl and does something with it, until Ctrl-C. The namespace is checked first, as all arguments are.
     pub fn connected<T>(&self, operation: impl FnOnce(&Connection<'_>) -> Result<T, Error>) -> Result<T, Error> {
-        self.connected_until(&interrupt::is_pending, operation)
+        self.connected_until(&is_pending, operation)
     }
 
     /// The same with another way to know that the user wants to stop, for a thread that is not R's.

@@ -16,8 +16,12 @@ pub enum ErrorClass {
     NotFound,
     /// The cluster knows the user, and does not allow this.
     Forbidden,
+    /// A rule of the cluster, or the state of the namespace, forbids what is asked for; no right is missing.
+    RuleRefused,
     /// The cluster does not accept the login.
     Unauthorized,
+    /// A person has to log in, or the program that does it fails. Trying again starts that program again.
+    LoginWanted,
     /// The API server refused an object as invalid.
     Invalid,
     /// Another object has the name that was to be used.
@@ -48,8 +52,8 @@ impl ErrorClass {
         match self {
             Self::Input => "input",
             Self::NotFound => "not_found",
-            Self::Forbidden | Self::QuotaExceeded => "forbidden",
-            Self::Unauthorized => "unauthorized",
+            Self::Forbidden | Self::QuotaExceeded | Self::RuleRefused => "forbidden",
+            Self::Unauthorized | Self::LoginWanted => "unauthorized",
             Self::Invalid | Self::NameTaken => "invalid",
             Self::Unavailable | Self::LogUnavailable => "unavailable",
             Self::Timeout => "timeout",

@@ -115,7 +115,7 @@ fn for_callers(error: Error) -> Error {
             "The abba server lacks a right in the cluster.",
             "Tell the administrator of the abba server.",
         ),
-        ErrorClass::Unauthorized => (
+        ErrorClass::Unauthorized | ErrorClass::LoginWanted => (
             "The cluster does not accept the login of the abba server.",
             "Tell the administrator of the abba server.",
         ),
@@ -157,6 +157,7 @@ impl ApiError {
             }
             // The cluster refuses what the caller wants: its words name the field or the quota.
             ErrorClass::Invalid => (400, with_words_of_cluster(error)),
+            ErrorClass::RuleRefused => (403, with_words_of_cluster(error)),
             ErrorClass::QuotaExceeded => (429, with_words_of_cluster(error)),
             ErrorClass::Timeout => (504, for_callers(error)),
             // A log that is gone or a node that is down is the caller's to know.

@@ -246,7 +246,9 @@ impl<'a> ClusterCheck<'a> {
             }
             Err(failure) => {
                 self.stop_if_interrupted(&failure)?;
-                if matches!(failure.kind, FailureKind::Unauthorized | FailureKind::Forbidden) {
+                if failure.kind.wants_login()
+                    || matches!(failure.kind, FailureKind::Unauthorized | FailureKind::Forbidden)
+                {
                     // It answers all the same.
                     self.findings.push(Finding::ok(CLUSTER, "The cluster answers."));
                     return Ok(None);
@@ -373,7 +375,10 @@ impl<'a> ClusterCheck<'a> {
             FailureKind::Invalid => !words.contains("does not support dry run"),
             // A right that is missing is told by another check.
             FailureKind::Forbidden => !words.contains("cannot create resource"),
-            FailureKind::NotFound => true,
+            FailureKind::NotFound
+            | FailureKind::RuleRefused
+            | FailureKind::NamespaceEnds
+            | FailureKind::RuleNotChecked => true,
             FailureKind::Server => words.contains("admission") || words.contains("webhook"),
             _ => false,
         };

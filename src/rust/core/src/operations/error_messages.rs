@@ -1,7 +1,7 @@
 //! From a failed call to an error in words for a statistician.
 
 use crate::error::{Error, ErrorClass, KubectlReport};
-use crate::transport::{Failure, FailureKind, Patience};
+use crate::transport::{is_page, missing_login_helper, Failure, FailureKind, Patience};
 
 /// The error for a failure. `doing` completes "You are not allowed to ..." and "kubectl could not ...", as "create jobs";
 /// `namespace` may be empty where none is involved.
@@ -26,10 +26,53 @@ pub fn error(failure: &Failure, doing: &str, namespace: &str, patience: &Patienc
             format!("You are not allowed to {doing}{place}."),
             "Ask the cluster's administrator for this right; abba's README has the Role that is needed.".into(),
         ),
+        FailureKind::RuleRefused => (
+            ErrorClass::RuleRefused,
+            format!("A rule of the cluster refuses to {doing}{place}."),
+            "The rule's words say what it asks for; where you cannot do that, show them to the cluster's administrator.".into(),
+        ),
+        FailureKind::RuleNotChecked => (
+            ErrorClass::Unavailable,
+            format!("A rule of the cluster cannot be checked, so the cluster refuses to {doing}{place}."),
+            "Show this to the cluster's administrator: the webhook that kubectl's words name does not answer as it should.".into(),
+        ),
+        FailureKind::NamespaceEnds => (
+            ErrorClass::RuleRefused,
+            format!("The cluster takes nothing new{place}, because it is being terminated."),
+            "Somebody is deleting this namespace with all that is in it. Use another one: argument `namespace`, option `abba.k8s.namespace`.".into(),
+        ),
+        FailureKind::Unauthorized if is_page(&failure.words) => (
+            ErrorClass::Unauthorized,
+            format!("{SOMETHING_ELSE} It asks for a login."),
+            LOOK_AT_ADDRESS.into(),
+        ),
         FailureKind::Unauthorized => (
             ErrorClass::Unauthorized,
             "The cluster does not accept your login.".into(),
             "Log in again the way you do for kubectl, then repeat the call.".into(),
+        ),
+        FailureKind::LoginRefused => (
+            ErrorClass::LoginWanted,
+            "The cluster does not accept your login.".into(),
+            "Log in again the way you do for kubectl, then repeat the call.".into(),
+        ),
+        FailureKind::LoginHelperMissing => (
+            ErrorClass::LoginWanted,
+            match missing_login_helper(&failure.words) {
+                Some(helper) => format!("The login helper \"{helper}\" is not on R's PATH, and kubectl needs it to log in."),
+                None => "kubectl does not find its login helper.".into(),
+            },
+            "Install it, or put its folder on R's PATH: Sys.setenv(PATH = ...), or in the file ~/.Renviron. A terminal may have another PATH than R.".into(),
+        ),
+        FailureKind::LoginHelperFailed => (
+            ErrorClass::LoginWanted,
+            "Your login for the cluster failed: kubectl's login helper gave none.".into(),
+            "Do what its words below say, or log in again the way you do for kubectl (`kubectl get --raw /version` in a terminal), then repeat the call.".into(),
+        ),
+        FailureKind::LoginPending => (
+            ErrorClass::LoginWanted,
+            format!("Your login for the cluster waits for you: it was not finished within {}.", seconds(patience)),
+            "Log in first: run `kubectl get --raw /version` in a terminal and do what it says, then repeat the call. Or allow more time with the option `abba.k8s.request.timeout`.".into(),
         ),
         FailureKind::Invalid | FailureKind::AlreadyExists => (
             ErrorClass::Invalid,
@@ -53,6 +96,36 @@ pub fn error(failure: &Failure, doing: &str, namespace: &str, patience: &Patienc
             ErrorClass::Unavailable,
             format!("The cluster failed to {doing}{place}."),
             "Repeat the call in a minute; if it does not heal, show this to the cluster's administrator.".into(),
+        ),
+        FailureKind::Certificate => (
+            ErrorClass::Unavailable,
+            certificate(&failure.words).into(),
+            "It does not heal by itself. Ask the cluster's administrator for a new kubectl configuration (its `certificate-authority`); where a company's proxy or the clock of this machine may be the reason, look at those.".into(),
+        ),
+        FailureKind::Proxy => (
+            ErrorClass::Unavailable,
+            "The cluster cannot be reached: the proxy on the way refuses, or is not there.".into(),
+            PROXY_ADVICE.into(),
+        ),
+        FailureKind::Page => (
+            ErrorClass::Kubectl,
+            SOMETHING_ELSE.into(),
+            LOOK_AT_ADDRESS.into(),
+        ),
+        FailureKind::Stranger => (
+            ErrorClass::Unavailable,
+            SOMETHING_ELSE.into(),
+            format!("Repeat the call in a minute. {LOOK_AT_ADDRESS}"),
+        ),
+        FailureKind::NotSent => (
+            ErrorClass::Unavailable,
+            "This machine lacks something that abba needs to speak to kubectl.".into(),
+            "Repeat the call; if it happens again, too many files may be open in R, or there is no room for temporary files.".into(),
+        ),
+        FailureKind::Refused | FailureKind::Unreachable if has_proxy() => (
+            ErrorClass::Unavailable,
+            "The cluster cannot be reached.".into(),
+            PROXY_ADVICE.into(),
         ),
         FailureKind::Refused | FailureKind::Unreachable => (
             ErrorClass::Unavailable,
@@ -106,6 +179,35 @@ pub fn error(failure: &Failure, doing: &str, namespace: &str, patience: &Patienc
         ..report
     });
     error
+}
+
+const SOMETHING_ELSE: &str =
+    "Something else answers at the cluster's address: a login page, a proxy or a load balancer, not the cluster itself.";
+
+const LOOK_AT_ADDRESS: &str =
+    "Look at `server` in kubectl's configuration, and whether you have to log in to the network (VPN, proxy) first.";
+
+const PROXY_ADVICE: &str = "Check the environment variables HTTPS_PROXY and NO_PROXY of R, and `proxy-url` in kubectl's configuration: is the proxy up, does it ask for a password, should the cluster be reached without it?";
+
+/// Whether R's environment names a proxy, through which kubectl then goes.
+fn has_proxy() -> bool {
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    ["HTTPS_PROXY", "https_proxy"].iter().any(is_set)
+}
+
+/// What is wrong with a certificate, by Go's words (`crypto/x509/verify.go`).
+fn certificate(words: &str) -> &'static str {
+    let says = |text: &str| words.contains(text);
+    if says("has expired or is not yet valid") {
+        "The cluster cannot be reached: its certificate has expired, or is not valid yet."
+    } else if says("certificate is valid for")
+        || says("cannot validate certificate for")
+        || says("not valid for any names")
+    {
+        "The cluster cannot be reached: the certificate that answers is another server's (its name does not match)."
+    } else {
+        "The cluster cannot be reached: its certificate is not trusted."
+    }
 }
 
 fn seconds(patience: &Patience<'_>) -> String {

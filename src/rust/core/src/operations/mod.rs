@@ -30,7 +30,7 @@ pub use list_all::{list_all, JobSnapshot};
 pub use log::{log, log_page, LogOfJob, LogPage, LogPosition, Logs};
 pub use rerun::{does_not_end, kept_submissions, KeptSubmission};
 pub use status::status;
-pub use submit::{prepare, prepare_program, submit, submit_many, Origin, PreparedJob, Submitted};
+pub use submit::{prepare, prepare_program, submission_warnings, submit, submit_many, Origin, PreparedJob, Submitted};
 pub use upload::{program_upload, ProgramUpload};
 pub use version::server_version;
 pub use watch::{obstacles, watch, WatchedJob, WatchedJobs, LONGEST_LOOK_INTERVAL, REASONS_ASKED};

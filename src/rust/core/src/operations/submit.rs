@@ -1,5 +1,7 @@
 //! Submitting a program as a Job.
 
+use std::sync::{Mutex, PoisonError};
+
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -12,7 +14,7 @@ use crate::domain::manifest::{self, JobRequest};
 use crate::domain::mounts::Mounts;
 use crate::domain::program::{hexadecimal, Program};
 use crate::domain::submission::{SubmitArguments, Values};
-use crate::error::{Error, ErrorClass, Hint};
+use crate::error::{Error, ErrorClass, Hint, Warning};
 use crate::kubernetes::objects::Job;
 use crate::kubernetes::Api;
 use crate::local::{accounts, program_file};
@@ -51,6 +53,34 @@ pub struct Submitted {
     pub job_id: String,
     /// The batch that it belongs to.
     pub batch_id: String,
+    /// What the cluster warned of as it made the job.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
+}
+
+/// The warnings that came with submissions, each text once with the jobs it is about.
+pub fn submission_warnings<'a>(submitted: impl IntoIterator<Item = &'a Submitted>) -> Vec<Warning> {
+    let mut warnings: Vec<Warning> = Vec::new();
+    for one in submitted {
+        for text in &one.warnings {
+            let message = format!("The cluster warns of this job: {text}.");
+            if let Some(told) = warnings.iter_mut().find(|warning| warning.message == message) {
+                told.job_ids.push(one.job_id.clone());
+                continue;
+            }
+            let advice = match text.contains("violate PodSecurity") {
+                true => "The job was created, and its program may never start. Cancel it and submit it with `username`, so that it runs as a user other than root; abba_explain_k8s_job_local() says whether it starts.",
+                false => "The job was created. Show this to the cluster's administrator if you do not know what it means.",
+            };
+            warnings.push(Warning {
+                class: "cluster_rule",
+                message,
+                advice: advice.into(),
+                job_ids: vec![one.job_id.clone()],
+            });
+        }
+    }
+    warnings
 }
 
 /// Where a submission comes from, when it is not from this machine's user.
@@ -150,7 +180,11 @@ fn prepare_with(
     })?;
     Ok(PreparedJob {
         job,
-        submitted: Submitted { job_id, batch_id },
+        submitted: Submitted {
+            job_id,
+            batch_id,
+            warnings: Vec::new(),
+        },
         submission,
         program_path,
     })
@@ -207,8 +241,20 @@ pub fn submit_many(
 ) -> Result<Vec<Result<Submitted, Error>>, Error> {
     let api = connection.api().map_err(|error| error.meaning(NO_JOB))?;
     let (transport, namespace) = (api.transport(), api.namespace());
+    // Where a login is wanted, each further program would start the login helper anew.
+    let no_login: Mutex<Option<Error>> = Mutex::new(None);
     let outcomes = parallel_map(prepared, &connection.patience, |prepared, patience| {
-        send(&Api::in_namespace(transport, namespace, *patience), patience, prepared)
+        let known = || no_login.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = known().as_ref() {
+            return Err(error.clone());
+        }
+        let outcome = send(&Api::in_namespace(transport, namespace, *patience), patience, prepared);
+        if let Err(error) = &outcome {
+            if error.class == ErrorClass::LoginWanted && error.job_ids.is_empty() {
+                known().get_or_insert_with(|| error.clone());
+            }
+        }
+        outcome
     });
     let not_begun = || Err(Error::new(ErrorClass::Interrupted, "Stopped before it was submitted.").meaning(NO_JOB));
     Ok(outcomes
@@ -221,8 +267,14 @@ const NO_JOB: &str = "No job was created.";
 
 fn send(api: &Api<'_>, patience: &Patience<'_>, prepared: &PreparedJob) -> Result<Submitted, Error> {
     let job_id = &prepared.submitted.job_id;
-    let Err(created) = api.create_job(&prepared.job, &prepared.submission) else {
-        return Ok(prepared.submitted.clone());
+    let created = match api.create_job(&prepared.job, &prepared.submission) {
+        Ok(warnings) => {
+            return Ok(Submitted {
+                warnings,
+                ..prepared.submitted.clone()
+            })
+        }
+        Err(created) => created,
     };
     let namespace = api.namespace();
     let error = error_messages::error(&created.failure, "create jobs", namespace, patience);
@@ -264,6 +316,21 @@ mod tests {
             container: "r-base:4.2.2".into(),
             ..SubmitArguments::default()
         }
+    }
+
+    #[test]
+    fn a_warning_is_told_once_with_its_jobs_and_the_way_out() {
+        let submitted = |id: &str, warnings: &[&str]| Submitted {
+            job_id: id.into(),
+            batch_id: "b".into(),
+            warnings: warnings.iter().map(ToString::to_string).collect(),
+        };
+        let security = "would violate PodSecurity \"restricted:latest\": runAsNonRoot != true";
+        let warnings = submission_warnings(&[submitted("a", &[security]), submitted("c", &[security, "other"])]);
+        assert_eq!(warnings.len(), 2);
+        assert_eq!(warnings[0].job_ids, ["a", "c"]);
+        assert!(warnings[0].message.contains("runAsNonRoot") && warnings[0].advice.contains("`username`"));
+        assert!(!warnings[1].advice.contains("`username`"));
     }
 
     fn refused(change: impl FnOnce(&mut SubmitArguments)) -> String {

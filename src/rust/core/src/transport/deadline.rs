@@ -14,6 +14,8 @@ pub struct Patience<'a> {
 #[derive(Clone, Copy)]
 pub struct Deadline<'a> {
     end: Instant,
+    /// Until when a person may take to log in: the end of the whole call, also for an attempt of it.
+    end_of_login: Instant,
     interrupted: &'a dyn Fn() -> bool,
 }
 
@@ -60,8 +62,10 @@ impl<'a> Deadline<'a> {
         // A limit beyond what the clock can hold is as good as a century.
         let now = Instant::now();
         let century = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+        let end = now.checked_add(limit).unwrap_or(now + century);
         Self {
-            end: now.checked_add(limit).unwrap_or(now + century),
+            end,
+            end_of_login: end,
             interrupted,
         }
     }
@@ -69,7 +73,29 @@ impl<'a> Deadline<'a> {
     /// An earlier one: after this fraction of the time that remains.
     #[must_use]
     pub fn fraction(&self, fraction: f64) -> Self {
-        Self::new(self.remaining().mul_f64(fraction), self.interrupted)
+        Self {
+            end_of_login: self.end_of_login,
+            ..Self::new(self.remaining().mul_f64(fraction), self.interrupted)
+        }
+    }
+
+    /// The same limit for a login that waits for a person: that of the whole call.
+    #[must_use]
+    pub(super) fn of_login(&self) -> Self {
+        Self {
+            end: self.end_of_login,
+            ..*self
+        }
+    }
+
+    /// The same with another way to know that the user wants to stop.
+    #[must_use]
+    pub(super) fn or_when<'b>(&self, interrupted: &'b dyn Fn() -> bool) -> Deadline<'b> {
+        Deadline {
+            end: self.end,
+            end_of_login: self.end_of_login,
+            interrupted,
+        }
     }
 
     /// The time that remains.

@@ -15,8 +15,22 @@ pub enum FailureKind {
     Conflict,
     /// The user may not do this, or a quota forbids it.
     Forbidden,
-    /// The server does not accept the login, or none could be obtained.
+    /// The server does not accept the login.
     Unauthorized,
+    /// The server does not accept the login that a login helper has just given.
+    LoginRefused,
+    /// kubectl does not find its login helper. Nothing was sent.
+    LoginHelperMissing,
+    /// The login helper failed. Nothing was sent.
+    LoginHelperFailed,
+    /// The login helper was still at work when the time was over: it waits for a person. Nothing was sent.
+    LoginPending,
+    /// A rule of the cluster (an admission webhook or policy) refuses the object.
+    RuleRefused,
+    /// A rule of the cluster could not be checked, so the cluster has refused.
+    RuleNotChecked,
+    /// The namespace takes no new objects: it is being deleted.
+    NamespaceEnds,
     /// The server refuses the object or the request.
     Invalid,
     /// The server asks to come back later (429).
@@ -27,8 +41,18 @@ pub enum FailureKind {
     Refused,
     /// The connection could not be made or broke.
     Unreachable,
+    /// The server's certificate is not trusted: nothing was delivered.
+    Certificate,
+    /// The proxy on the way to the server cannot be reached, or refuses: nothing was delivered.
+    Proxy,
+    /// Something that is not the API server refuses in its place, perhaps for a moment.
+    Stranger,
+    /// A page for people, or what is no HTTPS at all, comes where the API server should answer: nothing was delivered.
+    Page,
     /// No answer within the time limit.
     Timeout,
+    /// Nothing could be handed to kubectl: this machine lacks something.
+    NotSent,
     /// There is no kubectl.
     KubectlMissing,
     /// kubectl is there, but nothing tells it which cluster to speak to.
@@ -63,7 +87,7 @@ impl FailureKind {
             | "NotAcceptable"
             | "UnsupportedMediaType" => Self::Invalid,
             "TooManyRequests" => Self::TooManyRequests,
-            "InternalError" | "ServerTimeout" | "Timeout" | "ServiceUnavailable" => Self::Server,
+            "InternalError" | "ServerTimeout" | "Timeout" | "ServiceUnavailable" | "StoreReadError" => Self::Server,
             _ => return None,
         })
     }
@@ -72,7 +96,13 @@ impl FailureKind {
     pub fn is_transient(self) -> bool {
         matches!(
             self,
-            Self::TooManyRequests | Self::Server | Self::Refused | Self::Unreachable
+            Self::TooManyRequests
+                | Self::Server
+                | Self::Refused
+                | Self::NotSent
+                | Self::Unreachable
+                | Self::Stranger
+                | Self::RuleNotChecked
         )
     }
 
@@ -82,11 +112,20 @@ impl FailureKind {
             self,
             Self::Server
                 | Self::Unreachable
+                | Self::Stranger
                 | Self::Timeout
                 | Self::KubectlDied
                 | Self::MalformedResponse
                 | Self::Other
                 | Self::Interrupted
+        )
+    }
+
+    /// Whether a login is wanted that a person has to give.
+    pub fn wants_login(self) -> bool {
+        matches!(
+            self,
+            Self::LoginRefused | Self::LoginHelperMissing | Self::LoginHelperFailed | Self::LoginPending
         )
     }
 }
@@ -107,6 +146,22 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Whether a create that failed so may still be under way in the server: nobody has said how it ended.
+    pub fn may_still_arrive(&self) -> bool {
+        let says = |text: &str| self.words.contains(text);
+        match self.kind {
+            FailureKind::Timeout | FailureKind::Unreachable | FailureKind::KubectlDied | FailureKind::Interrupted => {
+                true
+            }
+            // "The server was unable to return a response in the time allotted, but may still be processing the request",
+            // "Timeout: request did not complete within the allotted timeout", "etcdserver: request timed out"
+            FailureKind::Server | FailureKind::Stranger => ["504", "imeout", "timed out", "may still be processing"]
+                .into_iter()
+                .any(says),
+            _ => false,
+        }
+    }
+
     /// A failure without any words of kubectl's, told in ours.
     pub fn new(kind: FailureKind, details: impl Into<String>) -> Self {
         Self {

@@ -6,16 +6,29 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use super::manifest_file::ManifestFile;
-use super::process::{self, End};
+use super::login::{self, Words};
+use super::login_gate::{self, Pass};
+use super::manifest_file::{self, ManifestFile};
+use super::process::{self, End, Moment};
 use super::{kubectl_stderr, Call, Deadline, Failure, FailureKind, Transport, Verb};
 use crate::error::KubectlReport;
 
 /// Where a pod finds the namespace of its service account.
 const SERVICE_ACCOUNT_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// How often it is looked whether a login helper still runs, while other calls wait for it.
+const LOOK_FOR_HELPER: Duration = Duration::from_millis(500);
+
+fn go_on_until(deadline: &Deadline<'_>) -> ControlFlow<()> {
+    match deadline.has_passed() {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    }
+}
 
 /// Runs `kubectl` for each call.
 #[derive(Clone, Debug)]
@@ -58,8 +71,25 @@ impl Kubectl {
         deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<String, Failure> {
-        let (end, stderr) =
-            process::run(&self.program, arguments, deadline, part).map_err(|error| self.not_started(&error))?;
+        self.run_waiting(arguments, request, deadline, part, &mut |_| go_on_until(deadline))
+    }
+
+    /// The same, where `wait_on` breaks off when the time is over.
+    fn run_waiting(
+        &self,
+        arguments: &[&str],
+        request: &str,
+        deadline: &Deadline<'_>,
+        part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+        wait_on: &mut dyn FnMut(&Moment<'_>) -> ControlFlow<()>,
+    ) -> Result<String, Failure> {
+        let mut has_answered = false;
+        let mut note = |bytes: &[u8]| {
+            has_answered = true;
+            part(bytes)
+        };
+        let (end, stderr) = process::run(&self.program, arguments, deadline, &mut note, wait_on)
+            .map_err(|error| self.not_started(&error))?;
         let stderr = String::from_utf8_lossy(&stderr).into_owned();
         let words = kubectl_stderr::without_debugging_lines(&stderr);
         let mut details = None;
@@ -72,6 +102,15 @@ impl Kubectl {
                     details = Some(format!("It was ended by somebody else: {status}."));
                     (FailureKind::KubectlDied, words, None)
                 }
+            },
+            End::Unseen => match kubectl_stderr::classify(&stderr) {
+                // kubectl says why it fails; whatever answers is looked at.
+                FailureKind::Other if has_answered => return Ok(stderr),
+                FailureKind::Other => {
+                    details = Some("How it ended cannot be known: this process ignores SIGCHLD.".to_string());
+                    (FailureKind::KubectlDied, words, None)
+                }
+                kind => (kind, words, None),
             },
             End::TimedOut => (FailureKind::Timeout, words, None),
             End::Interrupted => (FailureKind::Interrupted, String::new(), None),
@@ -88,6 +127,89 @@ impl Kubectl {
             // kubectl itself has waited as long as the server asked, and up to ten times.
             retry_after: None,
         })
+    }
+
+    /// Runs kubectl for a call to the server, which may want a login: its words are shown while it waits, and where a login
+    /// helper gives the login, the first call goes alone.
+    fn run_call(
+        &self,
+        arguments: &[&str],
+        request: &str,
+        deadline: &Deadline<'_>,
+        part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<String, Failure> {
+        let login = self.login_of_helper();
+        let mut pass: Option<Pass> = login
+            .map(|login| login_gate::enter(login, &deadline.of_login()))
+            .transpose()?;
+        let mut words = Words::new(0);
+        let mut is_pending = false;
+        let mut last_look = Instant::now();
+        let result = self.run_waiting(arguments, request, deadline, part, &mut |moment| {
+            if moment.has_answered {
+                if let Some(pass) = pass.as_mut().filter(|pass| pass.is_alone()) {
+                    pass.has_login();
+                }
+                return go_on_until(deadline);
+            }
+            words.show(moment.stderr);
+            let others_wait = pass.as_ref().is_some_and(Pass::is_alone);
+            if others_wait && words.are_due() && last_look.elapsed() >= LOOK_FOR_HELPER {
+                last_look = Instant::now();
+                if login::helper_runs(moment.group) == Some(false) {
+                    if let Some(pass) = &mut pass {
+                        pass.has_login();
+                    }
+                }
+            }
+            if !deadline.has_passed() {
+                return ControlFlow::Continue(());
+            }
+            is_pending = login.is_some() && login::helper_runs(moment.group) == Some(true);
+            match is_pending {
+                true => go_on_until(&deadline.of_login()),
+                false => ControlFlow::Break(()),
+            }
+        });
+        let result = result.map_err(|failure| Failure {
+            kind: match failure.kind {
+                FailureKind::Timeout if is_pending => FailureKind::LoginPending,
+                FailureKind::Unauthorized if login.is_some() => FailureKind::LoginRefused,
+                kind => kind,
+            },
+            ..failure
+        });
+        if let Some(pass) = &mut pass {
+            match &result {
+                Err(failure) if failure.kind.wants_login() => pass.has_no_login(failure),
+                Err(failure) if failure.kind == FailureKind::Interrupted => {}
+                _ => pass.has_login(),
+            }
+        }
+        result
+    }
+
+    /// The login that a login helper gives, as a number; `None` where there is no helper.
+    fn login_of_helper(&self) -> Option<u64> {
+        #[cfg(unix)]
+        {
+            super::session::login_of_helper(&self.program)
+        }
+        #[cfg(not(unix))]
+        None
+    }
+
+    /// Sends a call and hands over the answer's body in parts as they come, until `part` breaks off. Gives back the server's
+    /// warnings.
+    pub(super) fn exchange(
+        &self,
+        call: &Call,
+        deadline: &Deadline<'_>,
+        part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<Vec<String>, Failure> {
+        let stderr = self.send_streaming(call, deadline, part)?;
+        let warnings = stderr.lines().filter_map(|line| line.strip_prefix("Warning: "));
+        Ok(warnings.map(String::from).collect())
     }
 
     fn not_started(&self, error: &io::Error) -> Failure {
@@ -150,16 +272,27 @@ impl Kubectl {
         };
         let request = call.request_line();
         let Some(body) = &call.body else {
-            return self.run_streaming(&[verb, "--raw", &call.path], &request, deadline, part);
+            return self.run_call(&[verb, "--raw", &call.path], &request, deadline, part);
         };
-        let file = ManifestFile::new(body).map_err(|error| {
-            Failure::new(
-                FailureKind::Other,
-                format!("The job's description cannot be written: {error}"),
+        let mut send = |file: std::io::Result<ManifestFile>| {
+            let file = file.map_err(|error| {
+                Failure::new(
+                    FailureKind::NotSent,
+                    format!("The object cannot be written to a file for kubectl: {error}"),
+                )
+            })?;
+            self.run_call(
+                &[verb, "--raw", &call.path, "-f", file.path()],
+                &request,
+                deadline,
+                part,
             )
-        })?;
-        let arguments = [verb, "--raw", &call.path, "-f", file.path()];
-        self.run_streaming(&arguments, &request, deadline, part)
+        };
+        match send(ManifestFile::new(body)) {
+            // A program between us and kubectl (sudo, say) has closed what kubectl was to inherit, or may not open it.
+            Err(failure) if failure.words.contains(manifest_file::INHERITED) => send(ManifestFile::with_name(body)),
+            result => result,
+        }
     }
 }
 
@@ -175,12 +308,11 @@ impl Transport for Kubectl {
 
     fn send_with_warnings(&self, call: &Call, deadline: &Deadline<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
         let mut answer = Vec::new();
-        let stderr = self.send_streaming(call, deadline, &mut |part| {
+        let warnings = self.exchange(call, deadline, &mut |part| {
             answer.extend_from_slice(part);
             ControlFlow::Continue(())
         })?;
-        let warnings = stderr.lines().filter_map(|line| line.strip_prefix("Warning: "));
-        Ok((answer, warnings.map(String::from).collect()))
+        Ok((answer, warnings))
     }
 
     fn namespace(&self, deadline: &Deadline<'_>) -> Result<String, Failure> {

@@ -4,16 +4,18 @@
 //! sentence of its own, and exits with 1 for both. The texts are those of kubectl 1.34 as seen, and of its source
 //! (`k8s.io/kubectl/pkg/cmd/util/helpers.go`).
 
-use super::FailureKind;
+use super::{words, FailureKind};
 
-/// kubectl's words without its debugging lines, which begin like `E1124 10:00:00.000000   42 file.go:1]`.
+/// Whether a line is for debugging: it begins like `E1124 10:00:00.000000   42 file.go:1]`.
+pub fn is_debugging(line: &str) -> bool {
+    let mut characters = line.chars();
+    matches!(characters.next(), Some('E' | 'W' | 'I' | 'F'))
+        && characters.by_ref().take(4).filter(char::is_ascii_digit).count() == 4
+        && line.contains(']')
+}
+
+/// kubectl's words without its debugging lines.
 pub fn without_debugging_lines(stderr: &str) -> String {
-    let is_debugging = |line: &str| {
-        let mut characters = line.chars();
-        matches!(characters.next(), Some('E' | 'W' | 'I' | 'F'))
-            && characters.by_ref().take(4).filter(char::is_ascii_digit).count() == 4
-            && line.contains(']')
-    };
     let kept: Vec<&str> = stderr.lines().filter(|line| !is_debugging(line)).collect();
     let kept = kept.join("\n").trim().to_string();
     if kept.is_empty() {
@@ -26,16 +28,22 @@ pub fn without_debugging_lines(stderr: &str) -> String {
 /// What kind of failure kubectl's stderr tells.
 pub fn classify(stderr: &str) -> FailureKind {
     let words = without_debugging_lines(stderr);
+    let says = |text: &str| words.contains(text);
+    let is_servers = says("Error from server") || (says("The ") && says(" is invalid"));
+    if is_servers {
+        if let Some(kind) = words::of_refusal(&words) {
+            return kind;
+        }
+    }
     if let Some(reason) = server_reason(&words) {
         return FailureKind::of_reason(reason).unwrap_or(FailureKind::Other);
     }
-    let says = |text: &str| words.contains(text);
     if says("Error from server:") {
         return FailureKind::Server;
     }
     if words
         .lines()
-        .any(|line| line.starts_with("The ") && line.contains(" is invalid:"))
+        .any(|line| line.starts_with("The ") && line.contains(" is invalid"))
     {
         return FailureKind::Invalid;
     }
@@ -43,9 +51,10 @@ pub fn classify(stderr: &str) -> FailureKind {
     if words == "error: EOF" {
         return FailureKind::Unauthorized;
     }
-    if says("You must be logged in to the server")
-        || says("getting credentials:")
-        || says("the server has asked for the client to provide credentials")
+    if let Some(kind) = words::of_connection(&words) {
+        return kind;
+    }
+    if says("You must be logged in to the server") || says("the server has asked for the client to provide credentials")
     {
         return FailureKind::Unauthorized;
     }
@@ -105,13 +114,22 @@ mod tests {
             ("Error from server: Get \"https://127.0.0.1:10250/containerLogs/x\": dial tcp 127.0.0.1:10250: connect: connection refused\n", FailureKind::Server),
             ("error: error loading config file \"/x\": yaml: line 1\n", FailureKind::ConfigurationBroken),
             ("Unable to connect to the server: net/http: TLS handshake timeout\n", FailureKind::Unreachable),
-            ("Unable to connect to the server: getting credentials: exec: executable x not found\n", FailureKind::Unauthorized),
+            ("Unable to connect to the server: getting credentials: exec: executable x not found\n", FailureKind::LoginHelperMissing),
             ("Error from server (TooManyRequests): the server has received too many requests\n", FailureKind::TooManyRequests),
             ("error: http2: server sent GOAWAY and closed the connection; LastStreamID=1, ErrCode=NO_ERROR, debug=\"\"\n", FailureKind::Unreachable),
             ("error: EOF\n", FailureKind::Unauthorized),
             ("error: unexpected EOF\n", FailureKind::Unreachable),
             ("error: stream error: stream ID 1; INTERNAL_ERROR; received from peer\n", FailureKind::Unreachable),
             ("error: http2: client connection lost\n", FailureKind::Unreachable),
+            ("Error from server: admission webhook \"v\" denied the request: label team is missing\n", FailureKind::RuleRefused),
+            ("Error from server ([limits] <program> (a): none): admission webhook \"v\" denied the request: x\n", FailureKind::RuleRefused),
+            ("Error from server (Forbidden): admission webhook \"v\" denied the request: x\n", FailureKind::RuleRefused),
+            ("Error from server (InternalError): Internal error occurred: failed calling webhook \"v\": x509: y\n", FailureKind::RuleNotChecked),
+            ("The jobs \"x\" is invalid: : ValidatingAdmissionPolicy 'x' with binding 'y' denied request: no\n", FailureKind::RuleRefused),
+            ("Error from server (Forbidden): <!DOCTYPE html><html></html>\n", FailureKind::Stranger),
+            ("Error from server (InternalError): an error on the server (\"<html><head><title>502</title></head></html>\") has prevented it\n", FailureKind::Stranger),
+            ("Unable to connect to the server: tls: failed to verify certificate: x509: unknown\n", FailureKind::Certificate),
+            ("Error from server: Get \"https://node:10250/x\": x509: certificate signed by unknown authority\n", FailureKind::Server),
             ("Segmentation fault\n", FailureKind::Other),
             ("", FailureKind::Other),
         ] {

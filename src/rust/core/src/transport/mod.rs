@@ -8,18 +8,24 @@ mod deadline;
 mod failure;
 mod kubectl;
 mod kubectl_stderr;
+mod login;
+mod login_gate;
 mod manifest_file;
 mod process;
 #[cfg(unix)]
 mod session;
+mod words;
 
 pub use backoff::Backoff;
 pub use deadline::{Deadline, Patience};
 pub use failure::{Failure, FailureKind};
 pub use kubectl::{Kubectl, KubectlConfiguration};
+pub use login::take_words_for_user;
 pub use process::leave_signals_to_main_thread;
 #[cfg(unix)]
 pub use session::{Session, WithNothingInherited};
+
+pub use words::{is_page, is_whole_page, missing_helper as missing_login_helper};
 
 use std::ops::ControlFlow;
 

@@ -17,6 +17,8 @@ use super::Deadline;
 pub enum End {
     /// By itself, or by somebody's signal.
     Exited(ExitStatus),
+    /// In a way that nobody can know: where SIGCHLD is ignored, which a process inherits, the system keeps no exit status.
+    Unseen,
     /// Ended by us: the time limit was over.
     TimedOut,
     /// Ended by us: the user wants to stop.
@@ -29,14 +31,29 @@ pub enum End {
 /// hold them open for ever.
 const STREAMS_AFTER_EXIT: Duration = Duration::from_millis(500);
 
+/// Keeps kubectl from the user's own defaults and aliases, which are made for people at a terminal.
+/// <https://kubernetes.io/docs/reference/kubectl/kuberc/>
+pub const KUBERC: (&str, &str) = ("KUBERC", "off");
+
 /// How much of a stream is read at once.
 const PART_BYTES: usize = 64 * 1024;
 
 /// How many parts may wait for us before the program has to.
 const PARTS_WAITING: usize = 64;
 
+/// A program under way, for whoever decides how long it is waited for.
+pub struct Moment<'a> {
+    /// The process group of the program.
+    pub group: u32,
+    /// What it has written to stderr.
+    pub stderr: &'a [u8],
+    /// Whether it has written anything to stdout.
+    pub has_answered: bool,
+}
+
 /// Starts a program with arguments (no shell), hands over what it writes to stdout in parts as it comes, and waits for its
-/// end. If `part` breaks off, the program is ended. Gives back how it ended and what it wrote to stderr.
+/// end. If `part` breaks off, the program is ended; `wait_on`, which is asked about twenty times a second, breaks off when
+/// the time is over. Gives back how it ended and what it wrote to stderr.
 ///
 /// It gets no stdin and a process group of its own: Ctrl-C at the console reaches R alone, and when we end the program
 /// we end whatever it started with it. It is reaped in every case.
@@ -47,10 +64,12 @@ pub fn run<A: AsRef<OsStr>>(
     arguments: &[A],
     deadline: &Deadline<'_>,
     part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    wait_on: &mut dyn FnMut(&Moment<'_>) -> ControlFlow<()>,
 ) -> io::Result<(End, Vec<u8>)> {
     let mut command = Command::new(program);
     command
         .args(arguments)
+        .env(KUBERC.0, KUBERC.1)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -62,9 +81,15 @@ pub fn run<A: AsRef<OsStr>>(
     read_in_background(running.0.stdout.take(), sender.clone(), Heard::Stdout)?;
     read_in_background(running.0.stderr.take(), sender, Heard::Stderr)?;
     let mut stderr = Vec::new();
-    let end = wait(&mut running, &receiver, deadline, part, &mut stderr)?;
+    let end = wait(&mut running, &receiver, deadline, part, wait_on, &mut stderr)?;
     Ok((end, stderr))
 }
+
+/// The error of waiting for a child of which the system keeps nothing.
+#[cfg(unix)]
+const NO_CHILD: Option<i32> = Some(nix::errno::Errno::ECHILD as i32);
+#[cfg(not(unix))]
+const NO_CHILD: Option<i32> = Some(i32::MIN);
 
 /// What comes from the threads that read the streams.
 enum Heard {
@@ -108,28 +133,41 @@ fn wait(
     streams: &Receiver<Heard>,
     deadline: &Deadline<'_>,
     part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    wait_on: &mut dyn FnMut(&Moment<'_>) -> ControlFlow<()>,
     stderr: &mut Vec<u8>,
 ) -> io::Result<End> {
     let mut open_streams = 2;
-    let mut exited: Option<ExitStatus> = None;
+    let mut exited: Option<Option<ExitStatus>> = None;
     let mut last_heard = Instant::now();
+    let mut has_answered = false;
     loop {
         if exited.is_none() {
-            exited = running.0.try_wait()?;
+            exited = match running.0.try_wait() {
+                Ok(status) => status.map(Some),
+                // Nobody keeps its status.
+                Err(error) if error.raw_os_error() == NO_CHILD => Some(None),
+                Err(error) => return Err(error),
+            };
             if exited.is_some() {
                 last_heard = Instant::now();
             }
         }
         if let Some(status) = exited {
+            let end = || status.map_or(End::Unseen, End::Exited);
             if open_streams == 0 {
-                return Ok(End::Exited(status));
+                return Ok(end());
             }
             if last_heard.elapsed() >= STREAMS_AFTER_EXIT {
                 running.end_group();
-                return Ok(End::Exited(status));
+                return Ok(end());
             }
         }
-        if deadline.has_passed() {
+        let moment = Moment {
+            group: running.0.id(),
+            stderr,
+            has_answered,
+        };
+        if wait_on(&moment).is_break() {
             running.end_group();
             return Ok(End::TimedOut);
         }
@@ -146,6 +184,7 @@ fn wait(
         match streams.recv_timeout(look) {
             Ok(Heard::Stdout(bytes)) => {
                 last_heard = Instant::now();
+                has_answered = true;
                 if part(&bytes).is_break() {
                     running.end_group();
                     return Ok(End::BrokenOff);
@@ -236,12 +275,27 @@ mod tests {
 
     fn shell(script: &str, deadline: &Deadline<'_>) -> Output {
         let mut stdout = Vec::new();
-        let (end, stderr) = run(Path::new("/bin/sh"), &["-c", script], deadline, &mut |part| {
+        let mut part = |part: &[u8]| {
             stdout.extend_from_slice(part);
             ControlFlow::Continue(())
-        })
+        };
+        let arguments = ["-c", script];
+        let (end, stderr) = run(
+            Path::new("/bin/sh"),
+            &arguments,
+            deadline,
+            &mut part,
+            &mut until(deadline),
+        )
         .unwrap();
         Output { end, stdout, stderr }
+    }
+
+    fn until<'a>(deadline: &'a Deadline<'_>) -> impl FnMut(&Moment<'_>) -> ControlFlow<()> + 'a {
+        |_| match deadline.has_passed() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     }
 
     fn never() -> bool {
@@ -315,6 +369,7 @@ mod tests {
                 seen.extend_from_slice(part);
                 ControlFlow::Break(())
             },
+            &mut until(&deadline),
         )
         .unwrap();
         assert!(matches!(end, End::BrokenOff));

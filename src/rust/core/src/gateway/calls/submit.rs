@@ -2,14 +2,14 @@
 
 use serde_json::{json, Value};
 
-use super::super::answer::{ApiError, Reply};
+use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
 use super::super::description::{Description, Schema};
 use super::super::snapshot::Reservation;
 use super::super::submission::{self, Key, PROGRAM, SETTINGS};
 use super::{Answers, Argument, Arguments, Asked, Call, Caller, Gateway, Kind};
-use crate::operations::{self, Connection, PreparedJob};
-use crate::{Error, ErrorClass};
+use crate::operations::{self, Connection, PreparedJob, Submitted};
+use crate::{Error, ErrorClass, Warning};
 
 /// Programs in one request, at most.
 const LARGEST_BATCH: usize = 1000;
@@ -95,8 +95,8 @@ fn submit_job(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> {
         let submitted = outcome.map_err(|error| refusal(error, key))?;
         Ok(Reply {
             body: json!({"job_id": submitted.job_id, "batch_id": submitted.batch_id}),
+            headers: warnings(&[&submitted]),
             job_ids: vec![submitted.job_id],
-            ..Default::default()
         })
     })
 }
@@ -120,7 +120,10 @@ fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> 
         let mut rows = Vec::new();
         let mut first_refusal = None;
         let mut job_ids = Vec::new();
-        for ((prepared, key), outcome) in prepared.iter().zip(&keys).zip(outcomes?) {
+        let outcomes = outcomes?;
+        let made: Vec<&Submitted> = outcomes.iter().flatten().collect();
+        let headers = warnings(&made);
+        for ((prepared, key), outcome) in prepared.iter().zip(&keys).zip(outcomes) {
             let submitted = prepared.submitted();
             let mut row = json!({
                 "job_id": submitted.job_id,
@@ -147,8 +150,8 @@ fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> 
         match first_refusal {
             None => Ok(Reply {
                 body: rows.into(),
+                headers,
                 job_ids,
-                ..Default::default()
             }),
             Some(refusal) => Err(ApiError {
                 detail: Some(("batch", rows.into())),
@@ -156,6 +159,23 @@ fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> 
             }),
         }
     })
+}
+
+/// The header with what the cluster warned of.
+fn warnings(submitted: &[&Submitted]) -> Vec<(&'static str, String)> {
+    // Proxies bound the size of headers; the first few say it all.
+    let few: Vec<Warning> = operations::submission_warnings(submitted.iter().copied())
+        .into_iter()
+        .take(3)
+        .map(|warning| Warning {
+            job_ids: warning.job_ids.into_iter().take(10).collect(),
+            ..warning
+        })
+        .collect();
+    match few.as_slice() {
+        [] => Vec::new(),
+        few => vec![("Abba-Warnings", answer::warnings(few))],
+    }
 }
 
 /// The Jobs of a batch. A program without a `job_id` has the request's key with its own place in it.

@@ -9,7 +9,7 @@ use crate::transport::{Backoff, Deadline, Failure, FailureKind};
 pub(super) const FURTHER_ATTEMPTS: usize = 4;
 
 /// The first pause between attempts.
-const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 250 });
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 250 });
 
 /// The longest one.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 4 } else { 2000 });

@@ -1,10 +1,10 @@
 //! Creating a Job once.
 
-use super::attempts::{Attempts, LONGEST_PAUSE};
+use super::attempts::{Attempts, FIRST_PAUSE, LONGEST_PAUSE};
 use super::{garbage, parse, Api};
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::Job;
-use crate::transport::{Call, Deadline, Failure, FailureKind};
+use crate::transport::{Backoff, Call, Deadline, Failure, FailureKind};
 
 /// A create that did not succeed.
 #[derive(Debug)]
@@ -17,8 +17,8 @@ pub struct CreateFailure {
 
 impl Api<'_> {
     /// Creates a Job. `Ok` means that there is exactly one Job of this name and that it is this one; `submission` is the
-    /// value of its annotation [`labels::SUBMISSION`], by which it is known again.
-    pub fn create_job(&self, job: &Job, submission: &str) -> Result<(), CreateFailure> {
+    /// value of its annotation [`labels::SUBMISSION`], by which it is known again. Gives back the server's warnings.
+    pub fn create_job(&self, job: &Job, submission: &str) -> Result<Vec<String>, CreateFailure> {
         let name = &job.metadata.name;
         let body = serde_json::to_vec(job).map_err(|error| CreateFailure {
             failure: Failure::new(
@@ -37,9 +37,9 @@ impl Api<'_> {
         loop {
             // The first attempt leaves time to find out what became of it.
             let attempt = if may_exist { deadline } else { deadline.fraction(0.5) };
-            let mut failure = match self.transport.send(&call, &attempt) {
-                Ok(answer) => match parse::<Job>(&call, &answer) {
-                    Ok(created) if created.metadata.name == *name => return Ok(()),
+            let mut failure = match self.transport.send_with_warnings(&call, &attempt) {
+                Ok((answer, warnings)) => match parse::<Job>(&call, &answer) {
+                    Ok(created) if created.metadata.name == *name => return Ok(warnings),
                     Ok(_) => garbage(&call, "The answer is not the job that was sent.".into()),
                     Err(failure) => failure,
                 },
@@ -47,7 +47,7 @@ impl Api<'_> {
             };
             if failure.kind == FailureKind::AlreadyExists {
                 match self.read::<Job>(&self.job_call(name)) {
-                    Ok(job) if is_submission(&job, submission) => return Ok(()),
+                    Ok(job) if is_submission(&job, submission) => return Ok(Vec::new()),
                     // The name is another's, so no attempt of ours can have made a Job.
                     Ok(_) => {
                         return Err(CreateFailure {
@@ -71,7 +71,7 @@ impl Api<'_> {
                 });
             }
             may_exist |= failure.kind.leaves_outcome_open() || failure.kind == FailureKind::AlreadyExists;
-            may_still_arrive |= failure.kind == FailureKind::Timeout;
+            may_still_arrive |= failure.may_still_arrive();
             // A create conflicts where a quota's count changed at the same time; then nothing was made.
             // https://github.com/kubernetes/kubernetes/issues/67761
             let conflict = failure.kind == FailureKind::Conflict;
@@ -94,7 +94,8 @@ impl Api<'_> {
         }
     }
 
-    /// After attempts whose outcome is open: looks whether the Job is there.
+    /// After attempts whose outcome is open: looks whether the Job is there; where one of them may still be under way, until
+    /// the time is over.
     fn settle(
         &self,
         name: &str,
@@ -102,28 +103,38 @@ impl Api<'_> {
         failure: Failure,
         may_still_arrive: bool,
         deadline: &Deadline<'_>,
-    ) -> Result<(), CreateFailure> {
-        if deadline.has_passed() {
-            return Err(CreateFailure {
-                failure,
-                may_exist: true,
-            });
-        }
+    ) -> Result<Vec<String>, CreateFailure> {
         let call = self.job_call(name);
-        match self.transport.send(&call, deadline) {
-            Ok(answer) if parse::<Job>(&call, &answer).is_ok_and(|job| is_submission(&job, submission)) => Ok(()),
-            Err(look) if look.kind == FailureKind::Interrupted => Err(CreateFailure {
-                failure: look,
-                may_exist: true,
-            }),
-            Err(look) if look.kind == FailureKind::NotFound => Err(CreateFailure {
-                failure,
-                may_exist: may_still_arrive,
-            }),
-            _ => Err(CreateFailure {
-                failure,
-                may_exist: true,
-            }),
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let not_known = |failure| CreateFailure {
+            failure,
+            may_exist: true,
+        };
+        loop {
+            if deadline.has_passed() {
+                return Err(not_known(failure));
+            }
+            match self.transport.send(&call, deadline) {
+                Ok(answer) if parse::<Job>(&call, &answer).is_ok_and(|job| is_submission(&job, submission)) => {
+                    return Ok(Vec::new())
+                }
+                Err(look) if look.kind == FailureKind::Interrupted => return Err(not_known(look)),
+                Err(look) if look.kind == FailureKind::NotFound && may_still_arrive => {
+                    if !deadline.sleep(backoff.pause()) {
+                        return Err(not_known(Failure {
+                            kind: FailureKind::Interrupted,
+                            ..failure
+                        }));
+                    }
+                }
+                Err(look) if look.kind == FailureKind::NotFound => {
+                    return Err(CreateFailure {
+                        failure,
+                        may_exist: false,
+                    })
+                }
+                _ => return Err(not_known(failure)),
+            }
         }
     }
 
@@ -152,7 +163,7 @@ mod tests {
     fn create(script: &Script) -> Result<(), CreateFailure> {
         let mut job = Job::default();
         job.metadata.name = "a-1".into();
-        api(script).create_job(&job, "s")
+        api(script).create_job(&job, "s").map(|_| ())
     }
 
     #[test]
@@ -211,6 +222,14 @@ mod tests {
             FailureKind::NotFound,
             FailureKind::KubectlMissing,
             FailureKind::NotConfigured,
+            FailureKind::RuleRefused,
+            FailureKind::NamespaceEnds,
+            FailureKind::LoginHelperMissing,
+            FailureKind::LoginHelperFailed,
+            FailureKind::LoginPending,
+            FailureKind::Certificate,
+            FailureKind::Proxy,
+            FailureKind::Page,
         ] {
             let script = Script::new([failure(refusal)]);
             let error = create(&script).unwrap_err();
@@ -231,7 +250,7 @@ mod tests {
     #[test]
     fn after_a_lost_answer_it_is_said_whether_there_is_a_job() {
         let absent = Script::new([
-            failure(FailureKind::Unreachable),
+            failure(FailureKind::Server),
             failure(FailureKind::Forbidden),
             failure(FailureKind::NotFound),
         ]);
@@ -242,13 +261,37 @@ mod tests {
             failure(FailureKind::Unreachable),
         ]);
         assert!(create(&unknown).unwrap_err().may_exist);
-        // What has timed out may still arrive.
-        let late = Script::new([
+    }
+
+    #[test]
+    fn a_write_that_may_still_be_under_way_is_looked_for_until_it_is_there() {
+        let still_processing = Failure {
+            words: "Error from server (Timeout): Timeout: request did not complete within the allotted timeout".into(),
+            ..Failure::new(FailureKind::Server, "")
+        };
+        for open in [
             failure(FailureKind::Timeout),
-            failure(FailureKind::Forbidden),
-            failure(FailureKind::NotFound),
-        ]);
-        assert!(create(&late).unwrap_err().may_exist);
+            failure(FailureKind::Unreachable),
+            failure(FailureKind::KubectlDied),
+            Err(still_processing),
+        ] {
+            let late = Script::new([
+                open.clone(),
+                failure(FailureKind::Forbidden),
+                failure(FailureKind::NotFound),
+                failure(FailureKind::NotFound),
+                job_answer("s"),
+            ]);
+            create(&late).unwrap();
+            // Nobody says that there is none while that is not known.
+            let never = Script::new([
+                open,
+                failure(FailureKind::Forbidden),
+                failure(FailureKind::NotFound),
+                failure(FailureKind::Unreachable),
+            ]);
+            assert!(create(&never).unwrap_err().may_exist);
+        }
     }
 
     #[test]

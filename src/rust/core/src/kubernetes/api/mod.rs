@@ -27,7 +27,7 @@ use serde::de::DeserializeOwned;
 
 use super::objects::Pod;
 use crate::error::KubectlReport;
-use crate::transport::{Call, Deadline, Failure, FailureKind, Patience, Transport};
+use crate::transport::{is_whole_page, Call, Deadline, Failure, FailureKind, Patience, Transport};
 
 /// What stays as it is in a query's value (RFC 3986, unreserved).
 const QUERY_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -118,11 +118,16 @@ fn parse<T: DeserializeOwned>(call: &Call, answer: &[u8]) -> Result<T, Failure> 
 
 /// The failure for an answer that cannot be read. `beginning` is the answer, or its first part.
 fn unreadable(call: &Call, beginning: &[u8], error: &serde_json::Error) -> Failure {
+    let is_page = is_whole_page(beginning);
     let beginning: String = String::from_utf8_lossy(beginning).chars().take(200).collect();
-    garbage(
+    let failure = garbage(
         call,
         format!("The answer cannot be read ({error}); it begins: {beginning:?}"),
-    )
+    );
+    Failure {
+        kind: if is_page { FailureKind::Page } else { failure.kind },
+        ..failure
+    }
 }
 
 /// The failure for an answer that is none to this call.

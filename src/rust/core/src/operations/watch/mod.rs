@@ -14,7 +14,7 @@ use super::observation::{not_found, Observation, Observed};
 use super::{reconnect, Connection, JobSelector};
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_status::{JobStatus, Status};
-use crate::error::Error;
+use crate::error::{Error, ErrorClass};
 
 /// One job, as it was seen last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,9 @@ pub fn watch(
             }
             Outcome::Refused(error) => {
                 refusals += 1;
-                if !has_streamed || refusals == reconnect::ATTEMPTS_AT_REFUSAL {
+                // A login that is wanted is asked for once: each attempt starts its helper anew.
+                let is_final = !has_streamed || refusals == reconnect::ATTEMPTS_AT_REFUSAL;
+                if is_final || error.class == ErrorClass::LoginWanted {
                     return Err(error);
                 }
             }
@@ -154,7 +156,6 @@ mod tests {
     use super::pending_reasons::REASONS_ASKED;
     use super::stream::LONGEST_SILENCE;
     use super::*;
-    use crate::error::ErrorClass;
     use crate::transport::{FailureKind, Patience};
     use serde_json::json;
     use std::cell::Cell;
@@ -323,6 +324,7 @@ mod tests {
         for (kind, class) in [
             (FailureKind::Forbidden, ErrorClass::Forbidden),
             (FailureKind::Unauthorized, ErrorClass::Unauthorized),
+            (FailureKind::LoginPending, ErrorClass::LoginWanted),
         ] {
             let watching = Scripted::new()
                 .get(WATCH, [Answer::Fails(kind)])
@@ -368,6 +370,30 @@ mod tests {
             watch_all(&impatient(&first), &jobs(&["a"])).unwrap_err().class,
             ErrorClass::Unavailable
         );
+    }
+
+    #[test]
+    fn a_login_that_ends_while_jobs_are_watched_is_asked_for_once() {
+        for kind in [
+            FailureKind::LoginPending,
+            FailureKind::LoginHelperFailed,
+            FailureKind::LoginRefused,
+        ] {
+            let cluster = Scripted::new().get(WATCH, [stream(&[], StreamEnd::Closes)]).get(
+                "/pods",
+                [
+                    list(1, [pod("a", 1, running())]),
+                    Answer::Fails(kind),
+                    list(2, [pod("a", 1, ended(0))]),
+                ],
+            );
+            let error = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap_err();
+            assert_eq!(
+                (error.class, error.class.name()),
+                (ErrorClass::LoginWanted, "unauthorized")
+            );
+            assert_eq!(error.consequence.as_deref(), Some(UNTOUCHED));
+        }
     }
 
     #[test]

@@ -101,7 +101,12 @@ pub(super) fn follow(
         Ok(()) => Outcome::LookAgain,
         Err(failure) => match failure.kind {
             FailureKind::Interrupted if look.get() => Outcome::LookAtWaiting,
-            FailureKind::Forbidden | FailureKind::Unauthorized | FailureKind::KubectlMissing => {
+            kind if kind.wants_login()
+                || matches!(
+                    kind,
+                    FailureKind::Forbidden | FailureKind::Unauthorized | FailureKind::KubectlMissing
+                ) =>
+            {
                 Outcome::Refused(connection.error(api, &failure, "watch pods").meaning(UNTOUCHED))
             }
             // Also where the silence was too long.

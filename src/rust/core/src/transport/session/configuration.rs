@@ -19,7 +19,7 @@ pub struct Configuration {
 }
 
 /// A file as it was seen. Links are followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum FileState {
     /// It is not there, or cannot be read.
     Absent,
@@ -89,9 +89,11 @@ impl Configuration {
             && self.files.iter().all(|(file, seen)| state(file) == *seen)
     }
 
-    /// Whether the login comes from a helper that may have another one by now.
-    pub fn has_login_helper(&self) -> bool {
-        self.has_login_helper
+    /// Where the login comes from a helper, which may have another one by now: a number that names this configuration.
+    pub fn login_of_helper(&self) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        (&self.kubectl, self.environment, &self.files).hash(&mut hasher);
+        self.has_login_helper.then(|| hasher.finish())
     }
 }
 

@@ -17,6 +17,7 @@
 //!   and under 1 MB; they ask for Rust 1.71. ureq 3.5 without TLS is 10 crates and 13 s, but asks for Rust 1.85, and this
 //!   package for 1.84.
 
+use std::cell::Cell;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -58,6 +59,8 @@ pub enum Exchange {
 pub enum HttpFailure {
     /// Nobody listens on the socket: nothing was sent.
     NoProxy(String),
+    /// This process lacks something: nothing was sent, and the proxy may be well.
+    NotSent(String),
     /// The connection broke.
     Broken(String),
     /// The time limit was over.
@@ -66,27 +69,32 @@ pub enum HttpFailure {
     Interrupted,
 }
 
-/// Sends a call over `socket`. The body of a success is handed to `part` as it comes, until that breaks off.
+/// Sends a call over `socket`. The body of a success is handed to `part` as it comes, until that breaks off. `answered` is
+/// set when the answer begins.
 ///
 /// Runs in the calling thread alone, which is R's: an interrupt is looked for there about twenty times a second.
 pub fn exchange(
     socket: &Path,
     call: &Call,
     deadline: &Deadline<'_>,
+    answered: &Cell<bool>,
     part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<Exchange, HttpFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| HttpFailure::Broken(error.to_string()))?;
+        .map_err(|error| HttpFailure::NotSent(error.to_string()))?;
     runtime.block_on(async {
         tokio::select! {
             biased;
             ended = watch_deadline(deadline) => Err(ended),
-            result = converse(socket, call, part) => result,
+            result = converse(socket, call, answered, part) => result,
         }
     })
 }
+
+/// The pause before a proxy is asked again that has too many connections to accept.
+const FULL_BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 
 async fn watch_deadline(deadline: &Deadline<'_>) -> HttpFailure {
     loop {
@@ -103,15 +111,17 @@ async fn watch_deadline(deadline: &Deadline<'_>) -> HttpFailure {
 async fn converse(
     socket: &Path,
     call: &Call,
+    answered: &Cell<bool>,
     part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<Exchange, HttpFailure> {
-    let stream = UnixStream::connect(socket).await.map_err(no_proxy)?;
+    let stream = connect(socket).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(WithoutSignal(stream)))
         .await
         .map_err(broken)?;
     // Moves the bytes; its errors reach us through the request.
     let mover = tokio::spawn(connection);
     let response = sender.send_request(request(call)?).await.map_err(broken)?;
+    answered.set(true);
     let result = read(response, part).await;
     mover.abort();
     result
@@ -196,8 +206,21 @@ fn retry_after(response: &Response<Incoming>) -> Option<Duration> {
     value.trim().parse().ok().map(Duration::from_secs)
 }
 
-fn no_proxy(error: io::Error) -> HttpFailure {
-    HttpFailure::NoProxy(format!("kubectl proxy does not answer: {error}"))
+/// Connects, and again where the proxy has many connections to accept just now (EAGAIN on a unix socket). Only a socket
+/// that is gone, or on which nobody listens, says that the proxy is gone.
+async fn connect(socket: &Path) -> Result<UnixStream, HttpFailure> {
+    loop {
+        let error = match UnixStream::connect(socket).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        let words = format!("kubectl proxy does not answer: {error}");
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => return Err(HttpFailure::NoProxy(words)),
+            io::ErrorKind::WouldBlock => tokio::time::sleep(FULL_BACKLOG_PAUSE).await,
+            _ => return Err(HttpFailure::NotSent(words)),
+        }
+    }
 }
 
 fn broken(error: hyper::Error) -> HttpFailure {
@@ -284,6 +307,7 @@ mod tests {
                 &self.folder.join("socket"),
                 &Call::get("/api"),
                 &deadline,
+                &Cell::new(false),
                 &mut |part| {
                     body.extend_from_slice(part);
                     ControlFlow::Continue(())
@@ -349,10 +373,16 @@ mod tests {
         let server = Server::new(b"");
         let deadline = Deadline::new(Duration::from_secs(60), &|| false);
         let nowhere = server.folder.join("nowhere");
-        let result = exchange(&nowhere, &Call::get("/api"), &deadline, &mut |_| {
+        let result = exchange(&nowhere, &Call::get("/api"), &deadline, &Cell::new(false), &mut |_| {
             ControlFlow::Continue(())
         });
         assert!(matches!(result, Err(HttpFailure::NoProxy(_))), "{result:?}");
+        // What this process lacks, here the right to use the socket's name, is no sign that the proxy is gone.
+        let no_folder = std::path::Path::new("/dev/null/socket");
+        let result = exchange(no_folder, &Call::get("/api"), &deadline, &Cell::new(false), &mut |_| {
+            ControlFlow::Continue(())
+        });
+        assert!(matches!(result, Err(HttpFailure::NotSent(_))), "{result:?}");
     }
 
     #[test]

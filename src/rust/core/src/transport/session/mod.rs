@@ -11,14 +11,18 @@ mod configuration;
 mod http;
 mod proxy;
 
+use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use self::http::{Exchange, HttpFailure};
 use self::proxy::Socket;
-use super::{Call, Deadline, Failure, FailureKind, Kubectl, Transport};
+use super::login::{self, Words};
+use super::login_gate::{self, Pass};
+use super::{words, Call, Deadline, Failure, FailureKind, Kubectl, Transport, Verb};
 use crate::error::KubectlReport;
 
 /// Calls a function, and meanwhile has no program that is started inherit any open file beside its standard streams.
@@ -33,8 +37,19 @@ pub struct Session {
     isolated: WithNothingInherited,
 }
 
-/// How old a proxy must be for a "forbidden" to be blamed on its login. Else each one would start another kubectl.
-const OLD_LOGIN: Duration = Duration::from_secs(60);
+/// A proxy that has not answered for so long may hold a connection that is dead: a laptop has slept, a VPN was set up anew.
+const DOUBTFUL_AFTER: Duration = Duration::from_secs(20);
+
+/// So long such a proxy is waited for when it is asked for something that may be asked again.
+const DOUBT: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether a login helper still runs.
+const LOOK_FOR_HELPER: Duration = Duration::from_millis(500);
+
+/// The login that a login helper gives, as a number; `None` where there is no helper.
+pub(super) fn login_of_helper(kubectl: &Path) -> Option<u64> {
+    configuration::Configuration::now(kubectl).login_of_helper()
+}
 
 impl Session {
     /// A transport that starts the proxy with `kubectl` when it needs one.
@@ -60,50 +75,175 @@ impl Session {
             let socket =
                 proxy::socket(&self.kubectl, self.isolated, deadline).map_err(|failure| about(call, failure))?;
             let Some(socket) = socket else {
-                return self.kubectl.stream(call, deadline, part).map(|()| Vec::new());
+                return self.kubectl.exchange(call, deadline, part);
             };
-            let failure = match http::exchange(&socket.path, call, deadline, part) {
-                Ok(Exchange::Done { warnings }) => return Ok(warnings),
-                Ok(Exchange::Refused {
-                    status,
-                    retry_after,
-                    body,
-                }) => Failure {
-                    retry_after,
-                    ..refusal(call, status, &body)
-                },
-                Err(HttpFailure::NoProxy(words)) => {
-                    // It died, or another program removed its socket. Nothing was delivered: a new one, once.
-                    proxy::forget(&socket, deadline)?;
-                    if !renewed {
-                        renewed = true;
-                        continue;
-                    }
-                    failure(call, FailureKind::Unreachable, words)
-                }
-                Err(HttpFailure::Broken(words)) => failure(call, FailureKind::Unreachable, words),
-                Err(HttpFailure::TimedOut) => failure(call, FailureKind::Timeout, String::new()),
-                Err(HttpFailure::Interrupted) => failure(call, FailureKind::Interrupted, String::new()),
-            };
-            // It was refused, so it may be sent again.
-            if may_be_an_old_login(failure.kind, &socket) && !renewed {
-                renewed = true;
-                proxy::forget(&socket, deadline)?;
-                continue;
+            match self.exchange_over(&socket, call, deadline, !renewed, part)? {
+                Outcome::Answered(warnings) => return Ok(warnings),
+                Outcome::AskAgain => renewed = true,
             }
-            return Err(failure);
+        }
+    }
+
+    /// The same over one proxy. `may_renew`: whether another proxy may be tried.
+    fn exchange_over(
+        &self,
+        socket: &Socket,
+        call: &Call,
+        deadline: &Deadline<'_>,
+        may_renew: bool,
+        part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<Outcome, Failure> {
+        let pass = socket
+            .login_of_helper
+            .map(|login| login_gate::enter(login, &deadline.of_login()).map_err(|failure| about(call, failure)));
+        let pass = RefCell::new(pass.transpose()?);
+        let has_login = || {
+            if let Some(pass) = pass.borrow_mut().as_mut() {
+                pass.has_login();
+            }
+        };
+        let stderr_before = socket.stderr_length();
+        let words = RefCell::new(Words::new(stderr_before));
+        let (answered, waits_for_login) = (Cell::new(false), Cell::new(false));
+        let (given_up, was_interrupted) = (Cell::new(false), Cell::new(false));
+        let begun = Instant::now();
+        let last_look = Cell::new(begun);
+        let is_doubtful = may_renew && call.verb == Verb::Get && socket.idle() > DOUBTFUL_AFTER;
+        // Asked about twenty times a second, in this thread.
+        let stop = || {
+            if deadline.is_interrupted() {
+                was_interrupted.set(true);
+                return true;
+            }
+            if answered.get() {
+                if pass.borrow().as_ref().is_some_and(Pass::is_alone) {
+                    has_login();
+                }
+                return deadline.has_passed();
+            }
+            let mut words = words.borrow_mut();
+            if words.are_due() {
+                if socket.stderr_length() > words.shown() {
+                    words.show(&socket.stderr());
+                }
+                if socket.login_of_helper.is_some() && last_look.get().elapsed() >= LOOK_FOR_HELPER {
+                    last_look.set(Instant::now());
+                    let runs = socket.helper_runs();
+                    waits_for_login.set(runs == Some(true));
+                    if runs == Some(false) && pass.borrow().as_ref().is_some_and(Pass::is_alone) {
+                        has_login();
+                    }
+                }
+            }
+            given_up.set(is_doubtful && begun.elapsed() > DOUBT && !waits_for_login.get());
+            given_up.get() || (deadline.has_passed() && !waits_for_login.get())
+        };
+        let whole = deadline.of_login().or_when(&stop);
+        let ended = http::exchange(&socket.path(), call, &whole, &answered, part);
+        if answered.get() {
+            socket.has_answered();
+        }
+        let failure = match ended {
+            Ok(Exchange::Done { warnings }) => {
+                has_login();
+                return Ok(Outcome::Answered(warnings));
+            }
+            Ok(Exchange::Refused {
+                status,
+                retry_after,
+                body,
+            }) => Failure {
+                retry_after,
+                ..refusal(call, status, &body)
+            },
+            Err(HttpFailure::NoProxy(words)) => {
+                // It died, or another program removed its socket. Nothing was delivered: a new one, once.
+                proxy::forget(socket, deadline)?;
+                if may_renew {
+                    return Ok(Outcome::AskAgain);
+                }
+                failure(call, FailureKind::Unreachable, words)
+            }
+            Err(HttpFailure::NotSent(words)) => failure(call, FailureKind::NotSent, words),
+            Err(HttpFailure::Broken(words)) => failure(call, FailureKind::Unreachable, words),
+            Err(HttpFailure::Interrupted) if was_interrupted.get() => {
+                if waits_for_login.get() {
+                    // The next call would wait for the same helper, whose words are gone.
+                    proxy::forget(socket, &Deadline::new(DOUBT, &|| false))?;
+                }
+                failure(call, FailureKind::Interrupted, String::new())
+            }
+            Err(HttpFailure::Interrupted | HttpFailure::TimedOut) => {
+                // Its connection may be dead, or its login helper waits for ever: the next call begins anew.
+                if !answered.get() {
+                    proxy::forget(socket, &Deadline::new(DOUBT, &|| false))?;
+                }
+                if given_up.get() {
+                    return Ok(Outcome::AskAgain);
+                }
+                let stderr = socket.stderr();
+                let words = login::of_people(&String::from_utf8_lossy(&stderr));
+                let kind = match !answered.get() && waits_for_login.get() {
+                    true => FailureKind::LoginPending,
+                    false => FailureKind::Timeout,
+                };
+                failure(call, kind, if answered.get() { String::new() } else { words })
+            }
+        };
+        let failure = self.with_words_of_helper(failure, socket, stderr_before);
+        match failure.kind {
+            // It was refused, so it may be sent again: another kubectl may have a login that was renewed behind our back,
+            // which the files do not show.
+            FailureKind::Unauthorized | FailureKind::LoginRefused if !socket.new && may_renew => {
+                proxy::forget(socket, deadline)?;
+                Ok(Outcome::AskAgain)
+            }
+            FailureKind::Forbidden if socket.login_of_helper.is_some() && socket.may_be_compared() => {
+                has_login();
+                // A caller of a server may be refused as often as it likes: others keep their proxy, unless its login is
+                // shown to be the reason.
+                let warnings = self.kubectl.exchange(call, deadline, part)?;
+                proxy::forget(socket, deadline)?;
+                Ok(Outcome::Answered(warnings))
+            }
+            kind => {
+                if let Some(pass) = pass.borrow_mut().as_mut() {
+                    match kind {
+                        kind if kind.wants_login() => pass.has_no_login(&failure),
+                        FailureKind::Interrupted => {}
+                        _ => pass.has_login(),
+                    }
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// The same failure, with what a login helper has said of it.
+    fn with_words_of_helper(&self, failure: Failure, socket: &Socket, stderr_before: usize) -> Failure {
+        match failure.kind {
+            FailureKind::LoginHelperFailed | FailureKind::LoginHelperMissing => {
+                let stderr = socket.stderr();
+                let new = stderr.get(stderr_before..).unwrap_or(&stderr);
+                let said = login::of_people(&String::from_utf8_lossy(new));
+                let words = [said.as_str(), failure.words.as_str()].join("\n").trim().to_string();
+                Failure { words, ..failure }
+            }
+            FailureKind::Unauthorized if socket.login_of_helper.is_some() => Failure {
+                kind: FailureKind::LoginRefused,
+                ..failure
+            },
+            _ => failure,
         }
     }
 }
 
-/// Whether a new kubectl may have a login that is accepted: one that was renewed behind our back, which the files do not
-/// show.
-fn may_be_an_old_login(kind: FailureKind, socket: &Socket) -> bool {
-    match kind {
-        FailureKind::Unauthorized => !socket.new,
-        FailureKind::Forbidden => socket.has_login_helper && socket.started.elapsed() > OLD_LOGIN,
-        _ => false,
-    }
+/// What became of a call over one proxy.
+enum Outcome {
+    /// It was answered, with these warnings.
+    Answered(Vec<String>),
+    /// It was not carried out, and another proxy is worth a try.
+    AskAgain,
 }
 
 impl Transport for Session {
@@ -145,15 +285,22 @@ fn refusal(call: &Call, code: u16, body: &[u8]) -> Failure {
     let status = serde_json::from_slice::<Status>(body).unwrap_or_default();
     if status.kind != "Status" {
         let text: String = String::from_utf8_lossy(body).chars().take(1000).collect();
-        let words = format!("Unable to connect to the server: HTTP status {code}: {}", text.trim());
-        return failure(call, of_a_stranger(code, &text), words);
+        let kind = of_a_stranger(code, &text);
+        // What stopped kubectl proxy itself, in kubectl's words for it.
+        let words = match code {
+            500 if !words::is_page(&text) => format!("Unable to connect to the server: {}", text.trim()),
+            _ => format!("Unable to connect to the server: HTTP status {code}: {}", text.trim()),
+        };
+        return failure(call, kind, words);
     }
     let words = match (status.reason.as_str(), code) {
         (_, 401) => "error: You must be logged in to the server (Unauthorized)".to_string(),
         ("", _) => format!("Error from server: {}", status.message),
         (reason, _) => format!("Error from server ({reason}): {}", status.message),
     };
-    let kind = FailureKind::of_reason(&status.reason).unwrap_or(match code {
+    let kind = words::of_refusal(&status.message).or_else(|| words::of_refusal(&status.reason));
+    let kind = kind.or_else(|| FailureKind::of_reason(&status.reason));
+    let kind = kind.unwrap_or(match code {
         401 => FailureKind::Unauthorized,
         403 => FailureKind::Forbidden,
         404 => FailureKind::NotFound,
@@ -175,14 +322,19 @@ fn of_a_stranger(code: u16, text: &str) -> FailureKind {
         .any(|address| text.contains(address));
     // An API server that does not have such a resource at all answers so, without an error object.
     let no_such_path = ["404 page not found", "404: page not found"].contains(&text.trim().to_lowercase().as_str());
+    let nothing_sent = (code == 500 || code == 502) && !words::is_page(text);
+    if let Some(kind) = words::of_connection(text).filter(|_| nothing_sent) {
+        return kind;
+    }
     match code {
         401 => FailureKind::Unauthorized,
+        300..=399 => FailureKind::Page,
         404 if no_such_path => FailureKind::NotFound,
-        403 | 404 => FailureKind::Unreachable,
+        403 | 404 => FailureKind::Stranger,
         429 => FailureKind::TooManyRequests,
-        _ if text.contains("getting credentials") => FailureKind::Unauthorized,
         _ if text.contains("connection refused") && nothing_configured => FailureKind::NotConfigured,
         _ if text.contains("connection refused") => FailureKind::Refused,
+        500 | 502..=504 if words::is_page(text) => FailureKind::Stranger,
         502 => FailureKind::Unreachable,
         500 if !text.trim().is_empty() => FailureKind::Unreachable,
         _ if code >= 500 => FailureKind::Server,
@@ -216,24 +368,6 @@ fn about(call: &Call, failure: Failure) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
-
-    #[test]
-    fn a_refusal_may_be_due_to_an_old_login() {
-        let socket = |age: u64, new, has_login_helper| Socket {
-            path: "socket".into(),
-            started: Instant::now().checked_sub(Duration::from_secs(age)).unwrap(),
-            new,
-            has_login_helper,
-        };
-        assert!(may_be_an_old_login(FailureKind::Unauthorized, &socket(1, false, false)));
-        assert!(!may_be_an_old_login(FailureKind::Unauthorized, &socket(1, true, true)));
-        assert!(may_be_an_old_login(FailureKind::Forbidden, &socket(61, false, true)));
-        // Without a login helper the files tell; and not at each refusal.
-        assert!(!may_be_an_old_login(FailureKind::Forbidden, &socket(61, false, false)));
-        assert!(!may_be_an_old_login(FailureKind::Forbidden, &socket(1, false, true)));
-        assert!(!may_be_an_old_login(FailureKind::NotFound, &socket(61, false, true)));
-    }
 
     #[test]
     fn what_the_server_means_is_read_from_its_error_object() {
@@ -275,14 +409,32 @@ mod tests {
             (502, &*refused("127.0.0.1:1"), FailureKind::Refused),
             (502, &*refused("[::1]:8080"), FailureKind::NotConfigured),
             (502, "", FailureKind::Unreachable),
-            (504, "<html>gateway timeout</html>", FailureKind::Server),
-            (404, "default backend - 404", FailureKind::Unreachable),
+            (
+                500,
+                "getting credentials: exec: executable x not found\n\nIt looks like",
+                FailureKind::LoginHelperMissing,
+            ),
+            (
+                500,
+                "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+                FailureKind::Certificate,
+            ),
+            (
+                500,
+                "proxyconnect tcp: dial tcp 127.0.0.1:9: connect: connection refused",
+                FailureKind::Proxy,
+            ),
+            (302, "", FailureKind::Page),
+            (503, "<!DOCTYPE html><html>Log in</html>", FailureKind::Stranger),
+            (504, "<html><body>gateway timeout</body></html>", FailureKind::Stranger),
+            (504, "gateway timeout", FailureKind::Server),
+            (404, "default backend - 404", FailureKind::Stranger),
             (
                 404,
                 r#"{"message":"no Route matched with those values"}"#,
-                FailureKind::Unreachable,
+                FailureKind::Stranger,
             ),
-            (403, "<html>403 Forbidden</html>", FailureKind::Unreachable),
+            (403, "<html>403 Forbidden</html>", FailureKind::Stranger),
             (404, "404 page not found\n", FailureKind::NotFound),
         ] {
             assert_eq!(refusal(&call, code, body.as_bytes()).kind, kind, "{code} {body}");

@@ -5,15 +5,15 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::{kill, killpg, Signal};
 use nix::unistd::{access, AccessFlags, Pid};
 
 use super::configuration::Configuration;
 use super::WithNothingInherited;
-use crate::transport::{process, Deadline, Failure, FailureKind, Kubectl, Transport};
+use crate::transport::{login, process, Deadline, Failure, FailureKind, Kubectl, Transport};
 
 /// Makes the folder $2 for this user alone, and runs kubectl proxy ($1) with its socket in there until standard input ends
 /// or SIGTERM comes; then ends it, with all that it started, and removes the folder. Standard input is a pipe from R that
@@ -22,6 +22,8 @@ use crate::transport::{process, Deadline, Failure, FailureKind, Kubectl, Transpo
 /// Four processes of one group: this shell; one that waits for the pipe's end; one that waits for kubectl's end; and
 /// kubectl. The pipe's end is enough to end them all and remove the folder even where somebody has killed this shell, and
 /// where the one at the pipe was killed, this shell does it at once.
+///
+/// kubectl's stderr goes into a file of the folder: a login helper says there what a person has to do.
 ///
 /// PATH may be anything and may not lead to `rm`. The text is a constant and every path an argument.
 const SUPERVISOR: &str = r#"
@@ -35,7 +37,7 @@ trap 'finish "$@"' TERM
 umask 077
 exec 3<&0 </dev/null
 PATH="$PATH:/usr/bin:/bin" mkdir -- "$2" || exit 1
-("$1" proxy --unix-socket="$2/socket" --append-server-path; kill -s TERM 0) 3<&- &
+("$1" proxy --unix-socket="$2/socket" --append-server-path 2>>"$2/.stderr"; kill -s TERM 0) 3<&- &
 (read -r _ <&3; finish "$@") &
 exec 3<&-
 wait "$!"
@@ -51,20 +53,75 @@ const LONGEST_SOCKET_PATH: usize = 100;
 /// How long the supervisor may take to end, of which it needs a few milliseconds.
 const LONGEST_END: Duration = Duration::from_secs(1);
 
+/// How old a login must be for a "forbidden" to be blamed on it.
+const OLD_LOGIN: Duration = Duration::from_secs(60);
+
+/// How much of kubectl's stderr is kept: in a long outage it says the same again and again.
+const LONGEST_STDERR: usize = 1024 * 1024;
+
 /// After this time a proxy that could not be started is tried again.
 const NEXT_ATTEMPT: Duration = Duration::from_secs(60);
 
-/// Where a proxy answers.
-#[derive(Clone, Debug)]
+/// Where a proxy answers. It serves for as long as somebody holds this, also where it was forgotten meanwhile.
+#[derive(Clone)]
 pub struct Socket {
-    /// The socket's path.
-    pub path: PathBuf,
-    /// Since when there is this proxy.
-    pub started: Instant,
+    proxy: Arc<Proxy>,
     /// Whether it was started for the call that asked.
     pub new: bool,
-    /// Whether the login comes from a login helper.
-    pub has_login_helper: bool,
+    /// The login, as a number, where it comes from a login helper.
+    pub login_of_helper: Option<u64>,
+}
+
+impl Socket {
+    /// The socket's path.
+    pub fn path(&self) -> PathBuf {
+        self.proxy.socket()
+    }
+
+    /// Whether a login helper runs for it now. `None`: nobody knows.
+    pub fn helper_runs(&self) -> Option<bool> {
+        login::helper_runs(self.proxy.group?)
+    }
+
+    /// How much kubectl has written to stderr so far.
+    pub fn stderr_length(&self) -> usize {
+        let length = std::fs::metadata(self.proxy.stderr()).map_or(0, |metadata| metadata.len());
+        usize::try_from(length).unwrap_or(0)
+    }
+
+    /// What kubectl has written to stderr; the newest part of it, if it is much.
+    pub fn stderr(&self) -> Vec<u8> {
+        let file = self.proxy.stderr();
+        let stderr = std::fs::read(&file).unwrap_or_default();
+        if stderr.len() > LONGEST_STDERR {
+            // kubectl goes on writing at its end.
+            let _ = std::fs::OpenOptions::new().write(true).truncate(true).open(&file);
+        }
+        stderr
+    }
+
+    /// How long nobody has had an answer from it, by the clock that goes on while the machine sleeps.
+    pub fn idle(&self) -> Duration {
+        let answered = self.proxy.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.elapsed().unwrap_or_default()
+    }
+
+    /// Notes that it has answered.
+    pub fn has_answered(&self) {
+        let mut answered = self.proxy.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        *answered = SystemTime::now();
+    }
+
+    /// Whether its login should be compared with that of a new kubectl because of a refusal: each minute once, else every
+    /// refusal would start a kubectl.
+    pub fn may_be_compared(&self) -> bool {
+        let mut compared = self.proxy.compared.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = compared.elapsed() > OLD_LOGIN;
+        if is_due {
+            *compared = Instant::now();
+        }
+        is_due
+    }
 }
 
 /// What is kept between two calls.
@@ -79,19 +136,24 @@ enum State {
     /// Nobody has needed it yet.
     NotStarted,
     /// It is being started.
-    Starting(Proxy),
+    Starting(Arc<Proxy>),
     /// It has answered.
-    Serving(Proxy),
+    Serving(Arc<Proxy>),
     /// It could not be started, at this moment.
     Unusable(Instant),
 }
 
 struct Proxy {
     folder: PathBuf,
-    started: Instant,
+    /// When its login was last known to be new, or compared with a new one.
+    compared: Mutex<Instant>,
+    /// When it last answered, or was started.
+    answered: Mutex<SystemTime>,
+    /// The process group of the supervisor.
+    group: Option<u32>,
     /// The supervising shell, whose standard input, held here, keeps the proxy alive. `None` in a forked child, which uses
     /// the proxy of its parent and leaves it alone.
-    supervisor: Option<Child>,
+    supervisor: Mutex<Option<Child>>,
 }
 
 impl Proxy {
@@ -99,15 +161,26 @@ impl Proxy {
         self.folder.join("socket")
     }
 
-    /// Whether the supervisor is gone, and with it the proxy.
-    fn has_ended(&mut self) -> bool {
-        let supervisor = self.supervisor.as_mut();
-        supervisor.is_some_and(|supervisor| !matches!(supervisor.try_wait(), Ok(None)))
+    fn stderr(&self) -> PathBuf {
+        self.folder.join(".stderr")
     }
 
-    /// Ends it, if this process started it.
-    fn end(self) {
-        let Some(mut supervisor) = self.supervisor else {
+    fn supervisor(&self) -> MutexGuard<'_, Option<Child>> {
+        self.supervisor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the supervisor is gone, and with it the proxy.
+    fn has_ended(&self) -> bool {
+        let mut supervisor = self.supervisor();
+        let supervisor = supervisor.as_mut();
+        supervisor.is_some_and(|supervisor| !matches!(supervisor.try_wait(), Ok(None)))
+    }
+}
+
+/// The last who holds it ends it, if this process started it.
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let Some(mut supervisor) = self.supervisor().take() else {
             return;
         };
         // The end of its standard input is enough, unless a forked child of ours still holds that open.
@@ -168,11 +241,13 @@ impl PerProcess {
             configuration: kept.configuration.clone(),
             namespace: kept.namespace.clone(),
             proxy: match &kept.proxy {
-                State::Serving(proxy) => State::Serving(Proxy {
+                State::Serving(proxy) => State::Serving(Arc::new(Proxy {
                     folder: proxy.folder.clone(),
-                    started: proxy.started,
-                    supervisor: None,
-                }),
+                    compared: Mutex::new(Instant::now()),
+                    answered: Mutex::new(SystemTime::now()),
+                    group: proxy.group,
+                    supervisor: Mutex::new(None),
+                })),
                 State::Unusable(since) => State::Unusable(*since),
                 State::NotStarted | State::Starting(_) => State::NotStarted,
             },
@@ -218,10 +293,9 @@ pub fn socket(
     kept.wait_until_it_serves(deadline)?;
     Ok(match &kept.proxy {
         State::Serving(proxy) => Some(Socket {
-            path: proxy.socket(),
-            started: proxy.started,
+            proxy: Arc::clone(proxy),
             new,
-            has_login_helper: kept.configuration.has_login_helper(),
+            login_of_helper: kept.configuration.login_of_helper(),
         }),
         _ => None,
     })
@@ -245,11 +319,11 @@ pub fn namespace(
     Ok(namespace)
 }
 
-/// Does away with a proxy that does not serve, or not as it should.
+/// Uses a proxy no more that does not serve, or not as it should. It ends once nobody has a call under way through it.
 pub fn forget(socket: &Socket, deadline: &Deadline<'_>) -> Result<(), Failure> {
     let mut kept = PerProcess::this().lock(deadline)?;
     if let Some(kept) = kept.as_mut() {
-        if matches!(&kept.proxy, State::Serving(proxy) if proxy.socket() == socket.path) {
+        if matches!(&kept.proxy, State::Serving(proxy) if Arc::ptr_eq(proxy, &socket.proxy)) {
             kept.end();
         }
     }
@@ -281,14 +355,12 @@ fn current<'a>(kept: &'a mut Option<Kept>, kubectl: &Kubectl) -> &'a mut Kept {
 
 impl Kept {
     fn end(&mut self) {
-        if let State::Starting(proxy) | State::Serving(proxy) = std::mem::replace(&mut self.proxy, State::NotStarted) {
-            proxy.end();
-        }
+        self.proxy = State::NotStarted;
     }
 
     /// Starts the proxy, unless it is there.
     fn start(&mut self, kubectl: &Kubectl, isolated: WithNothingInherited) {
-        match &mut self.proxy {
+        match &self.proxy {
             State::NotStarted => {}
             State::Unusable(since) if since.elapsed() > NEXT_ATTEMPT => {}
             State::Unusable(_) => return,
@@ -300,7 +372,7 @@ impl Kept {
             }
         }
         self.proxy = match start(kubectl, isolated) {
-            Ok(proxy) => State::Starting(proxy),
+            Ok(proxy) => State::Starting(Arc::new(proxy)),
             Err(_) => State::Unusable(Instant::now()),
         };
     }
@@ -310,13 +382,11 @@ impl Kept {
     /// Errors: the user wants to stop, or the time is over; then the proxy is ended.
     fn wait_until_it_serves(&mut self, deadline: &Deadline<'_>) -> Result<(), Failure> {
         loop {
-            let State::Starting(proxy) = &mut self.proxy else {
+            let State::Starting(proxy) = &self.proxy else {
                 return Ok(());
             };
             if UnixStream::connect(proxy.socket()).is_ok() {
-                if let State::Starting(proxy) = std::mem::replace(&mut self.proxy, State::NotStarted) {
-                    self.proxy = State::Serving(proxy);
-                }
+                self.proxy = State::Serving(Arc::clone(proxy));
                 return Ok(());
             }
             if proxy.has_ended() {
@@ -340,6 +410,7 @@ fn start(kubectl: &Kubectl, isolated: WithNothingInherited) -> io::Result<Proxy>
         .args(["-c", SUPERVISOR, "sh"])
         .arg(kubectl.program())
         .arg(&folder)
+        .env(process::KUBERC.0, process::KUBERC.1)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -350,8 +421,10 @@ fn start(kubectl: &Kubectl, isolated: WithNothingInherited) -> io::Result<Proxy>
     match supervisor {
         Some(Ok(supervisor)) => Ok(Proxy {
             folder,
-            started: Instant::now(),
-            supervisor: Some(supervisor),
+            compared: Mutex::new(Instant::now()),
+            answered: Mutex::new(SystemTime::now()),
+            group: Some(supervisor.id()),
+            supervisor: Mutex::new(Some(supervisor)),
         }),
         Some(Err(error)) => Err(error),
         None => Err(io::Error::from(io::ErrorKind::Other)),
