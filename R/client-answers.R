@@ -58,6 +58,7 @@ client_log <- function(which, call = rlang::caller_env()) {
   id_name <- if (by == "job") "job_id" else "pod_id"
   ids <- character()
   lines <- list()
+  errors <- list()
   first <- 1L
   page <- NULL
   repeat {
@@ -66,6 +67,7 @@ client_log <- function(which, call = rlang::caller_env()) {
     for (index in seq_along(logs)) {
       place <- first + index - 1L
       ids[[place]] <- logs[[index]]$id
+      errors[place] <- list(logs[[index]]$error)
       lines[place] <- list(c(if (place <= length(lines)) lines[[place]], list(logs[[index]]$lines)))
     }
     token <- answer$header("Abba-Next-Page")
@@ -82,13 +84,19 @@ client_log <- function(which, call = rlang::caller_env()) {
       abort_shape(path, call)
     }
   }
-  lapply(seq_along(ids), function(place) {
-    rlang::set_names(list(ids[[place]], unlist(c(list(character()), lines[[place]]))), c(id_name, "log"))
-  })
+  read_logs(lapply(seq_along(ids), function(place) {
+    log <- if (is.null(errors[[place]])) unlist(c(list(character()), lines[[place]]))
+    row <- rlang::set_names(list(ids[[place]], log), c(id_name, "log"))
+    c(row, if (is.null(log)) list(error = errors[[place]]))
+  }))
 }
 
 logs_from_json <- function(body, id_name) {
   lapply(body, function(log) {
+    if (is.null(log$log)) {
+      stopifnot(is_error_body(log$error))
+      return(list(id = one_string(log[[id_name]]), error = as_record(log$error)))
+    }
     stopifnot(is.list(log$log))
     list(id = one_string(log[[id_name]]), lines = vapply(log$log, one_string, "", USE.NAMES = FALSE))
   })

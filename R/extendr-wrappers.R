@@ -45,7 +45,8 @@ core_json <- function(value) .Call(wrap__core_json, value)
 # is a list with `job_id`, a character vector, or `batch_id`, a string.
 core_status <- function(which, settings) .Call(wrap__core_status, which, settings)
 
-# The logs of jobs: a list of lists with `job_id` or, for a batch, `pod_id`, and `log`, a character vector. `which` as for
+# The logs of jobs: a list of lists with `job_id` or, for a batch, `pod_id`, and `log`, a character
+# vector, or `error`, the record of why it cannot be read. `which` as for
 # `core_status`.
 core_log <- function(which, settings) .Call(wrap__core_log, which, settings)
 

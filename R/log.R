@@ -22,6 +22,18 @@
 #' administrator set it otherwise. Where the beginning is lost, the log has what
 #' is left, and a warning of class `abba_warning_log_incomplete` says so.
 #'
+#' @section The end of a log:
+#' A cluster that loses the connection to a machine in the middle of a log answers as
+#' if the log ended there. So for a program that has ended, the end is compared with the
+#' newest line of the log and the rest is read again. Where that fails, the log has what
+#' is there, and a warning of class `abba_warning_log_incomplete` says that its end is
+#' missing.
+#'
+#' @section Many logs:
+#' A log that cannot be read does not take the others with it: its `log` is `NA`, and a
+#' warning of class `abba_warning_log_unavailable` names its job. Where none of the logs
+#' can be read, that is an error.
+#'
 #' @section Errors:
 #' A job or a batch that does not exist (any more) raises an error of class
 #' `abba_error_not_found`. A log that cannot be read because the machine in the
@@ -71,4 +83,26 @@ abba_get_k8s_batch_log_local <- function(
 #' @export
 abba_get_batch_log <- function(batch_id) {
   road_api()$log(this_batch(batch_id))
+}
+
+# The logs of a road's answer, rows of an id and either `log` or `error`, a record. Those that could not be read are NA, and
+# a warning names their jobs.
+read_logs <- function(rows) {
+  errors <- Filter(Negate(is.null), lapply(rows, `[[`, "error"))
+  if (length(errors) > 0L) {
+    ids <- unlist(lapply(errors, `[[`, "job_id"))
+    raise_warnings(list(list(
+      class = "log_unavailable",
+      message = paste0(
+        if (length(ids) == 1L) "The log of a job" else paste("The logs of", length(ids), "jobs"),
+        " could not be read: ", paste0("\"", ids, "\"", collapse = ", "), "."
+      ),
+      advice = paste(c(errors[[1L]]$message, errors[[1L]]$advice, errors[[1L]]$details), collapse = " "),
+      job_id = ids
+    )))
+  }
+  lapply(rows, function(row) {
+    row$log <- row$log %||% NA_character_
+    row[setdiff(names(row), "error")]
+  })
 }

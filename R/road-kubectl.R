@@ -3,7 +3,7 @@ kubectl_functions <- function(settings, call, submit_verb) {
   value <- function(answer) core_value(answer, call)
   list(
     status = function(which) read_status(value(core_status(which, settings))),
-    log = function(which) value(core_log(which, settings)),
+    log = function(which) read_logs(value(core_log(which, settings))),
     cancel = function(which) {
       rows <- value(core_cancel(which, settings))
       failed <- Filter(Negate(is.null), lapply(rows, `[[`, "error"))
@@ -33,7 +33,11 @@ kubectl_functions <- function(settings, call, submit_verb) {
     follow = function(job_id, from_now) {
       following <- value(core_follow_begin(job_id, from_now, settings))
       list(
-        next_lines = function() value(core_follow_next(following, 1)),
+        next_lines = function() {
+          news <- value(core_follow_next(following, 1))
+          if (!is.null(news$log)) news$log <- read_logs(news$log)
+          news
+        },
         end = function() core_follow_end(following)
       )
     },

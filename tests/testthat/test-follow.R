@@ -1,13 +1,13 @@
 started <- function(state = running()) says(list_of(pod(test_job, state)), on = "*/pods?labelSelector*")
 whole <- function(...) {
   text <- c(...)
-  says(charToRaw(paste0("abba-log-of ", test_job, "\n", paste0(text, "\n", collapse = ""))), on = "*container=program")
+  says(charToRaw(paste0("abba-log-of ", test_job, "\n", paste0(text, "\n", collapse = ""))), on = "*container=program*")
 }
 # What a stream gives: the marker and the lines, each with its time.
 streamed <- function(...) log_lines(paste("abba-log-of", test_job), ...)
 streams <- function(text, on = "*follow=true*") says(text, on = on)
 # The last read, from the newest line on, after the end.
-rest <- function(text) says(text, on = "*timestamps=true*")
+rest <- function(text) says(text, on = "*sinceTime=*")
 
 # What is printed, and what is returned.
 followed <- function(...) {
@@ -32,7 +32,7 @@ test_that("a followed log is printed, and returned whole in the shape of a log, 
 
 test_that("the log of a program that has ended is printed at once", {
   kubectl <- local_scripted_kubectl(
-    streams(streamed("a", "b"), on = "*timestamps=true*"), whole("a", "b"), started(ended())
+    streams(streamed("a", "b"), on = "*container=program*"), whole("a", "b"), started(ended())
   )
   expect_identical(followed()$printed, c("a", "b"))
   expect_no_match(kubectl$requests(), "follow=true")
@@ -106,9 +106,9 @@ test_that("what the last read brings is printed too, and it is tried again", {
   local_scripted_kubectl(
     streams(streamed("a")),
     fails("Error from server: Get \"https://192.0.2.9:10250/x\": dial tcp 192.0.2.9:10250: refused\n",
-      on = "*timestamps=true*"
+      on = "*sinceTime=*"
     ),
-    fails("Unable to connect to the server: EOF\n", on = "*timestamps=true*"),
+    fails("Unable to connect to the server: EOF\n", on = "*sinceTime=*"),
     rest(sub("\n$", "", streamed("a", "b", "without an end"))),
     whole("a", "b", "without an end"), started(), started(), started(ended())
   )
@@ -169,7 +169,7 @@ test_that("where a program never starts, the reason is printed in its place", {
 
 test_that("with from = 'now' what was written before is left out, and returned all the same", {
   kubectl <- local_scripted_kubectl(
-    streams(log_lines("b", from = 2L), on = "*tailLines=1*"),
+    streams(log_lines("b", from = 2L), on = "*tailLines=1*"), streams("d\n", on = "*tailLines=1*"),
     streams(log_lines("b", "c", "d", from = 2L)),
     rest(log_lines("d", from = 4L)), whole("a", "b", "c", "d"), started(), started(), started(ended())
   )

@@ -38,9 +38,10 @@ test_that("the whole log of the program's container is asked for", {
   log_of()
   expect_identical(kubectl$calls()[[2]], c(
     "get", "--raw",
-    paste0("/api/v1/namespaces/n/pods/", test_job, "-2dbr8/log?container=program")
+    paste0("/api/v1/namespaces/n/pods/", test_job, "-2dbr8/log?container=program&timestamps=true")
   ))
-  expect_identical(kubectl$count(), 2L)
+  # The pods, the log, and its newest line.
+  expect_identical(kubectl$count(), 3L)
 })
 
 test_that("logs come in the order of the ids, also where an id is given twice", {
@@ -341,10 +342,10 @@ test_that("the logs of a batch have the shape of the contract, in the order of t
     list(pod_id = "a-1-2dbr8", log = "of a"),
     list(pod_id = "b-2-2dbr8", log = c("of b", "end"))
   ))
-  expect_identical(kubectl$count(), 4L)
+  expect_identical(kubectl$count(), 6L)
 })
 
-test_that("many logs are each asked for once, and each comes to its job", {
+test_that("many logs are each read once, and each comes to its job", {
   ids <- sprintf("job-%03d", 1:60)
   pods <- lapply(ids, function(id) pod(id, created = paste0("2026-01-01T00:00:00Z")))
   kubectl <- local_scripted_kubectl(
@@ -358,7 +359,7 @@ test_that("many logs are each asked for once, and each comes to its job", {
   expect_identical(batch_log(), lapply(ids, function(id) {
     list(pod_id = paste0(id, "-2dbr8"), log = paste("log of", id))
   }))
-  expect_identical(kubectl$count(), 62L)
+  expect_identical(kubectl$count(), 122L)
 })
 
 test_that("a program that has not started has the reason for its log, under the job's id where there is no pod", {
@@ -382,18 +383,36 @@ test_that("a log whose beginning is lost comes with a warning that names its job
   expect_identical(suppressWarnings(batch_log()), list(list(pod_id = "a-1-2dbr8", log = "line 77")))
 })
 
-test_that("one log that cannot be read is an error that names its job", {
+test_that("one log that cannot be read takes no other with it", {
   local_scripted_kubectl(
-    fails("Error from server: Get \"https://192.0.2.9:10250/containerLogs/n/x\": dial tcp 192.0.2.9:10250: refused\n",
-      on = "*/b-2-2dbr8/log*"
-    ),
-    says(batch_marker("a-1"), on = "*/log*"),
+    says(batch_marker("a-1", "of a\n"), on = "*/a-1-2dbr8/log*"),
+    fails("Error from server: Get \"https://192.0.2.9:10250/x\": dial tcp 192.0.2.9:10250: refused\n", on = "*/log*"),
     says(list_of(pod("a-1"), pod("b-2")), on = "*/pods*"),
     says(list_of(), on = "*/jobs*")
   )
-  error <- raised(batch_log())
+  warning <- NULL
+  logs <- withCallingHandlers(log_of(c("a-1", "b-2")), warning = function(cnd) {
+    warning <<- cnd
+    invokeRestart("muffleWarning")
+  })
+  expect_identical(logs, list(list(job_id = "a-1", log = "of a"), list(job_id = "b-2", log = NA_character_)))
+  expect_identical(class(warning)[1:2], c("abba_warning_log_unavailable", "abba_warning"))
+  expect_identical(warning$job_id, "b-2")
+  # Where none can be read.
+  error <- raised(log_of(c("b-2", "b-2")))
   expect_s3_class(error, "abba_error_unavailable")
-  expect_identical(error$job_id, "b-2")
+  expect_identical(error$job_id, c("b-2", "b-2"))
+})
+
+test_that("a log that ends before its newest line is read on, or said to lack its end", {
+  cut <- function(text) says(bytes(marker(), text), on = "*container=program?timestamps=true")
+  newest <- says("c\n", on = "*tailLines=1*")
+  local_scripted_kubectl(newest, cut("a\nb"), cut("a\nb\nc\n"), says(list_of(pod(test_job))))
+  expect_silent(found <- log_of())
+  expect_identical(found[[1]]$log, c("a", "b", "c"))
+  local_scripted_kubectl(newest, cut("a\n"), says(list_of(pod(test_job))))
+  expect_warning(found <- log_of(), "its end is missing", class = "abba_warning_log_incomplete")
+  expect_identical(found[[1]]$log, "a")
 })
 
 test_that("a batch that does not exist is an error that names it", {

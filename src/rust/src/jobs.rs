@@ -150,12 +150,13 @@ r_functions! {
         Value::json(&abba_core::domain::job_status::by_status(jobs))
     }
 
-    /// The logs of jobs: a list of lists with `job_id` or, for a batch, `pod_id`, and `log`, a character vector. `which` as for
+    /// The logs of jobs: a list of lists with `job_id` or, for a batch, `pod_id`, and `log`, a character
+    /// vector, or `error`, the record of why it cannot be read. `which` as for
     /// `core_status`.
     fn core_log(which, settings) {
         let (which, settings): (JobSelector, Settings) = (read(which)?, read(settings)?);
         let logs = settings.connected_for(&which, |connection| operations::log(connection, &which))?;
-        Ok(log_list(logs, matches!(which, JobSelector::Jobs(_))))
+        log_list(logs, matches!(which, JobSelector::Jobs(_)))
     }
 
     /// Cancels jobs. A list of lists with `job_id`, `done`, a string or `NULL`, and `error`, a record or `NULL`. `which` as for
@@ -251,7 +252,7 @@ r_functions! {
     fn core_follow_next(following, seconds) {
         let answer = Following::of(following)?.ask(duration(seconds)?)?;
         let log = match answer.outcome.flatten() {
-            Some(logs) => log_list(logs, true),
+            Some(logs) => log_list(logs, true)?,
             None => Value::null().into(),
         };
         Ok(Answer {
@@ -342,18 +343,22 @@ fn columns(records: Vec<JobRecord>) -> Value {
 }
 
 /// The list of `core_log`.
-fn log_list(logs: Logs, by_job: bool) -> Answer {
-    let list = logs.logs.into_iter().map(|LogOfJob { job_id, pod_id, lines }| {
+fn log_list(logs: Logs, by_job: bool) -> Result<Answer, Error> {
+    let one = |log: LogOfJob| {
         let id = match by_job {
-            true => ("job_id", Value::Text(job_id)),
-            false => ("pod_id", Value::Text(pod_id)),
+            true => ("job_id", log.job_id),
+            false => ("pod_id", log.pod_id),
         };
-        Value::named([id, ("log", Value::Texts(lines))])
-    });
-    Answer {
-        value: Value::Unnamed(list.collect()),
+        let read = match &log.error {
+            None => ("log", Value::Texts(log.lines)),
+            Some(error) => ("error", Value::json(error)?.value),
+        };
+        Ok(Value::named([(id.0, Value::Text(id.1)), read]))
+    };
+    Ok(Answer {
+        value: Value::Unnamed(logs.logs.into_iter().map(one).collect::<Result<_, Error>>()?),
         warnings: logs.warnings,
-    }
+    })
 }
 
 /// A number of seconds.

@@ -8,8 +8,12 @@ use jiff::Timestamp;
 use crate::domain::job_log;
 use crate::kubernetes::time;
 
-/// Where a followed log stands: what was seen already is known by the time before each line, so that a stream that is
-/// opened again loses no line and repeats none.
+/// Where the reading of a log stands: what was seen already is known by the time before each line, so that a stream that
+/// is opened again loses no line and repeats none.
+///
+/// A kubelet writes the time before each line of the program, and none before words of its own, which it puts into the
+/// same stream: these are never taken for the program's. Where no line has a time, the node is another kind of one, and
+/// what was seen is known by the number of lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FollowedLog {
     marker: String,
@@ -21,6 +25,18 @@ pub struct FollowedLog {
     shown_of_newest: usize,
     /// Whether this stream still shows what was seen before.
     repeats: bool,
+    /// Whether a line had an earlier time than the one before it: then times do not say what was seen.
+    is_set_back: bool,
+    /// How many lines were seen, the marker among them; `None`: not from the beginning of the log.
+    records: Option<usize>,
+    /// How many lines this stream has shown.
+    shown: usize,
+    /// The newest line with its time, as it came.
+    pub last: Vec<u8>,
+    /// Whether the log begins where the program began.
+    pub has_head: bool,
+    /// What the node itself has written into the stream.
+    pub node_words: Option<String>,
     /// How many of the program's lines were seen.
     pub lines: usize,
     /// A fingerprint of these lines.
@@ -32,28 +48,55 @@ impl FollowedLog {
     pub fn new(job_id: &str) -> Self {
         Self {
             marker: job_log::marker(job_id),
+            records: Some(0),
             ..Default::default()
         }
     }
 
+    /// What was seen so far is left out: the program's lines are counted from here on.
+    pub fn begin_here(&mut self) {
+        self.lines = 0;
+        self.fingerprint = 0;
+        self.records = None;
+    }
+
+    /// How many lines a stream from the beginning repeats, where that has to say what is new.
+    fn by_position(&self) -> Option<usize> {
+        self.records.filter(|_| self.newest.is_none() || self.is_set_back)
+    }
+
     /// A new stream begins.
     pub fn reopened(&mut self) {
+        self.shown = 0;
         self.shown_of_newest = 0;
         self.repeats = self.newest.is_some();
     }
 
-    /// The time from which a new stream has to begin: whole seconds, in UTC.
+    /// The time from which a new stream has to begin: whole seconds, in UTC. `None`: from the beginning.
     pub fn since(&self) -> Option<String> {
-        self.newest.map(time::whole_seconds)
+        match self.by_position() {
+            Some(_) => None,
+            None => self.newest.map(time::whole_seconds),
+        }
     }
 
     /// Takes a line with its time before it, as the node wrote it; gives back the program's line where it is new.
     pub fn take(&mut self, line: &[u8]) -> Option<String> {
-        let space = line.iter().position(|&byte| byte == b' ').unwrap_or(line.len());
-        let (time, rest) = line.split_at(space);
-        // A line without a time, which no kubelet is known to write, counts as one of the time before it.
-        let time = time::parse(time).or(self.newest);
-        if self.repeats {
+        let (time, text) = parts(line);
+        self.shown += 1;
+        if time.is_none() && self.newest.is_some() {
+            // The first line of a stream may be the rest of a long line, which a node keeps in several parts, some of them
+            // older than the stream: it was seen.
+            if self.shown > 1 {
+                self.node_words = Some(job_log::line(line));
+            }
+            return None;
+        }
+        if let Some(seen) = self.by_position() {
+            if self.shown <= seen {
+                return None;
+            }
+        } else if self.repeats {
             match time.cmp(&self.newest) {
                 Ordering::Less => return None,
                 Ordering::Equal => {
@@ -70,11 +113,25 @@ impl FollowedLog {
         if time == self.newest {
             self.seen_of_newest += 1;
         } else {
+            self.is_set_back |= time < self.newest;
             self.newest = time;
             self.seen_of_newest = 1;
         }
-        let text = rest.strip_prefix(b" ").unwrap_or(rest);
-        if self.lines == 0 && text == self.marker.as_bytes() {
+        self.last.clear();
+        self.last.extend_from_slice(line);
+        let is_first = self.records == Some(0);
+        self.records = self.records.map(|records| records + 1);
+        self.take_text(text, is_first)
+    }
+
+    /// Takes what comes after the last line end of a log that was read to its end.
+    pub fn take_unfinished(&mut self, line: &[u8]) -> Option<String> {
+        self.take_text(parts(line).1, self.records == Some(0))
+    }
+
+    fn take_text(&mut self, text: &[u8], is_first: bool) -> Option<String> {
+        if text == self.marker.as_bytes() && (is_first || (self.records.is_none() && self.lines == 0)) {
+            self.has_head |= is_first;
             return None;
         }
         self.lines += 1;
@@ -83,9 +140,73 @@ impl FollowedLog {
         Some(line)
     }
 
-    /// Whether the lines that were seen are these.
-    pub fn is(&self, lines: &[&String]) -> bool {
-        self.lines == lines.len() && self.fingerprint == lines.iter().fold(0, |print, line| with_line(print, line))
+    /// What the node wrote, where `unfinished`, what comes after the last line end, is no line of the program; `None`: it
+    /// is one, or the beginning of one.
+    pub fn words_in(&self, unfinished: &[u8]) -> Option<String> {
+        let is_program = match self.newest {
+            Some(_) => parts(unfinished).0.is_some() || is_beginning_of_time(unfinished),
+            None => parts(unfinished).0.is_some() || !job_log::is_of_node(unfinished),
+        };
+        (!is_program).then(|| job_log::line(unfinished))
+    }
+
+    /// Whether a line without an end can be one of the program: where other lines have times, it needs one, too.
+    pub fn may_be_line(&self, unfinished: &[u8]) -> bool {
+        self.newest.is_none() || parts(unfinished).0.is_some()
+    }
+
+    /// Whether the lines that were seen are the first ones of these.
+    pub fn begins(&self, lines: &[String]) -> bool {
+        lines
+            .get(..self.lines)
+            .is_some_and(|first| self.fingerprint == first.iter().fold(0, |print, line| with_line(print, line)))
+    }
+}
+
+/// The time before a line, where there is one, and the rest.
+fn parts(line: &[u8]) -> (Option<Timestamp>, &[u8]) {
+    let space = line.iter().position(|&byte| byte == b' ').unwrap_or(line.len());
+    match time::parse(&line[..space]) {
+        Some(time) => (Some(time), line.get(space + 1..).unwrap_or_default()),
+        None => (None, line),
+    }
+}
+
+fn is_beginning_of_time(bytes: &[u8]) -> bool {
+    bytes
+        .iter()
+        .all(|byte| byte.is_ascii_digit() || b"-T:.Z+".contains(byte))
+}
+
+/// How the newest line of a log, as the node tells it alone, stands to the last line that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It is that line.
+    Same,
+    /// It may be the last part of that line: a node keeps a long line in several parts.
+    LastPart,
+    /// It is that line, after which the node has written words of its own.
+    BeforeNodeWords,
+    /// It is another one.
+    Other,
+}
+
+/// Compares `newest`, the newest line of a log asked for alone, with `last`, the last one that was read; both with their
+/// times, and empty where there is none.
+pub fn compare_ends(last: &[u8], newest: &[u8]) -> End {
+    /// Nodes keep lines in parts of 8 KiB (CRI-O) or 16 KiB.
+    const LEAST_LONG_LINE: usize = 8 * 1024;
+    let ((last_time, last_text), (newest_time, newest_text)) = (parts(last), parts(newest));
+    let is_same_time = last_time == newest_time || last_time.is_none() || newest_time.is_none();
+    if is_same_time && job_log::line(last_text) == job_log::line(newest_text) {
+        return End::Same;
+    }
+    if last_text.len() > LEAST_LONG_LINE && newest_time >= last_time && last_text.ends_with(newest_text) {
+        return End::LastPart;
+    }
+    match last_text.strip_prefix(newest_text) {
+        Some(rest) if is_same_time && job_log::is_of_node(rest) => End::BeforeNodeWords,
+        _ => End::Other,
     }
 }
 
@@ -131,6 +252,79 @@ mod tests {
     }
 
     #[test]
+    fn the_rest_of_a_long_line_is_not_shown_again() {
+        // Its first part is older than the stream that is opened again, its last one is not.
+        let mut log = FollowedLog::new("j-1");
+        let mut take = |line: &str| log.take(line.as_bytes());
+        assert!(take("2026-01-01T00:00:01.9Z xxxxyyyy").is_some());
+        assert!(take("2026-01-01T00:00:02.5Z b").is_some());
+        log.reopened();
+        assert_eq!(log.since().as_deref(), Some("2026-01-01T00:00:02Z"));
+        let again = ["yyyy", "2026-01-01T00:00:02.5Z b", "2026-01-01T00:00:02.6Z c"];
+        let seen: Vec<String> = again.iter().filter_map(|line| log.take(line.as_bytes())).collect();
+        assert_eq!(seen, ["c"]);
+        assert_eq!(log.node_words, None);
+    }
+
+    #[test]
+    fn lines_without_times_are_known_by_their_number() {
+        let lines = ["abba-log-of j-1", "a", "a", "b"];
+        for broken_after in 0..=lines.len() {
+            let mut log = FollowedLog::new("j-1");
+            let mut seen = Vec::new();
+            seen.extend(
+                lines[..broken_after]
+                    .iter()
+                    .filter_map(|line| log.take(line.as_bytes())),
+            );
+            log.reopened();
+            assert_eq!(log.since(), None);
+            seen.extend(lines.iter().filter_map(|line| log.take(line.as_bytes())));
+            assert_eq!(seen, ["a", "a", "b"], "{broken_after}");
+        }
+    }
+
+    #[test]
+    fn words_of_the_node_are_no_line() {
+        let words = "failed to create fsnotify watcher: too many open files";
+        let mut log = FollowedLog::new("j-1");
+        assert!(log.words_in(words.as_bytes()).is_some());
+        assert!(log.take(b"2026-01-01T00:00:01Z a").is_some());
+        assert_eq!(log.words_in(words.as_bytes()).as_deref(), Some(words));
+        assert_eq!(log.words_in(b"2026-01-01T00:00:02Z b"), None);
+        assert_eq!(log.words_in(b"2026-01-01T00:0"), None);
+        assert_eq!(log.take(words.as_bytes()), None);
+        assert_eq!(log.node_words.as_deref(), Some(words));
+        // The program's own, with a time.
+        assert!(log.take(format!("2026-01-01T00:00:03Z {words}").as_bytes()).is_some());
+    }
+
+    #[test]
+    fn the_end_of_a_log_is_compared_with_its_newest_line() {
+        let long = format!("2026-01-01T00:00:01Z {}", "x".repeat(40_000));
+        for (last, newest, end) in [
+            ("2026-01-01T00:00:01Z a", "2026-01-01T00:00:01Z a", End::Same),
+            ("", "", End::Same),
+            // The same text at another time is another line.
+            ("2026-01-01T00:00:01Z a", "2026-01-01T00:00:02Z a", End::Other),
+            ("2026-01-01T00:00:01Z a", "2026-01-01T00:00:01Z ab", End::Other),
+            ("2026-01-01T00:00:01Z a", "", End::Other),
+            ("", "2026-01-01T00:00:01Z a", End::Other),
+            (&long, "2026-01-01T00:00:02Z xxx", End::LastPart),
+            (&long, "2026-01-01T00:00:02Z y", End::Other),
+            (
+                "2026-01-01T00:00:01Z arpc error: code = Unavailable",
+                "2026-01-01T00:00:01Z a",
+                End::BeforeNodeWords,
+            ),
+            ("a", "a", End::Same),
+            ("a", "b", End::Other),
+        ] {
+            assert_eq!(compare_ends(last.as_bytes(), newest.as_bytes()), end, "{newest}");
+        }
+    }
+
+    #[test]
     fn a_node_may_write_its_own_time_zone() {
         for (line, since) in [
             ("2026-06-01T14:00:05.123456789+02:00 a", "2026-06-01T12:00:05Z"),
@@ -166,15 +360,16 @@ mod tests {
     #[test]
     fn what_was_seen_is_compared_with_the_log_read_whole() {
         let mut log = FollowedLog::new("j-1");
-        assert!(log.is(&[]));
+        assert!(log.begins(&[]));
         for (second, text) in ["a", "b"].iter().enumerate() {
             log.take(format!("2026-01-01T00:00:0{second}Z {text}").as_bytes());
         }
-        let [a, b, c] = ["a", "b", "c"].map(String::from);
-        assert!(log.is(&[&a, &b]));
-        assert!(!log.is(&[&a]));
-        assert!(!log.is(&[&a, &c]));
-        assert!(!log.is(&[&b, &a]));
+        let begins = |lines: &[&str]| log.begins(&lines.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert!(begins(&["a", "b"]));
+        assert!(begins(&["a", "b", "c"]));
+        assert!(!begins(&["a"]));
+        assert!(!begins(&["a", "c"]));
+        assert!(!begins(&["b", "a"]));
     }
 
     #[test]
@@ -183,8 +378,10 @@ mod tests {
         let take = |log: &mut FollowedLog, line: &str| log.take(line.as_bytes());
         assert_eq!(take(&mut log, "2026-01-01T00:00:09.5Z a").as_deref(), Some("a"));
         assert_eq!(take(&mut log, "2026-01-01T00:00:07.1Z b").as_deref(), Some("b"));
+        // A stream from the time of the newest line would show lines of before again, and leave out others.
         log.reopened();
-        assert_eq!(log.since().as_deref(), Some("2026-01-01T00:00:07Z"));
+        assert_eq!(log.since(), None);
+        assert_eq!(take(&mut log, "2026-01-01T00:00:09.5Z a"), None);
         assert_eq!(take(&mut log, "2026-01-01T00:00:07.1Z b"), None);
         assert_eq!(take(&mut log, "2026-01-01T00:00:07.2Z c").as_deref(), Some("c"));
     }

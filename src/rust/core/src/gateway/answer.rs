@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{json, Map, Value};
 
+use super::snapshot;
 use crate::domain::job_record::{Explanation, JobRecord};
 use crate::domain::submission::SubmitAgain;
 use crate::operations::{KeptSubmission, LogOfJob};
@@ -311,7 +312,12 @@ pub fn json(result: &impl Serialize) -> Result<Value, Error> {
 pub fn logs(logs: Vec<LogOfJob>, id: &str) -> Value {
     let logs = logs.into_iter().map(|log| {
         let value = if id == "job_id" { log.job_id } else { log.pod_id };
-        json!({id: value, "log": log.lines})
+        match log.error {
+            None => json!({id: value, "log": log.lines}),
+            Some(error) => {
+                json!({id: value, "log": null, "error": ApiError::from(snapshot::in_words_for_callers(error)).body()})
+            }
+        }
     });
     Value::Array(logs.collect())
 }

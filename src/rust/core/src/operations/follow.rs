@@ -74,7 +74,7 @@ pub fn follow(
         if skip_what_is_there {
             read = stream.read(&mut followed, true, &mut |_| ControlFlow::Continue(()))?;
             skip_what_is_there = !matches!(read, Read::Whole);
-            followed.lines = 0;
+            followed.begin_here();
         }
         if matches!(read, Read::Whole) {
             read = stream.read(&mut followed, false, line)?;
@@ -105,15 +105,15 @@ pub fn follow(
     let Some(mut logs) = log_patiently(connection, &which)? else {
         return Ok(None);
     };
-    let whole: Vec<&String> = logs.logs.iter().flat_map(|log| &log.lines).collect();
-    if followed.lines == 0 && !from_now {
-        // It never started: the reason stands for the log.
-        for text in whole {
+    let whole: &[String] = logs.logs.first().map_or(&[], |log| &log.lines);
+    if !from_now && followed.begins(whole) {
+        // What a stream did not show, and where the program never started the reason, which stands for the log.
+        for text in &whole[followed.lines..] {
             if line(text.clone()).is_break() {
                 return Ok(None);
             }
         }
-    } else if !from_now && !followed.is(&whole) && logs.warnings.is_empty() {
+    } else if !from_now && logs.warnings.is_empty() {
         let missed = whole.len().abs_diff(followed.lines);
         let message = match missed {
             0 => format!("What was printed of the log of job \"{job_id}\" while it was followed differs from the log."),
@@ -216,7 +216,8 @@ impl Stream<'_, '_> {
             return Ok(Read::BrokeOff);
         }
         match result {
-            Ok(()) => Ok(Read::Whole),
+            // What comes after the last line end is left to the log that is read whole at the end.
+            Ok(_) => Ok(Read::Whole),
             Err(failure) => {
                 let error = self.connection.error(self.api, &failure, "read the logs of pods");
                 let error = error.meaning("The job itself is not affected.");
@@ -250,7 +251,7 @@ mod tests {
     use serde_json::json;
 
     const FOLLOW: &str = "follow=true";
-    const REST: &str = "timestamps=true";
+    const REST: &str = "sinceTime=";
     const WHOLE: &str = "/log?container=program";
     const PODS: &str = "/pods?";
 
@@ -366,20 +367,22 @@ mod tests {
         );
         // A node that does not give the rest, after some attempts.
         let cluster = Scripted::new()
-            .get(REST, [Answer::Fails(FailureKind::Server)])
+            .get(WHOLE, [Answer::Fails(FailureKind::Server)])
             .get(PODS, pods([ended(0)]));
         assert_eq!(
             follow_all(&patient(&cluster), false).unwrap_err().class,
             ErrorClass::Unavailable
         );
-        assert_eq!(cluster.paths(REST).len(), ATTEMPTS_AT_THE_REST);
+        assert_eq!(cluster.paths(WHOLE).len(), ATTEMPTS_AT_THE_REST);
     }
 
     #[test]
     fn lines_that_were_missed_are_counted() {
         let cluster = Scripted::new()
-            .get(REST, [closes(&lines(0, &[MARKER, "1", "4"]))])
-            .get(WHOLE, [whole(&["1", "2", "3", "4"])])
+            .get(
+                WHOLE,
+                [closes(&lines(0, &[MARKER, "1", "4"])), whole(&["1", "2", "3", "4"])],
+            )
             .get(PODS, pods([ended(0)]));
         let (seen, logs) = follow_all(&patient(&cluster), false).unwrap();
         assert_eq!(seen, ["1", "4"]);
@@ -393,7 +396,7 @@ mod tests {
     #[test]
     fn from_now_leaves_out_what_was_there_before() {
         let cluster = Scripted::new()
-            .get("tailLines=1", [closes(&lines(2, &["old"]))])
+            .get("tailLines=1", [closes(&lines(2, &["old"])), closes("end\n")])
             .get(FOLLOW, [closes(&lines(2, &["old", "new"]))])
             .get(REST, [closes(&lines(3, &["new", "end"]))])
             .get(WHOLE, [whole(&["older", "old", "new", "end"])])

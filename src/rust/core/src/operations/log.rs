@@ -1,14 +1,17 @@
 //! The logs of jobs.
 
+use std::ops::ControlFlow;
+use std::time::Duration;
+
 use super::observation::{not_found, Observed};
 use super::parallel_map::parallel_map_unless_stopped;
 use super::{error_messages, stopped, Connection, JobSelector};
-use crate::domain::job_log;
-use crate::domain::{diagnosis, job_status};
+use crate::domain::followed_log::{compare_ends, End, FollowedLog};
+use crate::domain::{diagnosis, job_log, job_status};
 use crate::error::{Error, ErrorClass, Warning};
 use crate::kubernetes::objects::{Job, Pod};
-use crate::kubernetes::Api;
-use crate::transport::{Failure, FailureKind, Patience};
+use crate::kubernetes::{Api, LogQuestion};
+use crate::transport::{Backoff, Failure, FailureKind, Patience};
 
 const UNTOUCHED: &str = "The job itself is not affected.";
 
@@ -21,6 +24,8 @@ pub struct LogOfJob {
     pub pod_id: String,
     /// Its lines; where the program never started, the reason in words.
     pub lines: Vec<String>,
+    /// Why it could not be read; then it has no lines.
+    pub error: Option<Error>,
 }
 
 /// The logs of jobs, with what must be said about them.
@@ -28,14 +33,14 @@ pub struct LogOfJob {
 pub struct Logs {
     /// In the order of the ids.
     pub logs: Vec<LogOfJob>,
-    /// For each log that does not begin where the program began.
+    /// For each log that does not begin where the program began, or not end where it ended.
     pub warnings: Vec<Warning>,
 }
 
-/// The logs of jobs, each read whole, in the order of the ids.
+/// The logs of jobs, each read whole, in the order of the ids. One that cannot be read says so itself.
 ///
-/// Errors: as those of [`super::status`]; and [`ErrorClass::Unavailable`] where the node that holds a log does not
-/// answer or has lost it.
+/// Errors: as those of [`super::status`]; and, where none of the logs can be read, why that is:
+/// [`ErrorClass::LogUnavailable`] where the node that holds a log does not answer or has lost it.
 pub fn log(connection: &Connection<'_>, which: &JobSelector) -> Result<Logs, Error> {
     let (api, observation) = connection.observe(which)?;
     let (transport, namespace) = (api.transport(), api.namespace());
@@ -51,11 +56,21 @@ pub fn log(connection: &Connection<'_>, which: &JobSelector) -> Result<Logs, Err
     .map_err(stopped)?;
     let mut logs = Logs::default();
     for outcome in outcomes {
-        let (log, warning) = outcome?;
+        let (log, warnings) = outcome?;
         logs.logs.push(log);
-        logs.warnings.extend(warning);
+        logs.warnings.extend(warnings);
     }
-    Ok(logs)
+    match error_of_all(&logs.logs) {
+        Some(error) => Err(error),
+        None => Ok(logs),
+    }
+}
+
+/// Where none of some logs could be read: why the first could not, about all of them.
+fn error_of_all(logs: &[LogOfJob]) -> Option<Error> {
+    let error = logs.first()?.error.clone()?;
+    let all_failed = logs.iter().all(|log| log.error.is_some());
+    all_failed.then(|| error.about(logs.iter().map(|log| log.job_id.as_str())))
 }
 
 /// A place in the logs of some jobs, for reading them in pages.
@@ -110,14 +125,18 @@ pub fn log_page(
         })
         .map_err(stopped)?;
         for outcome in outcomes {
-            let (mut log, warning) = outcome?;
+            let (mut log, warnings) = outcome?;
+            if let (Some(error), 1..) = (&log.error, position.line) {
+                // Whoever asks has the beginning of it already.
+                return Err(error.clone());
+            }
             let begin = position.line.min(log.lines.len());
             let taken = lines_that_fit(&log.lines[begin..], &mut rest, page.logs.logs.is_empty());
             let is_whole = begin + taken == log.lines.len();
             if taken > 0 || is_whole {
                 log.lines = log.lines.drain(begin..begin + taken).collect();
                 page.logs.logs.push(log);
-                page.logs.warnings.extend(warning);
+                page.logs.warnings.extend(warnings);
             }
             if !is_whole {
                 page.next = Some(LogPosition {
@@ -132,7 +151,10 @@ pub fn log_page(
             };
         }
     }
-    Ok(page)
+    match error_of_all(&page.logs.logs) {
+        Some(error) if from.log == 0 => Err(error),
+        _ => Ok(page),
+    }
 }
 
 /// How many of the lines fit into `rest` bytes, which becomes what is left; with `at_least_one` not none.
@@ -149,60 +171,198 @@ fn lines_that_fit(lines: &[String], rest: &mut usize, at_least_one: bool) -> usi
     taken
 }
 
+/// The log of a job, and what must be said about it.
+///
+/// Errors: the user wants to stop.
 fn log_of_job(
     api: &Api<'_>,
     patience: &Patience<'_>,
     job_id: &str,
     observed: &Observed<'_>,
-) -> Result<(LogOfJob, Option<Warning>), Error> {
-    let (pod_id, (lines, warning)) = match observed {
-        Observed::Job(job) => (job_id, (why_there_is_no_pod(api, job)?, None)),
-        Observed::Pod(pod) if pod.has_started() => (pod.metadata.name.as_str(), read(api, patience, job_id, pod)?),
-        Observed::Pod(pod) => (pod.metadata.name.as_str(), (why_it_has_not_started(api, pod)?, None)),
+) -> Result<(LogOfJob, Vec<Warning>), Error> {
+    let no_warning = |lines| (lines, Vec::new());
+    let (pod_id, outcome) = match observed {
+        Observed::Job(job) => (job_id, why_there_is_no_pod(api, job).map(no_warning)),
+        Observed::Pod(pod) => (
+            pod.metadata.name.as_str(),
+            match pod.has_started() {
+                true => read(api, patience, job_id, pod),
+                false => why_it_has_not_started(api, pod).map(no_warning),
+            },
+        ),
+    };
+    let (lines, warnings, error) = match outcome {
+        Ok((lines, warnings)) => (lines, warnings, None),
+        Err(error) if error.class == ErrorClass::Interrupted => return Err(error),
+        Err(error) => (Vec::new(), Vec::new(), Some(error)),
     };
     let log = LogOfJob {
         job_id: job_id.to_string(),
         pod_id: pod_id.to_string(),
         lines,
+        error,
     };
-    Ok((log, warning))
+    Ok((log, warnings))
 }
 
-fn read(
-    api: &Api<'_>,
-    patience: &Patience<'_>,
-    job_id: &str,
-    pod: &Pod,
-) -> Result<(Vec<String>, Option<Warning>), Error> {
+/// How often a log is read on whose end is not where its newest line is.
+const ATTEMPTS_AT_THE_END: usize = 5;
+
+/// The pauses between these: a kubelet that is started again takes some seconds.
+const END_PAUSES: (Duration, Duration) = match cfg!(test) {
+    true => (Duration::from_millis(2), Duration::from_millis(4)),
+    false => (Duration::from_millis(250), Duration::from_secs(4)),
+};
+
+/// Reads a log from its beginning to its end.
+///
+/// An API server that loses the node in the midst of a log answers as if the log ended there: 200, and a clean end of the
+/// body. So for a program that has ended the newest line is asked for by itself, and compared by its time and its text;
+/// where it is another one, the log is read on from the time of the last line. The times cost 5 to 10 % of the time of
+/// reading (Kubernetes 1.34); they tell lines of equal text apart, and the program's lines from the node's own words.
+fn read(api: &Api<'_>, patience: &Patience<'_>, job_id: &str, pod: &Pod) -> Result<(Vec<String>, Vec<Warning>), Error> {
+    let name = pod.metadata.name.as_str();
+    let has_ended = pod.terminated().is_some();
+    let mut log = FollowedLog::new(job_id);
+    let mut lines = Vec::new();
+    let mut backoff = Backoff::new(END_PAUSES.0, END_PAUSES.1);
+    // The end of the attempt before.
+    let mut end_before = None;
+    let mut attempts = 0;
+    let why_incomplete = loop {
+        log.reopened();
+        let since = log.since();
+        let question = LogQuestion {
+            since: since.as_deref(),
+            ..Default::default()
+        };
+        let read = api.log_lines_patiently(name, question, &mut |line| {
+            lines.extend(log.take(line));
+            ControlFlow::Continue(())
+        });
+        let why = match read {
+            Err(failure) if failure.kind == FailureKind::Interrupted || (log.last.is_empty() && attempts == 0) => {
+                return Err(error_of(api, patience, job_id, name, &failure));
+            }
+            Err(failure) => failure_words(&failure),
+            Ok(unfinished) => {
+                let words = log.node_words.take().or_else(|| log.words_in(&unfinished));
+                let is_line = !unfinished.is_empty() && log.words_in(&unfinished).is_none();
+                let last = if is_line { &unfinished } else { &log.last };
+                if !has_ended {
+                    if words.is_none() {
+                        if is_line && log.may_be_line(&unfinished) {
+                            lines.extend(log.take_unfinished(&unfinished));
+                        }
+                        break None;
+                    }
+                } else {
+                    match api.newest_log_line(name) {
+                        Err(failure) if failure.kind == FailureKind::Interrupted => {
+                            return Err(error_of(api, patience, job_id, name, &failure));
+                        }
+                        Err(failure) => break Some(failure_words(&failure)),
+                        Ok(newest) => {
+                            let end = (log.lines, last.len());
+                            match compare_ends(last, &newest) {
+                                End::Same => {
+                                    if is_line {
+                                        lines.extend(log.take_unfinished(&unfinished));
+                                    }
+                                    break None;
+                                }
+                                End::BeforeNodeWords => {
+                                    if is_line {
+                                        lines.extend(log.take_unfinished(&newest));
+                                    }
+                                    break None;
+                                }
+                                // Lines of one letter look alike wherever they are cut: certain once nothing more comes.
+                                End::LastPart if end_before == Some(end) => {
+                                    if is_line {
+                                        lines.extend(log.take_unfinished(&unfinished));
+                                    }
+                                    break None;
+                                }
+                                End::LastPart => {
+                                    end_before = Some(end);
+                                    attempts += 1;
+                                    if attempts <= ATTEMPTS_AT_THE_END {
+                                        continue;
+                                    }
+                                }
+                                End::Other => end_before = Some(end),
+                            }
+                        }
+                    }
+                }
+                words.unwrap_or_default()
+            }
+        };
+        attempts += 1;
+        if attempts >= ATTEMPTS_AT_THE_END {
+            break Some(why);
+        }
+        if !backoff.sleep(patience) {
+            return Err(stopped(crate::kubernetes::api::Stopped));
+        }
+    };
+    if let (Some(words), true) = (&why_incomplete, log.last.is_empty()) {
+        // Not a line of the program has come.
+        if job_log::says_that_log_is_lost(words) {
+            return Err(log_is_lost(job_id, words));
+        }
+        if !words.is_empty() {
+            return Err(Error {
+                details: Some(format!("The node says: {words}")),
+                ..Error::new(ErrorClass::LogUnavailable, NOT_GIVEN)
+            }
+            .meaning(UNTOUCHED)
+            .advise("Repeat the call in a minute. If it lasts, tell the cluster's administrator.")
+            .about([job_id]));
+        }
+    }
+    let mut warnings = Vec::new();
+    // While the program runs, an empty log may only mean that its first line is on its way.
+    let too_early = log.lines == 0 && log.last.is_empty() && !has_ended;
+    if !log.has_head && !too_early {
+        warnings.push(head_is_missing(job_id));
+    }
+    warnings.extend(why_incomplete.map(|words| end_is_missing(job_id, &words)));
+    Ok((lines, warnings))
+}
+
+const NOT_GIVEN: &str = "The log cannot be read: the node that ran the program does not give it.";
+
+fn failure_words(failure: &Failure) -> String {
+    match failure.words.trim() {
+        "" => failure.details.clone().unwrap_or_default(),
+        words => words.to_string(),
+    }
+}
+
+fn error_of(api: &Api<'_>, patience: &Patience<'_>, job_id: &str, pod_name: &str, failure: &Failure) -> Error {
     let words = |failure: &Failure, doing: &str| error_messages::error(failure, doing, api.namespace(), patience);
-    let bytes = api.log(&pod.metadata.name).map_err(|failure| match failure.kind {
+    match failure.kind {
         // The pod was there a moment ago. The API server's words for one that is gone; a node has others for a pod that it
         // does not know (kubelet: "pod does not exist", "the server could not find the requested resource").
         FailureKind::NotFound if failure.words.trim_end().ends_with("\" not found") => {
             not_found(&[job_id], api.namespace())
         }
-        FailureKind::NotFound => match api.get_pod(&pod.metadata.name) {
+        FailureKind::NotFound => match api.get_pod(pod_name) {
             Ok(_) => log_is_lost(job_id, &failure.words),
             Err(_) => not_found(&[job_id], api.namespace()),
         },
         FailureKind::Server => {
-            let mut error = words(&failure, "read the log");
+            let mut error = words(failure, "read the log");
             error.class = ErrorClass::LogUnavailable;
-            error.message = "The log cannot be read: the node that ran the program does not give it.".into();
+            error.message = NOT_GIVEN.into();
             error.meaning(UNTOUCHED).about([job_id])
         }
-        _ => words(&failure, "read the logs of pods")
+        _ => words(failure, "read the logs of pods")
             .meaning(UNTOUCHED)
             .about([job_id]),
-    })?;
-    if let Some(words) = job_log::says_that_log_is_lost(&bytes) {
-        return Err(log_is_lost(job_id, &words));
     }
-    let log = job_log::read(&bytes, job_id);
-    // While the program runs, an empty log may only mean that its first line is on its way.
-    let too_early = bytes.is_empty() && pod.terminated().is_none();
-    let warning = (!log.has_head && !too_early).then(|| head_is_missing(job_id));
-    Ok((log.lines, warning))
 }
 
 fn log_is_lost(job_id: &str, words: &str) -> Error {
@@ -227,6 +387,18 @@ fn head_is_missing(job_id: &str) -> Warning {
             "The beginning of the log of job \"{job_id}\" is missing, and its first line may be the end of one."
         ),
         advice: "The cluster keeps the newest part only of a long log (10 MiB, unless its administrator set it otherwise). Let the program write its output to a file in a mount, or print less.".into(),
+        job_ids: vec![job_id.to_string()],
+    }
+}
+
+fn end_is_missing(job_id: &str, words: &str) -> Warning {
+    Warning {
+        class: "log_incomplete",
+        message: format!("The log of job \"{job_id}\" may not be whole: its end is missing."),
+        advice: match words {
+            "" => "The cluster lost the connection to the node that holds it. Read the log again in a minute.".into(),
+            words => format!("Read the log again in a minute. The cluster says: {words}"),
+        },
         job_ids: vec![job_id.to_string()],
     }
 }
@@ -267,5 +439,97 @@ mod tests {
         assert_eq!(lost.job_ids, ["a"]);
         let gone = error_if_the_node_answers_404(Answer::Fails(FailureKind::NotFound));
         assert_eq!(gone.class, ErrorClass::NotFound);
+    }
+
+    /// The log of job a, whose program has ended, where its node gives these streams and this newest line.
+    fn read_from(streams: &[&str], newest: &str) -> Result<Logs, Error> {
+        let answers = streams.iter().map(|text| Answer::Body(text.as_bytes().to_vec()));
+        let cluster = Scripted::new()
+            .get("tailLines=1", [Answer::Body(newest.as_bytes().to_vec())])
+            .get("/log?container=program", answers.collect::<Vec<_>>())
+            .get("/pods?", [list(1, [pod("a", 1, ended(0))])]);
+        log(&patient(&cluster), &JobSelector::Jobs(vec!["a".into()]))
+    }
+
+    const HEAD: &str = "2026-01-01T00:00:00Z abba-log-of a\n";
+    const SAME: [&str; 4] = [
+        "2026-01-01T00:00:01.1Z x\n",
+        "2026-01-01T00:00:01.2Z x\n",
+        "2026-01-01T00:00:02.1Z x\n",
+        "2026-01-01T00:00:02.2Z x",
+    ];
+
+    #[test]
+    fn a_log_that_was_cut_is_read_on() {
+        let whole = format!("{HEAD}{}", SAME.concat());
+        for cut in 0..=whole.len() {
+            let logs = read_from(&[&whole[..cut], &whole], SAME[3]).unwrap();
+            assert_eq!(
+                (logs.logs[0].lines.join(""), logs.warnings),
+                ("xxxx".into(), vec![]),
+                "{cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_log_whose_end_stays_away_says_so() {
+        let cut = format!("{HEAD}{}", SAME[..2].concat());
+        let words = "rpc error: code = Unavailable desc = no";
+        for stream in [cut.clone(), format!("{cut}{words}"), format!("{cut}{words}\n")] {
+            let logs = read_from(&[&stream], SAME[3]).unwrap();
+            assert_eq!(logs.logs[0].lines, ["x", "x"]);
+            assert_eq!(logs.warnings[0].class, "log_incomplete");
+            assert!(logs.warnings[0].message.contains("its end is missing"));
+            assert_eq!(logs.warnings[0].advice.contains(words), stream.contains(words));
+        }
+    }
+
+    #[test]
+    fn words_of_the_node_are_no_line_of_the_program() {
+        let words = "failed to create fsnotify watcher: too many open files";
+        let last = "2026-01-01T00:00:01Z x";
+        for stream in [format!("{HEAD}{last}\n{words}"), format!("{HEAD}{last}{words}")] {
+            let logs = read_from(&[&stream], last).unwrap();
+            assert_eq!(
+                (&logs.logs[0].lines[..], &logs.warnings[..]),
+                (&["x".to_string()][..], &[][..])
+            );
+        }
+        let error = read_from(&[words], words).unwrap_err();
+        assert_eq!(error.class, ErrorClass::LogUnavailable);
+        assert!(error.details.unwrap().contains(words));
+        // A program that prints the same.
+        let printed = format!("{last} {words}");
+        let logs = read_from(&[&format!("{HEAD}{printed}\n")], &printed).unwrap();
+        assert_eq!(logs.logs[0].lines, [format!("x {words}")]);
+    }
+
+    #[test]
+    fn a_long_last_line_is_known_by_its_last_part() {
+        let long = "y".repeat(40_000);
+        let logs = read_from(
+            &[&format!("{HEAD}2026-01-01T00:00:01Z {long}\n")],
+            "2026-01-01T00:00:02Z yyy\n",
+        )
+        .unwrap();
+        assert_eq!((&logs.logs[0].lines[..], &logs.warnings[..]), (&[long][..], &[][..]));
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_read_takes_no_other_with_it() {
+        let cluster = Scripted::new()
+            .get("/a-p/log", [Answer::Fails(FailureKind::Server)])
+            .get("/b-p/log", [Answer::Body(b"abba-log-of b\nx\n".to_vec())])
+            .get("/pods?", [list(1, [pod("a", 1, ended(0)), pod("b", 1, ended(0))])]);
+        let ask = |ids: &[&str]| {
+            let which = JobSelector::Jobs(ids.iter().map(ToString::to_string).collect());
+            log(&patient(&cluster), &which)
+        };
+        let logs = ask(&["a", "b"]).unwrap().logs;
+        assert_eq!(logs[0].error.as_ref().unwrap().class, ErrorClass::LogUnavailable);
+        assert_eq!((&logs[1].lines[..], &logs[1].error), (&["x".to_string()][..], &None));
+        let error = ask(&["a", "a"]).unwrap_err();
+        assert_eq!((error.class, error.job_ids.len()), (ErrorClass::LogUnavailable, 2));
     }
 }

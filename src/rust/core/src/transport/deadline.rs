@@ -1,5 +1,6 @@
 //! How long a call may take, and who may end it earlier.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// The time limit of each call, and a question whether the user wants to stop. Every call begins with a new
@@ -16,6 +17,8 @@ pub struct Deadline<'a> {
     end: Instant,
     /// Until when a person may take to log in: the end of the whole call, also for an attempt of it.
     end_of_login: Instant,
+    /// Where the limit is on silence: the end as the last sign of life has moved it.
+    moved_end: Option<&'a Cell<Instant>>,
     interrupted: &'a dyn Fn() -> bool,
 }
 
@@ -66,8 +69,24 @@ impl<'a> Deadline<'a> {
         Self {
             end,
             end_of_login: end,
+            moved_end: None,
             interrupted,
         }
+    }
+
+    /// The same limit on silence in place of the whole: it ends where `end` says, which [`Self::end`] of a new deadline moves
+    /// with each sign of life.
+    #[must_use]
+    pub fn movable(self, end: &'a Cell<Instant>) -> Self {
+        Self {
+            moved_end: Some(end),
+            ..self
+        }
+    }
+
+    /// When it is.
+    pub fn end(&self) -> Instant {
+        self.moved_end.map_or(self.end, Cell::get)
     }
 
     /// An earlier one: after this fraction of the time that remains.
@@ -84,23 +103,28 @@ impl<'a> Deadline<'a> {
     pub(super) fn of_login(&self) -> Self {
         Self {
             end: self.end_of_login,
+            moved_end: None,
             ..*self
         }
     }
 
     /// The same with another way to know that the user wants to stop.
     #[must_use]
-    pub(super) fn or_when<'b>(&self, interrupted: &'b dyn Fn() -> bool) -> Deadline<'b> {
+    pub(super) fn or_when<'b>(&self, interrupted: &'b dyn Fn() -> bool) -> Deadline<'b>
+    where
+        'a: 'b,
+    {
         Deadline {
             end: self.end,
             end_of_login: self.end_of_login,
+            moved_end: self.moved_end,
             interrupted,
         }
     }
 
     /// The time that remains.
     pub fn remaining(&self) -> Duration {
-        self.end.saturating_duration_since(Instant::now())
+        self.end().saturating_duration_since(Instant::now())
     }
 
     /// Whether no time remains.

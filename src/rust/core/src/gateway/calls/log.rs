@@ -23,7 +23,7 @@ pub(super) const JOB_LOG: Call = Call {
         id: "getJobLog",
         tag: "Jobs",
         summary: "The logs of jobs",
-        text: "A log may be larger than an answer: an answer holds about 4 MiB of lines. Where there is more, it has the header `Abba-Next-Page`; ask again with `page` set to that. A log that goes on in the next page appears there again under the same id, with the rest of its lines.\n\nTo follow one log, ask with `page=0.<n>`, where n is the number of lines that you have. While the program runs, its last line may not be finished.\n\nWhere a log has lost its beginning, the header `Abba-Warnings` says so.",
+        text: "A log may be larger than an answer: an answer holds about 4 MiB of lines. Where there is more, it has the header `Abba-Next-Page`; ask again with `page` set to that. A log that goes on in the next page appears there again under the same id, with the rest of its lines.\n\nTo follow one log, ask with `page=0.<n>`, where n is the number of lines that you have. While the program runs, its last line may not be finished.\n\nWhere a log has lost its beginning or its end, the header `Abba-Warnings` says so. Of several logs one that cannot be read has `log` null, and `error`.",
         requests: &[("two", "Two jobs", r#"{"job_id": ["t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016"]}"#)],
         answer: Schema::Many("JobLog"),
         answer_text: "The logs.",
@@ -46,7 +46,7 @@ pub(super) const BATCH_LOG: Call = Call {
         id: "getBatchLog",
         tag: "Batches",
         summary: "The logs of a batch",
-        text: "A log may be larger than an answer: an answer holds about 4 MiB of lines. Where there is more, it has the header `Abba-Next-Page`; ask again with `page` set to that. A log that goes on in the next page appears there again under the same id, with the rest of its lines.\n\nTo follow one log, ask with `page=0.<n>`, where n is the number of lines that you have. While the program runs, its last line may not be finished.\n\nWhere a log has lost its beginning, the header `Abba-Warnings` says so.",
+        text: "A log may be larger than an answer: an answer holds about 4 MiB of lines. Where there is more, it has the header `Abba-Next-Page`; ask again with `page` set to that. A log that goes on in the next page appears there again under the same id, with the rest of its lines.\n\nTo follow one log, ask with `page=0.<n>`, where n is the number of lines that you have. While the program runs, its last line may not be finished.\n\nWhere a log has lost its beginning or its end, the header `Abba-Warnings` says so. Of several logs one that cannot be read has `log` null, and `error`.",
         requests: &[],
         answer: Schema::Many("PodLog"),
         answer_text: "The logs.",
@@ -124,6 +124,16 @@ mod tests {
         assert_eq!((status, &body["class"]), (502, &json!("unavailable")));
         assert!(body["message"].as_str().unwrap().contains("lost"), "{body}");
         assert_eq!(server.get("daemon", &format!("job-log?job_id={good}")).0, 200);
+        // Beside others it takes none of them with it.
+        let (status, body) = server.get("daemon", "batch-log?batch_id=c");
+        assert_eq!((status, &body[0]["log"]), (200, &json!(["x"])));
+        let (status, body) = server.get("daemon", &format!("job-log?job_id={lost},{good}"));
+        assert_eq!(status, 200);
+        assert_eq!((&body[0]["log"], &body[1]["log"]), (&Value::Null, &json!(["x"])));
+        assert_eq!(
+            (&body[0]["error"]["class"], &body[0]["error"]["job_id"]),
+            (&json!("unavailable"), &json!([lost]))
+        );
     }
 
     #[test]
@@ -176,7 +186,8 @@ mod tests {
             server.cluster.ends(id, &"a long line of a long log\n".repeat(100));
         }
         assert_eq!(server.get("daemon", "batch-log?batch_id=b").0, 200);
-        assert_eq!(server.cluster.count("/log?"), 1);
+        // The first alone, and its newest line.
+        assert_eq!(server.cluster.count("/log?"), 2);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Logs of pods.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 
+use super::attempts::{Attempts, LONGEST_PAUSE};
 use super::lines::LineBuffer;
 use super::{encode, Api};
 use crate::kubernetes::objects::PROGRAM_CONTAINER;
@@ -19,27 +21,22 @@ pub struct LogQuestion<'a> {
 }
 
 impl Api<'_> {
-    fn log_path(&self, pod_name: &str) -> String {
-        format!("{}/{pod_name}/log?container={PROGRAM_CONTAINER}", self.pods())
-    }
-
-    /// The log of the program's container in a pod: bytes, as the node gives them.
-    pub fn log(&self, pod_name: &str) -> Result<Vec<u8>, Failure> {
-        self.read_bytes(&Call::get(self.log_path(pod_name)))
-    }
-
-    /// Reads the log of a pod with the time before each line, as `2026-01-01T00:00:00.123456789Z text`, and hands over each
-    /// line without its end. `since`, RFC 3339 with whole seconds, leaves out what is older; `newest_line_only` all but
-    /// one; `follow` goes on until the program ends, `line` breaks off or the stream breaks. A line without an end is
-    /// handed over only where the log is not followed.
+    /// Reads the log of the program's container in a pod with the time before each line, as
+    /// `2026-01-01T00:00:00.123456789Z text`, and hands over each line without its end. Gives back what comes after the last
+    /// line end: a line that is not finished, one whose rest was cut off, or words of the node, which have no line end.
+    ///
+    /// The time limit is on silence: a long log over a slow line takes as long as it takes.
     pub fn log_lines(
         &self,
         pod_name: &str,
         question: LogQuestion<'_>,
         patience: &Patience<'_>,
         line: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
-        let mut path = self.log_path(pod_name) + "&timestamps=true";
+    ) -> Result<Vec<u8>, Failure> {
+        let mut path = format!(
+            "{}/{pod_name}/log?container={PROGRAM_CONTAINER}&timestamps=true",
+            self.pods()
+        );
         if let Some(since) = question.since {
             path.push_str("&sinceTime=");
             path.push_str(&encode(since));
@@ -51,14 +48,50 @@ impl Api<'_> {
             path.push_str("&follow=true");
         }
         let mut lines = LineBuffer::default();
+        let deadline = patience.deadline();
+        let end = Cell::new(deadline.end());
         self.transport
-            .stream(&Call::get(path), &patience.deadline(), &mut |part| {
+            .stream(&Call::get(path), &deadline.movable(&end), &mut |part| {
+                end.set(patience.deadline().end());
                 lines.push(part, line)
             })?;
-        if !question.follow && !lines.pending.is_empty() {
-            let _ = line(&lines.pending);
+        Ok(lines.pending)
+    }
+
+    /// The same, opened again while that may heal and nothing has come.
+    pub fn log_lines_patiently(
+        &self,
+        pod_name: &str,
+        question: LogQuestion<'_>,
+        line: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut attempts = Attempts::new(self.patience.deadline(), LONGEST_PAUSE);
+        loop {
+            let mut has_come = false;
+            let outcome = self.log_lines(pod_name, question, &self.patience, &mut |bytes| {
+                has_come = true;
+                line(bytes)
+            });
+            match outcome {
+                Err(failure) if failure.kind.is_transient() && !has_come => attempts.wait_after(failure)?,
+                outcome => return outcome,
+            }
         }
-        Ok(())
+    }
+
+    /// The newest line of a log, with the time before it; empty where there is none. Of a line that the node keeps in
+    /// several parts (containerd: 16 KiB each) it is the last part.
+    pub fn newest_log_line(&self, pod_name: &str) -> Result<Vec<u8>, Failure> {
+        let question = LogQuestion {
+            newest_line_only: true,
+            ..Default::default()
+        };
+        let mut newest = Vec::new();
+        let pending = self.log_lines_patiently(pod_name, question, &mut |line| {
+            newest = line.to_vec();
+            ControlFlow::Continue(())
+        })?;
+        Ok(if pending.is_empty() { newest } else { pending })
     }
 }
 
@@ -66,10 +99,12 @@ impl Api<'_> {
 mod tests {
     use super::super::scripted::{api, paths, patience, Script};
     use super::*;
+    use crate::transport::{Deadline, FailureKind, Transport};
+    use std::time::Duration;
 
     #[test]
-    fn a_line_without_an_end_counts_where_the_log_is_not_followed() {
-        for (follow, expected) in [(true, vec!["a"]), (false, vec!["a", "b"])] {
+    fn what_comes_after_the_last_line_end_is_no_line() {
+        for follow in [true, false] {
             let script = Script::new([Ok(b"a\nb".to_vec())]);
             let question = LogQuestion {
                 since: Some("2026-01-01T00:00:01Z"),
@@ -77,16 +112,54 @@ mod tests {
                 ..Default::default()
             };
             let mut seen = Vec::new();
-            api(&script)
-                .log_lines("a-p", question, &patience(), &mut |line| {
-                    seen.push(String::from_utf8(line.to_vec()).unwrap());
-                    ControlFlow::Continue(())
-                })
-                .unwrap();
-            assert_eq!(seen, expected);
+            let rest = api(&script).log_lines("a-p", question, &patience(), &mut |line| {
+                seen.push(String::from_utf8(line.to_vec()).unwrap());
+                ControlFlow::Continue(())
+            });
+            assert_eq!((seen, rest.unwrap()), (vec!["a".to_string()], b"b".to_vec()));
             let path = &paths(&script)[0];
             assert!(path.contains("/pods/a-p/log?container=program&timestamps=true&sinceTime=2026-01-01T00%3A00%3A01Z"));
             assert_eq!(path.ends_with("&follow=true"), follow);
         }
+    }
+
+    /// Gives a byte every 20 ms.
+    struct Slow;
+
+    impl Transport for Slow {
+        fn stream(
+            &self,
+            _: &Call,
+            deadline: &Deadline<'_>,
+            part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+        ) -> Result<(), Failure> {
+            for byte in b"0123456789\n0123456789\n" {
+                std::thread::sleep(Duration::from_millis(20));
+                if deadline.has_passed() {
+                    return Err(Failure::new(FailureKind::Timeout, "slow"));
+                }
+                let _ = part(&[*byte]);
+            }
+            while !deadline.has_passed() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(Failure::new(FailureKind::Timeout, "silent"))
+        }
+
+        fn namespace(&self, _: &Deadline<'_>) -> Result<String, Failure> {
+            Ok("n".into())
+        }
+    }
+
+    #[test]
+    fn the_time_limit_of_a_log_is_on_silence() {
+        let patience = Patience::new(Duration::from_millis(250), &|| false);
+        let api = Api::in_namespace(&Slow, "n", patience);
+        let mut seen = 0;
+        let outcome = api.log_lines("a-p", LogQuestion::default(), &patience, &mut |_| {
+            seen += 1;
+            ControlFlow::Continue(())
+        });
+        assert_eq!((seen, outcome.unwrap_err().details.as_deref()), (2, Some("silent")));
     }
 }
