@@ -35,7 +35,7 @@ r_functions! {
 
     /// R's message about the time limit of its own that stopped the last call, once; `NULL` where it was Ctrl-C.
     fn core_time_limit() {
-        Value::json(&interrupt::time_limit())
+        Value::json(&crate::interrupt::time_limit())
     }
 
     /// Checks the arguments of submissions, all before the first is sent, and submits them. `arguments` is a list of lists
