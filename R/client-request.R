@@ -176,7 +176,12 @@ client_try <- function(request, seconds, call) {
   )
   # No handler of R sees an error that curl takes; this option does.
   time_limit <- NULL
-  note_time_limit <- function() time_limit <<- sub("^Error.*: *\n? *", "", trimws(geterrmessage()))
+  words_before <- geterrmessage()
+  note_time_limit <- function() {
+    # It is called for Ctrl-C, too, which has no words.
+    words <- geterrmessage()
+    if (!identical(words, words_before)) time_limit <<- sub("^Error.*: *\n? *", "", trimws(words))
+  }
   options_before <- options(error = as.call(list(note_time_limit)))
   on.exit(options(options_before))
   response <- tryCatch(

@@ -44,7 +44,7 @@ test_that("what is not given is the server's to choose", {
 
 test_that("bytes that are no UTF-8 text travel as base64", {
   api <- local_scripted_api(makes_jobs("POST /submit-job"))
-  for (bytes in list(as.raw(c(0x22, 0xe9, 0x22, 0x0a)), as.raw(c(0x31, 0x00)))) {
+  for (bytes in list(as.raw(c(0x22, 0xe9, 0x22, 0x0a)), as.raw(c(0x31, 0xff)))) {
     local_program(bytes)
     suppressMessages(abba_submit_job("test_program.R"))
     body <- api$requests()[[length(api$requests())]]$body

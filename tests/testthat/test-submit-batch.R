@@ -167,7 +167,7 @@ test_that("what cannot be sent any more, once a hundred were submitted, is left 
   expect_identical(is.na(error$batch$submitted), rep(c(FALSE, TRUE), c(100L, 50L)))
   expect_match(error$batch$reason[101:150], "t_150.R", fixed = TRUE)
   expect_identical(kubectl$count(), 100L)
-  file.create(gone)
+  writeLines("1", gone)
   kubectl <- local_scripted_kubectl(creates())
   batch <- suppressMessages(submit_batch(error$batch))
   expect_false(anyNA(batch$submitted))

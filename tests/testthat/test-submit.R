@@ -122,7 +122,8 @@ test_that("job and pod carry the labels by which they are found", {
   expect_identical(labels[["abba/user"]], Sys.info()[["effective_user"]])
   expect_identical(labels[["abba/user-tag"]], "Study-1-2")
   expect_true(all(is_label_value(unlist(labels))))
-  expect_identical(pod_of(sent)$metadata$labels, labels)
+  # The pod has one more, which keeps a service mesh from putting a container beside the program.
+  expect_identical(pod_of(sent)$metadata$labels, c(labels, list("sidecar.istio.io/inject" = "false")))
 })
 
 test_that("job and pod carry the path as it was given and the program's SHA-256", {
@@ -701,13 +702,26 @@ test_that("the call that such an error advises can be copied as it stands", {
 test_that("a lost create that turns out not to have arrived says that there is no job", {
   local_program()
   local_scripted_kubectl(
-    fails("Error from server (InternalError): etcdserver: request timed out\n", on = "create *"),
+    fails("Error from server (InternalError): an error on the server has prevented it\n", on = "create *"),
     fails("Error from server (NotFound): jobs.batch \"x\" not found\n", on = "get *")
   )
   error <- raised(submit())
   expect_s3_class(error, "abba_error_unavailable")
   expect_identical(error$job_id, character())
   expect_match(conditionMessage(error), "No job was created.", fixed = TRUE)
+})
+
+test_that("a create that may still be under way is not said to be none", {
+  local_program()
+  withr::local_options(abba.k8s.request.timeout = 5)
+  # etcd may carry it out after the API server has given up.
+  local_scripted_kubectl(
+    fails("Error from server (InternalError): etcdserver: request timed out\n", on = "create *"),
+    fails("Error from server (NotFound): jobs.batch \"x\" not found\n", on = "get *")
+  )
+  error <- raised(submit())
+  expect_match(conditionMessage(error), "Whether the job was created is not known.", fixed = TRUE)
+  expect_length(error$job_id, 1L)
 })
 
 test_that("what is no R program is refused before anything is sent", {
