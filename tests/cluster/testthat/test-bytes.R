@@ -60,7 +60,7 @@ test_that("a log of any bytes becomes lines of valid UTF-8", {
     blanks = "cat('\\n\\n  indented  \\n\\n')",
     no_newline = "cat('no newline at the end')",
     nothing = "invisible()",
-    empty = "",
+    empty = "# Prints nothing.",
     long_line = "cat(strrep('x', 2^20), '\\n', sep = '')",
     long_wide_line = "cat(strrep('\\u65e5', 2^19), '\\n', sep = ''); cat('after\\n')",
     own_marker = "cat('abba-log-of ', Sys.getenv('ABBA_JOB_ID'), '\\n', sep = '')"

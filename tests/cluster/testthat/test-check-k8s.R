@@ -269,8 +269,7 @@ test_that("limits that no node has, and an image that cannot be pulled, are told
 
   image <- cluster_image("no-such-image:1")
   id <- submit(local_program("1"), container = image)
-  wait_until(function() any(grepl("cannot be pulled", log_of(id))), what = "the failed pull")
-  found <- check(container = image)
-  expect_identical(problems(found), "container")
+  # The log knows it a moment earlier, from the node's event.
+  wait_until(function() identical(problems(found <<- check(container = image)), "container"), what = "the failed pull")
   expect_match(what(found, "container"), id, fixed = TRUE)
 })
