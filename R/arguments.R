@@ -13,7 +13,8 @@ argument_checks <- list(
   auto_mount_home = function(x, ...) check_flag(x, ...),
   home_nfs_ip_address = function(x, ...) check_string(x, null = TRUE, ...),
   username = function(x, ...) check_string(x, null = TRUE, ...),
-  time_limit_seconds = function(x, ...) check_number(x, null = TRUE, ...)
+  time_limit_seconds = function(x, ...) check_number(x, null = TRUE, ...),
+  arguments = function(x, ...) check_texts(x, ...)
 )
 
 # Arguments by name, checked.
@@ -29,6 +30,9 @@ spread_arguments <- function(arguments, count, call = rlang::caller_env()) {
   if (is.list(arguments$mounts) && !is.null(names(arguments$mounts))) {
     # One list of volumes and mounts, not one for each program.
     arguments$mounts <- list(arguments$mounts)
+  }
+  if (is.character(arguments$arguments)) {
+    arguments$arguments <- list(arguments$arguments)
   }
   columns <- Map(spread_argument, arguments, names(arguments), MoreArgs = list(count = count, call = call))
   lapply(seq_len(count), function(row) lapply(columns, `[[`, row))
@@ -81,6 +85,12 @@ check_mounts <- function(x, argument = rlang::caller_arg(x), call = rlang::calle
     abort_input(argument, "must be '' or list(volumes = list(...), volumeMounts = list(...))", x, call)
   }
   as_utf8(x, argument, call)
+}
+
+# NULL for none; else an array, also of one.
+check_texts <- function(x, argument = rlang::caller_arg(x), call = rlang::caller_env()) {
+  if (!is.null(x)) x <- check_strings(x, argument = argument, call = call)
+  if (length(x) > 0L) I(as.vector(x))
 }
 
 # Which jobs are meant, as all roads take it.

@@ -18,9 +18,12 @@ call_text <- function(name, ids, expression = NULL, namespace = getOption("abba.
 # first is told without its name.
 verb_text <- function(verb, arguments, namespace = NULL) {
   if (!is.null(namespace)) {
-    after <- names(arguments) %in% c("username", "time_limit_seconds")
+    known <- names(formals(abba_submit_k8s_job_local))
+    after <- names(arguments) %in% known[seq_along(known) > match("namespace", known)]
     arguments <- c(arguments[!after], list(namespace = namespace), arguments[after])
   }
+  # JSON has an array of them, which as a list they would not be in R.
+  arguments$arguments <- unlist(arguments$arguments)
   names(arguments)[[1L]] <- ""
   paste0(verb, "(", elements_text(arguments), ")")
 }
@@ -32,6 +35,9 @@ value_text <- function(value) {
     # Without names it was an empty array, which list() would not be.
     is_array <- length(value) == 0L && is.null(names(value))
     return(if (is_array) "character()" else paste0("list(", elements_text(value), ")"))
+  }
+  if (is.character(value) && (length(value) != 1L || !is.null(names(value)))) {
+    return(paste0("c(", elements_text(value), ")"))
   }
   if (is.character(value)) {
     return(quoted_text(value))

@@ -99,13 +99,14 @@ requests_of <- function(bytes, batch_ids) {
 # The API checks values, but a request at a time: where there are several, the core checks all of them before.
 check_programs <- function(programs, call) {
   carried <- !vapply(programs, function(program) is.null(c(program$program_text, program$program_base64)), NA)
-  values <- c("user_tag", "cpu_limit", "memory_limit", "mounts", "time_limit_seconds")
+  # The home's server is the API's to choose, too.
+  others <- c("file_path", "absolute_path", "program_text", "program_base64", "container", "auto_mount_home")
   core_value(core_check_submissions(unname(lapply(programs[carried], function(program) {
     path <- program$absolute_path %||% program$file_path
     # A container that is not given is the API's to choose.
     c(
       list(given_path = path, expanded_path = path, container = program$container %||% "image"),
-      program[intersect(names(program), values)]
+      program[setdiff(names(program), others)]
     )
   }))), call)
 }
@@ -173,10 +174,15 @@ kept_from_json <- function(row) {
   stopifnot(rlang::is_string(row$file_path), nzchar(row$file_path))
   arguments <- c("user_tag", "cpu_limit", "memory_limit", "container", "auto_mount_home")
   stopifnot(!vapply(row[arguments], is.null, NA))
+  # None is the default of these.
+  optional <- sapply(c("mounts", "time_limit_seconds", "arguments"), function(name) {
+    if (length(row[[name]]) > 0L) row[[name]]
+  }, simplify = FALSE)
+  stopifnot(vapply(optional$arguments, rlang::is_string, NA))
   list(
     job_id = one_string(row$job_id), ending = row$ending, in_place = row$in_place, file_path = row$file_path,
     read_from = if (is.null(row$absolute_path)) row$file_path else one_string(row$absolute_path),
-    arguments = c(row[arguments], list(mounts = row$mounts, time_limit_seconds = row$time_limit_seconds))
+    arguments = c(row[arguments], optional)
   )
 }
 

@@ -57,6 +57,10 @@
 #'   container image says.
 #' @param time_limit_seconds After how many seconds the program is ended and
 #'   counts as failed; its log is kept. `NULL` for no limit.
+#' @param arguments The program's own arguments, a character vector, which
+#'   `commandArgs(TRUE)` gives in the program letter for letter, as those after the
+#'   program's name with `Rscript`. They can be read in the job, so a password is not for
+#'   them. At most 96 KiB.
 #'
 #' @return A list of two strings: `job_id`, by which the other functions know the
 #'   job, and `batch_id`. A message says that the job was created; use
@@ -128,7 +132,8 @@ abba_submit_k8s_job_local <- function(
     home_nfs_ip_address = getOption("abba.home.nfs.ip.address"),
     namespace = getOption("abba.k8s.namespace"),
     username = NULL,
-    time_limit_seconds = NULL) {
+    time_limit_seconds = NULL,
+    arguments = character()) {
   submit_job(road_kubectl(namespace), mget(names(formals())))
 }
 
@@ -143,7 +148,8 @@ abba_submit_job <- function(
     container = getOption("abba.default.container"),
     mounts = "",
     auto_mount_home = FALSE,
-    time_limit_seconds = NULL) {
+    time_limit_seconds = NULL,
+    arguments = character()) {
   submit_job(road_api(), mget(names(formals())))
 }
 

@@ -12,7 +12,7 @@ test_that("a submission is told as the call that makes it", {
   arguments <- list(
     file_path = "/p/a.R", batch_group_id = "Study_1", user_tag = "say \"100%\" \\ `x`", cpu_limit = "500m",
     memory_limit = "3Gi", container = "r:1", mounts = mounts, auto_mount_home = TRUE, username = "mike",
-    time_limit_seconds = 100000L
+    time_limit_seconds = 100000L, arguments = list("a \"b\"", "")
   )
   expect_identical(verb_text("f", arguments, "rstudio"), paste0(
     "f(\"/p/a.R\", batch_group_id = \"Study_1\", user_tag = \"say \\\"100%\\\" \\\\ `x`\", ",
@@ -20,9 +20,10 @@ test_that("a submission is told as the call that makes it", {
     "mounts = list(volumes = list(list(name = \"d\", emptyDir = list(), `a/b` = list(1, 2.5, TRUE)), ",
     "list(name = \"e\", items = character())), ",
     "volumeMounts = list(list(name = \"d\", mountPath = \"/d\", `if` = \"x\"))), auto_mount_home = TRUE, ",
-    "namespace = \"rstudio\", username = \"mike\", time_limit_seconds = 100000)"
+    "namespace = \"rstudio\", username = \"mike\", time_limit_seconds = 100000, arguments = c(\"a \\\"b\\\"\", \"\"))"
   ))
   expect_identical(verb_text("f", list(file_path = "a.R", memory_limit = "1G")), "f(\"a.R\", memory_limit = \"1G\")")
+  expect_identical(verb_text("f", list("a.R", arguments = list("b"))), "f(\"a.R\", arguments = \"b\")")
 })
 
 test_that("no text can end its string, its line or its name, or be shown as another", {

@@ -1,7 +1,8 @@
 kept <- function(path, ...) {
   utils::modifyList(list(
     given_path = path, expanded_path = file.path(getwd(), path), batch_group_id = "b-1", user_tag = "first",
-    cpu_limit = "250m", memory_limit = "1G", container = "r:1", auto_mount_home = FALSE, time_limit_seconds = 90
+    cpu_limit = "250m", memory_limit = "1G", container = "r:1", auto_mount_home = FALSE, time_limit_seconds = 90,
+    arguments = c("--first", "")
   ), list(...))
 }
 # A batch of which a-1 has succeeded, b-2 failed, c-3 was cancelled before it began, d-4 is
@@ -55,6 +56,7 @@ test_that("what has failed or was cancelled is submitted again, with its first a
     expect_identical(program_container(job)$resources$limits, list(cpu = "250m", memory = "1G"))
     expect_identical(job$metadata$annotations[["abba/user-tag"]], "first")
     expect_identical(job$spec$template$spec$activeDeadlineSeconds, 90L)
+    expect_identical(utils::tail(program_container(job)$command, 3L), list("--args", "--first", ""))
     expect_identical(job$metadata$labels[["abba/batch-id"]], batch$batch_id[[1]])
   }
   expect_identical(vapply(jobs, function(job) job$metadata$name, "", USE.NAMES = FALSE), batch$job_id)
@@ -78,7 +80,7 @@ test_that("arguments that are given replace the first ones, for all programs", {
   kubectl <- local_batch()
   batch <- suppressMessages(rerun(
     memory_limit = "4G", cpu_limit = 2, container = "r:2", user_tag = "second", batch_group_id = "again",
-    time_limit_seconds = 10,
+    time_limit_seconds = 10, arguments = "--second",
     mounts = list(
       volumes = list(list(name = "v", emptyDir = list())), volumeMounts = list(list(name = "v", mountPath = "/v"))
     )
@@ -89,6 +91,7 @@ test_that("arguments that are given replace the first ones, for all programs", {
     expect_identical(program_container(job)$resources$limits, list(cpu = "2", memory = "4G"))
     expect_identical(job$metadata$annotations[["abba/user-tag"]], "second")
     expect_identical(job$spec$template$spec$activeDeadlineSeconds, 10L)
+    expect_identical(utils::tail(program_container(job)$command, 2L), list("--args", "--second"))
     expect_true("/v" %in% vapply(program_container(job)$volumeMounts, `[[`, "", "mountPath"))
   }
 })
@@ -103,12 +106,16 @@ test_that("mounts, a time limit, a user and a tag can be taken away", {
     says(list_of(full_job("b-2", "b.R", arguments = kept("b.R", mounts = mounts))), on = "*/jobs*")
   )
   suppressMessages(rerun())
-  suppressMessages(rerun(mounts = "", time_limit_seconds = NULL, user_tag = "", username = NULL))
+  suppressMessages(rerun(
+    mounts = "", time_limit_seconds = NULL, user_tag = "", username = NULL, arguments = character()
+  ))
   jobs <- sent(kubectl)
   paths <- lapply(jobs, function(job) vapply(program_container(job)$volumeMounts, `[[`, "", "mountPath"))
   expect_identical(vapply(paths, function(path) "/v" %in% path, NA, USE.NAMES = FALSE), c(TRUE, FALSE))
   limits <- lapply(unname(jobs), function(job) job$spec$template$spec$activeDeadlineSeconds)
   expect_identical(limits, list(90L, NULL))
+  has_arguments <- lapply(unname(jobs), function(job) "--args" %in% program_container(job)$command)
+  expect_identical(has_arguments, list(TRUE, FALSE))
 })
 
 test_that("where nothing has failed, nothing is submitted and it is said", {

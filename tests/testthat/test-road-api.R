@@ -42,6 +42,16 @@ test_that("what is not given is the server's to choose", {
   expect_identical(api$requests()[[2L]]$body$container, "r:2")
 })
 
+test_that("the program's own arguments are an array, also of one", {
+  local_program()
+  api <- local_scripted_api(makes_jobs("POST /submit-job"))
+  for (arguments in list("a,b", c("", "\u00e9 \n"))) {
+    suppressMessages(abba_submit_job("test_program.R", arguments = arguments))
+    body <- api$requests()[[length(api$requests())]]$body
+    expect_identical(body$arguments, as.list(arguments))
+  }
+})
+
 test_that("bytes that are no UTF-8 text travel as base64", {
   api <- local_scripted_api(makes_jobs("POST /submit-job"))
   for (bytes in list(as.raw(c(0x22, 0xe9, 0x22, 0x0a)), as.raw(c(0x31, 0xff)))) {

@@ -82,6 +82,24 @@ test_that("an argument may be one for all or one for each", {
   expect_identical(unname(mounted), list("/one", character(), "/three"))
 })
 
+test_that("one vector of arguments is for all programs, and a list has one for each", {
+  local_programs(programs)
+  arguments_of <- function(arguments) {
+    kubectl <- local_scripted_kubectl(creates())
+    suppressMessages(submit_batch(programs, arguments = arguments))
+    unname(lapply(sent(kubectl)[programs], function(job) {
+      command <- unlist(job$spec$template$spec$containers[[1]]$command)
+      command[seq_along(command) > match("--args", command, nomatch = length(command))]
+    }))
+  }
+  expect_identical(arguments_of("all"), list("all", "all", "all"))
+  # As many as there are programs, too.
+  expect_identical(arguments_of(c("x", "y", "z")), rep(list(c("x", "y", "z")), 3L))
+  expect_identical(arguments_of(list("x", NULL, c("y", "z"))), list("x", character(), c("y", "z")))
+  expect_error(arguments_of(list("x", "y")), "`arguments` must have one element", class = "abba_error_input")
+  expect_error(arguments_of(list("x", 1, "y")), "`arguments` must be a character", class = "abba_error_input")
+})
+
 test_that("one list of mounts is for all programs", {
   local_programs(programs)
   kubectl <- local_scripted_kubectl(creates())

@@ -255,6 +255,35 @@ test_that("a time limit is put on the pod, whose log is kept then", {
   expect_null(pod_of(sent_by(time_limit_seconds = NULL))$spec$activeDeadlineSeconds)
 })
 
+test_that("the program's own arguments are sent letter for letter, and none where there are none", {
+  local_program()
+  after_file <- function(...) {
+    command <- unlist(container_of(sent_by(...))$command)
+    command[seq_along(command) > grep("^--file=", command)]
+  }
+  given <- c(first = "", " a  b ", "--args", "-e", "--version", "\u00e9\u65e5", "'\"`\\\n;*", "NA")
+  expect_identical(after_file(arguments = given), c("--args", unname(given)))
+  # Kubernetes makes one dollar sign of two.
+  expect_identical(after_file(arguments = "$(HOME)"), c("--args", "$$(HOME)"))
+  expect_identical(after_file(arguments = I("one")), c("--args", "one"))
+  latin <- "caf\xe9"
+  Encoding(latin) <- "latin1"
+  expect_identical(after_file(arguments = latin), c("--args", "caf\u00e9"))
+  expect_identical(after_file(), character())
+  expect_identical(after_file(arguments = character()), character())
+  expect_identical(after_file(arguments = NULL), character())
+})
+
+test_that("arguments of a program that are no text are refused before anything is sent", {
+  local_program()
+  kubectl <- local_scripted_kubectl(creates())
+  for (bad in list(NA_character_, c("a", NA), 1, TRUE, list("a"), factor("a"))) {
+    expect_error(submit(arguments = bad), "`arguments` must", class = "abba_error_input")
+  }
+  expect_error(submit(arguments = strrep("x", 1e5)), "`arguments` must have at most", class = "abba_error_input")
+  expect_length(kubectl$requests(), 0L)
+})
+
 # --- Mounts -----------------------------------------------------------------
 
 test_that("mounts are passed on as they were given", {

@@ -262,6 +262,20 @@ test_that("a user name that travels with the program can write where it works", 
   expect_identical(log_of(id)[3:4], c("1", "0"))
 })
 
+test_that("a program gets its own arguments letter for letter", {
+  given <- c(
+    "", " a  b ", "--args", "-e", "q(status = 3)", "-g", "foo", "--version", "--file=/x.R", "--no-echo", "-",
+    "'\"`\\", "two\nlines\ttab", "$(ABBA_JOB_ID) $HOME `id` ; *", "\u00e9\u65e5", "NA"
+  )
+  path <- local_program(c(
+    "writeLines(vapply(commandArgs(TRUE), function(x) paste(utf8ToInt(x), collapse = ' '), '', USE.NAMES = FALSE))"
+  ))
+  id <- submit(path, arguments = given)
+  expect_identical(unname(wait_for_end(id)), "Succeeded")
+  seen <- abba_get_k8s_job_log_local(id)[[1L]]$log
+  expect_identical(seen, vapply(given, function(x) paste(utf8ToInt(x), collapse = " "), "", USE.NAMES = FALSE))
+})
+
 test_that("the program is on its own: no token, no privileges, no second attempt, and not process 1", {
   log <- run_program(c(
     "cat(file.exists('/var/run/secrets/kubernetes.io'), '\\n', sep = '')",

@@ -100,6 +100,8 @@ pub struct JobRequest {
     pub user_tag: String,
     /// After how many seconds the program is ended.
     pub time_limit_seconds: Option<u64>,
+    /// The program's own arguments.
+    pub program_arguments: Vec<String>,
 }
 
 /// The Job for a request, ready to be sent.
@@ -123,7 +125,7 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
     let mut pod_annotations = with(annotations.clone(), &NO_INJECTION_ANNOTATIONS);
     let annotations_size = pod_annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     let delivery = program.delivery(&request.mounts, annotations_size)?;
-    let launch = launch(program, &delivery);
+    let launch = launch(program, &request.program_arguments, &delivery);
 
     let job_labels = job_labels(request);
     annotations.insert(labels::ARGUMENTS.into(), request.arguments.clone());
@@ -295,8 +297,8 @@ struct Launch {
 
 /// The command of the container, and the volumes it needs.
 ///
-/// The shell text is made of constants; every path is an argument. R needs `/bin/sh` itself, so every R image has it.
-fn launch(program: &Program, delivery: &ProgramSource) -> Launch {
+/// The shell text is made of constants; every path, and each argument of the program, is an argument. R needs `/bin/sh` itself, so every R image has it.
+fn launch(program: &Program, program_arguments: &[String], delivery: &ProgramSource) -> Launch {
     // One descriptor for both streams, or their order is lost.
     let mut script = vec!["exec 2>&1", job_log::PRINT_MARKER, COMPLETE_ENVIRONMENT];
     let mut arguments: Vec<String> = Vec::new();
@@ -353,6 +355,11 @@ fn launch(program: &Program, delivery: &ProgramSource) -> Launch {
     // `-s` is `--no-echo` to R 4 and `--slave` to R 3. Programs look for `--file=` to find themselves.
     arguments.extend(["R", "-s", "--no-save", "--no-restore"].map(String::from));
     arguments.push(format!("--file={r_path}"));
+    if !program_arguments.is_empty() {
+        // R and its launcher leave alone what comes after it.
+        arguments.push("--args".into());
+        arguments.extend_from_slice(program_arguments);
+    }
 
     let mut command: Vec<String> = vec!["/bin/sh".into(), "-c".into(), script.join("\n"), "sh".into()];
     // Kubernetes replaces $(NAME) in a command where such a variable exists; $$ stands for a dollar sign. The script has
@@ -398,6 +405,7 @@ mod tests {
             owner: None,
             user_tag: String::new(),
             time_limit_seconds: None,
+            program_arguments: Vec::new(),
         }
     }
 
@@ -435,6 +443,27 @@ mod tests {
         assert_eq!(command(&job).last().unwrap(), "--file=/abba/program/$$(ABBA_JOB_ID).R");
         // What is not doubled in the script is no variable of Kubernetes.
         assert!(!command(&job)[2].contains("$("));
+    }
+
+    #[test]
+    fn arguments_of_the_program_come_last_and_kubernetes_replaces_no_variable_in_them() {
+        let mut request = request("/x/a.R", b"1");
+        assert!(!command(&job(&request).unwrap()).contains(&"--args".to_string()));
+        request.program_arguments = ["", "--args", "$(ABBA_JOB_ID)", "a\n'b\""].map(String::from).to_vec();
+        let job = job(&request).unwrap();
+        let command = command(&job);
+        assert_eq!(
+            command[command.len() - 6..],
+            [
+                "--file=/abba/program/a.R",
+                "--args",
+                "",
+                "--args",
+                "$$(ABBA_JOB_ID)",
+                "a\n'b\""
+            ]
+        );
+        assert!(!command[2].contains("'b"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! The names of the fields stand in clusters, so they must not change.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{json, Value};
 
 use crate::domain::container::check_container;
 use crate::domain::job_name;
@@ -57,6 +57,9 @@ pub struct SubmitArguments {
     pub username: Option<String>,
     /// After how many seconds the program is ended; `None`: never.
     pub time_limit_seconds: Option<f64>,
+    /// The program's own arguments, which `commandArgs(TRUE)` gives.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
     /// The job's id, where it was made before the submission; `None`: a new one.
     pub job_id: Option<String>,
 }
@@ -77,6 +80,7 @@ impl Default for SubmitArguments {
             home_nfs_ip_address: None,
             username: None,
             time_limit_seconds: None,
+            arguments: Vec::new(),
             job_id: None,
         }
     }
@@ -119,6 +123,7 @@ impl SubmitArguments {
         if !self.batch_group_id.is_empty() {
             check_label_value("batch_group_id", &self.batch_group_id)?;
         }
+        check_program_arguments(&self.arguments)?;
         if let Some(job_id) = &self.job_id {
             job_name::check_job_id(job_id)?;
         }
@@ -167,6 +172,7 @@ impl SubmitArguments {
             home_nfs_ip_address: self.home_nfs_ip_address.filter(|_| self.auto_mount_home),
             username: self.username,
             time_limit_seconds: self.time_limit_seconds,
+            arguments: self.arguments,
             given_path: self.given_path,
         })
     }
@@ -196,6 +202,8 @@ pub struct SubmitAgain {
     pub username: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_limit_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
     #[serde(skip)]
     given_path: String,
 }
@@ -245,6 +253,29 @@ fn check_time_limit(seconds: f64) -> Result<u64, Error> {
     )))
 }
 
+/// The bytes of a program's own texts, at most. Linux starts no program with a longer argument (`MAX_ARG_STRLEN`), and
+/// Kubernetes keeps 256 KiB of annotations with an object.
+const MOST_BYTES: usize = 96 * 1024;
+
+fn check_program_arguments(arguments: &[String]) -> Result<(), Error> {
+    if arguments.iter().any(|argument| argument.contains('\0')) {
+        return Err(Error::input("`arguments` must not hold a NUL, which ends a text."));
+    }
+    check_size("arguments", &json!(arguments))
+}
+
+/// The size as the Job keeps it, where a control character takes six bytes.
+fn check_size(name: &str, value: &Value) -> Result<(), Error> {
+    let size = value.to_string().len();
+    if size <= MOST_BYTES {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "`{name}` must have at most {MOST_BYTES} bytes, and has {size} as it is kept with the job."
+    ))
+    .advise("Put what is longer into a file of a mount."))
+}
+
 fn check_nfs_server(address: Option<&str>) -> Result<&str, Error> {
     let Some(address) = address else {
         return Err(Error::input("`auto_mount_home = TRUE` needs `home_nfs_ip_address`, and it is not given.")
@@ -267,7 +298,6 @@ fn check_nfs_server(address: Option<&str>) -> Result<&str, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn kept() -> SubmitArguments {
         SubmitArguments {
@@ -327,6 +357,7 @@ mod tests {
             home_nfs_ip_address: Some("192.0.2.1".into()),
             username: Some("mike".into()),
             time_limit_seconds: Some(60.0),
+            arguments: vec!["--cut-off".into(), "".into()],
             ..kept()
         };
         let again = given.with_twice_the_memory().unwrap();
@@ -334,12 +365,41 @@ mod tests {
             "file_path": "/p/a.R", "batch_group_id": "Study_1", "user_tag": "t", "cpu_limit": "500m",
             "memory_limit": "3Gi", "container": "r:1", "mounts": {"volumes": []}, "auto_mount_home": true,
             "home_nfs_ip_address": "192.0.2.1", "username": "mike", "time_limit_seconds": 60.0,
+            "arguments": ["--cut-off", ""],
         });
         assert_eq!(serde_json::to_value(&again).unwrap(), expected);
         let object = expected.as_object_mut().unwrap();
         object.retain(|name, _| name != "home_nfs_ip_address" && name != "username");
         object["file_path"] = json!("a.R");
         assert_eq!(serde_json::to_value(again.for_callers()).unwrap(), expected);
+    }
+
+    #[test]
+    fn arguments_of_a_program_are_any_text_but_nul_up_to_a_size() {
+        let check = |arguments: &[&str]| {
+            let arguments = arguments.iter().map(ToString::to_string).collect();
+            SubmitArguments { arguments, ..kept() }.values()
+        };
+        let most = "x".repeat(MOST_BYTES - 4);
+        for good in [
+            &["", " ", "--args", "-e", "--version", "$(HOME)", "\n\"'", "\u{1}é日"][..],
+            &[&most],
+        ] {
+            check(good).unwrap();
+        }
+        for (bad, rule) in [
+            (&["a\0b"][..], "NUL"),
+            (&[&most, ""], "98304 bytes"),
+            (&[&"\u{1}".repeat(20_000)], "98304"),
+        ] {
+            let error = check(bad).unwrap_err();
+            assert_eq!(error.class, crate::ErrorClass::Input);
+            assert!(
+                error.message.starts_with("`arguments`") && error.message.contains(rule),
+                "{}",
+                error.message
+            );
+        }
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub enum Kind {
     Texts,
     /// The same for ids of jobs; also named `id`.
     Ids,
+    /// Strings that may hold anything: an array.
+    Strings,
     /// A time as Kubernetes writes it.
     Time,
     /// Where a page of logs begins.
@@ -199,6 +201,19 @@ impl Arguments {
                 .collect(),
             Some(_) => Err(must_be(name, "a string or an array of strings")),
         }
+    }
+
+    /// An array of strings, or text that is one; empty where it is not there or empty.
+    pub fn strings(&mut self, name: &str) -> Result<Vec<String>, Error> {
+        let value = match self.values.remove(name) {
+            None => return Ok(Vec::new()),
+            Some(Value::String(text)) if text.is_empty() => return Ok(Vec::new()),
+            Some(Value::String(text)) => serde_json::from_str(&text),
+            Some(value) => Ok(value),
+        };
+        value
+            .and_then(serde_json::from_value)
+            .map_err(|_| must_be(name, "an array of strings"))
     }
 
     /// A number, or text that is one.
@@ -404,6 +419,12 @@ mod tests {
         assert_eq!(read().number("n").unwrap(), Some(2.0));
         assert_eq!(read().texts("l").unwrap(), ["x", "y"]);
         assert!(read().flag("b").unwrap());
+        assert_eq!(read().strings("l").unwrap(), ["x", "y"]);
+        assert!(read().strings("none").unwrap().is_empty());
+        let mut query = Arguments::read("l=%5B%22a%2Cb%22%2C%22%22%5D&m=&n=a,b", b"").unwrap();
+        assert_eq!(query.strings("l").unwrap(), ["a,b", ""]);
+        assert!(query.strings("m").unwrap().is_empty() && query.strings("n").is_err());
+        assert!(read().strings("a").is_err() && read().strings("n").is_err());
         assert!(read().texts("n").is_err() && read().object("l").is_err() && read().array("a").is_err());
     }
 }

@@ -98,6 +98,11 @@ pub const SETTINGS: &[Argument] = &[
         Kind::Number,
         "The program is ended after this many seconds. Left out: no limit.",
     ),
+    Argument::optional(
+        "arguments",
+        Kind::Strings,
+        "The program's own arguments, which `commandArgs(TRUE)` gives, letter for letter. They are kept with the job.",
+    ),
 ];
 
 /// By what a submission that is repeated is known as the same one.
@@ -184,6 +189,7 @@ pub fn prepare(
         home_nfs_ip_address: policy.home_nfs_ip_address.clone(),
         username: run_as.map(|identity| identity.name),
         time_limit_seconds: arguments.number("time_limit_seconds")?,
+        arguments: arguments.strings("arguments")?,
         job_id,
     };
     let origin = Origin {

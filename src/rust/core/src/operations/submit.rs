@@ -177,6 +177,7 @@ fn prepare_with(
         owner: origin.owner,
         user_tag: arguments.user_tag.clone(),
         time_limit_seconds,
+        program_arguments: arguments.arguments.clone(),
     })?;
     Ok(PreparedJob {
         job,

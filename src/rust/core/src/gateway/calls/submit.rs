@@ -412,6 +412,7 @@ mod tests {
             ("user_tag", json!("other")),
             ("batch_group_id", json!("other")),
             ("time_limit_seconds", json!(60)),
+            ("arguments", json!(["x"])),
         ] {
             let mut body = program("a.R");
             body[name] = value;
