@@ -14,7 +14,8 @@ argument_checks <- list(
   home_nfs_ip_address = function(x, ...) check_string(x, null = TRUE, ...),
   username = function(x, ...) check_string(x, null = TRUE, ...),
   time_limit_seconds = function(x, ...) check_number(x, null = TRUE, ...),
-  arguments = function(x, ...) check_texts(x, ...)
+  arguments = function(x, ...) check_texts(x, ...),
+  environment = function(x, ...) check_variables(x, ...)
 )
 
 # Arguments by name, checked.
@@ -31,8 +32,9 @@ spread_arguments <- function(arguments, count, call = rlang::caller_env()) {
     # One list of volumes and mounts, not one for each program.
     arguments$mounts <- list(arguments$mounts)
   }
-  if (is.character(arguments$arguments)) {
-    arguments$arguments <- list(arguments$arguments)
+  # A vector of these is one value.
+  for (name in c("arguments", "environment")) {
+    if (is.character(arguments[[name]])) arguments[[name]] <- list(arguments[[name]])
   }
   columns <- Map(spread_argument, arguments, names(arguments), MoreArgs = list(count = count, call = call))
   lapply(seq_len(count), function(row) lapply(columns, `[[`, row))
@@ -91,6 +93,23 @@ check_mounts <- function(x, argument = rlang::caller_arg(x), call = rlang::calle
 check_texts <- function(x, argument = rlang::caller_arg(x), call = rlang::caller_env()) {
   if (!is.null(x)) x <- check_strings(x, argument = argument, call = call)
   if (length(x) > 0L) I(as.vector(x))
+}
+
+# NULL for none; else strings with names, each once.
+check_variables <- function(x, argument = rlang::caller_arg(x), call = rlang::caller_env()) {
+  values <- check_texts(x, argument = argument, call = call)
+  if (is.null(values)) {
+    return(NULL)
+  }
+  names <- names(x)
+  if (is.null(names) || anyNA(names) || !all(nzchar(names))) {
+    abort_input(argument, "must have a name for each element, as in c(NAME = \"value\")", NULL, call)
+  }
+  names <- as_utf8(names, argument, call)
+  if (anyDuplicated(names) > 0L) {
+    abort_input(argument, paste0("must not set `", names[duplicated(names)][[1L]], "` twice"), NULL, call)
+  }
+  stats::setNames(as.vector(values), names)
 }
 
 # Which jobs are meant, as all roads take it.

@@ -22,8 +22,9 @@ verb_text <- function(verb, arguments, namespace = NULL) {
     after <- names(arguments) %in% known[seq_along(known) > match("namespace", known)]
     arguments <- c(arguments[!after], list(namespace = namespace), arguments[after])
   }
-  # JSON has an array of them, which as a list they would not be in R.
-  arguments$arguments <- unlist(arguments$arguments)
+  # Lists out of JSON, and vectors in R.
+  texts <- intersect(names(arguments), c("arguments", "environment"))
+  arguments[texts] <- lapply(arguments[texts], unlist)
   names(arguments)[[1L]] <- ""
   paste0(verb, "(", elements_text(arguments), ")")
 }

@@ -175,10 +175,10 @@ kept_from_json <- function(row) {
   arguments <- c("user_tag", "cpu_limit", "memory_limit", "container", "auto_mount_home")
   stopifnot(!vapply(row[arguments], is.null, NA))
   # None is the default of these.
-  optional <- sapply(c("mounts", "time_limit_seconds", "arguments"), function(name) {
+  optional <- sapply(c("mounts", "time_limit_seconds", "arguments", "environment"), function(name) {
     if (length(row[[name]]) > 0L) row[[name]]
   }, simplify = FALSE)
-  stopifnot(vapply(optional$arguments, rlang::is_string, NA))
+  stopifnot(vapply(c(optional$arguments, optional$environment), rlang::is_string, NA))
   list(
     job_id = one_string(row$job_id), ending = row$ending, in_place = row$in_place, file_path = row$file_path,
     read_from = if (is.null(row$absolute_path)) row$file_path else one_string(row$absolute_path),

@@ -23,8 +23,8 @@
 #'   As for [abba_submit_k8s_job_local()]. Each may also be a vector or a list with
 #'   one element for each program. One `mounts` (a list with `volumes` and
 #'   `volumeMounts`) is for all programs; a list of such lists has one for each.
-#' @param arguments The programs' own arguments, see [abba_submit_k8s_job_local()]: a
-#'   character vector is for all programs; a list of such vectors has one for each.
+#' @param arguments,environment As for [abba_submit_k8s_job_local()]: a character vector
+#'   is for all programs; a list of such vectors has one for each.
 #' @param auto_mount_home,home_nfs_ip_address The same.
 #' @inheritParams abba_submit_k8s_job_local
 #'
@@ -64,7 +64,8 @@ abba_submit_k8s_batch_local <- function(
     namespace = getOption("abba.k8s.namespace"),
     username = NULL,
     time_limit_seconds = NULL,
-    arguments = character()) {
+    arguments = character(),
+    environment = character()) {
   submit_batch(road_kubectl(namespace), mget(names(formals())))
 }
 
@@ -80,7 +81,8 @@ abba_submit_batch <- function(
     mounts = "",
     auto_mount_home = FALSE,
     time_limit_seconds = NULL,
-    arguments = character()) {
+    arguments = character(),
+    environment = character()) {
   submit_batch(road_api(), mget(names(formals())))
 }
 

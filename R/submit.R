@@ -61,6 +61,13 @@
 #'   `commandArgs(TRUE)` gives in the program letter for letter, as those after the
 #'   program's name with `Rscript`. They can be read in the job, so a password is not for
 #'   them. At most 96 KiB.
+#' @param environment What the program finds in its environment, a character vector with
+#'   names such as `c(STUDY = "s1")`, letter for letter: a `$(NAME)` in it is no variable.
+#'   It wins over what abba sets, such as `MC_CORES`, and over the container image;
+#'   `ABBA_JOB_ID`, `ABBA_BATCH_ID` and `OPTIND` cannot be set, and what R and the shell that starts
+#'   it set themselves, such as `R_HOME` and `args`, stays theirs. **It is no place for
+#'   passwords and keys**: it is kept with the job, where all can read it who may
+#'   look at jobs. At most 96 KiB.
 #'
 #' @return A list of two strings: `job_id`, by which the other functions know the
 #'   job, and `batch_id`. A message says that the job was created; use
@@ -133,7 +140,8 @@ abba_submit_k8s_job_local <- function(
     namespace = getOption("abba.k8s.namespace"),
     username = NULL,
     time_limit_seconds = NULL,
-    arguments = character()) {
+    arguments = character(),
+    environment = character()) {
   submit_job(road_kubectl(namespace), mget(names(formals())))
 }
 
@@ -149,7 +157,8 @@ abba_submit_job <- function(
     mounts = "",
     auto_mount_home = FALSE,
     time_limit_seconds = NULL,
-    arguments = character()) {
+    arguments = character(),
+    environment = character()) {
   submit_job(road_api(), mget(names(formals())))
 }
 

@@ -24,6 +24,10 @@ test_that("a submission is told as the call that makes it", {
   ))
   expect_identical(verb_text("f", list(file_path = "a.R", memory_limit = "1G")), "f(\"a.R\", memory_limit = \"1G\")")
   expect_identical(verb_text("f", list("a.R", arguments = list("b"))), "f(\"a.R\", arguments = \"b\")")
+  expect_identical(
+    verb_text("f", list("a.R", environment = list(A = "b", `_c` = ""))),
+    "f(\"a.R\", environment = c(A = \"b\", `_c` = \"\"))"
+  )
 })
 
 test_that("no text can end its string, its line or its name, or be shown as another", {

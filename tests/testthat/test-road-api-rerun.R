@@ -27,7 +27,11 @@ local_programs <- function(names, env = parent.frame()) {
 test_that("what has failed is submitted again with its first arguments under a new batch id", {
   local_programs(c("a.R", "b.R"))
   api <- local_batch(
-    list(kept("a.R", arguments = list("x")), kept("b.R", time_limit_seconds = NULL, arguments = list())), makes_jobs()
+    list(
+      kept("a.R", arguments = list("x"), environment = list(A = "y")),
+      kept("b.R", time_limit_seconds = NULL, arguments = list(), environment = rlang::set_names(list()))
+    ),
+    makes_jobs()
   )
   expect_message(batch <- rerun(), "^2 jobs created in batch a-")
   expect_identical(class(batch), c("abba_batch", "data.frame"))
@@ -41,10 +45,11 @@ test_that("what has failed is submitted again with its first arguments under a n
   first <- request$body$programs[[1L]]
   expect_identical(first[order(names(first))], list(
     absolute_path = file.path(getwd(), "a.R"), arguments = list("x"), auto_mount_home = FALSE, container = "r:1",
-    cpu_limit = "250m", file_path = "a.R", job_id = batch$job_id[[1L]], memory_limit = "1G", program_text = "print('a.R')\n",
+    cpu_limit = "250m", environment = list(A = "y"), file_path = "a.R", job_id = batch$job_id[[1L]],
+    memory_limit = "1G", program_text = "print('a.R')\n",
     time_limit_seconds = 90L, user_tag = "first"
   ))
-  expect_false(any(c("time_limit_seconds", "arguments") %in% names(request$body$programs[[2L]])))
+  expect_false(any(c("time_limit_seconds", "arguments", "environment") %in% names(request$body$programs[[2L]])))
 })
 
 test_that("programs are read from where they were, not from a file of that name in the working directory", {

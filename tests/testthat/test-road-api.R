@@ -42,6 +42,13 @@ test_that("what is not given is the server's to choose", {
   expect_identical(api$requests()[[2L]]$body$container, "r:2")
 })
 
+test_that("the program's environment is an object", {
+  local_program()
+  api <- local_scripted_api(makes_jobs("POST /submit-job"))
+  suppressMessages(abba_submit_job("test_program.R", environment = c(A = "a,b")))
+  expect_identical(api$requests()[[1L]]$body$environment, list(A = "a,b"))
+})
+
 test_that("the program's own arguments are an array, also of one", {
   local_program()
   api <- local_scripted_api(makes_jobs("POST /submit-job"))

@@ -100,6 +100,21 @@ test_that("one vector of arguments is for all programs, and a list has one for e
   expect_error(arguments_of(list("x", 1, "y")), "`arguments` must be a character", class = "abba_error_input")
 })
 
+test_that("one environment is for all programs, and a list has one for each", {
+  local_programs(programs)
+  value_of_a <- function(environment) {
+    kubectl <- local_scripted_kubectl(creates())
+    suppressMessages(submit_batch(programs, environment = environment))
+    vapply(unname(sent(kubectl)[programs]), function(job) {
+      env <- job$spec$template$spec$containers[[1]]$env
+      c(unlist(lapply(env, function(variable) if (variable$name == "A") variable$value)), NA_character_)[[1L]]
+    }, "")
+  }
+  expect_identical(value_of_a(c(A = "x")), c("x", "x", "x"))
+  expect_identical(value_of_a(c(A = "x", B = "y", C = "z")), c("x", "x", "x"))
+  expect_identical(value_of_a(list(c(A = "x"), NULL, c(B = "y", A = "z"))), c("x", NA, "z"))
+})
+
 test_that("one list of mounts is for all programs", {
   local_programs(programs)
   kubectl <- local_scripted_kubectl(creates())

@@ -284,6 +284,35 @@ test_that("arguments of a program that are no text are refused before anything i
   expect_length(kubectl$requests(), 0L)
 })
 
+test_that("the program's environment is sent letter for letter, and wins over what abba sets", {
+  local_program()
+  variables <- function(...) {
+    env <- container_of(sent_by(...))$env
+    stats::setNames(lapply(env, `[[`, "value"), vapply(env, `[[`, "", "name"))
+  }
+  sent <- variables(environment = c(A = " a 'b\"\n", `_b1` = "\u00e9", EMPTY = "", MC_CORES = "7", C = "$(A)"))
+  expect_identical(anyDuplicated(names(sent)), 0L)
+  expect_identical(sent[c("A", "_b1", "EMPTY", "MC_CORES", "C")], list(
+    A = " a 'b\"\n", `_b1` = "\u00e9", EMPTY = "", MC_CORES = "7", C = "$$(A)"
+  ))
+  expect_identical(variables(environment = c(A = "x"))$A, "x")
+  for (none in list(NULL, character())) {
+    expect_identical(variables(environment = none)$MC_CORES, "1")
+  }
+})
+
+test_that("an environment that cannot be is refused before anything is sent", {
+  local_program()
+  kubectl <- local_scripted_kubectl(creates())
+  for (bad in list(
+    "a", c(A = "a", "b"), c(A = NA), c(A = NA_character_), c(A = "a", A = "b"), c(A = 1), list(A = "a"), c(`a b` = "c"),
+    c(`1A` = "a"), c(ABBA_JOB_ID = "a"), c(ABBA_BATCH_ID = "a"), c(A = strrep("x", 1e5))
+  )) {
+    expect_error(submit(environment = bad), "`environment` must", class = "abba_error_input")
+  }
+  expect_length(kubectl$requests(), 0L)
+})
+
 # --- Mounts -----------------------------------------------------------------
 
 test_that("mounts are passed on as they were given", {

@@ -276,6 +276,23 @@ test_that("a program gets its own arguments letter for letter", {
   expect_identical(seen, vapply(given, function(x) paste(utf8ToInt(x), collapse = " "), "", USE.NAMES = FALSE))
 })
 
+test_that("a program has its own environment letter for letter, also where abba or the image has the name", {
+  given <- c(
+    ABBA_TEST = " a  b ", `_a` = "'\"`\\", EMPTY = "", LINES_2 = "two\nlines\ttab", A = "$(ABBA_JOB_ID) $HOME `id` ; *",
+    LETTER = "\u00e9\u65e5", MC_CORES = "7", HOME = "/tmp", zone = "z", found = "f", script = "s"
+  )
+  path <- local_program(c(
+    paste0("names <- c(", paste0("'", names(given), "'", collapse = ", "), ")"),
+    "for (value in Sys.getenv(names, NA)) cat(utf8ToInt(value), '\\n')",
+    "cat(nzchar(Sys.getenv('ABBA_JOB_ID')), '\\n')"
+  ))
+  id <- submit(path, environment = given)
+  expect_identical(unname(wait_for_end(id)), "Succeeded")
+  seen <- abba_get_k8s_job_log_local(id)[[1L]]$log
+  points <- vapply(unname(given), function(x) paste(utf8ToInt(x), collapse = " "), "")
+  expect_identical(trimws(seen), c(unname(points), "TRUE"))
+})
+
 test_that("the program is on its own: no token, no privileges, no second attempt, and not process 1", {
   log <- run_program(c(
     "cat(file.exists('/var/run/secrets/kubernetes.io'), '\\n', sep = '')",

@@ -42,12 +42,15 @@ const COMPLETE_ENVIRONMENT: &str = r#"if [ -z "$LC_ALL$LC_CTYPE$LANG" ]; then
 fi
 if [ -z "$TZ" ]; then
   # Without TZ R asks systemd, and its complaint stands in the log.
-  zone=`{ readlink /etc/localtime || cat /etc/timezone; } 2>/dev/null`
-  zone="${zone##*zoneinfo/}"
-  if [ -n "$zone" ] && [ -f "/usr/share/zoneinfo/$zone" ]; then
-    export TZ="$zone"
+  # No variable of another name: it might be one of the user's.
+  TZ=`{ readlink /etc/localtime || cat /etc/timezone; } 2>/dev/null`
+  TZ="${TZ##*zoneinfo/}"
+  if [ -n "$TZ" ] && [ -f "/usr/share/zoneinfo/$TZ" ]; then
+    export TZ
   elif [ ! -e /etc/localtime ]; then
     export TZ=UTC
+  else
+    TZ=
   fi
 fi
 if [ ! -d "$HOME" ] || { [ "$HOME" = / ] && [ ! -w / ]; }; then
@@ -102,6 +105,8 @@ pub struct JobRequest {
     pub time_limit_seconds: Option<u64>,
     /// The program's own arguments.
     pub program_arguments: Vec<String>,
+    /// What the program finds in its environment besides abba's own.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// The Job for a request, ready to be sent.
@@ -250,7 +255,7 @@ fn pod_security_context(run_as: Option<&Identity>) -> PodSecurityContext {
 }
 
 /// What the program finds in its environment. R in a container counts the cores of the node, not those of its limit, so
-/// each library that starts threads is told.
+/// each library that starts threads is told. The user's own variables win.
 fn environment(request: &JobRequest) -> Vec<EnvVar> {
     let cores = request.cpu_limit.whole_cores().to_string();
     let mut environment = vec![
@@ -279,8 +284,11 @@ fn environment(request: &JobRequest) -> Vec<EnvVar> {
     } else if let Some(home) = &request.mounted_home {
         environment.push(("HOME", home.clone()));
     }
+    let own = &request.environment;
     environment
         .into_iter()
+        .filter(|(name, _)| !own.contains_key(*name))
+        .chain(own.iter().map(|(name, value)| (name.as_str(), value.clone())))
         .map(|(name, value)| EnvVar {
             name: name.to_string(),
             // Kubernetes replaces $(NAME) in a value; $$ stands for a dollar sign.
@@ -406,6 +414,7 @@ mod tests {
             user_tag: String::new(),
             time_limit_seconds: None,
             program_arguments: Vec::new(),
+            environment: BTreeMap::new(),
         }
     }
 
@@ -532,6 +541,24 @@ mod tests {
             .unwrap();
         assert_eq!(cores.value, "2");
         assert_eq!(container.resources.limits["cpu"], "2500m");
+    }
+
+    #[test]
+    fn a_users_variable_wins_and_kubernetes_replaces_nothing_in_it() {
+        let mut request = request("/a.R", b"");
+        request.environment = [("MC_CORES", "1"), ("A", "$(ABBA_JOB_ID)"), ("EMPTY", "")]
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .into();
+        let job = job(&request).unwrap();
+        let env = &job.spec.template.spec.containers[0].env;
+        let values_of = |name: &str| -> Vec<&str> {
+            let of_name = env.iter().filter(|variable| variable.name == name);
+            of_name.map(|variable| variable.value.as_str()).collect()
+        };
+        assert_eq!(values_of("MC_CORES"), ["1"]);
+        assert_eq!(values_of("OMP_NUM_THREADS"), ["2"]);
+        assert_eq!(values_of("A"), ["$$(ABBA_JOB_ID)"]);
+        assert_eq!(values_of("EMPTY"), [""]);
     }
 
     #[test]

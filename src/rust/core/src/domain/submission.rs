@@ -3,6 +3,8 @@
 //! R's list of arguments, the abba API's body and the annotation [`labels::ARGUMENTS`] of a Job are read into it by serde.
 //! The names of the fields stand in clusters, so they must not change.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
 
@@ -60,6 +62,9 @@ pub struct SubmitArguments {
     /// The program's own arguments, which `commandArgs(TRUE)` gives.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<String>,
+    /// What the program finds in its environment besides abba's own.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
     /// The job's id, where it was made before the submission; `None`: a new one.
     pub job_id: Option<String>,
 }
@@ -81,6 +86,7 @@ impl Default for SubmitArguments {
             username: None,
             time_limit_seconds: None,
             arguments: Vec::new(),
+            environment: BTreeMap::new(),
             job_id: None,
         }
     }
@@ -124,6 +130,7 @@ impl SubmitArguments {
             check_label_value("batch_group_id", &self.batch_group_id)?;
         }
         check_program_arguments(&self.arguments)?;
+        check_environment(&self.environment)?;
         if let Some(job_id) = &self.job_id {
             job_name::check_job_id(job_id)?;
         }
@@ -173,6 +180,7 @@ impl SubmitArguments {
             username: self.username,
             time_limit_seconds: self.time_limit_seconds,
             arguments: self.arguments,
+            environment: self.environment,
             given_path: self.given_path,
         })
     }
@@ -204,6 +212,8 @@ pub struct SubmitAgain {
     pub time_limit_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
     #[serde(skip)]
     given_path: String,
 }
@@ -262,6 +272,40 @@ fn check_program_arguments(arguments: &[String]) -> Result<(), Error> {
         return Err(Error::input("`arguments` must not hold a NUL, which ends a text."));
     }
     check_size("arguments", &json!(arguments))
+}
+
+/// What says to a program which job it is.
+const OWN_VARIABLES: [&str; 2] = ["ABBA_JOB_ID", "ABBA_BATCH_ID"];
+
+/// The names are those that a shell passes on: Kubernetes has more.
+fn check_environment(environment: &BTreeMap<String, String>) -> Result<(), Error> {
+    for (name, value) in environment {
+        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !is_name {
+            return Err(Error::input(format!(
+                "A name in `environment` must be of letters, digits and `_`, and begin with no digit, not {}.",
+                quote_shortened(name)
+            )));
+        }
+        if OWN_VARIABLES.contains(&name.as_str()) {
+            return Err(Error::input(format!(
+                "`environment` must not set {name}: it says which job it is."
+            )));
+        }
+        // dash ends at once where its value is no number.
+        if name == "OPTIND" {
+            return Err(Error::input(
+                "`environment` must not set OPTIND: the shell that starts R has it for itself.",
+            ));
+        }
+        if value.contains('\0') {
+            return Err(Error::input(format!(
+                "`environment` must not hold a NUL, which ends a text, and that of {name} does."
+            )));
+        }
+    }
+    check_size("environment", &json!(environment))
 }
 
 /// The size as the Job keeps it, where a control character takes six bytes.
@@ -358,6 +402,7 @@ mod tests {
             username: Some("mike".into()),
             time_limit_seconds: Some(60.0),
             arguments: vec!["--cut-off".into(), "".into()],
+            environment: BTreeMap::from([("STUDY".into(), "s 1".into())]),
             ..kept()
         };
         let again = given.with_twice_the_memory().unwrap();
@@ -365,7 +410,7 @@ mod tests {
             "file_path": "/p/a.R", "batch_group_id": "Study_1", "user_tag": "t", "cpu_limit": "500m",
             "memory_limit": "3Gi", "container": "r:1", "mounts": {"volumes": []}, "auto_mount_home": true,
             "home_nfs_ip_address": "192.0.2.1", "username": "mike", "time_limit_seconds": 60.0,
-            "arguments": ["--cut-off", ""],
+            "arguments": ["--cut-off", ""], "environment": {"STUDY": "s 1"},
         });
         assert_eq!(serde_json::to_value(&again).unwrap(), expected);
         let object = expected.as_object_mut().unwrap();
@@ -400,6 +445,34 @@ mod tests {
                 error.message
             );
         }
+    }
+
+    #[test]
+    fn variables_have_names_that_a_shell_knows_and_are_not_those_of_the_job() {
+        let check = |name: &str, value: &str| {
+            let environment = BTreeMap::from([(name.to_string(), value.to_string())]);
+            SubmitArguments { environment, ..kept() }.values()
+        };
+        for name in ["A", "_a1", "MC_CORES", "ABBA_API_ADDRESS"] {
+            check(name, "$(HOME)\n\"é").unwrap();
+        }
+        for name in [
+            "",
+            "1A",
+            "a b",
+            "a.b",
+            "a-b",
+            "A=",
+            "é",
+            "ABBA_JOB_ID",
+            "ABBA_BATCH_ID",
+            "OPTIND",
+        ] {
+            let error = check(name, "").unwrap_err();
+            assert_eq!(error.class, crate::ErrorClass::Input);
+            assert!(error.message.contains("`environment`"), "{}", error.message);
+        }
+        assert!(check("A", "a\0").is_err() && check("A", &"x".repeat(MOST_BYTES)).is_err());
     }
 
     #[test]

@@ -357,6 +357,7 @@ pub fn kept_submission(kept: &KeptSubmission) -> Value {
         "auto_mount_home": arguments.auto_mount_home,
         "time_limit_seconds": arguments.time_limit_seconds,
         "arguments": arguments.arguments,
+        "environment": arguments.environment,
     })
 }
 

@@ -1,5 +1,7 @@
 //! What a request says: its query and its body.
 
+use std::collections::BTreeMap;
+
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Number, Value};
 
@@ -41,6 +43,8 @@ pub enum Kind {
     Ids,
     /// Strings that may hold anything: an array.
     Strings,
+    /// Strings with names: an object.
+    Variables,
     /// A time as Kubernetes writes it.
     Time,
     /// Where a page of logs begins.
@@ -278,6 +282,12 @@ impl Arguments {
         }
     }
 
+    /// An object of strings, or text that is one; empty where it is not there or empty.
+    pub fn variables(&mut self, name: &str) -> Result<BTreeMap<String, String>, Error> {
+        let object = self.object(name)?.unwrap_or_else(|| Map::new().into());
+        serde_json::from_value(object).map_err(|_| must_be(name, "a JSON object of strings"))
+    }
+
     /// The jobs of `job_id`.
     pub fn jobs(&mut self) -> Result<JobSelector, Error> {
         let ids = self.texts("job_id")?;
@@ -424,6 +434,13 @@ mod tests {
         let mut query = Arguments::read("l=%5B%22a%2Cb%22%2C%22%22%5D&m=&n=a,b", b"").unwrap();
         assert_eq!(query.strings("l").unwrap(), ["a,b", ""]);
         assert!(query.strings("m").unwrap().is_empty() && query.strings("n").is_err());
+        let mut object = Arguments::read("v={\"A\":\"\"}", br#"{"w": {"A": 1}, "x": []}"#).unwrap();
+        assert_eq!(
+            object.variables("v").unwrap(),
+            BTreeMap::from([("A".into(), "".into())])
+        );
+        assert!(object.variables("w").is_err() && object.variables("x").unwrap().is_empty());
+        assert!(read().variables("l").is_err() && read().variables("none").unwrap().is_empty());
         assert!(read().strings("a").is_err() && read().strings("n").is_err());
         assert!(read().texts("n").is_err() && read().object("l").is_err() && read().array("a").is_err());
     }

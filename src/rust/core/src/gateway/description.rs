@@ -218,6 +218,7 @@ fn schema_of(kind: Kind) -> Value {
         Kind::NewId => json!({"type": "string", "maxLength": 63}),
         Kind::Ids | Kind::Texts => texts,
         Kind::Strings => json!({"type": "array", "items": string}),
+        Kind::Variables => json!({"type": "object", "additionalProperties": string}),
         Kind::Time => json!({"type": "string", "format": "date-time"}),
         Kind::Page => json!({"type": "string", "pattern": "^[0-9]+\\.[0-9]+$"}),
         Kind::Number => json!({"type": "number"}),

@@ -103,6 +103,13 @@ pub const SETTINGS: &[Argument] = &[
         Kind::Strings,
         "The program's own arguments, which `commandArgs(TRUE)` gives, letter for letter. They are kept with the job.",
     ),
+    Argument::optional(
+        "environment",
+        Kind::Variables,
+        "What the program finds in its environment: an object with a string for each name of letters, digits and `_`; \
+         not `ABBA_JOB_ID`, `ABBA_BATCH_ID` and `OPTIND`. It is kept with the job, where it can be read: no place for \
+         secrets.",
+    ),
 ];
 
 /// By what a submission that is repeated is known as the same one.
@@ -190,6 +197,7 @@ pub fn prepare(
         username: run_as.map(|identity| identity.name),
         time_limit_seconds: arguments.number("time_limit_seconds")?,
         arguments: arguments.strings("arguments")?,
+        environment: arguments.variables("environment")?,
         job_id,
     };
     let origin = Origin {

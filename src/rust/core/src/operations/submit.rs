@@ -178,6 +178,7 @@ fn prepare_with(
         user_tag: arguments.user_tag.clone(),
         time_limit_seconds,
         program_arguments: arguments.arguments.clone(),
+        environment: arguments.environment.clone(),
     })?;
     Ok(PreparedJob {
         job,

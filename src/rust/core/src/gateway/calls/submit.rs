@@ -413,6 +413,7 @@ mod tests {
             ("batch_group_id", json!("other")),
             ("time_limit_seconds", json!(60)),
             ("arguments", json!(["x"])),
+            ("environment", json!({"A": "x"})),
         ] {
             let mut body = program("a.R");
             body[name] = value;
