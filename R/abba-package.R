@@ -33,7 +33,8 @@
 #' programs could not be submitted) are raised by the functions that say so.
 #'
 #' Every warning has the class `abba_warning`: `abba_warning_log_incomplete` says
-#' that part of a log is missing, `abba_warning_stuck` that a job cannot start.
+#' that part of a log is missing, `abba_warning_stuck` that a job cannot start,
+#' `abba_warning_started_again` that a program was started more than once.
 #' @importFrom rlang %||%
 #' @useDynLib abba, .registration = TRUE
 #' @importFrom rlang abort

@@ -10,13 +10,14 @@
 #'   elements
 #'   * `job_id`, `batch_id`, `program`, `user`, `status`, `submitted`, `started`,
 #'     `finished`, `exit_code`: as of [abba_list_k8s_jobs_local()].
-#'   * `reason`, `advice`, `details`: why it failed or waits, what to do, and
-#'     Kubernetes' own words; strings, `NA` where there is nothing to say.
+#'   * `reason`, `advice`, `details`: why it failed or waits, or that it was (or may have
+#'     been) started more than once, what to do, and Kubernetes' own words; strings, `NA`
+#'     where there is nothing to say.
 #'   * `call`: for a program that ran out of memory the call that submits it again with
 #'     twice as much, and all its other arguments; a string, else `NA`.
 #'   * `pod_id`, `node`, `image`, `image_digest`, `cpu_limit`, `memory_limit`:
 #'     strings, `NA` where not known.
-#'   * `attempts`: how many pods there were, an integer.
+#'   * `attempts`: how many pods there were, as far as is known, an integer.
 #'   * `events`: what Kubernetes noted (for about an hour), the oldest first: a data
 #'     frame with the columns `time` (POSIXct), `type`, `reason` and `message`.
 #'

@@ -29,6 +29,10 @@
 #' is there, and a warning of class `abba_warning_log_incomplete` says that its end is
 #' missing.
 #'
+#' @section The log of the last start:
+#' A program that was started more than once has the log of its last start alone. A warning
+#' of class `abba_warning_started_again` says so, see [abba_get_k8s_job_status_local()].
+#'
 #' @section Many logs:
 #' A log that cannot be read does not take the others with it: its `log` is `NA`, and a
 #' warning of class `abba_warning_log_unavailable` names its job. Where none of the logs

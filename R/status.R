@@ -24,6 +24,13 @@
 #'     the path of the program as it was given.
 #'   * `Description`: what the state means, a string.
 #'
+#' @section Programs that were started more than once:
+#' Where somebody, or a queue of the cluster, suspends a job that runs, Kubernetes removes
+#' its pod with the log, and starts the program anew when the job is resumed. A warning of
+#' class `abba_warning_started_again` says that this was so, or may have been; its field
+#' `job_id` holds the ids of the jobs. [abba_get_k8s_job_log_local()] raises it, too, and
+#' [abba_explain_k8s_job_local()] has it as the `reason`.
+#'
 #' @section Errors:
 #' A job or a batch that does not exist (any more), or through the API one that is
 #' somebody else's, raises an error of class `abba_error_not_found`, whose field `job_id`

@@ -55,6 +55,8 @@ local_scripted_kubectl <- function(..., folder = NULL, env = parent.frame()) {
     "echo $$ > \"$call.pid\"",
     "case \"$*\" in",
     cases,
+    # Most tests have pods alone; their Jobs have nothing more to say.
+    "*/jobs[?]labelSelector=*) echo '{\"items\": []}'; exit 0 ;;",
     "*) echo \"error: no scripted answer for: $*\" >&2; exit 98 ;;",
     "esac",
     "k=1",

@@ -36,12 +36,12 @@ test_that("a log prints as in the vignette", {
 test_that("the whole log of the program's container is asked for", {
   kubectl <- local_log(marker())
   log_of()
-  expect_identical(kubectl$calls()[[2]], c(
+  expect_identical(kubectl$calls()[[3]], c(
     "get", "--raw",
     paste0("/api/v1/namespaces/n/pods/", test_job, "-2dbr8/log?container=program&timestamps=true")
   ))
-  # The pods, the log, and its newest line.
-  expect_identical(kubectl$count(), 3L)
+  # The pods, the Jobs, the log, and its newest line.
+  expect_identical(kubectl$count(), 4L)
 })
 
 test_that("logs come in the order of the ids, also where an id is given twice", {

@@ -47,12 +47,31 @@ test_that("a status prints as in the vignette", {
   expect_words(abba_get_k8s_job_status_local("test-program-1", namespace = "n"))
 })
 
-test_that("one call of kubectl answers for any number of jobs", {
+test_that("two calls of kubectl answer for any number of jobs: their pods, and whether a Job was resumed", {
   ids <- paste0("test-program-", 1:25)
   kubectl <- local_scripted_kubectl(says(do.call(list_of, lapply(rev(ids), pod))))
   jobs <- status(ids)$Succeeded$Jobs
   expect_identical(vapply(jobs, `[[`, "", "id"), paste0(ids, "-2dbr8"))
-  expect_identical(kubectl$count(), 1L)
+  expect_identical(kubectl$count(), 2L)
+})
+
+test_that("a program that was started again is told with the status, the log and the explanation", {
+  job <- full_job(test_job)
+  job$metadata$generation <- 3L
+  job$status <- list(conditions = list(list(type = "Suspended", status = "False", reason = "JobResumed")))
+  local_scripted_kubectl(
+    says(list_of(), on = "*/events*"),
+    says(paste0("abba-log-of ", test_job, "\nx\n"), on = "*/log*"),
+    says(list_of(full_pod(test_job, ended(0L), "Succeeded")), on = "*/pods*"),
+    says(list_of(job), on = "*/jobs*")
+  )
+  told <- expect_warning(jobs <- status()$Succeeded$Jobs, class = "abba_warning_started_again")
+  expect_length(jobs, 1L)
+  expect_identical(told$job_id, test_job)
+  expect_warning(log_of(), class = "abba_warning_started_again")
+  explanation <- explain()
+  expect_match(explanation$reason, "may have been started more than once")
+  expect_identical(explanation$attempts, 2L)
 })
 
 test_that("the request names abba's own pods of these jobs in this namespace", {

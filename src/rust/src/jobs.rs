@@ -146,8 +146,9 @@ r_functions! {
     /// is a list with `job_id`, a character vector, or `batch_id`, a string.
     fn core_status(which, settings) {
         let (which, settings): (JobSelector, Settings) = (read(which)?, read(settings)?);
-        let jobs = settings.connected_for(&which, |connection| operations::status(connection, &which))?;
-        Value::json(&abba_core::domain::job_status::by_status(jobs))
+        let (jobs, warnings) = settings.connected_for(&which, |connection| operations::status(connection, &which))?;
+        let value = Value::json(&abba_core::domain::job_status::by_status(jobs))?.value;
+        Ok(Answer { value, warnings })
     }
 
     /// The logs of jobs: a list of lists with `job_id` or, for a batch, `pod_id`, and `log`, a character

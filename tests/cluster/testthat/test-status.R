@@ -107,3 +107,27 @@ test_that("a job whose pod somebody deletes has failed, and does not run twice",
   expect_identical(pods_of(id), character())
   expect_identical(readLines(gate$file("runs")), "once")
 })
+
+test_that("a program that is started anew after a suspension is told by status, log and explain", {
+  gate <- local_gate()
+  program <- local_program(c("cat('begun\\n', file = '/gate/begun', append = TRUE)", "cat('here\\n')", gate$wait))
+  id <- submit(program, mounts = gate$mounts)
+  begun <- function() if (file.exists(gate$file("begun"))) length(readLines(gate$file("begun"))) else 0L
+  suspend <- function(value) kubectl_lines("patch", "job", id, "-p", paste0("{\"spec\": {\"suspend\": ", value, "}}"))
+  wait_until(function() begun() == 1L, what = "the first start")
+  expect_no_warning(entry_of(id))
+  suspend("true")
+  wait_until(function() !has_pod(id), what = "the pod to be gone")
+  suspend("false")
+  wait_until(function() begun() == 2L, what = "the second start")
+  gate$open()
+  expect_identical(wait_for_end(id), "Succeeded")
+  for (ask in list(abba_get_k8s_job_status_local, abba_get_k8s_job_log_local)) {
+    told <- expect_warning(ask(id), class = "abba_warning_started_again")
+    expect_identical(told$job_id, id)
+    expect_match(conditionMessage(told), "started more than once", fixed = TRUE)
+  }
+  explanation <- abba_explain_k8s_job_local(id)
+  expect_identical(explanation$reason, "The program was started more than once.")
+  expect_identical(explanation$attempts, 2L)
+})

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_status::{self, Status};
+use crate::domain::restarts::{self, Starts};
 use crate::domain::submission::{SubmitAgain, SubmitArguments};
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::{Event, Job, Pod};
@@ -57,7 +58,7 @@ pub struct Explanation {
     pub cpu_limit: Option<String>,
     /// Limit of memory.
     pub memory_limit: Option<String>,
-    /// How many pods there were.
+    /// How many pods there were: at least so many, since those before the last may be gone.
     pub attempts: usize,
     /// What Kubernetes noted, oldest first.
     pub events: Vec<NotedEvent>,
@@ -96,9 +97,9 @@ pub fn of(job: &Job, pod: Option<&Pod>) -> JobRecord {
 }
 
 /// Explains a job. `events` are the Job's and the pod's, oldest first.
-pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, events: Vec<Event>) -> Explanation {
+pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, starts: Starts, events: Vec<Event>) -> Explanation {
     let diagnosis = diagnose(job, pod, &events);
-    let record = record(job, pod, &diagnosis);
+    let mut record = record(job, pod, &diagnosis);
     let container = pod.and_then(Pod::program_container);
     let spec = pod.and_then(Pod::program_spec);
     // A Job whose pod is gone, or has not come, says the same.
@@ -109,7 +110,7 @@ pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, events: Vec<Event>
             .or(of_job.map(|container| &container.resources.limits));
         limits.and_then(|limits| limits.get(name).cloned())
     };
-    let (details, advice, is_stuck) = match diagnosis {
+    let (details, mut advice, is_stuck) = match diagnosis {
         Some(Diagnosis {
             details,
             advice,
@@ -118,6 +119,10 @@ pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, events: Vec<Event>
         }) => (filled(details), filled(advice), is_stuck),
         None => (None, None, false),
     };
+    if let Some((what, what_to_do)) = restarts::explained(starts) {
+        record.reason = Some(joined(record.reason, &what));
+        advice = Some(joined(advice, what_to_do));
+    }
     Explanation {
         record,
         details,
@@ -136,10 +141,23 @@ pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, events: Vec<Event>
             .filter(|digest| !digest.is_empty()),
         cpu_limit: limit("cpu"),
         memory_limit: limit("memory"),
-        attempts,
+        // Those before the last may be gone, and so may the events that tell of them.
+        attempts: if starts == Starts::Once {
+            attempts
+        } else {
+            attempts.max(2)
+        },
         events: events.into_iter().map(NotedEvent::from).collect(),
         is_stuck,
     }
+}
+
+fn joined(before: Option<String>, text: &str) -> String {
+    before
+        .into_iter()
+        .chain([text.to_string()])
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn filled(text: String) -> Option<String> {

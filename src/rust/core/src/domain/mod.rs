@@ -14,4 +14,5 @@ pub mod mounts;
 pub mod paths;
 pub mod program;
 pub mod quantity;
+pub mod restarts;
 pub mod submission;

@@ -322,8 +322,15 @@ pub fn logs(logs: Vec<LogOfJob>, id: &str) -> Value {
     Value::Array(logs.collect())
 }
 
+/// How many jobs a warning names in a header at most: proxies bound the size of headers.
+const JOBS_IN_A_HEADER: usize = 20;
+
 /// Warnings as the value of a header: JSON in printable ASCII.
 pub fn warnings(warnings: &[Warning]) -> String {
+    let mut warnings = warnings.to_vec();
+    for warning in &mut warnings {
+        warning.job_ids.truncate(JOBS_IN_A_HEADER);
+    }
     let mut ascii = String::new();
     for c in json(&warnings).unwrap_or_default().to_string().chars() {
         if c.is_ascii() {
@@ -449,7 +456,11 @@ mod tests {
             }});
             let job = serde_json::from_value(json!({"metadata": metadata})).unwrap();
             let pod = serde_json::from_value(pod).unwrap();
-            explanation(job_record::explain(&job, Some(&pod), 1, Vec::new()), "mike").unwrap()
+            explanation(
+                job_record::explain(&job, Some(&pod), 1, Default::default(), Vec::new()),
+                "mike",
+            )
+            .unwrap()
         };
         assert_eq!(
             explain("OOMKilled")["submit_again"],

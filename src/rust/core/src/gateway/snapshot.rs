@@ -431,6 +431,7 @@ mod tests {
             },
             obstacle: None,
             owner: owner.map(String::from),
+            starts: Default::default(),
         }
     }
 

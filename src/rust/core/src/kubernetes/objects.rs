@@ -30,6 +30,9 @@ pub struct ObjectMeta {
     /// RFC 3339, whole seconds, UTC: so their order as text is their order in time.
     #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "text_or_null")]
     pub creation_timestamp: String,
+    /// How often the spec was changed, and one.
+    #[serde(skip_serializing)]
+    pub generation: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -248,6 +251,8 @@ pub struct ContainerStatus {
     #[serde(rename = "imageID")]
     pub image_id: String,
     pub state: ContainerState,
+    /// How often the node has started it anew.
+    pub restart_count: u32,
     /// Of an init container: it runs beside the program (`restartPolicy: Always`) and has begun to.
     pub started: Option<bool>,
 }
@@ -312,7 +317,7 @@ impl Event {
     }
 }
 
-/// An object's name and creation time.
+/// An object's name, creation time and generation.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Named {
     pub metadata: Name,
@@ -324,6 +329,7 @@ pub struct Name {
     pub name: String,
     #[serde(deserialize_with = "text_or_null")]
     pub creation_timestamp: String,
+    pub generation: u64,
 }
 
 /// The answer to a LIST.
@@ -467,6 +473,12 @@ impl Job {
     /// A condition that holds (`status` is `"True"`).
     pub fn holds(&self, condition_type: &str) -> Option<&Condition> {
         find_condition(&self.status.conditions, condition_type).filter(|condition| condition.status == "True")
+    }
+
+    /// Whether the Job was suspended before and goes on, or went on and has ended: it keeps that condition.
+    pub fn was_resumed(&self) -> bool {
+        find_condition(&self.status.conditions, "Suspended")
+            .is_some_and(|condition| condition.status == "False" && condition.reason == "JobResumed")
     }
 }
 

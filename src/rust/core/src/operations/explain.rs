@@ -1,8 +1,11 @@
 //! What happened to a job, and what to do.
 
+use std::collections::BTreeSet;
+
 use super::observation::{not_found, Observation};
 use super::{check, stopped, Connection, JobSelector};
 use crate::domain::job_record::{self, Explanation};
+use crate::domain::restarts::{self, Starts};
 use crate::error::Error;
 use crate::kubernetes::objects::Event;
 use crate::kubernetes::LabelSelector;
@@ -26,15 +29,37 @@ pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation,
     let Some((job, pod)) = observation.jobs_with_pods().next() else {
         return Err(not_found(&ids, api.namespace()));
     };
-    let pods: Vec<String> = match pod {
-        Some(pod) => vec![pod.metadata.name.clone()],
-        None => events.iter().filter_map(created_pod).map(String::from).collect(),
-    };
-    for pod in pods {
-        events.extend(api.list_events_if_allowed("Pod", &pod).map_err(stopped)?);
+    let created: BTreeSet<String> = events.iter().filter_map(created_pod).map(String::from).collect();
+    let mut starts = observation.starts(job_id);
+    let mut started = BTreeSet::new();
+    let newest = pod.map(|pod| pod.metadata.name.as_str());
+    for name in created
+        .iter()
+        .map(String::as_str)
+        .chain(newest.filter(|name| !created.contains(*name)))
+    {
+        // Of those before the newest only if they may have started.
+        if newest.is_none_or(|newest| newest == name) || starts != Starts::Once {
+            let of_pod = api.list_events_if_allowed("Pod", name).map_err(stopped)?;
+            if restarts::say_that_it_started(&of_pod) {
+                started.insert(name);
+            }
+            events.extend(of_pod);
+        }
+    }
+    if starts == Starts::PerhapsAgain {
+        started.extend(newest);
+        if started.len() > 1 {
+            starts = Starts::Again;
+        }
     }
     events.sort_by_key(Event::time);
-    Ok(job_record::explain(job, pod, observation.attempts(job_id), events))
+    let known = observation
+        .pod_names(job_id)
+        .into_iter()
+        .chain(created.iter().map(String::as_str));
+    let attempts = known.collect::<BTreeSet<&str>>().len();
+    Ok(job_record::explain(job, pod, attempts, starts, events))
 }
 
 /// The name of the pod whose making this event of a Job tells: where the pod is gone, nothing else does.
@@ -78,6 +103,55 @@ mod tests {
         assert_eq!(reasons, ["SuccessfulCreate", "Pulled", "Started", "Completed"]);
         assert_eq!(explanation.attempts, 2);
         assert_eq!(explanation.pod_id.as_deref(), Some("a-p2"));
+    }
+
+    #[test]
+    fn a_program_that_was_started_again_is_told_as_far_as_the_events_reach() {
+        let created = |pod: &str, second| {
+            let mut event = noted("SuccessfulCreate", second);
+            event["message"] = json!(format!("Created pod: {pod}"));
+            event
+        };
+        let mut resumed = job("a", 1);
+        resumed["metadata"]["generation"] = json!(3);
+        resumed["status"] = json!({"conditions": [{"type": "Suspended", "status": "False", "reason": "JobResumed"}]});
+        for (events_of_first, events_of_job, words) in [
+            (
+                vec![noted("Started", 2)],
+                vec![created("a-p1", 1), created("a-p", 5)],
+                "was started more than once.",
+            ),
+            // It had no node yet.
+            (
+                vec![],
+                vec![created("a-p1", 1), created("a-p", 5)],
+                "may have been started more than once:",
+            ),
+            // They are gone after an hour.
+            (vec![], vec![], "may have been started more than once:"),
+        ] {
+            let cluster = Scripted::new()
+                .get("involvedObject.name%3Da-p1", [list(1, events_of_first)])
+                .get("kind%3DPod", [list(1, [])])
+                .get("kind%3DJob", [list(1, events_of_job)])
+                .get("/pods", [list(1, [pod("a", 5, ended(0))])])
+                .get("/jobs", [list(1, [resumed.clone()])]);
+            let explanation = explain(&patient(&cluster), "a").unwrap();
+            let reason = explanation.record.reason.unwrap();
+            assert!(reason.contains(words), "{reason}");
+            assert_eq!(explanation.attempts, 2);
+            assert!(explanation
+                .advice
+                .unwrap()
+                .contains("The log is that of the last start"));
+        }
+        resumed["metadata"]["generation"] = json!(2);
+        let cluster = Scripted::new()
+            .get("/events", [list(1, [created("a-p", 5)])])
+            .get("/pods", [list(1, [pod("a", 5, ended(0))])])
+            .get("/jobs", [list(1, [resumed])]);
+        let explanation = explain(&patient(&cluster), "a").unwrap();
+        assert_eq!((explanation.record.reason, explanation.attempts), (None, 1));
     }
 
     #[test]

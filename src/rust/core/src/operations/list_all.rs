@@ -5,6 +5,7 @@ use super::Connection;
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_record::{self, JobRecord};
 use crate::domain::job_status::{self, JobStatus, Status};
+use crate::domain::restarts::Starts;
 use crate::error::Error;
 use crate::kubernetes::labels;
 use crate::kubernetes::LabelSelector;
@@ -20,6 +21,8 @@ pub struct JobSnapshot {
     pub obstacle: Option<Diagnosis>,
     /// The caller of the abba API to whom it belongs; `None`: it was not submitted by one.
     pub owner: Option<String>,
+    /// How often its program was started.
+    pub starts: Starts,
 }
 
 /// All jobs of abba in the namespace, the oldest first: one LIST of pods and one of Jobs, however many they are.
@@ -38,6 +41,7 @@ pub fn list_all(connection: &Connection<'_>) -> Result<Vec<JobSnapshot>, Error> 
                     .filter(|_| status.status == Status::Pending)
                     .map(|pod| diagnosis::of_unstarted_pod(pod, &[])),
                 status,
+                starts: observation.starts(&job.metadata.name),
                 owner: job.metadata.annotations.get(labels::OWNER).cloned(),
             }
         })

@@ -7,7 +7,7 @@ use super::observation::{not_found, Observed};
 use super::parallel_map::parallel_map_unless_stopped;
 use super::{error_messages, stopped, Connection, JobSelector};
 use crate::domain::followed_log::{compare_ends, End, FollowedLog};
-use crate::domain::{diagnosis, job_log, job_status};
+use crate::domain::{diagnosis, job_log, job_status, restarts};
 use crate::error::{Error, ErrorClass, Warning};
 use crate::kubernetes::objects::{Job, Pod};
 use crate::kubernetes::{Api, LogQuestion};
@@ -42,7 +42,8 @@ pub struct Logs {
 /// Errors: as those of [`super::status`]; and, where none of the logs can be read, why that is:
 /// [`ErrorClass::LogUnavailable`] where the node that holds a log does not answer or has lost it.
 pub fn log(connection: &Connection<'_>, which: &JobSelector) -> Result<Logs, Error> {
-    let (api, observation) = connection.observe(which)?;
+    let (api, mut observation) = connection.observe(which)?;
+    let starts = observation.look_for_starts(connection, &api)?;
     let (transport, namespace) = (api.transport(), api.namespace());
     let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
     let outcomes = parallel_map_unless_stopped(&jobs, &connection.patience, |(job_id, observed), patience| {
@@ -60,6 +61,8 @@ pub fn log(connection: &Connection<'_>, which: &JobSelector) -> Result<Logs, Err
         logs.logs.push(log);
         logs.warnings.extend(warnings);
     }
+    let starts = starts.iter().map(|(id, starts)| (id.as_str(), *starts));
+    logs.warnings.extend(restarts::warnings(starts));
     match error_of_all(&logs.logs) {
         Some(error) => Err(error),
         None => Ok(logs),
@@ -104,10 +107,16 @@ pub fn log_page(
     from: LogPosition,
     bytes: usize,
 ) -> Result<LogPage, Error> {
-    let (api, observation) = connection.observe(which)?;
+    let (api, mut observation) = connection.observe(which)?;
+    let starts = match from {
+        // They are told once, with the first page.
+        LogPosition { log: 0, line: 0 } => observation.look_for_starts(connection, &api)?,
+        _ => Vec::new(),
+    };
     let (transport, namespace) = (api.transport(), api.namespace());
     let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
     let mut page = LogPage::default();
+    page.logs.warnings = restarts::warnings(starts.iter().map(|(id, starts)| (id.as_str(), *starts)));
     let mut rest = bytes;
     let mut position = from;
     // The first may fill the page. Several are read at once when those before were small.

@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use super::parallel_map::parallel_map_unless_stopped;
 use super::{check, Connection, JobSelector};
-use crate::domain::job_status::{self, JobStatus};
+use crate::domain::job_status::{self, JobStatus, Status};
+use crate::domain::restarts::{self, Starts};
 use crate::error::{Error, ErrorClass};
 use crate::kubernetes::api::Stopped;
-use crate::kubernetes::objects::{Job, Pod};
+use crate::kubernetes::objects::{Job, Name, Pod};
 use crate::kubernetes::{Api, LabelSelector};
 
 /// What it means for the jobs that they could not be looked at.
@@ -44,6 +45,8 @@ pub(super) struct Observation {
     #[allow(clippy::vec_box)]
     pods: HashMap<String, Vec<Box<Pod>>>,
     jobs: HashMap<String, Job>,
+    /// The Jobs whose metadata say that [`restarts::of_job`] may say something; `None`: their metadata were not read.
+    changed: Option<HashSet<String>>,
     /// The moment, for a watch that begins there.
     pub resource_version: String,
 }
@@ -222,6 +225,7 @@ impl Observation {
                 created.push((first.unwrap_or_default(), id));
             }
         }
+        observation.changed = Some(changed(&names));
         if created.is_empty() {
             return Err(no_batch(batch_id, api.namespace()));
         }
@@ -256,9 +260,65 @@ impl Observation {
         })
     }
 
-    /// How many pods a job has had, as far as they are still there.
-    pub fn attempts(&self, job_id: &str) -> usize {
-        self.pods.get(job_id).map_or(0, Vec::len)
+    /// The names of the pods that a job has had, as far as they are still there.
+    pub fn pod_names(&self, job_id: &str) -> Vec<&str> {
+        let pods = self.pods.get(job_id).into_iter().flatten();
+        pods.map(|pod| pod.metadata.name.as_str()).collect()
+    }
+
+    /// How often a job's program was started, as its pods say and, where it was looked at, its Job.
+    pub fn starts(&self, job_id: &str) -> Starts {
+        let pods = self.pods.get(job_id).into_iter().flatten();
+        let of_job = self.jobs.get(job_id).filter(|_| self.has_started(job_id));
+        restarts::of_pods(pods.map(AsRef::as_ref)).max(of_job.map_or(Starts::Once, restarts::of_job))
+    }
+
+    /// Whether the newest pod of a job has started, or had and is gone.
+    fn has_started(&self, job_id: &str) -> bool {
+        match self.of(job_id) {
+            Some(Observed::Pod(pod)) => pod.has_started(),
+            Some(Observed::Job(job)) => job_status::of_job(job).status == Status::Succeeded,
+            None => false,
+        }
+    }
+
+    /// How often the programs were started, for each job. What the pods do not say is in the Jobs: their metadata are read,
+    /// unless they were, and those Jobs themselves that were changed since they were made, which are few.
+    ///
+    /// Errors: the cluster cannot be asked.
+    pub fn look_for_starts(
+        &mut self,
+        connection: &Connection<'_>,
+        api: &Api<'_>,
+    ) -> Result<Vec<(String, Starts)>, Error> {
+        let ids: Vec<String> = distinct(self.job_ids.iter().map(String::as_str))
+            .into_iter()
+            .map(String::from)
+            .collect();
+        let open: Vec<&str> = ids
+            .iter()
+            .map(String::as_str)
+            .filter(|id| self.has_started(id) && !self.jobs.contains_key(*id) && self.starts(id) == Starts::Once)
+            .collect();
+        let changed = match &self.changed {
+            Some(changed) => changed.clone(),
+            None if open.is_empty() => HashSet::new(),
+            None => changed(
+                &api.list_job_names(&LabelSelector::Jobs(&open))
+                    .map_err(|failure| connection.error(api, &failure, "list jobs").meaning(UNTOUCHED))?,
+            ),
+        };
+        let changed: Vec<&str> = open.into_iter().filter(|id| changed.contains(*id)).collect();
+        if !changed.is_empty() {
+            self.add_jobs(connection, api, &LabelSelector::Jobs(&changed))?;
+        }
+        Ok(ids
+            .into_iter()
+            .map(|id| {
+                let starts = self.starts(&id);
+                (id, starts)
+            })
+            .collect())
     }
 
     fn empty(resource_version: String) -> Self {
@@ -266,6 +326,7 @@ impl Observation {
             job_ids: Vec::new(),
             pods: HashMap::new(),
             jobs: HashMap::new(),
+            changed: None,
             resource_version,
         }
     }
@@ -364,6 +425,12 @@ impl Observation {
     }
 }
 
+/// The names of those Jobs at which it is worth looking.
+fn changed(names: &[Name]) -> HashSet<String> {
+    let changed = names.iter().filter(|named| restarts::is_worth_a_look(named.generation));
+    changed.map(|named| named.name.clone()).collect()
+}
+
 fn newest(pods: &[Box<Pod>]) -> Option<&Pod> {
     job_status::newest(pods.iter().map(AsRef::as_ref))
 }
@@ -449,7 +516,7 @@ pub(super) fn no_batch(batch_id: &str, namespace: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scripted::{ended, job, list, patient, pod, running, Scripted};
+    use super::super::scripted::{ended, job, list, patient, pod, running, waiting, Scripted};
     use super::super::JobSelector;
     use super::*;
     use serde_json::json;
@@ -526,7 +593,7 @@ mod tests {
             .get("/jobs", [list(1, [job("a", 1), job("d", 4), job("b", 2), job("c", 3)])]);
         let observation = observe(&cluster, &JobSelector::Batch("x".into())).unwrap();
         assert_eq!(ids(&observation), ["a", "b", "c", "d"]);
-        assert_eq!(observation.attempts("a"), 2);
+        assert_eq!(observation.pod_names("a").len(), 2);
         assert_eq!(observation.statuses()[0].id, "a-p2");
         // The pods, the names of the Jobs, and the Jobs that have no pod.
         assert_eq!(cluster.paths("").len(), 3);
@@ -561,13 +628,60 @@ mod tests {
         assert_eq!(error.class, ErrorClass::NotFound);
     }
 
+    /// The Job of a program that was suspended and resumed, after `generation` - 1 changes.
+    fn resumed(id: &str, generation: u64) -> serde_json::Value {
+        let mut resumed = job(id, 1);
+        resumed["metadata"]["generation"] = json!(generation);
+        resumed["status"] = json!({"conditions": [{"type": "Suspended", "status": "False", "reason": "JobResumed"}]});
+        resumed
+    }
+
+    #[test]
+    fn only_those_jobs_are_looked_at_whose_metadata_tell_of_changes() {
+        let of_ids = JobSelector::Jobs(["a", "b", "c", "a"].map(String::from).to_vec());
+        for (which, requests) in [(of_ids, 3), (JobSelector::Batch("x".into()), 3)] {
+            let metadata = [resumed("a", 3), resumed("b", 2), resumed("c", 3)];
+            let cluster = Scripted::new()
+                .get(
+                    "/pods",
+                    [list(
+                        1,
+                        [pod("a", 1, ended(0)), pod("b", 1, running()), pod("c", 1, waiting())],
+                    )],
+                )
+                .get("/jobs", [list(1, metadata), list(1, [resumed("a", 3)])]);
+            let connection = patient(&cluster);
+            let (api, mut observation) = connection.observe(&which).unwrap();
+            let starts = observation.look_for_starts(&connection, &api).unwrap();
+            let expected = [("a", Starts::PerhapsAgain), ("b", Starts::Once), ("c", Starts::Once)];
+            assert_eq!(starts, expected.map(|(id, starts)| (id.to_string(), starts)));
+            let asked = cluster.paths("");
+            assert_eq!(asked.len(), requests, "{asked:?}");
+            // What has not started is not asked for.
+            assert!(asked[2].ends_with("%28a%29"), "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_job_with_two_pods_that_have_started_nothing_more_is_asked() {
+        let mut second = pod("a", 9, running());
+        second["metadata"]["name"] = json!("a-p2");
+        let cluster = Scripted::new().get("/pods", [list(1, [pod("a", 1, ended(143)), second])]);
+        let connection = patient(&cluster);
+        let which = JobSelector::Jobs(vec!["a".into()]);
+        let (api, mut observation) = connection.observe(&which).unwrap();
+        let starts = observation.look_for_starts(&connection, &api).unwrap();
+        assert_eq!(starts, [("a".to_string(), Starts::Again)]);
+        assert_eq!(cluster.paths("").len(), 1);
+    }
+
     #[test]
     fn a_pod_is_noted_as_it_is_now_and_a_new_job_once() {
         let cluster = Scripted::new().get("/pods", [list(1, [pod("a", 1, running())])]);
         let mut observation = observe(&cluster, &JobSelector::Jobs(vec!["a".into()])).unwrap();
         let seen = |value| serde_json::from_value::<Pod>(value).unwrap();
         observation.put_pod(seen(pod("a", 1, ended(0))));
-        assert_eq!(observation.attempts("a"), 1);
+        assert_eq!(observation.pod_names("a").len(), 1);
         assert!(observation.statuses()[0].status.is_final());
         for _ in 0..2 {
             let new = seen(pod("b", 2, running()));

@@ -2,13 +2,18 @@
 
 use super::{Connection, JobSelector};
 use crate::domain::job_status::JobStatus;
-use crate::error::Error;
+use crate::domain::restarts;
+use crate::error::{Error, Warning};
 
 /// The states of jobs, in the order of the ids; those of a batch in the order of their creation. One LIST of pods answers
-/// for all that have a pod; if any has none, one LIST of Jobs for those.
+/// for all that have a pod; if any has none, one LIST of Jobs for those. With a warning about the programs that were started
+/// more than once, which is in the Jobs: of a batch their metadata are read at the same time, of others after the pods.
 ///
 /// Errors: an id is no id; a job or the batch does not exist ([`crate::ErrorClass::NotFound`]); the cluster cannot be
 /// asked.
-pub fn status(connection: &Connection<'_>, which: &JobSelector) -> Result<Vec<JobStatus>, Error> {
-    Ok(connection.observe(which)?.1.statuses())
+pub fn status(connection: &Connection<'_>, which: &JobSelector) -> Result<(Vec<JobStatus>, Vec<Warning>), Error> {
+    let (api, mut observation) = connection.observe(which)?;
+    let starts = observation.look_for_starts(connection, &api)?;
+    let warnings = restarts::warnings(starts.iter().map(|(id, starts)| (id.as_str(), *starts)));
+    Ok((observation.statuses(), warnings))
 }

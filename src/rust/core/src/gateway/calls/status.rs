@@ -5,6 +5,7 @@ use super::super::answer::{self, ApiError, Reply};
 use super::super::description::{Description, Schema};
 use super::{logged_ids, Answers, Asked, Call, BATCH_ID, JOB_IDS};
 use crate::domain::job_status::by_status;
+use crate::domain::restarts;
 use crate::gateway::Gateway;
 use crate::operations::JobSelector;
 
@@ -21,7 +22,7 @@ pub(super) const JOB_STATUS: Call = Call {
         id: "getJobStatus",
         tag: "Jobs",
         summary: "The status of jobs",
-        text: "",
+        text: "Where a program was started more than once, the header `Abba-Warnings` says so: a job was suspended and resumed, by a queue or by somebody.",
         requests: &[(
             "two",
             "Two jobs",
@@ -29,7 +30,7 @@ pub(super) const JOB_STATUS: Call = Call {
         )],
         answer: Schema::One("StatusGroups"),
         answer_text: "The jobs by their state.",
-        headers: &[],
+        headers: &["Abba-Warnings"],
         examples: &[
             (
                 "one",
@@ -59,11 +60,11 @@ pub(super) const BATCH_STATUS: Call = Call {
         id: "getBatchStatus",
         tag: "Batches",
         summary: "The status of a batch",
-        text: "",
+        text: "Where a program was started more than once, the header `Abba-Warnings` says so: a job was suspended and resumed, by a queue or by somebody.",
         requests: &[],
         answer: Schema::One("StatusGroups"),
         answer_text: "The jobs of the batch by their state.",
-        headers: &[],
+        headers: &["Abba-Warnings"],
         examples: &[(
             "several",
             "Two jobs, one of which has not started",
@@ -76,10 +77,60 @@ pub(super) const BATCH_STATUS: Call = Call {
 fn status(gateway: &Gateway, asked: &Asked<'_>, which: &JobSelector) -> Result<Reply, ApiError> {
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let jobs = gateway.seen(connection, asked.caller, which)?;
+        let starts = jobs.iter().map(|job| (job.record.job_id.as_str(), job.starts));
+        let headers = match restarts::warnings(starts) {
+            none if none.is_empty() => Vec::new(),
+            some => vec![("Abba-Warnings", answer::warnings(&some))],
+        };
         Ok(Reply {
             body: answer::json(&by_status(jobs.iter().map(|job| job.status.clone()).collect()))?,
+            headers,
             job_ids: logged_ids(&jobs),
-            ..Default::default()
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::gateway::fake_cluster::{server, JOBS};
+    use serde_json::{json, Value};
+
+    #[test]
+    fn a_program_that_was_started_again_is_told_in_a_header_of_status_and_log() {
+        let server = server();
+        let (again, once) = (server.submit("daemon", "b"), server.submit("daemon", "b"));
+        for (id, generation) in [(&again, 3), (&once, 2)] {
+            server.cluster.ends(id, "x\n");
+            let mut objects = server.cluster.objects.lock().unwrap();
+            let job = objects.get_mut(&format!("{JOBS}/{id}")).unwrap();
+            job["metadata"]["generation"] = json!(generation);
+            job["status"] = json!({"conditions": [{"type": "Suspended", "status": "False", "reason": "JobResumed"}]});
+        }
+        for target in [
+            "batch-status?batch_id=b".to_string(),
+            format!("job-log?job_id={again},{once}"),
+        ] {
+            let answer = server.send("daemon", "GET", &target, &Value::Null, None);
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            let told = answer
+                .headers
+                .iter()
+                .find(|(name, _)| *name == "Abba-Warnings")
+                .unwrap();
+            let warnings: Value = serde_json::from_str(&told.1).unwrap();
+            assert_eq!(warnings.as_array().unwrap().len(), 1, "{warnings}");
+            assert_eq!(
+                (&warnings[0]["class"], &warnings[0]["job_id"]),
+                (&json!("started_again"), &json!([again]))
+            );
+        }
+        let answer = server.send(
+            "daemon",
+            "GET",
+            &format!("job-status?job_id={once}"),
+            &Value::Null,
+            None,
+        );
+        assert!(answer.headers.is_empty(), "{:?}", answer.headers);
+    }
 }
