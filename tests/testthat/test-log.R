@@ -61,7 +61,8 @@ test_that("of several pods the log is that of the newest", {
     pod("a-1", ended(1L), "Failed", suffix = "old01", created = "2026-01-01T00:00:09Z"),
     pod("a-1", suffix = "new01", created = "2026-01-01T00:00:10Z")
   ))
-  expect_identical(log_of("a-1")[[1]]$log, "new")
+  expect_warning(found <- log_of("a-1"), "was started more than once", class = "abba_warning_started_again")
+  expect_identical(found[[1]]$log, "new")
   expect_match(kubectl$requests()[[2]], "pods/a-1-new01/log")
 })
 

@@ -199,7 +199,7 @@ test_that("of several pods the newest speaks for the job", {
     pod("a-1", running(), suffix = "new01", created = "2026-01-01T00:00:10Z"),
     pod("a-1", ended(1L), "Failed", suffix = "old02", created = "2026-01-01T00:00:08Z")
   )))
-  found <- status("a-1")
+  expect_warning(found <- status("a-1"), "was started more than once", class = "abba_warning_started_again")
   expect_named(found, "Running")
   expect_identical(found$Running$Jobs[[1]]$id, "a-1-new01")
 })
