@@ -59,6 +59,7 @@ client_log <- function(which, call = rlang::caller_env()) {
   ids <- character()
   lines <- list()
   errors <- list()
+  warnings <- list()
   first <- 1L
   page <- NULL
   repeat {
@@ -68,6 +69,7 @@ client_log <- function(which, call = rlang::caller_env()) {
       place <- first + index - 1L
       ids[[place]] <- logs[[index]]$id
       errors[place] <- list(logs[[index]]$error)
+      warnings[place] <- list(logs[[index]]$warning)
       lines[place] <- list(c(if (place <= length(lines)) lines[[place]], list(logs[[index]]$lines)))
     }
     token <- answer$header("Abba-Next-Page")
@@ -87,7 +89,7 @@ client_log <- function(which, call = rlang::caller_env()) {
   read_logs(lapply(seq_along(ids), function(place) {
     log <- if (is.null(errors[[place]])) unlist(c(list(character()), lines[[place]]))
     row <- rlang::set_names(list(ids[[place]], log), c(id_name, "log"))
-    c(row, if (is.null(log)) list(error = errors[[place]]))
+    c(row, if (is.null(log)) list(error = errors[[place]]), list(warning = warnings[[place]]))
   }))
 }
 
@@ -98,7 +100,11 @@ logs_from_json <- function(body, id_name) {
       return(list(id = one_string(log[[id_name]]), error = as_record(log$error)))
     }
     stopifnot(is.list(log$log))
-    list(id = one_string(log[[id_name]]), lines = vapply(log$log, one_string, "", USE.NAMES = FALSE))
+    list(
+      id = one_string(log[[id_name]]),
+      lines = vapply(log$log, one_string, "", USE.NAMES = FALSE),
+      warning = if (is_error_body(log$warning)) as_record(log$warning)
+    )
   })
 }
 

@@ -20,6 +20,11 @@
 #'   * `attempts`: how many pods there were, as far as is known, an integer.
 #'   * `events`: what Kubernetes noted (for about an hour), the oldest first: a data
 #'     frame with the columns `time` (POSIXct), `type`, `reason` and `message`.
+#'   * `verdict`, `verdict_line`: what R printed in the log, beside the status, which it
+#'     never changes: `"clean"`, `"warnings"` or `"errors"`, and the first such line;
+#'     for a program that failed `"errors"`, or `"killed"` where a signal, the cluster
+#'     or a lack of memory ended it. Strings, `NA` while the program runs, and where the
+#'     log cannot be read.
 #'
 #' @inheritSection abba_get_k8s_job_status_local Errors
 #' @export
@@ -62,7 +67,8 @@ read_explanation <- function(body, submit, namespace = NULL) {
       list(exit_code = integer_or_na(body$exit_code)), texts("reason", "details", "advice"),
       list(call = if (is.null(again)) NA_character_ else verb_text(submit, again, namespace)),
       texts("pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit"),
-      list(attempts = integer_or_na(body$attempts), events = as.data.frame(events))
+      list(attempts = integer_or_na(body$attempts), events = as.data.frame(events)),
+      texts("verdict", "verdict_line")
     ),
     class = "abba_explanation"
   )
@@ -88,7 +94,8 @@ print.abba_explanation <- function(x, ...) {
     Submitted = time(x$submitted), Started = time(x$started), Finished = time(x$finished),
     "Exit status" = x$exit_code,
     Limits = if (!is.na(x$cpu_limit)) paste0(x$cpu_limit, " cores, ", x$memory_limit, " memory"),
-    Image = x$image, Digest = x$image_digest, Node = x$node
+    Image = x$image, Digest = x$image_digest, Node = x$node,
+    Verdict = if (!is.na(x$verdict_line)) paste0(x$verdict, " in its log: ", x$verdict_line)
   )
   facts <- facts[!is.na(facts)]
   cat(x$status, ": ", sentence, "\n", sep = "")

@@ -46,8 +46,8 @@ core_json <- function(value) .Call(wrap__core_json, value)
 core_status <- function(which, settings) .Call(wrap__core_status, which, settings)
 
 # The logs of jobs: a list of lists with `job_id` or, for a batch, `pod_id`, and `log`, a character
-# vector, or `error`, the record of why it cannot be read. `which` as for
-# `core_status`.
+# vector, or `error`, the record of why it cannot be read; and `warning`, the record of what its verdict
+# warns of, or `NULL`. `which` as for `core_status`.
 core_log <- function(which, settings) .Call(wrap__core_log, which, settings)
 
 # Cancels jobs. A list of lists with `job_id`, `done`, a string or `NULL`, and `error`, a record or `NULL`. `which` as for

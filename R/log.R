@@ -38,6 +38,15 @@
 #' warning of class `abba_warning_log_unavailable` names its job. Where none of the logs
 #' can be read, that is an error.
 #'
+#' @section Errors in the log of a job that is Succeeded:
+#' A job is Succeeded where its program ended with status 0. So is one that went on after
+#' an error, as with `options(error = )`, in `try()`, or where a worker of
+#' `parallel::mclapply()` was killed. Where R printed an error in the log of such a job,
+#' or lost results of workers, a warning of class `abba_warning_log_verdict` names the job
+#' and the first such line. R's own warnings raise none: a log that has them is there to be
+#' read, and [abba_explain_k8s_job_local()] shows the first of them. The texts that are looked for are those of R, in
+#' all the languages that R speaks.
+#'
 #' @section Errors:
 #' A job or a batch that does not exist (any more) raises an error of class
 #' `abba_error_not_found`. A log that cannot be read because the machine in the
@@ -89,9 +98,10 @@ abba_get_batch_log <- function(batch_id) {
   road_api()$log(this_batch(batch_id))
 }
 
-# The logs of a road's answer, rows of an id and either `log` or `error`, a record. Those that could not be read are NA, and
-# a warning names their jobs.
+# The logs of a road's answer, rows of an id, either `log` or `error`, a record, and maybe `warning`, a record. Those that
+# could not be read are NA, and a warning names their jobs.
 read_logs <- function(rows) {
+  raise_warnings(Filter(Negate(is.null), lapply(rows, `[[`, "warning")))
   errors <- Filter(Negate(is.null), lapply(rows, `[[`, "error"))
   if (length(errors) > 0L) {
     ids <- unlist(lapply(errors, `[[`, "job_id"))
@@ -107,6 +117,6 @@ read_logs <- function(rows) {
   }
   lapply(rows, function(row) {
     row$log <- row$log %||% NA_character_
-    row[setdiff(names(row), "error")]
+    row[setdiff(names(row), c("error", "warning"))]
   })
 }

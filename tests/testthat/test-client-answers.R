@@ -17,3 +17,22 @@ test_that("a header of warnings that makes no sense is let be", {
     expect_identical(job_log()[[1L]]$log, "a")
   }
 })
+
+test_that("the warning of a log's verdict is raised once for all its pages", {
+  part <- function(line) {
+    list(list(
+      job_id = test_job, log = list(line), verdict = "errors", verdict_line = "Error: boom",
+      warning = list(class = "log_verdict", message = "R printed an error: Error: boom", job_id = list(test_job))
+    ))
+  }
+  local_scripted_api(replies(part("Error: boom"), headers = list("Abba-Next-Page" = "0.1")), replies(part("[1] 1")))
+  warnings <- list()
+  found <- withCallingHandlers(abba_get_job_log(test_job), warning = function(cnd) {
+    warnings <<- c(warnings, list(cnd))
+    rlang::cnd_muffle(cnd)
+  })
+  expect_length(warnings, 1L)
+  expect_s3_class(warnings[[1L]], "abba_warning_log_verdict")
+  expect_identical(warnings[[1L]]$job_id, test_job)
+  expect_identical(found, list(list(job_id = test_job, log = c("Error: boom", "[1] 1"))))
+})

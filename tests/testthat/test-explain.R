@@ -1,8 +1,9 @@
 utc <- function(text) as.POSIXct(text, format = "%Y-%m-%dT%H:%M:%SZ", tz = "UTC")
 
 local_explained <- function(pods = list(), jobs = list(full_job(test_job)), job_events = list(), pod_events = list(),
-                            env = parent.frame()) {
+                            log = NULL, env = parent.frame()) {
   local_scripted_kubectl(
+    says(charToRaw(paste(c(paste("abba-log-of", test_job), log, ""), collapse = "\n")), on = "*/log*"),
     says(do.call(list_of, pod_events), on = "*/events*kind%3DPod*"),
     says(do.call(list_of, job_events), on = "*/events*"),
     says(do.call(list_of, pods), on = "*/pods*"),
@@ -28,7 +29,7 @@ test_that("an explanation is a list of the documented elements", {
     advice = "Read its log: an R error ends a program with exit status 1.", call = NA_character_,
     pod_id = paste0(test_job, "-2dbr8"), node = "node-1", image = "registry.example.com/r-base:4.2.2",
     image_digest = "registry.example.com/r-base@sha256:0123", cpu_limit = "500m", memory_limit = "512M",
-    attempts = 1L
+    attempts = 1L, verdict = "errors", verdict_line = NA_character_
   ))
   expect_identical(events, data.frame(
     time = utc(rep("2026-01-01T00:00:02Z", 2L)), type = "Normal", reason = c("SuccessfulCreate", "Started"),
@@ -36,10 +37,34 @@ test_that("an explanation is a list of the documented elements", {
   ))
 })
 
+test_that("an explanation tells the errors and warnings that R printed, beside the status", {
+  verdict <- function(...) {
+    local_explained(...)
+    unclass(explain())[c("status", "verdict", "verdict_line")]
+  }
+  expect_identical(
+    verdict(list(full_pod(test_job)), log = c("Warning message:", "Error in f() : boom")),
+    list(status = "Succeeded", verdict = "errors", verdict_line = "Error in f() : boom")
+  )
+  local_explained(list(full_pod(test_job)), log = "Error in f() : boom")
+  expect_output(print(explain()), "Verdict: +errors in its log: Error in f\\(\\) : boom")
+  expect_identical(
+    verdict(list(full_pod(test_job)), log = "[1] 4"),
+    list(status = "Succeeded", verdict = "clean", verdict_line = NA_character_)
+  )
+  expect_identical(
+    verdict(list(full_pod(test_job, running()))),
+    list(status = "Running", verdict = NA_character_, verdict_line = NA_character_)
+  )
+})
+
 test_that("a job without a pod has NA where nothing is known, and a data frame without rows for no events", {
   local_explained()
   explanation <- explain()
-  for (name in c("details", "advice", "call", "pod_id", "node", "image_digest", "cpu_limit", "memory_limit")) {
+  names <- c(
+    "details", "advice", "call", "pod_id", "node", "image_digest", "cpu_limit", "memory_limit", "verdict", "verdict_line"
+  )
+  for (name in names) {
     expect_identical(explanation[[name]], NA_character_, info = name)
   }
   expect_identical(explanation$exit_code, NA_integer_)

@@ -441,3 +441,19 @@ test_that("Ctrl-C ends the reading of many logs", {
   # What had not begun was not begun afterwards.
   expect_lt(kubectl$count(), 20L)
 })
+
+test_that("an error in the log of a job that is Succeeded is a warning", {
+  local_log(bytes(marker(), "Warning message:\ncareful\nError in f() : boom\nFehler: zwei\n"))
+  warned <- expect_warning(found <- log_of(), class = "abba_warning_log_verdict")
+  expect_match(conditionMessage(warned), paste0(test_job, ".*Error in f\\(\\) : boom"))
+  expect_identical(warned$job_id, test_job)
+  expect_named(found[[1]], c("job_id", "log"))
+  expect_length(found[[1]]$log, 4L)
+})
+
+test_that("warnings of R, a text of the program's own and the log of a failure raise no warning", {
+  local_log(bytes(marker(), "Warning message:\ncareful\nError rate: 3%\n"))
+  expect_warning(log_of(), NA)
+  local_log(bytes(marker(), "Error: boom\nExecution halted\n"), list(pod(test_job, ended(1L), "Failed")))
+  expect_warning(log_of(), NA)
+})

@@ -440,7 +440,7 @@ test_that("a job is explained in the shape of the local function", {
   expect_identical(names(explanation), c(
     "job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished", "exit_code", "reason",
     "details", "advice", "call", "pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit", "attempts",
-    "events"
+    "events", "verdict", "verdict_line"
   ))
   expect_identical(explanation$events, data.frame(
     time = as.POSIXct("2026-01-01", tz = "UTC"), type = "Normal", reason = "Started", message = "x"

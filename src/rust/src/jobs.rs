@@ -152,8 +152,8 @@ r_functions! {
     }
 
     /// The logs of jobs: a list of lists with `job_id` or, for a batch, `pod_id`, and `log`, a character
-    /// vector, or `error`, the record of why it cannot be read. `which` as for
-    /// `core_status`.
+    /// vector, or `error`, the record of why it cannot be read; and `warning`, the record of what its verdict
+    /// warns of, or `NULL`. `which` as for `core_status`.
     fn core_log(which, settings) {
         let (which, settings): (JobSelector, Settings) = (read(which)?, read(settings)?);
         let logs = settings.connected_for(&which, |connection| operations::log(connection, &which))?;
@@ -346,6 +346,7 @@ fn columns(records: Vec<JobRecord>) -> Value {
 /// The list of `core_log`.
 fn log_list(logs: Logs, by_job: bool) -> Result<Answer, Error> {
     let one = |log: LogOfJob| {
+        let warning = Value::json(&log.verdict_warning())?.value;
         let id = match by_job {
             true => ("job_id", log.job_id),
             false => ("pod_id", log.pod_id),
@@ -354,7 +355,7 @@ fn log_list(logs: Logs, by_job: bool) -> Result<Answer, Error> {
             None => ("log", Value::Texts(log.lines)),
             Some(error) => ("error", Value::json(error)?.value),
         };
-        Ok(Value::named([(id.0, Value::Text(id.1)), read]))
+        Ok(Value::named([(id.0, Value::Text(id.1)), read, ("warning", warning)]))
     };
     Ok(Answer {
         value: Value::Unnamed(logs.logs.into_iter().map(one).collect::<Result<_, Error>>()?),

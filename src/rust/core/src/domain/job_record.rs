@@ -6,6 +6,7 @@ use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_status::{self, Status};
 use crate::domain::restarts::{self, Starts};
 use crate::domain::submission::{SubmitAgain, SubmitArguments};
+use crate::domain::verdict::{self, Verdict};
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::{Event, Job, Pod};
 
@@ -64,6 +65,10 @@ pub struct Explanation {
     pub events: Vec<NotedEvent>,
     /// Whether the job cannot start until somebody does something.
     pub is_stuck: bool,
+    /// The verdict of its log; `None` where the program has not ended, or the log is not known.
+    pub verdict: Option<Verdict>,
+    /// The line that the verdict rests on.
+    pub verdict_line: Option<String>,
 }
 
 /// An event of a job or of its pod.
@@ -96,7 +101,7 @@ pub fn of(job: &Job, pod: Option<&Pod>) -> JobRecord {
     record(job, pod, &diagnose(job, pod, &[]))
 }
 
-/// Explains a job. `events` are the Job's and the pod's, oldest first.
+/// Explains a job. `events` are the Job's and the pod's, oldest first. The verdict is that which needs no log.
 pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, starts: Starts, events: Vec<Event>) -> Explanation {
     let diagnosis = diagnose(job, pod, &events);
     let mut record = record(job, pod, &diagnosis);
@@ -149,6 +154,8 @@ pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, starts: Starts, ev
         },
         events: events.into_iter().map(NotedEvent::from).collect(),
         is_stuck,
+        verdict: pod.and_then(verdict::of_failed),
+        verdict_line: None,
     }
 }
 

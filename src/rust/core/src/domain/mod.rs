@@ -16,3 +16,4 @@ pub mod program;
 pub mod quantity;
 pub mod restarts;
 pub mod submission;
+pub mod verdict;

@@ -311,9 +311,22 @@ pub fn json(result: &impl Serialize) -> Result<Value, Error> {
 /// The JSON of logs: an array; `id` is `job_id` or `pod_id`.
 pub fn logs(logs: Vec<LogOfJob>, id: &str) -> Value {
     let logs = logs.into_iter().map(|log| {
+        let warning = log.verdict_warning();
         let value = if id == "job_id" { log.job_id } else { log.pod_id };
         match log.error {
-            None => json!({id: value, "log": log.lines}),
+            None => {
+                let finding = log.finding.as_ref();
+                let mut body = json!({
+                    id: value,
+                    "log": log.lines,
+                    "verdict": finding.map(|finding| finding.verdict),
+                    "verdict_line": finding.and_then(|finding| finding.line.as_ref()),
+                });
+                if let Some(warning) = warning {
+                    body["warning"] = json!(warning);
+                }
+                body
+            }
             Some(error) => {
                 json!({id: value, "log": null, "error": ApiError::from(snapshot::in_words_for_callers(error)).body()})
             }

@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 
 use super::observation::{not_found, Observation};
-use super::{check, stopped, Connection, JobSelector};
+use super::{check, log, stopped, Connection, JobSelector};
 use crate::domain::job_record::{self, Explanation};
+use crate::domain::job_status::Status;
 use crate::domain::restarts::{self, Starts};
+use crate::domain::verdict::Verdict;
 use crate::error::Error;
 use crate::kubernetes::objects::Event;
 use crate::kubernetes::LabelSelector;
 
 /// Explains a job.
 ///
-/// Errors: it does not exist; the cluster cannot be asked. Without the right to read events those are left out.
+/// Errors: it does not exist; the cluster cannot be asked. Without the right to read events those are left out; a log that
+/// cannot be read has no verdict.
 pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation, Error> {
     check(&JobSelector::Jobs(vec![job_id.to_string()]))?;
     let api = connection.api()?;
@@ -59,7 +62,16 @@ pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation,
         .into_iter()
         .chain(created.iter().map(String::as_str));
     let attempts = known.collect::<BTreeSet<&str>>().len();
-    Ok(job_record::explain(job, pod, attempts, starts, events))
+    let mut explanation = job_record::explain(job, pod, attempts, starts, events);
+    // Of a program that was killed the log tells nothing of that.
+    let log_tells = explanation.record.status == Status::Succeeded || explanation.verdict == Some(Verdict::Errors);
+    if let Some(pod) = pod.filter(|pod| log_tells && pod.has_started()) {
+        if let Some(finding) = log::finding(&api, &connection.patience, job_id, pod)? {
+            explanation.verdict = Some(finding.verdict);
+            explanation.verdict_line = finding.line;
+        }
+    }
+    Ok(explanation)
 }
 
 /// The name of the pod whose making this event of a Job tells: where the pod is gone, nothing else does.
@@ -165,6 +177,35 @@ mod tests {
             .get("/jobs", [list(1, [job("a", 1)])]);
         let explanation = explain(&patient(&cluster), "a").unwrap();
         assert_eq!(explanation.pod_id.as_deref(), Some("a-p"));
+    }
+
+    /// The verdict of a job whose program has ended with this status and this log.
+    fn verdict(exit_code: i32, text: &str) -> (Option<Verdict>, Option<String>) {
+        let time = |line: &str| format!("2026-01-01T00:00:00Z {line}\n");
+        let newest = text.lines().last().unwrap_or_default();
+        let cluster = Scripted::new()
+            .get("/events", [list(1, [])])
+            .get("tailLines=1", [Answer::Body(time(newest).into_bytes())])
+            .get(
+                "/log?",
+                [Answer::Body(text.lines().map(time).collect::<String>().into_bytes())],
+            )
+            .get("/pods?", [list(1, [pod("a", 1, ended(exit_code))])])
+            .get("/jobs", [list(1, [job("a", 1)])]);
+        let explanation = explain(&patient(&cluster), "a").unwrap();
+        (explanation.verdict, explanation.verdict_line)
+    }
+
+    #[test]
+    fn what_r_printed_stands_beside_the_status() {
+        assert_eq!(verdict(0, "abba-log-of a\n[1] 1"), (Some(Verdict::Clean), None));
+        let boom = "abba-log-of a\nError in f() : boom\n[1] 1";
+        let line = Some("Error in f() : boom".to_string());
+        assert_eq!(verdict(0, boom), (Some(Verdict::Errors), line.clone()));
+        assert_eq!(verdict(1, boom), (Some(Verdict::Errors), line));
+        assert_eq!(verdict(137, boom), (Some(Verdict::Killed), None));
+        // A log without its beginning is not known to be clean.
+        assert_eq!(verdict(0, "[1] 1"), (None, None));
     }
 
     #[test]

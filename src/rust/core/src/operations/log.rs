@@ -7,6 +7,7 @@ use super::observation::{not_found, Observed};
 use super::parallel_map::parallel_map_unless_stopped;
 use super::{error_messages, stopped, Connection, JobSelector};
 use crate::domain::followed_log::{compare_ends, End, FollowedLog};
+use crate::domain::verdict::{self, Finding, Verdict};
 use crate::domain::{diagnosis, job_log, job_status, restarts};
 use crate::error::{Error, ErrorClass, Warning};
 use crate::kubernetes::objects::{Job, Pod};
@@ -26,6 +27,31 @@ pub struct LogOfJob {
     pub lines: Vec<String>,
     /// Why it could not be read; then it has no lines.
     pub error: Option<Error>,
+    /// Its verdict; `None` where the program has not ended, or the log is not known.
+    pub finding: Option<Finding>,
+}
+
+impl LogOfJob {
+    /// The warning where Kubernetes calls the job Succeeded, and its log says that work is missing.
+    pub fn verdict_warning(&self) -> Option<Warning> {
+        let finding = self.finding.as_ref().filter(|finding| finding.work_is_missing)?;
+        let what = match finding.verdict {
+            Verdict::Errors => "R printed an error in its log",
+            _ => "R lost results of its workers",
+        };
+        Some(Warning {
+            class: "log_verdict",
+            message: format!(
+                "Job \"{}\" is Succeeded, but {what}: {}",
+                self.job_id,
+                finding.line.as_deref().unwrap_or_default()
+            ),
+            advice:
+                "Read the log before you use the results: a program that goes on after an error ends with status 0."
+                    .into(),
+            job_ids: vec![self.job_id.clone()],
+        })
+    }
 }
 
 /// The logs of jobs, with what must be said about them.
@@ -208,10 +234,28 @@ fn log_of_job(
     let log = LogOfJob {
         job_id: job_id.to_string(),
         pod_id: pod_id.to_string(),
+        finding: match observed {
+            Observed::Pod(pod) if error.is_none() => verdict::of_log(pod, &lines)
+                // In what is missing may be more.
+                .filter(|finding| warnings.is_empty() || finding.verdict != Verdict::Clean),
+            _ => None,
+        },
         lines,
         error,
     };
     Ok((log, warnings))
+}
+
+/// The verdict of the log of a pod; `None` where it cannot be read.
+///
+/// Errors: the user wants to stop.
+pub(super) fn finding(
+    api: &Api<'_>,
+    patience: &Patience<'_>,
+    job_id: &str,
+    pod: &Pod,
+) -> Result<Option<Finding>, Error> {
+    Ok(log_of_job(api, patience, job_id, &Observed::Pod(pod))?.0.finding)
 }
 
 /// How often a log is read on whose end is not where its newest line is.
@@ -467,6 +511,27 @@ mod tests {
         "2026-01-01T00:00:02.1Z x\n",
         "2026-01-01T00:00:02.2Z x",
     ];
+
+    #[test]
+    fn a_success_whose_log_has_an_error_is_warned_of() {
+        let read = |line: &str| {
+            let line = format!("2026-01-01T00:00:01Z {line}\n");
+            let logs = read_from(&[&format!("{HEAD}{line}")], &line).unwrap();
+            logs.logs[0].verdict_warning()
+        };
+        let warning = read("Error in f() : boom").unwrap();
+        assert_eq!((warning.class, warning.job_ids), ("log_verdict", vec!["a".to_string()]));
+        assert!(
+            warning.message.ends_with("in its log: Error in f() : boom"),
+            "{}",
+            warning.message
+        );
+        let warning =
+            read("  scheduled core 2 did not deliver a result, all values of the job will be affected").unwrap();
+        assert!(warning.message.contains("lost results"), "{}", warning.message);
+        assert_eq!(read("Warning message:"), None);
+        assert_eq!(read("[1] 1"), None);
+    }
 
     #[test]
     fn a_log_that_was_cut_is_read_on() {

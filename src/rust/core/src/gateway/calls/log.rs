@@ -28,7 +28,7 @@ pub(super) const JOB_LOG: Call = Call {
         answer: Schema::Many("JobLog"),
         answer_text: "The logs.",
         headers: &["Abba-Next-Page", "Abba-Warnings"],
-        examples: &[("log", "A log", r#"[{"job_id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da", "log": ["[1] 4", "Warning message:", "This is a test warning ", "La-di-da"]}]"#)],
+        examples: &[("log", "A log", r#"[{"job_id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da", "log": ["[1] 4", "Warning message:", "This is a test warning ", "La-di-da"], "verdict": "warnings", "verdict_line": "Warning message:"}]"#)],
         errors: &[404, 502, 504],
     },
 };
@@ -51,7 +51,7 @@ pub(super) const BATCH_LOG: Call = Call {
         answer: Schema::Many("PodLog"),
         answer_text: "The logs.",
         headers: &["Abba-Next-Page", "Abba-Warnings"],
-        examples: &[("log", "Two logs", r#"[{"pod_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44-x7k2p", "log": ["Error: object 'adsl' not found", "Execution halted"]}, {"pod_id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016-9wq4z", "log": ["[1] 4"]}]"#)],
+        examples: &[("log", "Two logs", r#"[{"pod_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44-x7k2p", "log": ["Error: object 'adsl' not found", "Execution halted"], "verdict": "errors", "verdict_line": "Error: object 'adsl' not found"}, {"pod_id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016-9wq4z", "log": ["[1] 4"], "verdict": "clean", "verdict_line": null}]"#)],
         errors: &[404, 502, 504],
     },
 };
@@ -201,11 +201,31 @@ mod tests {
         }
         assert_eq!(
             server.get("daemon", &format!("job-log?job_id={id}&page=0.7")),
-            (200, json!([{"job_id": id, "log": []}]))
+            (
+                200,
+                json!([{"job_id": id, "log": [], "verdict": "clean", "verdict_line": null}])
+            )
         );
         assert_eq!(
             server.get("daemon", &format!("job-log?job_id={id}&page=7.0")),
             (200, json!([]))
+        );
+    }
+
+    #[test]
+    fn each_part_of_a_log_has_the_verdict_of_the_whole() {
+        let server = server_with(|settings| settings.log_page_bytes = 1);
+        let id = server.submit("daemon", "b");
+        server.cluster.ends(&id, "[1] 1\nError in f() : boom\n");
+        let (_, body) = server.get("daemon", &format!("job-log?job_id={id}"));
+        assert_eq!(body[0]["log"], json!(["[1] 1"]));
+        assert_eq!(
+            (&body[0]["verdict"], &body[0]["verdict_line"]),
+            (&json!("errors"), &json!("Error in f() : boom"))
+        );
+        assert_eq!(
+            (&body[0]["warning"]["class"], &body[0]["warning"]["job_id"]),
+            (&json!("log_verdict"), &json!([id]))
         );
     }
 

@@ -132,11 +132,17 @@ mod tests {
         assert_eq!(body["Succeeded"]["Jobs"][0]["id"], format!("{id}-x"));
         assert_eq!(
             server.get("daemon", &format!("job-log?job_id={id}")),
-            (200, json!([{"job_id": id, "log": ["[1] 2"]}]))
+            (
+                200,
+                json!([{"job_id": id, "log": ["[1] 2"], "verdict": "clean", "verdict_line": null}])
+            )
         );
         assert_eq!(
             server.get("daemon", "batch-log?batch_id=b"),
-            (200, json!([{"pod_id": format!("{id}-x"), "log": ["[1] 2"]}]))
+            (
+                200,
+                json!([{"pod_id": format!("{id}-x"), "log": ["[1] 2"], "verdict": "clean", "verdict_line": null}])
+            )
         );
         assert_eq!(server.get("daemon", "batch-status?batch_id=b").1, body);
         let (_, rows) = server.get("daemon", "jobs");
