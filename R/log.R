@@ -98,8 +98,8 @@ abba_get_batch_log <- function(batch_id) {
   road_api()$log(this_batch(batch_id))
 }
 
-# The logs of a road's answer, rows of an id, either `log` or `error`, a record, and maybe `warning`, a record. Those that
-# could not be read are NA, and a warning names their jobs.
+# The logs of a road's answer, rows of an id, either `log` or `error`, a record, and maybe `warning`, a record. Those
+# that could not be read are NA, and a warning names their jobs.
 read_logs <- function(rows) {
   raise_warnings(Filter(Negate(is.null), lapply(rows, `[[`, "warning")))
   errors <- Filter(Negate(is.null), lapply(rows, `[[`, "error"))

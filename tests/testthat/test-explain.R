@@ -62,7 +62,8 @@ test_that("a job without a pod has NA where nothing is known, and a data frame w
   local_explained()
   explanation <- explain()
   names <- c(
-    "details", "advice", "call", "pod_id", "node", "image_digest", "cpu_limit", "memory_limit", "verdict", "verdict_line"
+    "details", "advice", "call", "pod_id", "node", "image_digest", "cpu_limit", "memory_limit", "verdict",
+    "verdict_line"
   )
   for (name in names) {
     expect_identical(explanation[[name]], NA_character_, info = name)

@@ -24,10 +24,11 @@ test_that("a program that ran to its end has a record", {
     c(
       "job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished", "exit_code", "reason",
       "details", "advice", "call", "pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit", "attempts",
-      "events"
+      "events", "verdict", "verdict_line"
     )
   )
   expect_identical(x$status, "Succeeded")
+  expect_identical(x[["verdict"]], "clean")
   expect_identical(x$exit_code, 0L)
   expect_identical(x$batch_id, "b")
   expect_identical(x$pod_id, pods_of(id))
@@ -165,4 +166,16 @@ test_that("what keeps a program from starting is told, and what to do", {
   expect_identical(x$attempts, 0L)
   expect_true(is.na(x$pod_id))
   expect_abba_error(explain("no-such-job"), "not_found", "no-such-job")
+})
+
+test_that("an error that R printed in the log of a success is told, and the status stays", {
+  id <- submit(local_program(
+    "options(error = quote(cat('caught\\n')))\nf <- function() stop('boom')\nf()\ncat('after\\n')"
+  ))
+  wait_for_end(id)
+  x <- explain(id)
+  expect_identical(x[c("status", "exit_code")], list(status = "Succeeded", exit_code = 0L))
+  expect_identical(x[c("verdict", "verdict_line")], list(verdict = "errors", verdict_line = "Error in f() : boom"))
+  expect_warning(log <- log_of(id), "Error in f() : boom", fixed = TRUE, class = "abba_warning_log_verdict")
+  expect_true(all(c("Error in f() : boom", "caught", "after") %in% log))
 })
