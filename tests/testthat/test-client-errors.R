@@ -11,7 +11,10 @@ test_that("an error of the API becomes the condition that the local function wou
   )
   for (index in seq_along(cases)) {
     class <- names(cases)[[index]]
-    local_scripted_api(refuses(class, cases[[index]], headers = much_later, job_id = list("a-1", "b-2"), advice = "Do this."))
+    local_scripted_api(refuses(
+      class, cases[[index]],
+      headers = much_later, job_id = list("a-1", "b-2"), advice = "Do this."
+    ))
     error <- raised(job_status())
     local <- setdiff(class(error), c("rlang_error", "error", "condition"))
     expect_identical(local, error_classes(class), info = class)

@@ -108,7 +108,7 @@ test_that("a program in a folder whose name R cannot take runs there", {
   expect_identical(log_of(id), c("token 1 of this program", folder, "program.R"))
 })
 
-test_that("a program behind a link runs in place, one in an empty volume is carried, and a byte order mark is no word", {
+test_that("a program behind a link runs in place, one in an empty volume is carried, a byte order mark is dropped", {
   real <- file.path(normalizePath(withr::local_tempdir("names-")), "real")
   dir.create(real)
   link <- file.path(dirname(real), "link")

@@ -84,7 +84,7 @@ test_that("whatever makes a program fail, the job has failed and its log tells h
   expect_match(logs$no_folder, paste0("can't cd to ", sub_folder), fixed = TRUE, all = FALSE)
   expect_identical(logs$time, "before")
   expect_identical(field("pod", pods_of(ids[["time"]]), ".status.reason"), "DeadlineExceeded")
-  expect_match(logs$no_r, "R: not found", all = FALSE)
+  expect_match(logs$no_r, "The image has no \"R\" on its PATH", fixed = TRUE, all = FALSE)
   expect_identical(logs$no_shell[[1L]], "abba: The program has not run: its container could not be started.")
   expect_match(logs$no_shell[[2L]], "/bin/sh", fixed = TRUE)
   # Nothing of ours appears where programs were not found.
