@@ -190,6 +190,9 @@ log_json <- function(lines, job_id = test_job) list(list(job_id = job_id, log = 
 # A port of this machine where nobody listens.
 closed_address <- function() "http://127.0.0.1:1"
 
+# A pause beyond any time limit, so that an answer which may heal is told at once, however slow the machine is.
+much_later <- c("Retry-After" = "1000")
+
 # --- Calls of it ---------------------------------------------------------------
 
 # Few seconds, so that what cannot heal is told soon.

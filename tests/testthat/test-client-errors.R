@@ -1,8 +1,5 @@
 # What an answer of an abba API that is an error becomes.
 
-# A pause beyond any time limit, so that an answer which may heal is told at once, however slow the machine is.
-much_later <- c("Retry-After" = "1000")
-
 test_that("an error of the API becomes the condition that the local function would raise", {
   cases <- list(
     input = 400L, invalid = 400L, unauthorized = 401L, forbidden = 403L, not_found = 404L, input = 413L,

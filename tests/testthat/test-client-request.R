@@ -244,7 +244,7 @@ test_that("a submission whose fate is not known says so, whatever the last answe
     local_scripted_api(...)
     expect_no_match(conditionMessage(raised(submit_it())), "not known", fixed = TRUE)
   }
-  says_otherwise(refuses("unavailable", 502L, consequence = "No job was created.", headers = c("Retry-After" = "1000")))
+  says_otherwise(refuses("unavailable", 502L, consequence = "No job was created.", headers = much_later))
   says_otherwise(refuses("input", 400L))
   # A refusal of the request is one of its repetitions too.
   says_otherwise(cuts(), refuses("input", 400L))

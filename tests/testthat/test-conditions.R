@@ -168,8 +168,8 @@ test_that("the log itself is also read again", {
     says(list_of(pod(test_job)))
   )
   expect_identical(log_of()[[1]]$log, "1")
-  # The last one asks for the newest line, to see that none is missing.
-  expect_identical(kubectl$count(), 5L)
+  # The Jobs, which tell whether the program was started again, and the newest line, by which none is missing.
+  expect_identical(kubectl$count(), 6L)
 })
 
 test_that("a server that goes on refusing is given up within the time limit", {

@@ -60,8 +60,9 @@ test_that("Ctrl-C ends the second question of a status", {
 
 test_that("Ctrl-C ends the reading of a log", {
   kubectl <- local_scripted_kubectl(hangs(on = "*/log*"), says(list_of(pod("a-1"))))
-  interrupted(log_call, kubectl, hanging_call = 2L)
-  expect_identical(kubectl$count(), 2L)
+  # After the pods and the Jobs, of which the log tells whether a program was started again.
+  interrupted(log_call, kubectl, hanging_call = 3L)
+  expect_identical(kubectl$count(), 3L)
 })
 
 test_that("Ctrl-C while the reason of a late start is looked for ends the call", {
@@ -186,7 +187,7 @@ with_time_limit <- function(code) {
   local_scripted_kubectl(hangs())
   tryCatch(
     {
-      setTimeLimit(elapsed = 2, transient = TRUE)
+      setTimeLimit(elapsed = 4, transient = TRUE)
       on.exit(setTimeLimit())
       code
     },
@@ -231,7 +232,7 @@ test_that("a time limit of R ends a call of the API as one", {
   local_scripted_api(never_replies())
   error <- tryCatch(
     {
-      setTimeLimit(elapsed = 2, transient = TRUE)
+      setTimeLimit(elapsed = 4, transient = TRUE)
       on.exit(setTimeLimit())
       job_status()
     },

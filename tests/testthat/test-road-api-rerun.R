@@ -165,14 +165,14 @@ test_that("what could not be submitted is when the error's data frame is given b
   local_programs(c("a.R", "b.R"))
   rows <- list(kept("a.R"), kept("b.R"))
   # The job is made and nobody hears of it; then nothing more is sent.
-  withr::local_options(abba.api.request.timeout = 0.3)
-  lost <- local_batch(rows, loses_answer(), never_replies(on = "POST /submit-batch"))
+  lost <- local_batch(
+    rows, loses_answer(), replies_html("Bad Gateway", 502L, on = "POST /submit-batch", headers = much_later)
+  )
   error <- raised(rerun("b-1", memory_limit = "2G"))
   expect_s3_class(error, "abba_error_batch_incomplete")
   expect_identical(error$batch$job_id, lost$made())
   expect_identical(error$batch$rerun_of, c("a-id", "b-id"))
 
-  withr::local_options(abba.api.request.timeout = 10)
   api <- local_batch(rows, makes_jobs())
   batch <- suppressMessages(rerun(error$batch, memory_limit = "2G"))
   expect_named(batch, c("job_id", "batch_id", "program", "submitted"))

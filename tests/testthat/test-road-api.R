@@ -198,8 +198,10 @@ test_that("pages that lead nowhere are not followed for ever", {
 })
 
 test_that("a page that cannot be read leaves no half of a log", {
-  withr::local_options(abba.api.request.timeout = 0.3)
-  local_scripted_api(replies(log_json("a"), headers = c("Abba-Next-Page" = "0.1")), cuts())
+  local_scripted_api(
+    replies(log_json("a"), headers = c("Abba-Next-Page" = "0.1")),
+    replies_html("Bad Gateway", 502L, headers = much_later)
+  )
   expect_s3_class(raised(abba_get_job_log(test_job)), "abba_error_unavailable")
 })
 
@@ -243,17 +245,15 @@ test_that("a wait ends when nothing is pending or running, and asks for what dif
 })
 
 test_that("an API that is away for a while does not end a wait that has begun", {
-  withr::local_options(abba.api.request.timeout = 0.3)
   local_scripted_api(
-    news(on = "*"), replies_html("Bad Gateway", 502L), cuts(), cuts(), refuses("timeout", 504L),
-    news("Succeeded", on = "*")
+    news(on = "*"), replies_html("Bad Gateway", 502L, headers = much_later), cuts(),
+    refuses("timeout", 504L, headers = much_later), news("Succeeded", on = "*")
   )
   expect_named(abba_watch_batch("b"), "Succeeded")
 })
 
 test_that("a wait that cannot begin or go on says why", {
-  withr::local_options(abba.api.request.timeout = 0.3)
-  local_scripted_api(cuts())
+  local_scripted_api(replies_html("Bad Gateway", 502L, headers = much_later))
   expect_s3_class(raised(abba_watch_job(test_job)), "abba_error_unavailable")
   for (class in c("not_found", "unauthorized", "forbidden")) {
     local_scripted_api(news(), refuses(class, 404L, on = "GET /watch-jobs"))

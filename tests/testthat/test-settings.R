@@ -55,8 +55,8 @@ test_that("the option abba.k8s.namespace is that of all three functions", {
   suppressMessages(abba_submit_k8s_job_local("test_program.R", container = image))
   abba_get_k8s_job_status_local(test_job)
   abba_get_k8s_job_log_local(test_job)
-  # The job, its status, and of its log the pod, the lines and the newest line.
-  expect_identical(kubectl$count(), 5L)
+  # The job, its status, and of its log the pod, the Job, the lines and the newest line.
+  expect_identical(kubectl$count(), 6L)
   expect_match(kubectl$requests(), "/namespaces/three/")
 })
 

@@ -65,7 +65,7 @@ test_that("a program that was started again is told with the status, the log and
     says(list_of(full_pod(test_job, ended(0L), "Succeeded")), on = "*/pods*"),
     says(list_of(job), on = "*/jobs*")
   )
-  told <- expect_warning(jobs <- status()$Succeeded$Jobs, class = "abba_warning_started_again")
+  told <- expect_warning(jobs <- batch_status()$Succeeded$Jobs, class = "abba_warning_started_again")
   expect_length(jobs, 1L)
   expect_identical(told$job_id, test_job)
   expect_warning(log_of(), class = "abba_warning_started_again")

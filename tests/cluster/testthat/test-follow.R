@@ -77,7 +77,7 @@ test_that("all kinds of lines are as in the log read whole", {
 test_that("a program that never starts has its reason printed", {
   id <- submit(local_program("1"), container = cluster_image("no-r:1"))
   never <- submit(local_program("1"), container = cluster_image("pause:1"))
-  expect_match(follow(id)$printed, "R: not found", all = FALSE)
+  expect_match(follow(id)$printed, "The image has no .R. on its PATH", all = FALSE)
   followed <- follow(never)
   expect_match(followed$printed[[1L]], "^abba: The program has not run: its container could not be started.")
   expect_identical(followed$printed, followed$log[[1L]]$log)

@@ -124,7 +124,9 @@ test_that("a program that is started anew after a suspension is told by status, 
   # Each look at it on the way says so.
   suppressWarnings(end <- wait_for_end(id), classes = "abba_warning_started_again")
   expect_identical(unname(end), "Succeeded")
-  for (ask in list(abba_get_k8s_job_status_local, abba_get_k8s_job_log_local)) {
+  # The pods of a single job do not tell it, and no further question is asked for its status.
+  batch_status <- function(id) abba_get_k8s_batch_status_local(label_of("job", id, "abba/batch-id"))
+  for (ask in list(batch_status, abba_get_k8s_job_log_local)) {
     told <- expect_warning(ask(id), class = "abba_warning_started_again")
     expect_identical(told$job_id, id)
     expect_match(conditionMessage(told), "started more than once", fixed = TRUE)

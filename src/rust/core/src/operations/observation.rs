@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorClass};
 use crate::kubernetes::api::Stopped;
 use crate::kubernetes::objects::{Job, Name, Pod};
 use crate::kubernetes::{Api, LabelSelector};
+use crate::transport::FailureKind;
 
 /// What it means for the jobs that they could not be looked at.
 pub(super) const UNTOUCHED: &str = "The jobs themselves are not affected.";
@@ -303,22 +304,26 @@ impl Observation {
         let changed = match &self.changed {
             Some(changed) => changed.clone(),
             None if open.is_empty() => HashSet::new(),
-            None => changed(
-                &api.list_job_names(&LabelSelector::Jobs(&open))
-                    .map_err(|failure| connection.error(api, &failure, "list jobs").meaning(UNTOUCHED))?,
-            ),
+            None => match api.list_job_names(&LabelSelector::Jobs(&open)) {
+                Ok(names) => changed(&names),
+                // A log must not fail because its reader may not look at Jobs.
+                Err(failure) if failure.kind == FailureKind::Forbidden => HashSet::new(),
+                Err(failure) => return Err(connection.error(api, &failure, "list jobs").meaning(UNTOUCHED)),
+            },
         };
         let changed: Vec<&str> = open.into_iter().filter(|id| changed.contains(*id)).collect();
         if !changed.is_empty() {
             self.add_jobs(connection, api, &LabelSelector::Jobs(&changed))?;
         }
-        Ok(ids
+        Ok(self.known_starts())
+    }
+
+    /// How often the programs were started, for each job, as far as that was seen.
+    pub fn known_starts(&self) -> Vec<(String, Starts)> {
+        distinct(self.job_ids.iter().map(String::as_str))
             .into_iter()
-            .map(|id| {
-                let starts = self.starts(&id);
-                (id, starts)
-            })
-            .collect())
+            .map(|id| (id.to_string(), self.starts(id)))
+            .collect()
     }
 
     fn empty(resource_version: String) -> Self {
