@@ -111,7 +111,7 @@ test_that("a job whose pod somebody deletes has failed, and does not run twice",
 test_that("a program that is started anew after a suspension is told by status, log and explain", {
   gate <- local_gate()
   program <- local_program(c("cat('begun\\n', file = '/gate/begun', append = TRUE)", "cat('here\\n')", gate$wait))
-  id <- submit(program, mounts = gate$mounts)
+  id <- submit(program, mounts = gate$mounts, batch_group_id = "again")
   begun <- function() if (file.exists(gate$file("begun"))) length(readLines(gate$file("begun"))) else 0L
   suspend <- function(value) kubectl_lines("patch", "job", id, "-p", paste0("{\"spec\": {\"suspend\": ", value, "}}"))
   wait_until(function() begun() == 1L, what = "the first start")
@@ -125,7 +125,7 @@ test_that("a program that is started anew after a suspension is told by status, 
   suppressWarnings(end <- wait_for_end(id), classes = "abba_warning_started_again")
   expect_identical(unname(end), "Succeeded")
   # The pods of a single job do not tell it, and no further question is asked for its status.
-  batch_status <- function(id) abba_get_k8s_batch_status_local(label_of("job", id, "abba/batch-id"))
+  batch_status <- function(id) abba_get_k8s_batch_status_local("again")
   for (ask in list(batch_status, abba_get_k8s_job_log_local)) {
     told <- expect_warning(ask(id), class = "abba_warning_started_again")
     expect_identical(told$job_id, id)
