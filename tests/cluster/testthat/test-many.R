@@ -27,8 +27,8 @@ test_that("one request tells the states of 25 jobs, and results come in the orde
   logs <- abba_get_k8s_job_log_local(ids[order])
   expect_identical(vapply(logs, `[[`, "", "job_id"), ids[order])
   expect_identical(vapply(logs, `[[`, "", "log"), paste("program", order, ""))
-  # One more LIST of pods, one of Jobs, which tells whether a program was started again, and two requests a log: its lines,
-  # and its newest line, by which it is known to be whole.
+  # One more LIST of pods, one of Jobs, which tells whether a program was started again, and two requests a log: lines,
+  # and the newest line, by which it is known to be whole.
   expect_length(grep("/pods[?]labelSelector=", calls()), 2L)
   expect_length(grep("/log[?]", calls()), 52L)
   expect_length(calls(), 55L)
