@@ -28,8 +28,10 @@
 #' Where somebody, or a queue of the cluster, suspends a job that runs, Kubernetes removes
 #' its pod with the log, and starts the program anew when the job is resumed. A warning of
 #' class `abba_warning_started_again` says that this was so, or may have been; its field
-#' `job_id` holds the ids of the jobs. [abba_get_k8s_job_log_local()] raises it, too, and
-#' [abba_explain_k8s_job_local()] has it as the `reason`.
+#' `job_id` holds the ids of the jobs. On the cluster's road the status of a batch says it
+#' always, that of single jobs only where their pods show it: their Jobs are not asked for.
+#' [abba_get_k8s_job_log_local()] raises it, too, and [abba_explain_k8s_job_local()] has it
+#' as the `reason`.
 #'
 #' @section Errors:
 #' A job or a batch that does not exist (any more), or through the API one that is
