@@ -47,6 +47,13 @@ with_component_stopped <- function(component, code) {
   force(code)
 }
 
+# Has a component neither work nor answer while the code runs. Returns the code's value.
+with_component_paused <- function(component, code) {
+  on.exit(cluster("resume", component))
+  cluster("pause", component)
+  force(code)
+}
+
 # ---- kubectl as admin ---------------------------------------------------------------------------
 
 # Runs kubectl as admin with the arguments given, without a shell: kubectl("get", "pods", "--namespace", namespace).
