@@ -151,6 +151,11 @@ watch_in_background <- function(ids, ..., env = parent.frame()) {
   local_background(function(...) abba_watch_k8s_job_local(...), ids, ..., env = env)
 }
 
+# Follows a log in an R process of its own.
+follow_in_background <- function(id, ..., env = parent.frame()) {
+  local_background(function(...) abba_follow_k8s_job_log_local(...), id, ..., env = env)
+}
+
 # A kubectl that notes each call and lets the test know when a watch is under way.
 local_noted_kubectl <- function(script = NULL, env = parent.frame()) {
   local_kubectl(c("printf '%s\\n' \"$*\" >>\"$base/calls\"", script, "exec \"$real\" \"$@\""), env = env)

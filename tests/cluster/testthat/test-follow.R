@@ -7,10 +7,6 @@ follow <- function(...) {
   list(printed = printed, log = returned$value, visible = returned$visible)
 }
 
-follow_in_background <- function(id, ..., env = parent.frame()) {
-  local_background(function(...) abba_follow_k8s_job_log_local(...), id, ..., env = env)
-}
-
 test_that("lines are printed while the program runs, from the start, and the whole log is given back invisibly", {
   gate <- local_gate()
   id <- submit(counting_program(), mounts = gate$mounts)
