@@ -86,6 +86,12 @@ start_run <- function(here, run) {
   list(run = run, process = process, results = results, output = output, since = Sys.time())
 }
 
+# The part of a run's output that says what failed: behind all messages of the package; everything where there is none.
+what_failed <- function(output) {
+  summary <- grep("^\u2550\u2550 (Failed|Skipped|Warnings)", output)
+  if (length(summary) > 0L) output[summary[[1L]]:length(output)] else output
+}
+
 # The results of a run that has ended: a data frame of `test` and `bad`; prints what it said, and its time.
 finish_run <- function(started) {
   seconds <- as.numeric(difftime(Sys.time(), started$since, units = "secs"))
@@ -97,7 +103,7 @@ finish_run <- function(started) {
   }
   cat(sprintf("%-6s %-40s %6.1f s\n", if (any(results$bad)) "FAILED" else "ok", label, seconds))
   if (any(results$bad)) {
-    cat(paste0("    ", readLines(started$output, warn = FALSE)), sep = "\n")
+    cat(paste0("    ", what_failed(readLines(started$output, warn = FALSE))), sep = "\n")
   }
   note_time(seconds, any(results$bad), label)
   results$label <- rep(label, nrow(results))
