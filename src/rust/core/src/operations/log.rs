@@ -299,7 +299,7 @@ fn read(api: &Api<'_>, patience: &Patience<'_>, job_id: &str, pod: &Pod) -> Resu
             }
             Err(failure) => failure_words(&failure),
             Ok(unfinished) => {
-                let words = log.node_words.take().or_else(|| log.words_in(&unfinished));
+                let mut words = log.node_words.take().or_else(|| log.words_in(&unfinished));
                 let is_line = !unfinished.is_empty() && log.words_in(&unfinished).is_none();
                 let last = if is_line { &unfinished } else { &log.last };
                 if !has_ended {
@@ -314,7 +314,7 @@ fn read(api: &Api<'_>, patience: &Patience<'_>, job_id: &str, pod: &Pod) -> Resu
                         Err(failure) if failure.kind == FailureKind::Interrupted => {
                             return Err(error_of(api, patience, job_id, name, &failure));
                         }
-                        Err(failure) => break Some(failure_words(&failure)),
+                        Err(failure) => words = Some(failure_words(&failure)),
                         Ok(newest) => {
                             let end = (log.lines, last.len());
                             match compare_ends(last, &newest) {

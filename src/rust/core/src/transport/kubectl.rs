@@ -6,6 +6,8 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -34,13 +36,17 @@ fn go_on_until(deadline: &Deadline<'_>) -> ControlFlow<()> {
 #[derive(Clone, Debug)]
 pub struct Kubectl {
     program: PathBuf,
+    answered: Arc<AtomicUsize>,
 }
 
 impl Kubectl {
     /// Finds kubectl: `program` is a path or a name to be looked up on PATH.
     pub fn find(program: &str) -> Result<Self, Failure> {
         match which::which(program) {
-            Ok(program) => Ok(Self { program }),
+            Ok(program) => Ok(Self {
+                program,
+                answered: Arc::default(),
+            }),
             Err(error) => Err(Failure::new(
                 FailureKind::KubectlMissing,
                 format!("Looked for \"{program}\": {error}."),
@@ -208,8 +214,14 @@ impl Kubectl {
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<Vec<String>, Failure> {
         let stderr = self.send_streaming(call, deadline, part)?;
+        self.note_answer();
         let warnings = stderr.lines().filter_map(|line| line.strip_prefix("Warning: "));
         Ok(warnings.map(String::from).collect())
+    }
+
+    /// Counts an answer, for [`Transport::answered`].
+    pub(super) fn note_answer(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
     }
 
     fn not_started(&self, error: &io::Error) -> Failure {
@@ -303,7 +315,7 @@ impl Transport for Kubectl {
         deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
-        self.send_streaming(call, deadline, part).map(|_| ())
+        self.exchange(call, deadline, part).map(|_| ())
     }
 
     fn send_with_warnings(&self, call: &Call, deadline: &Deadline<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
@@ -313,6 +325,10 @@ impl Transport for Kubectl {
             ControlFlow::Continue(())
         })?;
         Ok((answer, warnings))
+    }
+
+    fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
     }
 
     fn namespace(&self, deadline: &Deadline<'_>) -> Result<String, Failure> {

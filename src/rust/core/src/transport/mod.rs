@@ -151,6 +151,12 @@ pub trait Transport: Sync {
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), Failure>;
 
+    /// How many calls were answered so far, by whatever thread they were made: it tells a cluster that is away from one
+    /// that loses some connections.
+    fn answered(&self) -> usize {
+        0
+    }
+
     /// The namespace that the user's configuration names: of kubectl's current context, in a pod that of its service
     /// account, else `default`.
     fn namespace(&self, deadline: &Deadline<'_>) -> Result<String, Failure>;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::transport::{Backoff, Deadline, Failure, FailureKind};
+use crate::transport::{Backoff, Deadline, Failure, FailureKind, Transport};
 
 /// How often a call is tried again. With the pauses between them the attempts outlast a short restart of the API server's
 /// front, and do not keep a user waiting long for the news that there is no server.
@@ -19,15 +19,19 @@ const TIME_FOR_AN_ATTEMPT: Duration = Duration::from_millis(500);
 
 /// The attempts of one call.
 pub(super) struct Attempts<'a> {
+    transport: &'a dyn Transport,
+    answered: usize,
     deadline: Deadline<'a>,
     backoff: Backoff,
     left: usize,
 }
 
 impl<'a> Attempts<'a> {
-    /// Those of a call that ends at `deadline`.
-    pub(super) fn new(deadline: Deadline<'a>, longest_pause: Duration) -> Self {
+    /// Those of a call over `transport` that ends at `deadline`.
+    pub(super) fn new(transport: &'a dyn Transport, deadline: Deadline<'a>, longest_pause: Duration) -> Self {
         Self {
+            transport,
+            answered: transport.answered(),
             deadline,
             backoff: Backoff::new(FIRST_PAUSE, longest_pause),
             left: FURTHER_ATTEMPTS,
@@ -35,9 +39,16 @@ impl<'a> Attempts<'a> {
     }
 
     /// The pause after a failure; `None`: give up. A server that is busy is asked again as long as there is time, and not
-    /// before the moment that it names.
+    /// before the moment that it names; so is one to which this connection broke, while it answers other calls: of many
+    /// calls at once some meet with a break at each of a few attempts.
     fn pause_after(&mut self, failure: &Failure) -> Option<Duration> {
-        if self.left == 0 && failure.kind != FailureKind::TooManyRequests {
+        let before = std::mem::replace(&mut self.answered, self.transport.answered());
+        let goes_on = match failure.kind {
+            FailureKind::TooManyRequests => true,
+            FailureKind::Unreachable => self.answered > before,
+            _ => false,
+        };
+        if self.left == 0 && !goes_on {
             return None;
         }
         self.left = self.left.saturating_sub(1);
@@ -65,13 +76,72 @@ impl<'a> Attempts<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::Call;
+    use std::ops::ControlFlow;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A transport that answered so many calls of others.
+    #[derive(Default)]
+    struct Answers(AtomicUsize);
+
+    impl Transport for Answers {
+        fn stream(
+            &self,
+            call: &Call,
+            _: &Deadline<'_>,
+            _: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+        ) -> Result<(), Failure> {
+            panic!("{}", call.request_line())
+        }
+
+        fn answered(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+
+        fn namespace(&self, _: &Deadline<'_>) -> Result<String, Failure> {
+            panic!()
+        }
+    }
+
+    fn attempts(transport: &Answers) -> Attempts<'_> {
+        Attempts::new(
+            transport,
+            Deadline::new(Duration::from_secs(60), &|| false),
+            LONGEST_PAUSE,
+        )
+    }
+
+    #[test]
+    fn a_call_whose_connections_break_is_made_again_while_others_are_answered() {
+        let transport = Answers::default();
+        let broken = Failure::new(FailureKind::Unreachable, "scripted");
+        let mut call = attempts(&transport);
+        for _ in 0..100 {
+            transport.0.fetch_add(1, Ordering::Relaxed);
+            assert!(call.pause_after(&broken).is_some());
+        }
+        assert!(call.pause_after(&broken).is_none(), "none was answered since");
+        // What the server itself answers is no break.
+        let mut call = attempts(&transport);
+        let mut taken = 0;
+        while call
+            .pause_after(&Failure::new(FailureKind::Server, "scripted"))
+            .is_some()
+        {
+            transport.0.fetch_add(1, Ordering::Relaxed);
+            taken += 1;
+        }
+        assert_eq!(taken, FURTHER_ATTEMPTS);
+    }
+
     #[test]
     fn a_busy_server_is_asked_until_the_time_is_over_and_never_before_it_wishes() {
         let busy = |wish| Failure {
             retry_after: wish,
             ..Failure::new(FailureKind::TooManyRequests, "scripted")
         };
-        let attempts = || Attempts::new(Deadline::new(Duration::from_secs(60), &|| false), LONGEST_PAUSE);
+        let transport = Answers::default();
+        let attempts = || attempts(&transport);
         let mut busy_server = attempts();
         for _ in 0..100 {
             assert!(busy_server.pause_after(&busy(None)).is_some());

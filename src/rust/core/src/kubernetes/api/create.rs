@@ -31,7 +31,7 @@ impl Api<'_> {
         let path = format!("{}?fieldValidation=Strict", self.jobs());
         let call = Call::create(path, body);
         let deadline = self.patience.deadline();
-        let mut attempts = Attempts::new(deadline, LONGEST_PAUSE);
+        let mut attempts = Attempts::new(self.transport, deadline, LONGEST_PAUSE);
         let mut may_exist = false;
         let mut may_still_arrive = false;
         loop {

@@ -65,7 +65,7 @@ impl Api<'_> {
         question: LogQuestion<'_>,
         line: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<Vec<u8>, Failure> {
-        let mut attempts = Attempts::new(self.patience.deadline(), LONGEST_PAUSE);
+        let mut attempts = Attempts::new(self.transport, self.patience.deadline(), LONGEST_PAUSE);
         loop {
             let mut has_come = false;
             let outcome = self.log_lines(pod_name, question, &self.patience, &mut |bytes| {

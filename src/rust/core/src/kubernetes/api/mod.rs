@@ -101,7 +101,7 @@ impl<'a> Api<'a> {
     /// Reads, and again while the failure may heal.
     fn read_with<T>(&self, read: impl Fn(&Deadline<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
         let deadline = self.patience.deadline();
-        let mut attempts = Attempts::new(deadline, LONGEST_PAUSE);
+        let mut attempts = Attempts::new(self.transport, deadline, LONGEST_PAUSE);
         loop {
             match read(&deadline) {
                 Err(failure) if failure.kind.is_transient() => attempts.wait_after(failure)?,

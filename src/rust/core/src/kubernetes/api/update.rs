@@ -30,7 +30,7 @@ impl Api<'_> {
             Resource::Pod => format!("{}/{name}", self.pods()),
         };
         let deadline = self.patience.deadline();
-        let mut attempts = Attempts::new(deadline, LONGEST_PAUSE_OF_UPDATE);
+        let mut attempts = Attempts::new(self.transport, deadline, LONGEST_PAUSE_OF_UPDATE);
         loop {
             let mut object: Value = self.read(&Call::get(&path))?;
             if !change(&mut object) {

@@ -78,7 +78,10 @@ impl Session {
                 return self.kubectl.exchange(call, deadline, part);
             };
             match self.exchange_over(&socket, call, deadline, !renewed, part)? {
-                Outcome::Answered(warnings) => return Ok(warnings),
+                Outcome::Answered(warnings) => {
+                    self.kubectl.note_answer();
+                    return Ok(warnings);
+                }
                 Outcome::AskAgain => renewed = true,
             }
         }
@@ -263,6 +266,10 @@ impl Transport for Session {
             ControlFlow::Continue(())
         })?;
         Ok((answer, warnings))
+    }
+
+    fn answered(&self) -> usize {
+        self.kubectl.answered()
     }
 
     fn namespace(&self, deadline: &Deadline<'_>) -> Result<String, Failure> {
