@@ -18,6 +18,11 @@ argument_checks <- list(
   environment = function(x, ...) check_variables(x, ...)
 )
 
+# The names of the arguments that are vectors by themselves: those whose default is character().
+vector_arguments <- function() {
+  names(Filter(function(default) identical(default, quote(character())), formals(abba_submit_k8s_job_local)))
+}
+
 # Arguments by name, checked.
 check_arguments <- function(arguments, call = rlang::caller_env()) {
   Map(check_argument, arguments, names(arguments), MoreArgs = list(call = call))
@@ -33,7 +38,7 @@ spread_arguments <- function(arguments, count, call = rlang::caller_env()) {
     arguments$mounts <- list(arguments$mounts)
   }
   # A vector of these is one value.
-  for (name in c("arguments", "environment")) {
+  for (name in vector_arguments()) {
     if (is.character(arguments[[name]])) arguments[[name]] <- list(arguments[[name]])
   }
   columns <- Map(spread_argument, arguments, names(arguments), MoreArgs = list(count = count, call = call))

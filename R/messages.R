@@ -23,8 +23,8 @@ verb_text <- function(verb, arguments, namespace = NULL) {
     arguments <- c(arguments[!after], list(namespace = namespace), arguments[after])
   }
   # Lists out of JSON, and vectors in R.
-  texts <- intersect(names(arguments), c("arguments", "environment"))
-  arguments[texts] <- lapply(arguments[texts], unlist)
+  vectors <- intersect(names(arguments), vector_arguments())
+  arguments[vectors] <- lapply(arguments[vectors], unlist)
   names(arguments)[[1L]] <- ""
   paste0(verb, "(", elements_text(arguments), ")")
 }

@@ -172,17 +172,17 @@ read_outcomes <- function(rows, ids) {
 kept_from_json <- function(row) {
   stopifnot(rlang::is_bool(row$ending), rlang::is_bool(row$in_place))
   stopifnot(rlang::is_string(row$file_path), nzchar(row$file_path))
-  arguments <- c("user_tag", "cpu_limit", "memory_limit", "container", "auto_mount_home")
-  stopifnot(!vapply(row[arguments], is.null, NA))
-  # None is the default of these.
-  optional <- sapply(c("mounts", "time_limit_seconds", "arguments", "environment"), function(name) {
-    if (length(row[[name]]) > 0L) row[[name]]
-  }, simplify = FALSE)
-  stopifnot(vapply(c(optional$arguments, optional$environment), rlang::is_string, NA))
+  known <- setdiff(names(formals(abba_submit_job)), c("file_path", "batch_group_id"))
+  arguments <- row[intersect(known, names(row))]
+  # What is null or empty has its default.
+  arguments <- arguments[lengths(arguments) > 0L]
+  stopifnot(c("user_tag", "cpu_limit", "memory_limit", "container", "auto_mount_home") %in% names(arguments))
+  texts <- unlist(unname(arguments[intersect(vector_arguments(), names(arguments))]), recursive = FALSE)
+  stopifnot(vapply(texts, rlang::is_string, NA))
   list(
     job_id = one_string(row$job_id), ending = row$ending, in_place = row$in_place, file_path = row$file_path,
     read_from = if (is.null(row$absolute_path)) row$file_path else one_string(row$absolute_path),
-    arguments = c(row[arguments], optional)
+    arguments = arguments
   )
 }
 

@@ -8,7 +8,7 @@ use crate::domain::identity::Identity;
 use crate::domain::job_log;
 use crate::domain::mounts::Mounts;
 use crate::domain::program::{survives_r_launcher, Program, ProgramSource};
-use crate::domain::quantity::{CpuLimit, MemoryLimit};
+use crate::domain::submission::{SubmitArguments, Values};
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::{
     Capabilities, Container, EnvVar, Job, JobSpec, JobStatus, ObjectMeta, PodSecurityContext, PodSpec, PodTemplateSpec,
@@ -77,20 +77,14 @@ pub struct JobRequest {
     pub job_id: String,
     /// The batch that the job belongs to.
     pub batch_id: String,
-    /// The user's arguments as JSON, kept with the Job.
-    pub arguments: String,
+    /// The user's arguments, as they are kept with the Job.
+    pub arguments: SubmitArguments,
+    /// What their values mean; the mounts have the user's home where it was asked for.
+    pub values: Values,
     /// The fingerprint of this submission.
     pub submission: String,
     /// The program.
     pub program: Program,
-    /// The container image.
-    pub container: String,
-    /// Limit of processor cores.
-    pub cpu_limit: CpuLimit,
-    /// Limit of memory.
-    pub memory_limit: MemoryLimit,
-    /// Volumes, with the user's home where it was asked for.
-    pub mounts: Mounts,
     /// Whom the program runs as; `None`: as the image says.
     pub run_as: Option<Identity>,
     /// The home folder, where it is mounted.
@@ -99,21 +93,13 @@ pub struct JobRequest {
     pub user: String,
     /// The caller of the abba API to whom the job belongs.
     pub owner: Option<String>,
-    /// The user's own tag, empty for none.
-    pub user_tag: String,
-    /// After how many seconds the program is ended.
-    pub time_limit_seconds: Option<u64>,
-    /// The program's own arguments.
-    pub program_arguments: Vec<String>,
-    /// What the program finds in its environment besides abba's own.
-    pub environment: BTreeMap<String, String>,
 }
 
 /// The Job for a request, ready to be sent.
 ///
 /// Errors: the program is too large to be carried.
 pub fn job(request: &JobRequest) -> Result<Job, Error> {
-    let program = &request.program;
+    let (program, given, values) = (&request.program, &request.arguments, &request.values);
     let mut annotations = BTreeMap::from([
         (labels::PROGRAM_PATH.to_string(), program.given_path.clone()),
         (labels::SUBMISSION.to_string(), request.submission.clone()),
@@ -124,16 +110,16 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
     if let Some(owner) = &request.owner {
         annotations.insert(labels::OWNER.into(), owner.clone());
     }
-    if !request.user_tag.is_empty() {
-        annotations.insert(labels::USER_TAG_VERBATIM.into(), request.user_tag.clone());
+    if !given.user_tag.is_empty() {
+        annotations.insert(labels::USER_TAG_VERBATIM.into(), given.user_tag.clone());
     }
     let mut pod_annotations = with(annotations.clone(), &NO_INJECTION_ANNOTATIONS);
     let annotations_size = pod_annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
-    let delivery = program.delivery(&request.mounts, annotations_size)?;
-    let launch = launch(program, &request.program_arguments, &delivery);
+    let delivery = program.delivery(&values.mounts, annotations_size)?;
+    let launch = launch(program, given, &delivery);
 
     let job_labels = job_labels(request);
-    annotations.insert(labels::ARGUMENTS.into(), request.arguments.clone());
+    annotations.insert(labels::ARGUMENTS.into(), given.text_for_job()?);
     match delivery {
         ProgramSource::InPlace => {}
         ProgramSource::Text(text) => {
@@ -147,7 +133,7 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
     let Mounts {
         mut volumes,
         mut volume_mounts,
-    } = request.mounts.clone();
+    } = values.mounts.clone();
     volumes.extend(launch.volumes);
     volume_mounts.extend(launch.volume_mounts);
 
@@ -178,17 +164,17 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
                     // As process 1 R would ignore SIGTERM, and ending it would take the full grace period.
                     share_process_namespace: true,
                     // On the pod: a Job's deadline would delete the pod and its log.
-                    active_deadline_seconds: request.time_limit_seconds,
+                    active_deadline_seconds: values.time_limit_seconds,
                     security_context: Some(pod_security_context(request.run_as.as_ref())),
                     containers: vec![Container {
                         name: PROGRAM_CONTAINER.into(),
-                        image: request.container.clone(),
+                        image: given.container.clone(),
                         command: launch.command,
                         env: environment(request),
                         resources: ResourceRequirements {
                             limits: BTreeMap::from([
-                                ("cpu".to_string(), request.cpu_limit.quantity().to_string()),
-                                ("memory".to_string(), request.memory_limit.quantity().to_string()),
+                                ("cpu".to_string(), values.cpu_limit.quantity().to_string()),
+                                ("memory".to_string(), values.memory_limit.quantity().to_string()),
                             ]),
                         },
                         security_context: SecurityContext {
@@ -236,8 +222,8 @@ fn job_labels(request: &JobRequest) -> BTreeMap<String, String> {
         (labels::PROGRAM.to_string(), sanitised(request.program.file_name())),
         (labels::USER.to_string(), sanitised(&request.user)),
     ]);
-    if !request.user_tag.is_empty() {
-        job_labels.insert(labels::USER_TAG.to_string(), sanitised(&request.user_tag));
+    if !request.arguments.user_tag.is_empty() {
+        job_labels.insert(labels::USER_TAG.to_string(), sanitised(&request.arguments.user_tag));
     }
     job_labels
 }
@@ -257,7 +243,7 @@ fn pod_security_context(run_as: Option<&Identity>) -> PodSecurityContext {
 /// What the program finds in its environment. R in a container counts the cores of the node, not those of its limit, so
 /// each library that starts threads is told. The user's own variables win.
 fn environment(request: &JobRequest) -> Vec<EnvVar> {
-    let cores = request.cpu_limit.whole_cores().to_string();
+    let cores = request.values.cpu_limit.whole_cores().to_string();
     let mut environment = vec![
         ("ABBA_JOB_ID", request.job_id.clone()),
         ("ABBA_BATCH_ID", request.batch_id.clone()),
@@ -284,7 +270,7 @@ fn environment(request: &JobRequest) -> Vec<EnvVar> {
     } else if let Some(home) = &request.mounted_home {
         environment.push(("HOME", home.clone()));
     }
-    let own = &request.environment;
+    let own = &request.arguments.environment;
     environment
         .into_iter()
         .filter(|(name, _)| !own.contains_key(*name))
@@ -306,7 +292,7 @@ struct Launch {
 /// The command of the container, and the volumes it needs.
 ///
 /// The shell text is made of constants; every path, and each argument of the program, is an argument. R needs `/bin/sh` itself, so every R image has it.
-fn launch(program: &Program, program_arguments: &[String], delivery: &ProgramSource) -> Launch {
+fn launch(program: &Program, given: &SubmitArguments, delivery: &ProgramSource) -> Launch {
     // One descriptor for both streams, or their order is lost.
     let mut script = vec!["exec 2>&1", job_log::PRINT_MARKER, COMPLETE_ENVIRONMENT];
     let mut arguments: Vec<String> = Vec::new();
@@ -363,10 +349,10 @@ fn launch(program: &Program, program_arguments: &[String], delivery: &ProgramSou
     // `-s` is `--no-echo` to R 4 and `--slave` to R 3. Programs look for `--file=` to find themselves.
     arguments.extend(["R", "-s", "--no-save", "--no-restore"].map(String::from));
     arguments.push(format!("--file={r_path}"));
-    if !program_arguments.is_empty() {
+    if !given.arguments.is_empty() {
         // R and its launcher leave alone what comes after it.
         arguments.push("--args".into());
-        arguments.extend_from_slice(program_arguments);
+        arguments.extend_from_slice(&given.arguments);
     }
 
     let mut command: Vec<String> = vec!["/bin/sh".into(), "-c".into(), script.join("\n"), "sh".into()];
@@ -391,35 +377,34 @@ fn downward_file(annotation: &str, file_name: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::submission::CpuArgument;
 
     fn request(path: &str, bytes: &[u8]) -> JobRequest {
+        let arguments = SubmitArguments {
+            container: "r-base".into(),
+            cpu_limit: CpuArgument::Text("2500m".into()),
+            ..SubmitArguments::default()
+        };
         JobRequest {
             job_id: "test-program-1".into(),
             batch_id: "test_program-1".into(),
-            arguments: "{}".into(),
+            values: arguments.values().unwrap(),
+            arguments,
             submission: "1".into(),
             program: Program {
                 given_path: path.into(),
                 absolute_path: path.into(),
                 bytes: Some(bytes.to_vec()),
             },
-            container: "r-base".into(),
-            cpu_limit: CpuLimit::parse("2500m").unwrap(),
-            memory_limit: MemoryLimit::parse("512M").unwrap(),
-            mounts: Mounts::default(),
             run_as: None,
             mounted_home: None,
             user: "mike".into(),
             owner: None,
-            user_tag: String::new(),
-            time_limit_seconds: None,
-            program_arguments: Vec::new(),
-            environment: BTreeMap::new(),
         }
     }
 
     fn with_mount(mut request: JobRequest, folder: &str) -> JobRequest {
-        request.mounts = Mounts::from_value(&json!({
+        request.values.mounts = Mounts::from_value(&json!({
             "volumes": [{"name": "d", "hostPath": {"path": "/srv"}}],
             "volumeMounts": [{"name": "d", "mountPath": folder}],
         }))
@@ -458,7 +443,7 @@ mod tests {
     fn arguments_of_the_program_come_last_and_kubernetes_replaces_no_variable_in_them() {
         let mut request = request("/x/a.R", b"1");
         assert!(!command(&job(&request).unwrap()).contains(&"--args".to_string()));
-        request.program_arguments = ["", "--args", "$(ABBA_JOB_ID)", "a\n'b\""].map(String::from).to_vec();
+        request.arguments.arguments = ["", "--args", "$(ABBA_JOB_ID)", "a\n'b\""].map(String::from).to_vec();
         let job = job(&request).unwrap();
         let command = command(&job);
         assert_eq!(
@@ -500,7 +485,7 @@ mod tests {
     #[test]
     fn the_record_is_complete() {
         let mut request = request("/x/Test é.R", b"print(1)\n");
-        request.user_tag = "Study 1/2".into();
+        request.arguments.user_tag = "Study 1/2".into();
         let job = job(&request).unwrap();
         let pod = &job.spec.template.metadata;
         assert_eq!(job.metadata.annotations[labels::PROGRAM_PATH], "/x/Test é.R");
@@ -522,7 +507,7 @@ mod tests {
     #[test]
     fn a_job_runs_once_and_is_kept() {
         let mut request = request("/a.R", b"");
-        request.time_limit_seconds = Some(60);
+        request.values.time_limit_seconds = Some(60);
         let spec = job(&request).unwrap().spec;
         assert_eq!(spec.backoff_limit, 0);
         assert!(spec.ttl_seconds_after_finished >= 86_400);
@@ -546,7 +531,7 @@ mod tests {
     #[test]
     fn a_users_variable_wins_and_kubernetes_replaces_nothing_in_it() {
         let mut request = request("/a.R", b"");
-        request.environment = [("MC_CORES", "1"), ("A", "$(ABBA_JOB_ID)"), ("EMPTY", "")]
+        request.arguments.environment = [("MC_CORES", "1"), ("A", "$(ABBA_JOB_ID)"), ("EMPTY", "")]
             .map(|(name, value)| (name.to_string(), value.to_string()))
             .into();
         let job = job(&request).unwrap();

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{json, Value};
+use serde_json::{json, Map, Value};
 
 use crate::domain::container::check_container;
 use crate::domain::job_name;
@@ -115,6 +115,14 @@ impl SubmitArguments {
             .filter(|kept: &Self| !kept.given_path.is_empty() && !kept.container.is_empty())
     }
 
+    /// The same as a Job keeps them.
+    ///
+    /// Errors: they cannot be written as JSON.
+    pub fn text_for_job(&self) -> Result<String, Error> {
+        serde_json::to_string(self)
+            .map_err(|error| Error::input(format!("The arguments cannot be written as JSON: {error}.")))
+    }
+
     /// Checks the values by themselves: without the program, the account and the home's server.
     ///
     /// Errors: [`crate::ErrorClass::Input`], naming the argument and the rule.
@@ -156,77 +164,58 @@ impl SubmitArguments {
     }
 
     /// The arguments that submit the program again with twice the memory; `None` where the limit cannot be doubled.
-    pub fn with_twice_the_memory(self) -> Option<SubmitAgain> {
-        let memory_limit = twice(&self.memory_limit)?;
-        let usual = Self::default();
-        let filled = |text: String| Some(text).filter(|text| !text.is_empty());
+    pub fn with_twice_the_memory(mut self) -> Option<SubmitAgain> {
+        self.memory_limit = twice(&self.memory_limit)?;
         let file_name = self.expanded_path.rsplit('/').next().unwrap_or_default();
+        if job_name::is_own_batch_id(&self.batch_group_id, file_name) {
+            self.batch_group_id = String::new();
+        }
+        if !self.auto_mount_home {
+            self.home_nfs_ip_address = None;
+        }
+        let usual = serde_json::to_value(Self::default()).ok()?;
+        let Value::Object(mut arguments) = serde_json::to_value(&self).ok()? else {
+            return None;
+        };
+        let of_program = ["given_path", "expanded_path", "absolute_path", "job_id"];
+        arguments.retain(|name, value| {
+            let is_usual = usual.get(name) == Some(value) && name != "memory_limit";
+            !is_usual && !of_program.contains(&name.as_str())
+        });
         // A relative path means something in the working directory of then only.
         let is_relative = !self.given_path.starts_with(['/', '~']) && !self.expanded_path.is_empty();
         Some(SubmitAgain {
             file_path: match is_relative {
-                true => self.expanded_path.clone(),
+                true => self.expanded_path,
                 false => self.given_path.clone(),
             },
-            batch_group_id: filled(self.batch_group_id).filter(|id| !job_name::is_own_batch_id(id, file_name)),
-            user_tag: filled(self.user_tag),
-            cpu_limit: Some(self.cpu_limit).filter(|limit| *limit != usual.cpu_limit),
-            memory_limit,
-            // Its default is an option of the session, which may have changed.
-            container: self.container,
-            mounts: self.mounts,
-            auto_mount_home: Some(self.auto_mount_home).filter(|wanted| *wanted),
-            home_nfs_ip_address: self.home_nfs_ip_address.filter(|_| self.auto_mount_home),
-            username: self.username,
-            time_limit_seconds: self.time_limit_seconds,
-            arguments: self.arguments,
-            environment: self.environment,
+            arguments,
             given_path: self.given_path,
         })
     }
 }
 
 /// The arguments of a submission that is to be made again, under the names that users give them; those with their defaults
-/// are left out.
+/// are left out, but for `memory_limit`, and for `container`, whose default is an option of the session.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[allow(missing_docs)] // They are those of `SubmitArguments`.
 pub struct SubmitAgain {
+    /// Where the program is read.
     pub file_path: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub batch_group_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_tag: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu_limit: Option<CpuArgument>,
-    pub memory_limit: String,
-    pub container: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mounts: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub auto_mount_home: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub home_nfs_ip_address: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub time_limit_seconds: Option<f64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub arguments: Vec<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub environment: BTreeMap<String, String>,
+    /// All others, in their order.
+    #[serde(flatten)]
+    pub arguments: Map<String, Value>,
     #[serde(skip)]
     given_path: String,
 }
 
 impl SubmitAgain {
-    /// The same for a caller of the abba API, which chooses the account and the server of the home folders, and does not know
-    /// where on the caller's machine a relative path began.
+    /// The same for a caller of the abba API, who may give the arguments that `is_theirs`, and on whose machine it is not
+    /// known where a relative path began.
     #[must_use]
-    pub fn for_callers(self) -> Self {
+    pub fn for_callers(mut self, is_theirs: impl Fn(&str) -> bool) -> Self {
+        self.arguments.retain(|name, _| is_theirs(name));
         Self {
             file_path: self.given_path.clone(),
-            home_nfs_ip_address: None,
-            username: None,
             ..self
         }
     }
@@ -413,10 +402,11 @@ mod tests {
             "arguments": ["--cut-off", ""], "environment": {"STUDY": "s 1"},
         });
         assert_eq!(serde_json::to_value(&again).unwrap(), expected);
+        let is_theirs = |name: &str| name != "home_nfs_ip_address" && name != "username";
         let object = expected.as_object_mut().unwrap();
-        object.retain(|name, _| name != "home_nfs_ip_address" && name != "username");
+        object.retain(|name, _| is_theirs(name));
         object["file_path"] = json!("a.R");
-        assert_eq!(serde_json::to_value(again.for_callers()).unwrap(), expected);
+        assert_eq!(serde_json::to_value(again.for_callers(is_theirs)).unwrap(), expected);
     }
 
     #[test]

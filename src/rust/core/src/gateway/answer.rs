@@ -3,9 +3,8 @@
 use serde::Serialize;
 use serde_json::{json, Map, Value};
 
-use super::snapshot;
+use super::{snapshot, submission};
 use crate::domain::job_record::{Explanation, JobRecord};
-use crate::domain::submission::SubmitAgain;
 use crate::operations::{KeptSubmission, LogOfJob};
 use crate::{Error, ErrorClass, Warning};
 
@@ -360,25 +359,21 @@ pub fn warnings(warnings: &[Warning]) -> String {
 
 /// What a job was submitted with, under the names that a submission has for it. What the server chose is not among it: the
 /// account, the server of the home folders.
-pub fn kept_submission(kept: &KeptSubmission) -> Value {
-    let arguments = &kept.arguments;
-    json!({
+///
+/// Errors: as of [`json`].
+pub fn kept_submission(kept: &KeptSubmission) -> Result<Value, Error> {
+    let mut body = json!({
         "job_id": kept.job_id,
         "status": kept.status.name(),
         "ending": kept.ending,
         "in_place": kept.in_place,
-        "file_path": arguments.given_path,
-        "absolute_path": arguments.absolute_path,
-        "user_tag": arguments.user_tag,
-        "cpu_limit": arguments.cpu_limit,
-        "memory_limit": arguments.memory_limit,
-        "container": arguments.container,
-        "mounts": arguments.mounts,
-        "auto_mount_home": arguments.auto_mount_home,
-        "time_limit_seconds": arguments.time_limit_seconds,
-        "arguments": arguments.arguments,
-        "environment": arguments.environment,
-    })
+        "file_path": kept.arguments.given_path,
+        "absolute_path": kept.arguments.absolute_path,
+    });
+    for (name, value) in submission::kept_settings(&kept.arguments)? {
+        body[name] = value;
+    }
+    Ok(body)
 }
 
 /// A job explained, for a caller of the API; `user` is the job's owner.
@@ -390,7 +385,9 @@ pub fn explanation(explanation: Explanation, user: &str) -> Result<Value, Error>
             user: user.to_string(),
             ..explanation.record
         },
-        submit_again: explanation.submit_again.map(SubmitAgain::for_callers),
+        submit_again: explanation
+            .submit_again
+            .map(|again| again.for_callers(submission::is_setting)),
         ..explanation
     })
 }

@@ -1,11 +1,8 @@
 //! What a request says: its query and its body.
 
-use std::collections::BTreeMap;
-
 use percent_encoding::percent_decode_str;
-use serde_json::{Map, Number, Value};
+use serde_json::{json, Map, Number, Value};
 
-use crate::domain::submission::CpuArgument;
 use crate::error::quote_shortened;
 use crate::operations::{self, JobSelector};
 use crate::Error;
@@ -61,6 +58,18 @@ pub enum Kind {
     Mounts,
     /// The programs of a batch: an array of objects.
     Programs,
+}
+
+impl Kind {
+    /// The value of an argument of a submission that was not given, where the core writes none.
+    pub fn none(self) -> Value {
+        match self {
+            Self::Flag => false.into(),
+            Self::Strings => json!([]),
+            Self::Variables => json!({}),
+            _ => Value::Null,
+        }
+    }
 }
 
 impl Argument {
@@ -207,19 +216,6 @@ impl Arguments {
         }
     }
 
-    /// An array of strings, or text that is one; empty where it is not there or empty.
-    pub fn strings(&mut self, name: &str) -> Result<Vec<String>, Error> {
-        let value = match self.values.remove(name) {
-            None => return Ok(Vec::new()),
-            Some(Value::String(text)) if text.is_empty() => return Ok(Vec::new()),
-            Some(Value::String(text)) => serde_json::from_str(&text),
-            Some(value) => Ok(value),
-        };
-        value
-            .and_then(serde_json::from_value)
-            .map_err(|_| must_be(name, "an array of strings"))
-    }
-
     /// A number, or text that is one.
     pub fn number(&mut self, name: &str) -> Result<Option<f64>, Error> {
         match self.values.remove(name) {
@@ -231,61 +227,48 @@ impl Arguments {
         }
     }
 
-    /// A number or a string: a limit of processor cores.
-    pub fn cpu_limit(&mut self, name: &str) -> Result<Option<CpuArgument>, Error> {
-        match self.values.remove(name) {
-            None => Ok(None),
-            Some(Value::String(text)) if text.is_empty() => Ok(None),
-            Some(Value::String(text)) => Ok(Some(CpuArgument::Text(text))),
-            Some(Value::Number(number)) => Ok(number.as_f64().map(CpuArgument::Number)),
-            Some(_) => Err(must_be(name, "a number or a string")),
-        }
-    }
-
-    /// A string, or a number of bytes.
-    pub fn memory_limit(&mut self, name: &str) -> Result<Option<String>, Error> {
-        match self.values.get(name).and_then(Value::as_u64).map(Number::from) {
-            Some(number) => {
-                self.values.remove(name);
-                Ok(Some(number.to_string()))
+    /// An argument of a submission by its kind, as the core reads it; `None` where it is not there or empty.
+    ///
+    /// Errors: it is of another kind.
+    pub fn value(&mut self, argument: &Argument) -> Result<Option<Value>, Error> {
+        let name = argument.name;
+        let value = match (argument.kind, self.values.remove(name)) {
+            (_, None) => return Ok(None),
+            (_, Some(Value::String(text))) if text.is_empty() => return Ok(None),
+            (Kind::Mounts | Kind::Variables, Some(Value::Array(values))) if values.is_empty() => return Ok(None),
+            (Kind::Mounts | Kind::Variables | Kind::Strings, Some(Value::String(text))) => {
+                serde_json::from_str(&text).unwrap_or_default()
             }
-            None => self.text(name),
+            (Kind::Number, Some(Value::String(text))) => text
+                .parse()
+                .ok()
+                .and_then(Number::from_f64)
+                .map(Value::Number)
+                .unwrap_or_default(),
+            (Kind::Flag, Some(Value::String(text))) => {
+                text.to_ascii_lowercase().parse().map(Value::Bool).unwrap_or_default()
+            }
+            (Kind::Memory, Some(Value::Number(bytes))) if bytes.is_u64() => bytes.to_string().into(),
+            (_, Some(value)) => value,
+        };
+        let of_texts = |value: &Value| match value {
+            Value::Array(values) => values.iter().all(Value::is_string),
+            Value::Object(values) => values.values().all(Value::is_string),
+            _ => false,
+        };
+        let (is_legal, what) = match argument.kind {
+            Kind::Number => (value.is_number(), "a number"),
+            Kind::Flag => (value.is_boolean(), "true or false"),
+            Kind::Cpu => (value.is_number() || value.is_string(), "a number or a string"),
+            Kind::Mounts => (value.is_object(), "a JSON object"),
+            Kind::Variables => (value.is_object() && of_texts(&value), "a JSON object of strings"),
+            Kind::Strings => (value.is_array() && of_texts(&value), "an array of strings"),
+            _ => (value.is_string(), "a string"),
+        };
+        match is_legal {
+            true => Ok(Some(value)),
+            false => Err(must_be(name, what)),
         }
-    }
-
-    /// `true` or `false`, also as R writes them.
-    pub fn flag(&mut self, name: &str) -> Result<bool, Error> {
-        match self.values.remove(name) {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(flag),
-            Some(Value::String(text)) => match text.to_ascii_lowercase().as_str() {
-                "" | "false" => Ok(false),
-                "true" => Ok(true),
-                _ => Err(must_be(name, "true or false")),
-            },
-            Some(_) => Err(must_be(name, "true or false")),
-        }
-    }
-
-    /// An object, or text that is one; `None` where it is not there or empty.
-    pub fn object(&mut self, name: &str) -> Result<Option<Value>, Error> {
-        match self.values.remove(name) {
-            None => Ok(None),
-            Some(Value::String(text)) if text.is_empty() => Ok(None),
-            Some(Value::String(text)) => match serde_json::from_str(&text) {
-                Ok(value @ Value::Object(_)) => Ok(Some(value)),
-                _ => Err(must_be(name, "a JSON object")),
-            },
-            Some(Value::Array(values)) if values.is_empty() => Ok(None),
-            Some(value @ Value::Object(_)) => Ok(Some(value)),
-            Some(_) => Err(must_be(name, "a JSON object")),
-        }
-    }
-
-    /// An object of strings, or text that is one; empty where it is not there or empty.
-    pub fn variables(&mut self, name: &str) -> Result<BTreeMap<String, String>, Error> {
-        let object = self.object(name)?.unwrap_or_else(|| Map::new().into());
-        serde_json::from_value(object).map_err(|_| must_be(name, "a JSON object of strings"))
     }
 
     /// The jobs of `job_id`.
@@ -374,10 +357,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(arguments.text("file_path").unwrap().as_deref(), Some("/a b+c.R"));
-        assert_eq!(
-            arguments.cpu_limit("cpu_limit").unwrap(),
-            Some(CpuArgument::Text("0.5".into()))
-        );
+        let cpu_limit = Argument::optional("cpu_limit", Kind::Cpu, "");
+        assert_eq!(arguments.value(&cpu_limit).unwrap(), Some("0.5".into()));
         assert_eq!(arguments.text("user_tag").unwrap().as_deref(), Some("t"));
         assert_eq!(arguments.text("container").unwrap(), None);
     }
@@ -424,24 +405,55 @@ mod tests {
 
     #[test]
     fn types_are_checked() {
-        let read = || Arguments::read("", br#"{"a": {}, "n": 2, "l": ["x", "y"], "b": true}"#).unwrap();
-        assert!(read().text("a").is_err() && read().number("a").is_err() && read().flag("a").is_err());
+        let body = br#"{"a": {}, "n": 2, "l": ["x", "y"], "b": true, "w": {"A": 1}, "x": []}"#;
+        let query = "q=%5B%22a%2Cb%22%2C%22%22%5D&m=&t=a,b&v={\"A\":\"\"}&f=FALSE&r=0.5&inf=inf";
+        let read = || Arguments::read(query, body).unwrap();
+        let value = |name, kind| read().value(&Argument::optional(name, kind, ""));
         assert_eq!(read().number("n").unwrap(), Some(2.0));
         assert_eq!(read().texts("l").unwrap(), ["x", "y"]);
-        assert!(read().flag("b").unwrap());
-        assert_eq!(read().strings("l").unwrap(), ["x", "y"]);
-        assert!(read().strings("none").unwrap().is_empty());
-        let mut query = Arguments::read("l=%5B%22a%2Cb%22%2C%22%22%5D&m=&n=a,b", b"").unwrap();
-        assert_eq!(query.strings("l").unwrap(), ["a,b", ""]);
-        assert!(query.strings("m").unwrap().is_empty() && query.strings("n").is_err());
-        let mut object = Arguments::read("v={\"A\":\"\"}", br#"{"w": {"A": 1}, "x": []}"#).unwrap();
-        assert_eq!(
-            object.variables("v").unwrap(),
-            BTreeMap::from([("A".into(), "".into())])
-        );
-        assert!(object.variables("w").is_err() && object.variables("x").unwrap().is_empty());
-        assert!(read().variables("l").is_err() && read().variables("none").unwrap().is_empty());
-        assert!(read().strings("a").is_err() && read().strings("n").is_err());
-        assert!(read().texts("n").is_err() && read().object("l").is_err() && read().array("a").is_err());
+        for (name, kind, expected) in [
+            ("n", Kind::Number, Some(json!(2))),
+            ("r", Kind::Number, Some(json!(0.5))),
+            ("n", Kind::Memory, Some(json!("2"))),
+            ("n", Kind::Cpu, Some(json!(2))),
+            ("r", Kind::Cpu, Some(json!("0.5"))),
+            ("b", Kind::Flag, Some(json!(true))),
+            ("f", Kind::Flag, Some(json!(false))),
+            ("l", Kind::Strings, Some(json!(["x", "y"]))),
+            ("q", Kind::Strings, Some(json!(["a,b", ""]))),
+            ("m", Kind::Strings, None),
+            ("none", Kind::Strings, None),
+            ("v", Kind::Variables, Some(json!({"A": ""}))),
+            ("x", Kind::Variables, None),
+            ("x", Kind::Mounts, None),
+            ("a", Kind::Mounts, Some(json!({}))),
+            ("t", Kind::Text, Some(json!("a,b"))),
+        ] {
+            assert_eq!(value(name, kind).unwrap(), expected, "{name} {kind:?}");
+        }
+        for (name, kinds) in [
+            (
+                "a",
+                &[
+                    Kind::Text,
+                    Kind::Number,
+                    Kind::Flag,
+                    Kind::Strings,
+                    Kind::Cpu,
+                    Kind::Memory,
+                ][..],
+            ),
+            ("n", &[Kind::Strings, Kind::Text, Kind::Flag]),
+            ("t", &[Kind::Strings, Kind::Mounts, Kind::Number, Kind::Flag]),
+            ("l", &[Kind::Variables, Kind::Mounts]),
+            ("w", &[Kind::Variables]),
+            ("inf", &[Kind::Number]),
+        ] {
+            for kind in kinds {
+                let error = value(name, *kind).unwrap_err();
+                assert!(error.message.starts_with(&format!("`{name}` must be a")) || *kind == Kind::Flag);
+            }
+        }
+        assert!(read().text("a").is_err() && read().texts("n").is_err() && read().array("a").is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! The API's description, an OpenAPI document: `inst/plumber/abba/openapi.json` is made of the calls' table and of
-//! `description.json`, which has what the calls share: the schemas of what they answer, and their errors.
+//! `description.json`, which has what the calls share: the schemas of what they answer, and their errors. What a submission
+//! has as arguments stands in [`PROGRAM`] and [`SETTINGS`] alone.
 //!
 //! `make document` writes it; a test compares. Each answer that a test of this crate gets is compared with it, too.
 
@@ -9,7 +10,8 @@ use serde_json::{json, Map, Value};
 
 use super::arguments::{Argument, Kind};
 use super::calls::{Answers, Call, CALLS};
-use super::submission::{PROGRAM, SETTINGS};
+use super::submission::{kept_settings, PROGRAM, SETTINGS};
+use crate::domain::submission::SubmitArguments;
 
 /// What the table does not say of a call.
 #[derive(Debug)]
@@ -72,6 +74,18 @@ fn make() -> Value {
     let schemas = document["components"]["schemas"].as_object_mut().unwrap();
     let of_submission = || PROGRAM.iter().chain(SETTINGS);
     schemas.insert("SubmitJob".into(), schema_of_arguments(of_submission()));
+    let kept = kept_by_default();
+    for argument in SETTINGS {
+        let (name, schema) = (argument.name, schema_of_kept(argument));
+        schemas["Explanation"]["properties"]["submit_again"]["properties"][name] = schema.clone();
+        if let Some(value) = kept.get(name) {
+            let property = &mut schemas["KeptSubmission"]["properties"][name];
+            *property = schema;
+            if value.is_null() {
+                property["nullable"] = true.into();
+            }
+        }
+    }
     for schema in schemas.values_mut() {
         complete_schema(schema);
     }
@@ -209,6 +223,25 @@ fn schema_of_arguments<'a>(arguments: impl Iterator<Item = &'a Argument>) -> Val
     json!({"properties": properties, "required": required})
 }
 
+/// The schema of an argument as a job keeps it: a number of bytes is text there, and nothing has a default.
+fn schema_of_kept(argument: &Argument) -> Value {
+    let mut schema = match argument.kind {
+        Kind::Memory => json!({"type": "string"}),
+        Kind::Mounts => json!({"type": "object"}),
+        kind => schema_of(kind),
+    };
+    if let Some(schema) = schema.as_object_mut() {
+        schema.remove("default");
+    }
+    schema["description"] = argument.doc.into();
+    schema
+}
+
+/// What a job keeps of settings that were not given.
+fn kept_by_default() -> Map<String, Value> {
+    kept_settings(&SubmitArguments::default()).unwrap()
+}
+
 fn schema_of(kind: Kind) -> Value {
     let string = json!({"type": "string"});
     let texts = json!({"oneOf": [string, {"type": "array", "items": string}]});
@@ -238,6 +271,17 @@ fn examples(examples: &[(&str, &str, &str)]) -> Value {
     Value::Object(examples.iter().map(example).collect())
 }
 
+/// Examples of what jobs were submitted with leave out the settings that were not given.
+fn complete_kept(examples: &mut Value) {
+    let examples = examples.as_object_mut().unwrap().values_mut();
+    for row in examples.flat_map(|example| example["value"].as_array_mut().unwrap()) {
+        let row = row.as_object_mut().unwrap();
+        for (name, value) in kept_by_default() {
+            row.entry(name).or_insert(value);
+        }
+    }
+}
+
 fn responses(call: &Call, is_post: bool) -> Value {
     let description = &call.description;
     let body = match description.answer {
@@ -255,7 +299,11 @@ fn responses(call: &Call, is_post: bool) -> Value {
         };
         answer["headers"] = Value::Object(description.headers.iter().map(header).collect());
     }
-    answer["content"] = json!({"application/json": {"schema": body, "examples": examples(description.examples)}});
+    let mut examples = examples(description.examples);
+    if matches!(description.answer, Schema::Many("KeptSubmission")) {
+        complete_kept(&mut examples);
+    }
+    answer["content"] = json!({"application/json": {"schema": body, "examples": examples}});
     let everywhere: &[u16] = match call.answers {
         Answers::Anybody(_) => &[500, 503],
         Answers::Callers(_) => &[400, 401, 403, 429, 500, 503],

@@ -1,6 +1,7 @@
 //! From a caller's request to a Job.
 
 use base64::prelude::{Engine, BASE64_STANDARD};
+use serde_json::{json, Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -10,11 +11,9 @@ use super::permitted_mounts;
 use super::policy::{IdentityMode, Policy};
 use crate::domain::identity::Identity;
 use crate::domain::job_name;
-use crate::domain::mounts::Mounts;
 use crate::domain::paths;
 use crate::domain::program::Program;
-use crate::domain::quantity::{CpuLimit, MemoryLimit};
-use crate::domain::submission::{CpuArgument, SubmitArguments};
+use crate::domain::submission::SubmitArguments;
 use crate::error::quote_shortened;
 use crate::local::accounts;
 use crate::operations::{prepare_program, Origin, PreparedJob};
@@ -63,7 +62,8 @@ pub const PROGRAM: &[Argument] = &[
 ];
 
 /// The arguments that say how it is to run. The programs of a batch may have them in common. What is in neither list (the
-/// namespace, the user that the program runs as, the server of the home folders) is not the caller's to choose.
+/// namespace, the user that the program runs as, the server of the home folders) is not the caller's to choose. What is a
+/// field of [`SubmitArguments`] has its name, and its texts and kinds stand in the API's description wherever it is told.
 pub const SETTINGS: &[Argument] = &[
     Argument::optional(
         "batch_group_id",
@@ -142,8 +142,9 @@ pub fn prepare(
         .ok_or_else(|| Error::input("`file_path` is missing: the path of the program."))?;
     let bytes = program_bytes(&mut arguments)?;
     let program = program(given_path, bytes)?;
-    let absolute_path = arguments.text("absolute_path")?;
-    if absolute_path
+    let mut submit = asked(&mut arguments)?;
+    if submit
+        .absolute_path
         .as_ref()
         .is_some_and(|path| path.len() > LONGEST_PATH || path.contains('\0'))
     {
@@ -151,60 +152,70 @@ pub fn prepare(
             "`absolute_path` must be a path on the caller's machine, and holds a NUL or is longer than a path can be.",
         ));
     }
-    let container = policy.container(arguments.text("container")?.as_deref())?;
-    let cpu_limit = arguments.cpu_limit("cpu_limit")?.unwrap_or(CpuArgument::Number(1.0));
-    policy.check_cpu_limit(&match &cpu_limit {
-        CpuArgument::Number(cores) => CpuLimit::from_number(*cores)?,
-        CpuArgument::Text(text) => CpuLimit::parse(text)?,
-    })?;
-    let memory_limit = arguments.memory_limit("memory_limit")?.unwrap_or_else(|| "512M".into());
-    policy.check_memory_limit(&MemoryLimit::parse(&memory_limit)?)?;
-    let mounts = match arguments.object("mounts")? {
-        Some(value) => Some(permitted_mounts::check(
-            &Mounts::from_value(&value)?,
-            &policy.permitted_mounts,
-        )?),
-        None => None,
+    let (uuid, key) = match (&submit.job_id, key) {
+        (Some(job_id), _) => (Some(uuid_of_id(job_id)?), Key::JobId),
+        (None, Some(key)) => (Some(uuid_of_key(&caller.name, key)), Key::Header),
+        (None, None) => (None, Key::None),
     };
-    let auto_mount_home = arguments.flag("auto_mount_home")?;
-    if auto_mount_home && policy.home_nfs_ip_address.is_none() {
+    submit.container = policy.container(Some(submit.container.as_str()).filter(|given| !given.is_empty()))?;
+    let values = submit.values()?;
+    policy.check_cpu_limit(&values.cpu_limit)?;
+    policy.check_memory_limit(&values.memory_limit)?;
+    if submit.mounts.is_some() {
+        let mounts = permitted_mounts::check(&values.mounts, &policy.permitted_mounts)?;
+        submit.mounts = Some(json!({"volumes": mounts.volumes, "volumeMounts": mounts.volume_mounts}));
+    }
+    if submit.auto_mount_home && policy.home_nfs_ip_address.is_none() {
         return Err(
             Error::new(ErrorClass::Forbidden, "Home folders cannot be mounted here.")
                 .meaning("No job was created.")
                 .advise("Leave `auto_mount_home` out."),
         );
     }
-    let job_id = arguments.text("job_id")?;
-    let (uuid, key) = match (&job_id, key) {
-        (Some(job_id), _) => (Some(uuid_of_id(job_id)?), Key::JobId),
-        (None, Some(key)) => (Some(uuid_of_key(&caller.name, key)), Key::Header),
-        (None, None) => (None, Key::None),
-    };
-    // Each field is named, so that a new one is not compiled before it is decided whether it is the caller's to choose.
     let submit = SubmitArguments {
         expanded_path: program.absolute_path.clone(),
         given_path: program.given_path.clone(),
-        absolute_path,
-        batch_group_id: arguments.text("batch_group_id")?.unwrap_or_default(),
-        user_tag: arguments.text("user_tag")?.unwrap_or_default(),
-        cpu_limit,
-        memory_limit,
-        container,
-        mounts: mounts
-            .map(|mounts| serde_json::json!({"volumes": mounts.volumes, "volumeMounts": mounts.volume_mounts})),
-        auto_mount_home,
         home_nfs_ip_address: policy.home_nfs_ip_address.clone(),
         username: run_as.map(|identity| identity.name),
-        time_limit_seconds: arguments.number("time_limit_seconds")?,
-        arguments: arguments.strings("arguments")?,
-        environment: arguments.variables("environment")?,
-        job_id,
+        ..submit
     };
     let origin = Origin {
         owner: Some(caller.name.clone()),
         uuid,
     };
     Ok((prepare_program(&submit, program, origin)?, key))
+}
+
+/// A submission with what the caller has given of the arguments that are the caller's to choose; all else has its default.
+fn asked(arguments: &mut Arguments) -> Result<SubmitArguments, Error> {
+    let mut fields = Map::new();
+    for argument in PROGRAM.iter().chain(SETTINGS) {
+        if let Some(value) = arguments.value(argument)? {
+            fields.insert(argument.name.into(), value);
+        }
+    }
+    serde_json::from_value(fields.into())
+        .map_err(|error| Error::input(format!("The arguments cannot be read: {error}.")))
+}
+
+/// Whether a caller may give an argument of a submission beside its program.
+pub fn is_setting(name: &str) -> bool {
+    SETTINGS.iter().any(|argument| argument.name == name)
+}
+
+/// The settings of a submission as its job keeps them, under the names that callers give them, and none of the server's. The
+/// batch is not among them: its job is asked for by it.
+///
+/// Errors: they cannot be written as JSON, which is a mistake of abba itself.
+pub fn kept_settings(kept: &SubmitArguments) -> Result<Map<String, Value>, Error> {
+    let written = super::answer::json(kept)?;
+    let settings = SETTINGS.iter().filter(|argument| argument.name != "batch_group_id");
+    Ok(settings
+        .map(|argument| {
+            let value = written.get(argument.name).cloned();
+            (argument.name.to_string(), value.unwrap_or_else(|| argument.kind.none()))
+        })
+        .collect())
 }
 
 /// The account that a caller's programs run as. Where the server has no keys, the caller is the account that runs it, and
@@ -382,6 +393,46 @@ mod tests {
         let (prepared, _) = prepare(arguments, &caller("root"), &policy, None).unwrap();
         let job = serde_json::to_value(prepared.job()).unwrap();
         assert!(job["spec"]["template"]["spec"]["securityContext"]["runAsUser"].is_null());
+    }
+
+    /// Takes the names of a struct's fields from serde.
+    struct FieldNames<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> serde::Deserializer<'de> for FieldNames<'_> {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_struct<V: serde::de::Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = fields;
+            self.deserialize_any(visitor)
+        }
+
+        fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(serde::de::Error::custom("only the names are wanted"))
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    #[test]
+    fn of_each_argument_it_is_decided_whether_it_is_the_callers_to_choose() {
+        let mut fields: &[&str] = &[];
+        <SubmitArguments as serde::Deserialize>::deserialize(FieldNames(&mut fields)).unwrap_err();
+        let theirs: Vec<&str> = PROGRAM.iter().chain(SETTINGS).map(|argument| argument.name).collect();
+        // `file_path` becomes the first two.
+        let servers = ["given_path", "expanded_path", "home_nfs_ip_address", "username"];
+        assert!(fields.len() > servers.len());
+        for field in fields {
+            assert_ne!(theirs.contains(field), servers.contains(field), "{field}");
+        }
+        assert!(SETTINGS.iter().all(|argument| fields.contains(&argument.name)));
     }
 
     #[test]

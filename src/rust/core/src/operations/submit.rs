@@ -13,7 +13,7 @@ use crate::domain::job_name;
 use crate::domain::manifest::{self, JobRequest};
 use crate::domain::mounts::Mounts;
 use crate::domain::program::{hexadecimal, Program};
-use crate::domain::submission::{SubmitArguments, Values};
+use crate::domain::submission::SubmitArguments;
 use crate::error::{Error, ErrorClass, Hint, Warning};
 use crate::kubernetes::objects::Job;
 use crate::kubernetes::Api;
@@ -112,17 +112,12 @@ fn prepare_with(
     read: impl FnOnce(&Mounts) -> Result<Program, Error>,
     origin: Origin,
 ) -> Result<PreparedJob, Error> {
-    let Values {
-        cpu_limit,
-        memory_limit,
-        time_limit_seconds,
-        mut mounts,
-    } = arguments.values()?;
+    let mut values = arguments.values()?;
     let run_as = account(arguments)?;
-    let mounted_home = add_home(&mut mounts, arguments, run_as.as_ref())?;
-    let program = read(&mounts)?;
+    let mounted_home = add_home(&mut values.mounts, arguments, run_as.as_ref())?;
+    let program = read(&values.mounts)?;
     program.check()?;
-    let program = program.without_byte_order_mark(&mounts)?;
+    let program = program.without_byte_order_mark(&values.mounts)?;
 
     let file_name = program.file_name().to_string();
     let batch_id = if arguments.batch_group_id.is_empty() {
@@ -148,11 +143,10 @@ fn prepare_with(
             .filter(|_| arguments.auto_mount_home),
         ..arguments.clone()
     };
-    let kept = serde_json::to_string(&kept)
-        .map_err(|error| Error::input(format!("The arguments cannot be written as JSON: {error}.")))?;
     let mut submission = program.submission(&job_id, &batch_id);
     if origin.uuid.is_some() {
         // The same key with another container, say, is not the same request.
+        let kept = kept.text_for_job()?;
         let parts = [
             submission.as_str(),
             kept.as_str(),
@@ -167,18 +161,11 @@ fn prepare_with(
         batch_id: batch_id.clone(),
         submission: submission.clone(),
         program,
-        container: arguments.container.clone(),
-        cpu_limit,
-        memory_limit,
-        mounts,
+        values,
         run_as,
         mounted_home,
         user,
         owner: origin.owner,
-        user_tag: arguments.user_tag.clone(),
-        time_limit_seconds,
-        program_arguments: arguments.arguments.clone(),
-        environment: arguments.environment.clone(),
     })?;
     Ok(PreparedJob {
         job,
