@@ -19,7 +19,7 @@
 #'   error of an earlier call, or rows of it.
 #' @param batch_group_id The batch id of all jobs; with `''` a new one is made from
 #'   the name of the first program.
-#' @param user_tag,cpu_limit,memory_limit,container,mounts,username,time_limit_seconds
+#' @param user_tag,cpu_limit,memory_limit,container,mounts,username,time_limit_seconds,vanilla
 #'   As for [abba_submit_k8s_job_local()]. Each may also be a vector or a list with
 #'   one element for each program. One `mounts` (a list with `volumes` and
 #'   `volumeMounts`) is for all programs; a list of such lists has one for each.
@@ -65,7 +65,8 @@ abba_submit_k8s_batch_local <- function(
     username = NULL,
     time_limit_seconds = NULL,
     arguments = character(),
-    environment = character()) {
+    environment = character(),
+    vanilla = FALSE) {
   submit_batch(road_kubectl(namespace), mget(names(formals())))
 }
 
@@ -82,7 +83,8 @@ abba_submit_batch <- function(
     auto_mount_home = FALSE,
     time_limit_seconds = NULL,
     arguments = character(),
-    environment = character()) {
+    environment = character(),
+    vanilla = FALSE) {
   submit_batch(road_api(), mget(names(formals())))
 }
 

@@ -68,6 +68,12 @@
 #'   it set themselves, such as `R_HOME` and `args`, stays theirs. **It is no place for
 #'   passwords and keys**: it is kept with the job, where all can read it who may
 #'   look at jobs. At most 96 KiB.
+#' @param vanilla Whether R starts as `R --vanilla` does: it reads no `.Rprofile`, `.Renviron`
+#'   and their like, neither those of a home or folder that is mounted nor those of the image
+#'   (`Rprofile.site`, `Renviron.site`); and without your personal library, so that a mounted
+#'   home puts no packages of its own before those of the image. An image that finds its packages by such
+#'   a file needs them named: `environment = c(R_LIBS = "/path/of/library")`. A
+#'   variable `R_LIBS_USER` of `environment` stays. Saved workspaces are never read.
 #'
 #' @return A list of two strings: `job_id`, by which the other functions know the
 #'   job, and `batch_id`. A message says that the job was created; use
@@ -141,7 +147,8 @@ abba_submit_k8s_job_local <- function(
     username = NULL,
     time_limit_seconds = NULL,
     arguments = character(),
-    environment = character()) {
+    environment = character(),
+    vanilla = FALSE) {
   submit_job(road_kubectl(namespace), mget(names(formals())))
 }
 
@@ -158,7 +165,8 @@ abba_submit_job <- function(
     auto_mount_home = FALSE,
     time_limit_seconds = NULL,
     arguments = character(),
-    environment = character()) {
+    environment = character(),
+    vanilla = FALSE) {
   submit_job(road_api(), mget(names(formals())))
 }
 

@@ -49,6 +49,15 @@ test_that("the program's environment is an object", {
   expect_identical(api$requests()[[1L]]$body$environment, list(A = "a,b"))
 })
 
+test_that("an API that does not know `vanilla` is not asked for it where it is not wanted", {
+  local_program()
+  api <- local_scripted_api(makes_jobs("POST /submit-job"))
+  suppressMessages(abba_submit_job("test_program.R"))
+  suppressMessages(abba_submit_job("test_program.R", vanilla = TRUE))
+  expect_false("vanilla" %in% names(api$requests()[[1L]]$body))
+  expect_true(api$requests()[[2L]]$body$vanilla)
+})
+
 test_that("the program's own arguments are an array, also of one", {
   local_program()
   api <- local_scripted_api(makes_jobs("POST /submit-job"))

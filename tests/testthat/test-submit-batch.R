@@ -115,6 +115,16 @@ test_that("one environment is for all programs, and a list has one for each", {
   expect_identical(value_of_a(list(c(A = "x"), NULL, c(B = "y", A = "z"))), c("x", NA, "z"))
 })
 
+test_that("vanilla may differ in a batch", {
+  local_programs(programs)
+  kubectl <- local_scripted_kubectl(creates())
+  suppressMessages(submit_batch(programs, vanilla = c(TRUE, FALSE, TRUE)))
+  is_vanilla <- vapply(unname(sent(kubectl)[programs]), function(job) {
+    "--vanilla" %in% unlist(job$spec$template$spec$containers[[1]]$command)
+  }, NA)
+  expect_identical(is_vanilla, c(TRUE, FALSE, TRUE))
+})
+
 test_that("one list of mounts is for all programs", {
   local_programs(programs)
   kubectl <- local_scripted_kubectl(creates())

@@ -313,6 +313,32 @@ test_that("an environment that cannot be is refused before anything is sent", {
   expect_length(kubectl$requests(), 0L)
 })
 
+test_that("vanilla leaves out start-up files and the personal library, unless the user names that", {
+  local_program()
+  kubectl <- local_scripted_kubectl(creates())
+  start <- function(...) {
+    suppressMessages(submit(...))
+    sent <- kubectl$manifest(length(kubectl$requests()))
+    list(
+      options = utils::tail(unlist(container_of(sent)$command), 4L)[2:3],
+      library = environment_of(sent)$R_LIBS_USER, kept = sent$metadata$annotations[["abba/arguments"]]
+    )
+  }
+  usual <- start()
+  expect_identical(usual$options, c("--no-save", "--no-restore"))
+  expect_null(usual$library)
+  expect_no_match(usual$kept, "vanilla")
+  expect_identical(start(vanilla = FALSE)[1:2], usual[1:2])
+  vanilla <- start(vanilla = TRUE)
+  expect_identical(vanilla$options, c("-s", "--vanilla"))
+  expect_identical(vanilla$library, "/dev/null")
+  expect_match(vanilla$kept, "\"vanilla\":true", fixed = TRUE)
+  expect_identical(start(vanilla = TRUE, environment = c(R_LIBS_USER = "/lib"))$library, "/lib")
+  for (bad in list(NA, "yes", NULL, c(TRUE, TRUE), 1)) {
+    expect_error(submit(vanilla = bad), "`vanilla` must be TRUE or FALSE", class = "abba_error_input")
+  }
+})
+
 # --- Mounts -----------------------------------------------------------------
 
 test_that("mounts are passed on as they were given", {

@@ -293,6 +293,23 @@ test_that("a program has its own environment letter for letter, also where abba 
   expect_identical(trimws(seen), c(unname(points), "TRUE"))
 })
 
+test_that("vanilla keeps start-up files and the library of a mounted home out of the image's R", {
+  home <- normalizePath(withr::local_tempdir("home-"))
+  writeLines("options(digits = 3); cat('read\\n')", file.path(home, ".Rprofile"))
+  writeLines("FROM_HOME=yes", file.path(home, ".Renviron"))
+  dir.create(file.path(home, "R", paste0(R.version$platform, "-library"), "4.2"), recursive = TRUE)
+  path <- local_program(c(
+    "cat(getOption('digits'), Sys.getenv('FROM_HOME', 'no'), any(startsWith(.libPaths(), '/home/mike')), '\\n')"
+  ))
+  start <- function(vanilla) {
+    submit(path, mounts = host_path(home, "/home/mike"), environment = c(HOME = "/home/mike"), vanilla = vanilla)
+  }
+  ids <- c(start(FALSE), start(TRUE))
+  expect_setequal(wait_for_end(ids), "Succeeded")
+  expect_identical(log_of(ids[[1L]]), c("read", "3 yes TRUE "))
+  expect_identical(log_of(ids[[2L]]), "7 no FALSE ")
+})
+
 test_that("the program is on its own: no token, no privileges, no second attempt, and not process 1", {
   log <- run_program(c(
     "cat(file.exists('/var/run/secrets/kubernetes.io'), '\\n', sep = '')",

@@ -270,6 +270,10 @@ fn environment(request: &JobRequest) -> Vec<EnvVar> {
     } else if let Some(home) = &request.mounted_home {
         environment.push(("HOME", home.clone()));
     }
+    if request.arguments.vanilla {
+        // R's own default is a folder of the home. This is no folder, and empty would be that default again.
+        environment.push(("R_LIBS_USER", "/dev/null".to_string()));
+    }
     let own = &request.arguments.environment;
     environment
         .into_iter()
@@ -347,7 +351,12 @@ fn launch(program: &Program, given: &SubmitArguments, delivery: &ProgramSource) 
     arguments.push(folder);
     script.push(START_R);
     // `-s` is `--no-echo` to R 4 and `--slave` to R 3. Programs look for `--file=` to find themselves.
-    arguments.extend(["R", "-s", "--no-save", "--no-restore"].map(String::from));
+    arguments.extend(["R", "-s"].map(String::from));
+    arguments.extend(match given.vanilla {
+        // All of the others and no start-up files.
+        true => vec!["--vanilla".into()],
+        false => vec!["--no-save".into(), "--no-restore".into()],
+    });
     arguments.push(format!("--file={r_path}"));
     if !given.arguments.is_empty() {
         // R and its launcher leave alone what comes after it.
@@ -458,6 +467,26 @@ mod tests {
             ]
         );
         assert!(!command[2].contains("'b"));
+    }
+
+    #[test]
+    fn vanilla_leaves_out_start_up_files_and_the_personal_library() {
+        let library = |job: &Job| {
+            let env = &job.spec.template.spec.containers[0].env;
+            env.iter()
+                .find(|variable| variable.name == "R_LIBS_USER")
+                .map(|variable| variable.value.clone())
+        };
+        let mut request = request("/x/a.R", b"1");
+        let usual = job(&request).unwrap();
+        assert!(command(&usual).contains(&"--no-restore".to_string()) && library(&usual).is_none());
+        request.arguments.vanilla = true;
+        let vanilla = job(&request).unwrap();
+        let command = command(&vanilla);
+        assert_eq!(command[command.len() - 4..][..3], ["R", "-s", "--vanilla"]);
+        assert_eq!(library(&vanilla).as_deref(), Some("/dev/null"));
+        request.arguments.environment = BTreeMap::from([("R_LIBS_USER".to_string(), "/lib".to_string())]);
+        assert_eq!(library(&job(&request).unwrap()).as_deref(), Some("/lib"));
     }
 
     #[test]

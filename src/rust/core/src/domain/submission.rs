@@ -65,6 +65,9 @@ pub struct SubmitArguments {
     /// What the program finds in its environment besides abba's own.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
+    /// Whether R starts as with `--vanilla`, and without a personal library.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub vanilla: bool,
     /// The job's id, where it was made before the submission; `None`: a new one.
     pub job_id: Option<String>,
 }
@@ -87,6 +90,7 @@ impl Default for SubmitArguments {
             time_limit_seconds: None,
             arguments: Vec::new(),
             environment: BTreeMap::new(),
+            vanilla: false,
             job_id: None,
         }
     }
@@ -392,6 +396,7 @@ mod tests {
             time_limit_seconds: Some(60.0),
             arguments: vec!["--cut-off".into(), "".into()],
             environment: BTreeMap::from([("STUDY".into(), "s 1".into())]),
+            vanilla: true,
             ..kept()
         };
         let again = given.with_twice_the_memory().unwrap();
@@ -399,7 +404,7 @@ mod tests {
             "file_path": "/p/a.R", "batch_group_id": "Study_1", "user_tag": "t", "cpu_limit": "500m",
             "memory_limit": "3Gi", "container": "r:1", "mounts": {"volumes": []}, "auto_mount_home": true,
             "home_nfs_ip_address": "192.0.2.1", "username": "mike", "time_limit_seconds": 60.0,
-            "arguments": ["--cut-off", ""], "environment": {"STUDY": "s 1"},
+            "arguments": ["--cut-off", ""], "environment": {"STUDY": "s 1"}, "vanilla": true,
         });
         assert_eq!(serde_json::to_value(&again).unwrap(), expected);
         let is_theirs = |name: &str| name != "home_nfs_ip_address" && name != "username";

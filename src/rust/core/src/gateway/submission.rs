@@ -110,6 +110,12 @@ pub const SETTINGS: &[Argument] = &[
          not `ABBA_JOB_ID`, `ABBA_BATCH_ID` and `OPTIND`. It is kept with the job, where it can be read: no place for \
          secrets.",
     ),
+    Argument::optional(
+        "vanilla",
+        Kind::Flag,
+        "Whether R starts as with `--vanilla`, without start-up files, and without the personal library of a home that is \
+         mounted.",
+    ),
 ];
 
 /// By what a submission that is repeated is known as the same one.
