@@ -19,7 +19,7 @@
 #'   error of an earlier call, or rows of it.
 #' @param batch_group_id The batch id of all jobs; with `''` a new one is made from
 #'   the name of the first program.
-#' @param user_tag,cpu_limit,memory_limit,container,mounts,username,time_limit_seconds,vanilla
+#' @param user_tag,cpu_limit,memory_limit,container,mounts,username,time_limit_seconds,vanilla,r_command
 #'   As for [abba_submit_k8s_job_local()]. Each may also be a vector or a list with
 #'   one element for each program. One `mounts` (a list with `volumes` and
 #'   `volumeMounts`) is for all programs; a list of such lists has one for each.
@@ -66,7 +66,8 @@ abba_submit_k8s_batch_local <- function(
     time_limit_seconds = NULL,
     arguments = character(),
     environment = character(),
-    vanilla = FALSE) {
+    vanilla = FALSE,
+    r_command = getOption("abba.r.command")) {
   submit_batch(road_kubectl(namespace), mget(names(formals())))
 }
 
@@ -84,7 +85,8 @@ abba_submit_batch <- function(
     time_limit_seconds = NULL,
     arguments = character(),
     environment = character(),
-    vanilla = FALSE) {
+    vanilla = FALSE,
+    r_command = getOption("abba.r.command")) {
   submit_batch(road_api(), mget(names(formals())))
 }
 

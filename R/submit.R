@@ -36,7 +36,7 @@
 #' @param memory_limit How much memory the program may use, as a string such as
 #'   `"512M"`, `"1G"` or `"1Gi"`. A program that needs more is ended.
 #' @param container The container image, as
-#'   `"registry.example.com/path/name:tag"`. It must hold R. Through the API one of
+#'   `"registry.example.com/path/name:tag"`. It must hold R, see `r_command`. Through the API one of
 #'   [abba_permitted_containers()]; with `NULL` the API's own default.
 #' @param mounts Storage for the program: `''` for none, or
 #'   `list(volumes = list(...), volumeMounts = list(...))` with Kubernetes' own
@@ -74,6 +74,11 @@
 #'   home puts no packages of its own before those of the image. An image that finds its packages by such
 #'   a file needs them named: `environment = c(R_LIBS = "/path/of/library")`. A
 #'   variable `R_LIBS_USER` of `environment` stays. Saved workspaces are never read.
+#' @param r_command The R that runs the program: its whole path in the container, such as
+#'   `"/opt/R/4.2.1/bin/R"`, or a name on the `PATH` that the image sets; `NULL` for `R`. It is for an image with
+#'   several versions of R, and for one where only the entry point finds R (a script that sets the `PATH`, or activates
+#'   an environment of conda): **the image's entry point is not run**. What else such an entry point sets, set with
+#'   `environment`. Where R is not found, the program's log says so, and where there is one.
 #'
 #' @return A list of two strings: `job_id`, by which the other functions know the
 #'   job, and `batch_id`. A message says that the job was created; use
@@ -148,7 +153,8 @@ abba_submit_k8s_job_local <- function(
     time_limit_seconds = NULL,
     arguments = character(),
     environment = character(),
-    vanilla = FALSE) {
+    vanilla = FALSE,
+    r_command = getOption("abba.r.command")) {
   submit_job(road_kubectl(namespace), mget(names(formals())))
 }
 
@@ -166,7 +172,8 @@ abba_submit_job <- function(
     time_limit_seconds = NULL,
     arguments = character(),
     environment = character(),
-    vanilla = FALSE) {
+    vanilla = FALSE,
+    r_command = getOption("abba.r.command")) {
   submit_job(road_api(), mget(names(formals())))
 }
 

@@ -2,7 +2,8 @@ kept <- function(path, ...) {
   utils::modifyList(list(
     given_path = path, expanded_path = file.path(getwd(), path), batch_group_id = "b-1", user_tag = "first",
     cpu_limit = "250m", memory_limit = "1G", container = "r:1", auto_mount_home = FALSE, time_limit_seconds = 90,
-    arguments = c("--first", ""), environment = list(A = "first"), vanilla = TRUE
+    arguments = c("--first", ""), environment = list(A = "first"), vanilla = TRUE,
+    r_command = "/opt/R/bin/R"
   ), list(...))
 }
 # A batch of which a-1 has succeeded, b-2 failed, c-3 was cancelled before it began, d-4 is
@@ -58,7 +59,7 @@ test_that("what has failed or was cancelled is submitted again, with its first a
     expect_identical(job$spec$template$spec$activeDeadlineSeconds, 90L)
     expect_identical(utils::tail(program_container(job)$command, 3L), list("--args", "--first", ""))
     expect_true(list(list(name = "A", value = "first")) %in% program_container(job)$env)
-    expect_true("--vanilla" %in% unlist(program_container(job)$command))
+    expect_true(all(c("/opt/R/bin/R", "--vanilla") %in% unlist(program_container(job)$command)))
     expect_identical(job$metadata$labels[["abba/batch-id"]], batch$batch_id[[1]])
   }
   expect_identical(vapply(jobs, function(job) job$metadata$name, "", USE.NAMES = FALSE), batch$job_id)

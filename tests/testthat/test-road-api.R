@@ -49,13 +49,15 @@ test_that("the program's environment is an object", {
   expect_identical(api$requests()[[1L]]$body$environment, list(A = "a,b"))
 })
 
-test_that("an API that does not know `vanilla` is not asked for it where it is not wanted", {
+test_that("an API that does not know `vanilla` and `r_command` is not asked for what is not wanted", {
   local_program()
   api <- local_scripted_api(makes_jobs("POST /submit-job"))
   suppressMessages(abba_submit_job("test_program.R"))
-  suppressMessages(abba_submit_job("test_program.R", vanilla = TRUE))
-  expect_false("vanilla" %in% names(api$requests()[[1L]]$body))
-  expect_true(api$requests()[[2L]]$body$vanilla)
+  suppressMessages(abba_submit_job("test_program.R", vanilla = TRUE, r_command = "/opt/R/bin/R"))
+  expect_false(any(c("vanilla", "r_command") %in% names(api$requests()[[1L]]$body)))
+  expect_identical(
+    api$requests()[[2L]]$body[c("vanilla", "r_command")], list(vanilla = TRUE, r_command = "/opt/R/bin/R")
+  )
 })
 
 test_that("the program's own arguments are an array, also of one", {

@@ -115,10 +115,15 @@ test_that("one environment is for all programs, and a list has one for each", {
   expect_identical(value_of_a(list(c(A = "x"), NULL, c(B = "y", A = "z"))), c("x", NA, "z"))
 })
 
-test_that("vanilla may differ in a batch", {
+test_that("vanilla and the R that is started may differ in a batch", {
   local_programs(programs)
   kubectl <- local_scripted_kubectl(creates())
-  suppressMessages(submit_batch(programs, vanilla = c(TRUE, FALSE, TRUE)))
+  commands <- c("R", "/opt/R/4.2.1/bin/R", "R")
+  suppressMessages(submit_batch(programs, vanilla = c(TRUE, FALSE, TRUE), r_command = commands))
+  started <- vapply(unname(sent(kubectl)[programs]), function(job) {
+    intersect(unlist(job$spec$template$spec$containers[[1]]$command), commands)
+  }, "")
+  expect_identical(started, commands)
   is_vanilla <- vapply(unname(sent(kubectl)[programs]), function(job) {
     "--vanilla" %in% unlist(job$spec$template$spec$containers[[1]]$command)
   }, NA)

@@ -339,6 +339,29 @@ test_that("vanilla leaves out start-up files and the personal library, unless th
   }
 })
 
+test_that("the R that is started is the user's or the option's, and an argument of the script", {
+  local_program()
+  kubectl <- local_scripted_kubectl(creates())
+  started <- function(...) {
+    suppressMessages(submit(...))
+    command <- unlist(container_of(kubectl$manifest(length(kubectl$requests())))$command)
+    command[[match("-s", command) - 1L]]
+  }
+  expect_identical(started(), "R")
+  expect_identical(started(r_command = "/opt/R/4.2.1/bin/R"), "/opt/R/4.2.1/bin/R")
+  withr::local_options(abba.r.command = "R-4.2")
+  expect_identical(started(), "R-4.2")
+  expect_identical(started(r_command = NULL), "R")
+  before <- length(kubectl$requests())
+  for (bad in list(
+    "", NA_character_, 1, c("R", "R"), "R --vanilla", "-R", "bin/R", "~/R", "/opt/my R/bin/R", "/opt/R/"
+  )) {
+    expect_error(submit(r_command = bad), "`r_command` must", class = "abba_error_input")
+  }
+  expect_error(submit(r_command = "/opt/R/bin/Rscript"), "Rscript takes other options", class = "abba_error_input")
+  expect_length(kubectl$requests(), before)
+})
+
 # --- Mounts -----------------------------------------------------------------
 
 test_that("mounts are passed on as they were given", {
@@ -602,6 +625,24 @@ test_that("an image in which R is not found says so in the log, and where R may 
   ran <- run_command("1", env = "PATH=/nowhere")
   expect_identical(ran$status, 127L)
   expect_match(ran$lines[[1L]], "The image has no \"R\" on its PATH; its entry point is not run.", fixed = TRUE)
+})
+
+test_that("R is started by its whole path wherever it is, and what is no program there is named", {
+  folder <- normalizePath(withr::local_tempdir("r-"))
+  there <- file.path(folder, "R")
+  writeLines(c("#!/bin/sh", "FOUND=mine exec R \"$@\""), there)
+  Sys.chmod(there, "0755")
+  expect_identical(run_command("cat(Sys.getenv('FOUND'), '\\n')", r_command = there)$lines, "mine ")
+  # A folder, a file that cannot be run, and nothing.
+  writeLines("", file.path(folder, "text"))
+  for (wrong in c(folder, file.path(folder, c("text", "none")))) {
+    ran <- run_command("1", r_command = wrong)
+    expect_identical(ran$status, 127L)
+    expect_identical(ran$lines[[1L]], paste0("abba: The image has no program \"", wrong, "\"."))
+    # Where this machine has R in one of the usual places.
+    way_out <- "^abba: There is .*: submit the program with r_command = \"/.*/R\"[.]$"
+    expect_identical(grep(way_out, ran$lines[-1L], invert = TRUE, value = TRUE), character())
+  }
 })
 
 test_that("a name that only R's own launcher would change is reached by a link", {

@@ -310,6 +310,32 @@ test_that("vanilla keeps start-up files and the library of a mounted home out of
   expect_identical(log_of(ids[[2L]]), "7 no FALSE ")
 })
 
+test_that("the R that runs a program may be one that the image's PATH does not have", {
+  folder <- normalizePath(withr::local_tempdir("r-"))
+  # As an entry point that sets what R needs.
+  writeLines(c("#!/bin/sh", "export PATH=/usr/bin:/bin WHICH=mine", "exec R \"$@\""), file.path(folder, "R"))
+  Sys.chmod(file.path(folder, "R"), "0755")
+  path <- local_program("cat(Sys.getenv('WHICH'), commandArgs(TRUE), '\\n')")
+  start <- function(r_command, ...) {
+    submit(path, mounts = host_path(folder, "/opt/R/4.2.1/bin"), arguments = "x", r_command = r_command, ...)
+  }
+  without_r <- c(PATH = "/opt")
+  ids <- c(
+    path = start("/opt/R/4.2.1/bin/R", environment = without_r),
+    name = start("R", environment = c(PATH = "/opt/R/4.2.1/bin:/usr/bin:/bin")),
+    own = start("/usr/lib/R/bin/R"),
+    none = start(NULL, environment = without_r),
+    folder = start("/opt/R/4.2.1")
+  )
+  wait_for_end(ids)
+  logs <- lapply(ids, log_of)
+  expect_identical(logs[c("path", "name", "own")], list(path = "mine x ", name = "mine x ", own = " x "))
+  expect_match(logs$none[[1L]], "no \"R\" on its PATH; its entry point is not run", fixed = TRUE)
+  expect_match(logs$none, "r_command = \"/opt/R/4.2.1/bin/R\"", fixed = TRUE, all = FALSE)
+  expect_match(logs$folder[[1L]], "no program \"/opt/R/4.2.1\"", fixed = TRUE)
+  expect_match(abba_explain_k8s_job_local(ids[["none"]])$advice, "`r_command`", fixed = TRUE)
+})
+
 test_that("the program is on its own: no token, no privileges, no second attempt, and not process 1", {
   log <- run_program(c(
     "cat(file.exists('/var/run/secrets/kubernetes.io'), '\\n', sep = '')",

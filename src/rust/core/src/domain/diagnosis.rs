@@ -201,7 +201,9 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
             ),
             (_, 127) => (
                 "The container image has no R, or the program ended with exit status 127.".into(),
-                "Check `container`: the image must hold R, on the PATH that it sets itself: its entry point is not run.".into(),
+                "Check `container`: the image must hold R, on the PATH that it sets itself, or `r_command` must say where it is: \
+                 its entry point is not run. Its log says more."
+                    .into(),
             ),
             (_, code @ 129..=192) => (
                 format!("The program was ended by signal {} (exit status {code}).", code - 128),

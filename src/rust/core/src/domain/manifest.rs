@@ -60,14 +60,24 @@ if [ ! -d "${TMPDIR:-/tmp}" ] || [ ! -w "${TMPDIR:-/tmp}" ]; then
   export TMPDIR=/abba/tmp
 fi"#;
 
-/// Says where R is, when the image does not find it, and ends as a shell does that finds no command; then starts R.
-const START_R: &str = r#"if ! command -v "$1" >/dev/null; then
-  printf 'abba: The image has no "%s" on its PATH; its entry point is not run.\n' "$1"
-  for found in /usr/local/bin/R /usr/local/*/bin/R /usr/lib*/R/bin/R /opt/*/bin/R /opt/*/*/bin/R; do
-    if [ -x "$found" ]; then printf 'abba: There is %s.\n' "$found"; fi
+/// Says where R is, when the image does not find it, and ends as a shell does that finds no command; then starts R. dash
+/// takes each file for a command, also a folder.
+const START_R: &str = r#"case $1 in
+  /*) [ -f "$1" ] && [ -x "$1" ] ;;
+  *) command -v "$1" >/dev/null ;;
+esac || {
+  case $1 in
+    /*) printf 'abba: The image has no program "%s".\n' "$1" ;;
+    *) printf 'abba: The image has no "%s" on its PATH; its entry point is not run.\n' "$1" ;;
+  esac
+  for found in /usr/bin/R /usr/local/bin/R /usr/local/*/bin/R /usr/lib*/R/bin/R \
+    /opt/*/bin/R /opt/*/*/bin/R /opt/*/*/*/bin/R; do
+    if [ -f "$found" ] && [ -x "$found" ]; then
+      printf 'abba: There is %s: submit the program with r_command = "%s".\n' "$found" "$found"
+    fi
   done
   exit 127
-fi
+}
 exec "$@""#;
 
 /// Everything that makes one Job, checked.
@@ -351,7 +361,7 @@ fn launch(program: &Program, given: &SubmitArguments, delivery: &ProgramSource) 
     arguments.push(folder);
     script.push(START_R);
     // `-s` is `--no-echo` to R 4 and `--slave` to R 3. Programs look for `--file=` to find themselves.
-    arguments.extend(["R", "-s"].map(String::from));
+    arguments.extend([given.r_command.as_deref().unwrap_or("R"), "-s"].map(String::from));
     arguments.extend(match given.vanilla {
         // All of the others and no start-up files.
         true => vec!["--vanilla".into()],
@@ -467,6 +477,22 @@ mod tests {
             ]
         );
         assert!(!command[2].contains("'b"));
+    }
+
+    #[test]
+    fn the_r_that_is_started_is_an_argument_and_never_shell_text() {
+        let mut request = request("/x/a.R", b"1");
+        let usual = job(&request).unwrap();
+        request.arguments.r_command = Some("/opt/$(touch)/R".into());
+        let other = job(&request).unwrap();
+        let (usual, other) = (command(&usual), command(&other));
+        assert_eq!(usual[2], other[2]);
+        let changed: Vec<_> = usual
+            .iter()
+            .zip(other)
+            .filter(|(usual, other)| usual != other)
+            .collect();
+        assert_eq!(changed, [(&"R".to_string(), &"/opt/$$(touch)/R".to_string())]);
     }
 
     #[test]

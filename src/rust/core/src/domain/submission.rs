@@ -68,6 +68,9 @@ pub struct SubmitArguments {
     /// Whether R starts as with `--vanilla`, and without a personal library.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub vanilla: bool,
+    /// The R that is started: its path in the container, or a name on the `PATH` there; `None`: `R`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r_command: Option<String>,
     /// The job's id, where it was made before the submission; `None`: a new one.
     pub job_id: Option<String>,
 }
@@ -91,6 +94,7 @@ impl Default for SubmitArguments {
             arguments: Vec::new(),
             environment: BTreeMap::new(),
             vanilla: false,
+            r_command: None,
             job_id: None,
         }
     }
@@ -143,6 +147,9 @@ impl SubmitArguments {
         }
         check_program_arguments(&self.arguments)?;
         check_environment(&self.environment)?;
+        if let Some(command) = &self.r_command {
+            check_r_command(command)?;
+        }
         if let Some(job_id) = &self.job_id {
             job_name::check_job_id(job_id)?;
         }
@@ -301,6 +308,31 @@ fn check_environment(environment: &BTreeMap<String, String>) -> Result<(), Error
     check_size("environment", &json!(environment))
 }
 
+/// A path or a name, and nothing with it: an option in it would be taken for a part of the name.
+fn check_r_command(command: &str) -> Result<(), Error> {
+    const LONGEST: usize = 1000;
+    let name = command.rsplit('/').next().unwrap_or_default();
+    let is_text = command.len() <= LONGEST && !command.chars().any(|c| c.is_whitespace() || c.is_control());
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c))
+    };
+    if !is_text || !is_name(name) || (!command.starts_with('/') && command.contains('/')) {
+        return Err(Error::input(format!(
+            "`r_command` must be the whole path of an R in the container, such as \"/opt/R/4.2.1/bin/R\", or the name of \
+             one on the PATH there, without spaces and options, not {}.",
+            quote_shortened(command)
+        )));
+    }
+    if name == "Rscript" {
+        return Err(
+            Error::input("`r_command` must start R itself, and Rscript takes other options.")
+                .advise("Give the R that lies beside it."),
+        );
+    }
+    Ok(())
+}
+
 /// The size as the Job keeps it, where a control character takes six bytes.
 fn check_size(name: &str, value: &Value) -> Result<(), Error> {
     let size = value.to_string().len();
@@ -397,6 +429,7 @@ mod tests {
             arguments: vec!["--cut-off".into(), "".into()],
             environment: BTreeMap::from([("STUDY".into(), "s 1".into())]),
             vanilla: true,
+            r_command: Some("/opt/R/4.2.1/bin/R".into()),
             ..kept()
         };
         let again = given.with_twice_the_memory().unwrap();
@@ -405,6 +438,7 @@ mod tests {
             "memory_limit": "3Gi", "container": "r:1", "mounts": {"volumes": []}, "auto_mount_home": true,
             "home_nfs_ip_address": "192.0.2.1", "username": "mike", "time_limit_seconds": 60.0,
             "arguments": ["--cut-off", ""], "environment": {"STUDY": "s 1"}, "vanilla": true,
+            "r_command": "/opt/R/4.2.1/bin/R",
         });
         assert_eq!(serde_json::to_value(&again).unwrap(), expected);
         let is_theirs = |name: &str| name != "home_nfs_ip_address" && name != "username";
@@ -468,6 +502,53 @@ mod tests {
             assert!(error.message.contains("`environment`"), "{}", error.message);
         }
         assert!(check("A", "a\0").is_err() && check("A", &"x".repeat(MOST_BYTES)).is_err());
+    }
+
+    #[test]
+    fn the_r_that_is_started_is_a_whole_path_or_a_name_and_nothing_more() {
+        let check = |command: &str| {
+            let r_command = Some(command.to_string());
+            SubmitArguments { r_command, ..kept() }.values()
+        };
+        for good in ["R", "R-4.2", "R4.2.1", "/opt/R/4.2.1/bin/R", "/opt/\u{e9}$(x)/R", "/R"] {
+            check(good).unwrap();
+        }
+        let long = "/R".repeat(501);
+        for bad in [
+            "",
+            " ",
+            "-R",
+            "--version",
+            "R --vanilla",
+            "/opt/my R/bin/R",
+            "a\0b",
+            "/R\n",
+            "bin/R",
+            "./R",
+            "~/R",
+            "/opt/R/",
+            "/",
+            "/opt/..",
+            ".",
+            "R;id",
+            "$R",
+            "/opt/R/bin/-R",
+            "\u{a0}R",
+            "C:\\R\\bin\\R.exe",
+            &long,
+        ] {
+            let error = check(bad).unwrap_err();
+            assert_eq!(error.class, crate::ErrorClass::Input);
+            assert!(
+                error.message.starts_with("`r_command` must be the whole path"),
+                "{bad:?}: {}",
+                error.message
+            );
+        }
+        assert!(check("/opt/R/4.2.1/bin/Rscript")
+            .unwrap_err()
+            .message
+            .contains("Rscript"));
     }
 
     #[test]

@@ -116,6 +116,12 @@ pub const SETTINGS: &[Argument] = &[
         "Whether R starts as with `--vanilla`, without start-up files, and without the personal library of a home that is \
          mounted.",
     ),
+    Argument::optional(
+        "r_command",
+        Kind::Text,
+        "The R that is started: its whole path in the container, such as `/opt/R/4.2.1/bin/R`, or a name on the `PATH` that \
+         the image sets; its entry point is not run. Left out: `R`.",
+    ),
 ];
 
 /// By what a submission that is repeated is known as the same one.
