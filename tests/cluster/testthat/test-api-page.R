@@ -26,9 +26,13 @@ is_shown <- function(browser, css) {
   browser$script("return document.querySelector(arguments[0])?.checkVisibility() === true", css)
 }
 
+wait_for_key_field <- function(browser) {
+  wait_until(function() if (browser$has_focus("#key")) TRUE else browser$text("main"), what = "the field for the key")
+}
+
 sign_in <- function(browser, address = page) {
   browser$go(address)
-  wait_until(function() browser$has_focus("#key"), what = "the field for the key")
+  wait_for_key_field(browser)
   browser$type(key)
   browser$press("Enter")
   sees(browser, "#who", "You are daemon")
@@ -44,7 +48,7 @@ open_job <- function(browser, job_id) {
 test_that("a key is asked for once, is in no address, and can be forgotten", {
   browser$fresh()
   browser$go(page)
-  wait_until(function() browser$has_focus("#key"), what = "the field for the key")
+  wait_for_key_field(browser)
   expect_identical(browser$script("return document.getElementById('key').type"), "password")
   browser$type("abba_wrong")
   browser$press("Enter")
@@ -60,7 +64,7 @@ test_that("a key is asked for once, is in no address, and can be forgotten", {
   expect_false(is_shown(browser, "#sign-in"))
   browser$tab_to("#forget")
   browser$press("Enter")
-  wait_until(function() browser$has_focus("#key"), what = "the field for the key")
+  wait_for_key_field(browser)
   expect_identical(browser$script("return sessionStorage.length"), 0L)
   expect_identical(browser$count("#jobs tbody tr"), 0L)
   # The key never came to the server's log by an address.
@@ -188,7 +192,7 @@ test_that("a log of many pages is read whole, and one that lost its beginning sa
   wait_for_end(job$job_id)
   browser$fresh()
   browser$go(paste0(small$address, "/#job=", job$job_id))
-  wait_until(function() browser$has_focus("#key"), what = "the field for the key")
+  wait_for_key_field(browser)
   browser$type(key)
   browser$press("Enter")
   sees(browser, "#log-state", "The log has ended: 700 lines.")
