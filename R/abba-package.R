@@ -9,6 +9,7 @@
 #' | `abba.permitted.containers` | Images that [abba_check_k8s_local()] takes as permitted. | all |
 #' | `abba.k8s.session` | Whether one kubectl is kept for the session. A call with `FALSE` ends the kept one. | `TRUE` |
 #' | `abba.kubectl` | The kubectl program: a path, or a name on the `PATH`. | `kubectl` |
+#' | `abba.log.patterns` | What counts as an error or a warning in a log: see [abba_get_k8s_job_log_local()]. | R's own |
 #' | `abba.api.address` | Where the abba API is. | the environment variable `ABBA_API_ADDRESS` |
 #' | `abba.api.key` | Your key for it. | the environment variable `ABBA_API_KEY` |
 #' | `abba.api.request.timeout` | Seconds that a call of the abba API may take, with all its repetitions. | 60 |
@@ -35,7 +36,9 @@
 #'
 #' Every warning has the class `abba_warning`: `abba_warning_log_incomplete` says
 #' that part of a log is missing, `abba_warning_stuck` that a job cannot start,
-#' `abba_warning_started_again` that a program was started more than once.
+#' `abba_warning_started_again` that a program was started more than once,
+#' `abba_warning_log_verdict` that the log of a job that is Succeeded tells of an error,
+#' `abba_warning_verdict_missing` that not all logs of a list were read.
 #' @importFrom rlang %||%
 #' @useDynLib abba, .registration = TRUE
 #' @importFrom rlang abort

@@ -24,7 +24,8 @@
 #'     never changes: `"clean"`, `"warnings"` or `"errors"`, and the first such line;
 #'     for a program that failed `"errors"`, or `"killed"` where a signal, the cluster
 #'     or a lack of memory ended it. Strings, `NA` while the program runs, and where the
-#'     log cannot be read.
+#'     log cannot be read. What is looked for in a log is told in
+#'     [abba_get_k8s_job_log_local()].
 #'
 #' @inheritSection abba_get_k8s_job_status_local Errors
 #' @export

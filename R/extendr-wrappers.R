@@ -55,8 +55,11 @@ core_log <- function(which, settings) .Call(wrap__core_log, which, settings)
 core_cancel <- function(which, settings) .Call(wrap__core_cancel, which, settings)
 
 # Lists jobs: a list of vectors of equal length, named as the fields of a job in one line; times as RFC 3339. Ten thousand
-# jobs take less room and time than as a list each.
+# jobs take less room and time than as a list each. Where they were asked for, there are `verdict` and `verdict_line`, too.
 core_list <- function(arguments, settings) .Call(wrap__core_list, arguments, settings)
+
+# Checks what is to be looked for in logs, the option `abba.log.patterns`.
+core_check_log_patterns <- function(patterns) .Call(wrap__core_check_log_patterns, patterns)
 
 # Explains a job: a list, see the struct `Explanation`.
 core_explain <- function(job_id, settings) .Call(wrap__core_explain, job_id, settings)

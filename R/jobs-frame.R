@@ -3,14 +3,17 @@
 # What a job can be.
 job_states <- c("Pending", "Running", "Succeeded", "Failed", "Unknown")
 
-# The data frame of jobs, out of the core's columns or an API's rows, whose times are still text.
-jobs_frame <- function(rows) {
+# The data frame of jobs, out of the core's columns or an API's rows, whose times are still text. `verdict`: whether
+# they have verdicts; the columns are there in any case, so that code that reads them works with every list.
+jobs_frame <- function(rows, verdict) {
   columns <- c(
     text_columns(rows, c("job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished")),
     list(exit_code = integer_column(rows, "exit_code"), reason = text_column(rows, "reason"))
   )
   times <- c("submitted", "started", "finished")
   columns[times] <- lapply(columns[times], from_kubernetes_time)
+  verdicts <- c("verdict", "verdict_line")
+  columns[verdicts] <- if (verdict) text_columns(rows, verdicts) else list(rep(NA_character_, length(columns$job_id)))
   structure(as.data.frame(columns), class = c("abba_jobs", "data.frame"))
 }
 

@@ -44,8 +44,39 @@
 #' `parallel::mclapply()` was killed. Where R printed an error in the log of such a job,
 #' or lost results of workers, a warning of class `abba_warning_log_verdict` names the job
 #' and the first such line. R's own warnings raise none: a log that has them is there to be
-#' read, and [abba_explain_k8s_job_local()] shows the first of them. The texts that are looked for are those of R, in
-#' all the languages that R speaks.
+#' read, and [abba_explain_k8s_job_local()] shows the first of them.
+#'
+#' @section What is looked for in a log:
+#' The default are R's own messages, in all the languages that R speaks. As errors count
+#' lines that begin with `Error in ... : `, `Error: `, `Error : `, `Error during wrapup: `,
+#' `Fatal error: ` or ` *** caught `, and the line `Execution halted`; as warnings lines that
+#' begin with `Warning in ... : `, `Warning: ` or `There were ... warnings (use warnings()`,
+#' the lines `Warning message:` and `Warning messages:`, and what the package parallel says
+#' of lost workers (`scheduled core 2 did not deliver a result`).
+#'
+#' The option `abba.log.patterns` adds to them: a list of the character vectors `errors`,
+#' `warnings` and `ignore`, regular expressions each, and of `default`; all may be left out.
+#'
+#' ```r
+#' options(abba.log.patterns = list(
+#'   errors = "^ERROR:",
+#'   warnings = "^NOTE: .*uninitialized",
+#'   ignore = "^Warning messages?:.* was built under R version"
+#' ))
+#' ```
+#'
+#' A line that fits an expression of `ignore` counts as neither. The text of R's warnings
+#' and of long errors stands on the lines below: `ignore` is compared with the whole
+#' message, too, its lines joined by one space (`Warning message: package 'x' was built
+#' under R version 4.2.3`). A list of warnings is ignored where each of them is. With
+#' `default = FALSE` R's own messages are not looked for, and the option replaces them.
+#'
+#' Expressions are written as for `grepl(perl = TRUE)`, but without look-around and
+#' backreferences, and `\\w`, `\\d`, `\\s` and `(?i)` know ASCII alone: so a line is
+#' searched in one pass, whatever it holds. There are at most 100, of at most 1,000
+#' characters. One that is wrong is an error of class `abba_error_input`, before anything
+#' is sent. Through the abba API the logs are read by the server, whose administrator sets
+#' this option there; that of your own session has no effect.
 #'
 #' @section Errors:
 #' A job or a batch that does not exist (any more) raises an error of class
@@ -119,4 +150,31 @@ read_logs <- function(rows) {
     row$log <- row$log %||% NA_character_
     row[setdiff(names(row), c("error", "warning"))]
   })
+}
+
+# What is looked for in logs, as the core reads it; NULL for R's own messages and nothing else.
+log_patterns_option <- function(call = rlang::caller_env()) {
+  patterns <- getOption("abba.log.patterns")
+  if (is.null(patterns)) {
+    return(NULL)
+  }
+  if (!is.list(patterns) || (length(patterns) > 0L && is.null(names(patterns)))) {
+    abort_input("abba.log.patterns", "must be a list such as list(errors = \"^ERROR:\")", patterns, call)
+  }
+  if (!all(names(patterns) %in% c("errors", "warnings", "ignore", "default")) || anyDuplicated(names(patterns)) > 0L) {
+    abort_input(
+      "abba.log.patterns", "must have no elements but `errors`, `warnings`, `ignore` and `default`, each once",
+      names(patterns), call
+    )
+  }
+  patterns <- Filter(Negate(is.null), patterns)
+  patterns <- Map(function(value, name) {
+    argument <- paste0("abba.log.patterns$", name)
+    if (name == "default") check_flag(value, argument, call) else I(check_strings(value, argument, call))
+  }, patterns, names(patterns))
+  if (length(patterns) > 0L) {
+    # Before anything is sent.
+    core_value(core_check_log_patterns(patterns), call)
+    patterns
+  }
 }

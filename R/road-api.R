@@ -16,8 +16,11 @@ api_functions <- function(call, submit_verb) {
     },
     list = function(arguments) {
       if (!is.null(arguments$status)) arguments$status <- paste(arguments$status, collapse = ",")
+      verdict <- arguments$verdict
+      # An abba API that knows no verdicts is asked for none.
+      arguments$verdict <- if (verdict) "true"
       answer <- client_call("GET", "/jobs", arguments, call = call)
-      reading("/jobs", jobs_frame(answer$body), call)
+      reading("/jobs", jobs_frame(answer$body, verdict), call)
     },
     explain = function(job_id) {
       answer <- client_ask("/explain-job", list(job_id = job_id), call = call)

@@ -14,7 +14,7 @@ kubectl_functions <- function(settings, call, submit_verb) {
     },
     list = function(arguments) {
       if (!is.null(arguments$status)) arguments$status <- I(arguments$status)
-      jobs_frame(value(core_list(arguments, settings)))
+      jobs_frame(value(core_list(arguments, settings)), arguments$verdict)
     },
     explain = function(job_id) read_explanation(value(core_explain(job_id, settings)), submit_verb, settings$namespace),
     watch = function(which) {

@@ -26,6 +26,7 @@ settings <- function(namespace, call = rlang::caller_env()) {
     session = check_flag(
       getOption("abba.k8s.session", TRUE),
       argument = "abba.k8s.session", call = call
-    )
+    ),
+    log_patterns = log_patterns_option(call)
   )
 }

@@ -187,6 +187,23 @@ news_json <- function(status = "Running", obstacles = list()) {
 
 log_json <- function(lines, job_id = test_job) list(list(job_id = job_id, log = as.list(lines)))
 
+# What an API says of jobs that are watched.
+news <- function(status = "Running", ..., on = "GET /watch-jobs") replies(news_json(status, ...), on = on)
+
+# A job of a list.
+job_json <- function(...) {
+  utils::modifyList(list(
+    job_id = test_job, batch_id = "b", program = "test_program.R", user = "mike", status = "Failed",
+    submitted = "2026-01-01T00:00:00Z", started = "2026-01-01T00:00:01Z", finished = "2026-01-01T00:00:02Z",
+    exit_code = 1L, reason = "The program failed."
+  ), list(...))
+}
+# A null of JSON: modifyList() would drop it.
+with_nulls <- function(x, ...) {
+  x[c(...)] <- list(NULL)
+  x
+}
+
 # A port of this machine where nobody listens.
 closed_address <- function() "http://127.0.0.1:1"
 

@@ -58,6 +58,15 @@ test_that("an explanation tells the errors and warnings that R printed, beside t
   )
 })
 
+test_that("an explanation looks for the user's patterns", {
+  withr::local_options(abba.log.patterns = list(warnings = "^NOTE:", ignore = "^Warning: of no importance"))
+  local_explained(list(full_pod(test_job)), log = c("Warning: of no importance", "NOTE: x is uninitialized"))
+  expect_identical(
+    unclass(explain())[c("verdict", "verdict_line")],
+    list(verdict = "warnings", verdict_line = "NOTE: x is uninitialized")
+  )
+})
+
 test_that("a job without a pod has NA where nothing is known, and a data frame without rows for no events", {
   local_explained()
   explanation <- explain()

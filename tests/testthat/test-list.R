@@ -1,6 +1,7 @@
 utc <- function(text) as.POSIXct(text, format = "%Y-%m-%dT%H:%M:%SZ", tz = "UTC")
 columns <- c(
-  "job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished", "exit_code", "reason"
+  "job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished", "exit_code", "reason",
+  "verdict", "verdict_line"
 )
 
 local_jobs <- function(env = parent.frame()) {
@@ -39,7 +40,8 @@ test_that("jobs are listed in a data frame of the contract's columns, the newest
     reason = c(
       "The program has not started yet: Kubernetes has just accepted its job.", NA,
       "The program ended with exit status 1.", NA
-    )
+    ),
+    verdict = rep(NA_character_, 4L), verdict_line = rep(NA_character_, 4L)
   ))
 })
 
@@ -52,15 +54,6 @@ test_that("two calls of kubectl answer for all jobs", {
     paste0("get /api/v1/namespaces/team-1/pods", selector),
     paste0("get /apis/batch/v1/namespaces/team-1/jobs", selector)
   ))
-})
-
-test_that("no jobs are a data frame without rows, of the same columns", {
-  local_scripted_kubectl(says(list_of()))
-  jobs <- list_jobs()
-  local_jobs()
-  expect_identical(jobs, list_jobs()[0L, ], ignore_attr = "row.names")
-  expect_identical(nrow(jobs), 0L)
-  expect_identical(lapply(jobs, class), lapply(list_jobs(), class))
 })
 
 test_that("jobs are chosen by status and by time", {
@@ -110,6 +103,68 @@ test_that("a cancelled job is told apart from one that failed by itself", {
   expect_words(list_jobs()[c("job_id", "status", "reason")])
 })
 
+# Jobs that have ended, with these logs, and with pods that no other test has.
+local_ended <- function(logs, env = parent.frame()) {
+  known <- function(id, uid) {
+    pod <- full_pod(id)
+    pod$metadata$uid <- uid
+    pod
+  }
+  uids <- sprintf("%08x-0000-4000-8000-%012x", sample.int(.Machine$integer.max, length(logs)), seq_along(logs))
+  answers <- Map(function(id, text) {
+    says(charToRaw(paste0("abba-log-of ", id, "\n", text, "\n")), on = paste0("*/pods/", id, "-*/log*"))
+  }, names(logs), logs)
+  rlang::inject(local_scripted_kubectl(
+    !!!unname(answers),
+    says(do.call(list_of, unname(Map(known, names(logs), uids))), on = "*/pods*"),
+    says(do.call(list_of, lapply(names(logs), full_job)), on = "*/jobs*"),
+    env = env
+  ))
+}
+
+test_that("verdicts are told where they are asked for, and the log of an ended job is read once", {
+  kubectl <- local_ended(c("a-1" = "[1] 4", "b-2" = "Error in f() : boom", "c-3" = "Warning message:\ncareful"))
+  reads <- function() sum(grepl("/log", kubectl$requests()))
+  expect_true(all(is.na(list_jobs()$verdict)))
+  expect_identical(reads(), 0L)
+  jobs <- list_jobs(verdict = TRUE)
+  jobs <- jobs[order(jobs$job_id), ]
+  expect_identical(jobs$verdict, c("clean", "errors", "warnings"))
+  expect_identical(jobs$verdict_line, c(NA, "Error in f() : boom", "Warning message:"))
+  expect_identical(jobs$status, rep("Succeeded", 3L))
+  once <- reads()
+  expect_gte(once, 3L)
+  expect_setequal(list_jobs(verdict = TRUE)$verdict, c("clean", "errors", "warnings"))
+  expect_identical(reads(), once)
+})
+
+test_that("a log that cannot be read is NA, and the list is there; a killed program needs no log", {
+  local_scripted_kubectl(
+    fails("Error from server: Get \"https://192.0.2.9:10250/x\": dial tcp 192.0.2.9:10250: refused\n", on = "*/log*"),
+    says(list_of(
+      full_pod("a-1"), full_pod("b-2", ended(137L, "OOMKilled"), "Failed"), full_pod("c-3", running()),
+      full_pod("d-4", ended(1L), "Failed"), full_pod("e-5", ended(143L), "Failed", reason = "DeadlineExceeded")
+    ), on = "*/pods*"),
+    says(do.call(list_of, lapply(c("a-1", "b-2", "c-3", "d-4", "e-5"), full_job)), on = "*/jobs*")
+  )
+  expect_silent(jobs <- list_jobs(verdict = TRUE))
+  expect_identical(jobs$verdict[order(jobs$job_id)], c(NA, "killed", NA, "errors", "killed"))
+  expect_true(all(is.na(jobs$verdict_line)))
+})
+
+test_that("the user's patterns decide for a list, also where others were used before", {
+  local_ended(c("a-1" = "NOTE: x is uninitialized", "b-2" = "Warning message:\npackage 'x' was built under R 4.2.3"))
+  verdicts <- function() {
+    jobs <- list_jobs(verdict = TRUE)
+    jobs$verdict[order(jobs$job_id)]
+  }
+  expect_identical(verdicts(), c("clean", "warnings"))
+  withr::local_options(abba.log.patterns = list(warnings = "^NOTE: .*uninitialized", ignore = "was built under R"))
+  expect_identical(verdicts(), c("warnings", "clean"))
+  withr::local_options(abba.log.patterns = NULL)
+  expect_identical(verdicts(), c("clean", "warnings"))
+})
+
 test_that("bad arguments are refused before kubectl starts", {
   expect_words(refuse(
     list_jobs(user = 1), list_jobs(user = ""), list_jobs(user = NA_character_), list_jobs(user = c("a", "b")),
@@ -119,7 +174,8 @@ test_that("bad arguments are refused before kubectl starts", {
     list_jobs(since = "2026-01-01"), list_jobs(since = NA), list_jobs(since = as.Date(NA)), list_jobs(since = 1),
     list_jobs(since = Sys.time()[0L]), list_jobs(since = as.Date(c("2026-01-01", "2026-01-02"))),
     list_jobs(since = as.Date(Inf)), list_jobs(since = as.POSIXct(-Inf)),
-    list_jobs(namespace = "A"), list_jobs(namespace = "")
+    list_jobs(namespace = "A"), list_jobs(namespace = ""), list_jobs(verdict = NA), list_jobs(verdict = "yes"),
+    list_jobs(verdict = NULL)
   ))
 })
 

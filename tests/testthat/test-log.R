@@ -457,3 +457,45 @@ test_that("warnings of R, a text of the program's own and the log of a failure r
   local_log(bytes(marker(), "Error: boom\nExecution halted\n"), list(pod(test_job, ended(1L), "Failed")))
   expect_warning(log_of(), NA)
 })
+
+test_that("the user's patterns decide what is warned of in a log", {
+  local_log(bytes(marker(), "ERROR: of a macro\n"))
+  expect_warning(log_of(), NA)
+  withr::local_options(abba.log.patterns = list(errors = "^ERROR:"))
+  expect_warning(log_of(), "ERROR: of a macro", class = "abba_warning_log_verdict")
+  local_log(bytes(marker(), "Error: boom\n"))
+  expect_warning(log_of(), "Error: boom", class = "abba_warning_log_verdict")
+  withr::local_options(abba.log.patterns = list(ignore = "boom$"))
+  expect_warning(log_of(), NA)
+  withr::local_options(abba.log.patterns = list(default = FALSE))
+  expect_warning(log_of(), NA)
+  for (none in list(list(), list(errors = NULL), list(errors = character(), default = TRUE))) {
+    withr::local_options(abba.log.patterns = none)
+    expect_warning(log_of(), class = "abba_warning_log_verdict")
+  }
+})
+
+test_that("lost workers are warned of", {
+  for (lost in c(
+    "Warning message:\nIn mclapply(1:4, f) :\n  scheduled core 2 did not deliver a result, all values of the job",
+    "Warning message:\nIn mclapply(1:4, f) : all scheduled cores encountered errors in user code",
+    "Warning message:\nIn mclapply(1:4, f, mc.preschedule = F) :\n  1 parallel function call did not deliver a result",
+    "Error in unserialize(node$con) : error reading from connection"
+  )) {
+    local_log(bytes(marker(), lost, "\n"))
+    expect_warning(log_of(), class = "abba_warning_log_verdict")
+  }
+})
+
+test_that("patterns that cannot be used are refused before kubectl starts", {
+  with <- function(patterns) {
+    withr::local_options(abba.log.patterns = patterns)
+    log_of()
+  }
+  expect_words(refuse(
+    with(list(errors = "(")), with(list(warnings = c("a", "a(?=b)"))), with(list(ignore = "")),
+    with(list(errors = strrep("x", 1001))), with(list(errors = rep("x", 101))), with(list(error = "x")),
+    with(list(errors = NA_character_)), with(list(errors = 1)), with(list(default = "no")), with(list("x")),
+    with(list(errors = "a", errors = "b")), with("x"), with(TRUE)
+  ))
+})

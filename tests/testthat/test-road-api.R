@@ -142,7 +142,6 @@ test_that("what cannot be right is refused before anything is sent", {
   for (ask in list(abba_explain_job, abba_follow_job_log)) {
     for (id in list(character(), c("a", "b"), "a,b", NULL)) expect_s3_class(raised(ask(id)), "abba_error_input")
   }
-  expect_s3_class(raised(abba_submit_and_get_log("test_program.R", timeout_seconds = NA)), "abba_error_input")
   expect_s3_class(raised(abba_list_jobs(since = "yesterday")), "abba_error_input")
   expect_length(api$requests(), 0L)
 })
@@ -236,8 +235,6 @@ test_that("answers of another shape are refused", {
 
 # --- Waiting -----------------------------------------------------------------------
 
-news <- function(status = "Running", ..., on = "GET /watch-jobs") replies(news_json(status, ...), on = on)
-
 test_that("a wait ends when nothing is pending or running, and asks for what differs from the last answer", {
   for (end in c("Succeeded", "Failed", "Unknown")) {
     api <- local_scripted_api(news("Pending"), news("Running"), news(end))
@@ -323,29 +320,6 @@ test_that("news of another shape are not believed", {
   }
 })
 
-test_that("waiting for a log gives the log of the end, and a submission may come before", {
-  local_program()
-  answers <- function() {
-    list(
-      makes_jobs("POST /submit-job"),
-      news("Running"), news("Failed"),
-      replies(log_json("a"), on = "GET /job-log"),
-      replies(list(list(pod_id = "p", log = list("b"))), on = "GET /batch-log")
-    )
-  }
-  rlang::inject(local_scripted_api(!!!answers()))
-  expect_identical(abba_wait_for_job_log(test_job), list(list(job_id = test_job, log = "a")))
-  rlang::inject(local_scripted_api(!!!answers()))
-  expect_identical(abba_wait_for_batch_log("b"), list(list(pod_id = "p", log = "b")))
-  rlang::inject(local_scripted_api(!!!answers()))
-  expect_identical(
-    suppressMessages(abba_submit_and_get_log("test_program.R")),
-    list(list(job_id = test_job, log = "a"))
-  )
-  rlang::inject(local_scripted_api(!!!answers()))
-  expect_named(suppressMessages(abba_submit_job_and_poll("test_program.R")), "Failed")
-})
-
 test_that("Ctrl-C leaves the jobs alone and says how to come back", {
   # While the answer is waited for.
   api <- local_scripted_api(news(), never_replies("GET /watch-jobs"))
@@ -405,19 +379,6 @@ test_that("lines that were missed while a log was followed are not passed over i
 
 # --- Finding, explaining, cancelling -------------------------------------------------
 
-job_json <- function(...) {
-  utils::modifyList(list(
-    job_id = test_job, batch_id = "b", program = "test_program.R", user = "mike", status = "Failed",
-    submitted = "2026-01-01T00:00:00Z", started = "2026-01-01T00:00:01Z", finished = "2026-01-01T00:00:02Z",
-    exit_code = 1L, reason = "The program failed."
-  ), list(...))
-}
-# A null of JSON: modifyList() would drop it.
-with_nulls <- function(x, ...) {
-  x[c(...)] <- list(NULL)
-  x
-}
-
 test_that("jobs are listed in the shape of the local function", {
   api <- local_scripted_api(replies(list(
     job_json(), with_nulls(job_json(status = "Pending"), "started", "finished", "exit_code", "reason")
@@ -428,7 +389,8 @@ test_that("jobs are listed in the shape of the local function", {
     data.frame(
       job_id = test_job, batch_id = "b", program = "test_program.R", user = "mike", status = c("Failed", "Pending"),
       submitted = time(c("2026-01-01 00:00:00", "2026-01-01 00:00:00")), started = time(c("2026-01-01 00:00:01", NA)),
-      finished = time(c("2026-01-01 00:00:02", NA)), exit_code = c(1L, NA), reason = c("The program failed.", NA)
+      finished = time(c("2026-01-01 00:00:02", NA)), exit_code = c(1L, NA), reason = c("The program failed.", NA),
+      verdict = NA_character_, verdict_line = NA_character_
     ),
     class = c("abba_jobs", "data.frame")
   ))
@@ -437,6 +399,26 @@ test_that("jobs are listed in the shape of the local function", {
   )
   local_scripted_api(replies("[]"))
   expect_identical(abba_list_jobs(), jobs[0L, ])
+})
+
+test_that("an API is asked for verdicts, and says which it could not give", {
+  left <- list(list(
+    class = "verdict_missing", message = "The log of one job was not read.", advice = "Ask again.", job_id = list("b-2")
+  ))
+  api <- local_scripted_api(replies(
+    list(
+      job_json(verdict = "errors", verdict_line = "Error: boom"),
+      with_nulls(job_json(job_id = "b-2"), "verdict", "verdict_line")
+    ),
+    headers = c("Abba-Warnings" = as.character(to_json(left)))
+  ))
+  warning <- expect_warning(jobs <- abba_list_jobs(verdict = TRUE), class = "abba_warning_verdict_missing")
+  expect_identical(warning$job_id, "b-2")
+  expect_identical(jobs$verdict, c("errors", NA))
+  expect_identical(jobs$verdict_line, c("Error: boom", NA))
+  expect_identical(api$requests()[[1L]]$query, "verdict=true")
+  local_scripted_api(replies(list(job_json(verdict = 1L, verdict_line = "x"))))
+  expect_s3_class(raised(abba_list_jobs(verdict = TRUE)), "abba_error_kubectl")
 })
 
 test_that("a job is explained in the shape of the local function", {

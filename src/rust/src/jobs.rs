@@ -5,10 +5,12 @@ use std::time::Duration;
 use abba_core::domain::job_record::JobRecord;
 use abba_core::domain::program::ProgramSource;
 use abba_core::domain::submission::SubmitArguments;
+use abba_core::domain::verdict::LogPatterns;
 use abba_core::domain::{job_name, paths};
 use abba_core::kubernetes::labels;
 use abba_core::operations::{
-    self, CheckArguments, JobSelector, ListArguments, LogOfJob, Logs, PreparedJob, Reached, WatchUpdate, WatchedJobs,
+    self, CheckArguments, JobList, JobSelector, ListArguments, LogOfJob, Logs, PreparedJob, Reached, WatchUpdate,
+    WatchedJobs,
 };
 use abba_core::transport::Kubectl;
 #[cfg(unix)]
@@ -168,10 +170,16 @@ r_functions! {
     }
 
     /// Lists jobs: a list of vectors of equal length, named as the fields of a job in one line; times as RFC 3339. Ten thousand
-    /// jobs take less room and time than as a list each.
+    /// jobs take less room and time than as a list each. Where they were asked for, there are `verdict` and `verdict_line`, too.
     fn core_list(arguments, settings) {
         let (arguments, settings): (ListArguments, Settings) = (read(arguments)?, read(settings)?);
-        Ok(columns(settings.connected(|connection| operations::list(connection, &arguments))?).into())
+        Ok(columns(settings.connected(|connection| operations::list(connection, &arguments))?))
+    }
+
+    /// Checks what is to be looked for in logs, the option `abba.log.patterns`.
+    fn core_check_log_patterns(patterns) {
+        LogPatterns::new(read(patterns)?)?;
+        Ok(Value::null().into())
     }
 
     /// Explains a job: a list, see the struct `Explanation`.
@@ -301,7 +309,8 @@ fn prepare(arguments: Argument<'_>) -> Result<Vec<PreparedJob>, Error> {
 }
 
 /// The list of `core_list`.
-fn columns(records: Vec<JobRecord>) -> Value {
+fn columns(list: JobList) -> Answer {
+    let records = list.records;
     let mut texts: [Vec<Option<String>>; 9] = std::array::from_fn(|_| Vec::with_capacity(records.len()));
     let mut exit_codes = Vec::with_capacity(records.len());
     for record in records {
@@ -339,8 +348,23 @@ fn columns(records: Vec<JobRecord>) -> Value {
         "finished",
         "reason",
     ];
-    let texts = names.into_iter().zip(texts.map(Value::OptionalTexts));
-    Value::named(texts.chain([("exit_code", Value::OptionalIntegers(exit_codes))]))
+    let mut columns: Vec<_> = names.into_iter().zip(texts.map(Value::OptionalTexts)).collect();
+    columns.push(("exit_code", Value::OptionalIntegers(exit_codes)));
+    let mut warnings = Vec::new();
+    if let Some(verdicts) = list.verdicts {
+        let findings = verdicts.findings.into_iter().map(|finding| match finding {
+            Some(finding) => (Some(finding.verdict.name().to_string()), finding.line),
+            None => (None, None),
+        });
+        let (verdict, lines) = findings.unzip();
+        columns.push(("verdict", Value::OptionalTexts(verdict)));
+        columns.push(("verdict_line", Value::OptionalTexts(lines)));
+        warnings.extend(verdicts.warning);
+    }
+    Answer {
+        value: Value::Named(columns),
+        warnings,
+    }
 }
 
 /// The list of `core_log`.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use abba_core::domain::job_name;
+use abba_core::domain::verdict::{LogPatternSettings, LogPatterns};
 use abba_core::operations::{self, Connection, JobSelector};
 #[cfg(unix)]
 use abba_core::transport::Session;
@@ -30,6 +31,9 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// Whether one kubectl is kept for the R session.
     pub session: bool,
+    /// What is looked for in logs.
+    #[serde(default)]
+    pub log_patterns: LogPatternSettings,
 }
 
 impl Settings {
@@ -51,12 +55,14 @@ impl Settings {
         operation: impl FnOnce(&Connection<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         self.check_namespace()?;
+        let log_patterns = LogPatterns::new(self.log_patterns.clone())?;
         let patience = self.patience(stopped);
         let kubectl = Kubectl::find(&self.kubectl).map_err(|failure| operations::error_of(&failure, &patience))?;
         operation(&Connection {
             transport: self.transport(kubectl).as_ref(),
             namespace: self.namespace.as_deref(),
             patience,
+            log_patterns: &log_patterns,
         })
     }
 

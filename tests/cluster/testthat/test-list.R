@@ -29,7 +29,8 @@ test_that("every column is filled", {
     vapply(jobs, function(column) class(column)[[1L]], ""),
     c(
       job_id = "character", batch_id = "character", program = "character", user = "character", status = "character",
-      submitted = "POSIXct", started = "POSIXct", finished = "POSIXct", exit_code = "integer", reason = "character"
+      submitted = "POSIXct", started = "POSIXct", finished = "POSIXct", exit_code = "integer", reason = "character",
+      verdict = "character", verdict_line = "character"
     )
   )
   expect_setequal(jobs$job_id, ids)
@@ -51,6 +52,30 @@ test_that("every column is filled", {
   expect_true(all(jobs$started >= jobs$submitted, na.rm = TRUE))
   expect_true(all(jobs$finished >= jobs$started, na.rm = TRUE))
   expect_identical(attr(jobs$submitted, "tzone"), "UTC")
+  expect_true(all(is.na(jobs$verdict)))
+})
+
+test_that("verdicts are told where they are asked for, of R's messages and of the user's own", {
+  verdict <- function(columns = "verdict") {
+    jobs <- abba_list_k8s_jobs_local(verdict = TRUE)
+    jobs[match(c(ids, lost), jobs$job_id), columns]
+  }
+  lost <- submit(local_program(
+    "x <- parallel::mclapply(1:4, function(i) if (i == 2) tools::pskill(Sys.getpid(), 9) else i, mc.cores = 2)",
+    "lost.R"
+  ), batch_group_id = "listings")
+  wait_for_end(lost)
+  expect_identical(verdict(), c("clean", "errors", NA, NA, "clean", "warnings"))
+  expect_warning(
+    abba_get_k8s_job_log_local(lost), "scheduled core 2 did not deliver a result",
+    class = "abba_warning_log_verdict"
+  )
+  withr::local_options(abba.log.patterns = list(errors = "^ran$", ignore = "mclapply|did not deliver a result"))
+  told <- verdict(c("status", "verdict", "verdict_line"))
+  expect_identical(told$verdict, c("errors", "errors", NA, NA, "errors", "clean"))
+  expect_identical(told$verdict_line, c("ran", NA, NA, NA, "ran", NA))
+  expect_identical(told$status, c("Succeeded", "Failed", "Running", "Pending", "Succeeded", "Succeeded"))
+  kubectl_lines("delete", "job", lost, "--wait=true")
 })
 
 test_that("jobs can be picked by user, batch, state and time, and by all of these", {

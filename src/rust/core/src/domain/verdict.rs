@@ -6,10 +6,13 @@
 //! R prints its messages in the language of its session. The texts are those of R's own catalogues (`R.mo` and
 //! `R-parallel.mo` of R 4.2) and what R 4.2 prints with them; those that R leaves in English in a language need no entry.
 
-use serde::Serialize;
+use regex_lite::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::job_status::{self, Status};
+use crate::error::quote_shortened;
 use crate::kubernetes::objects::Pod;
+use crate::Error;
 
 /// What a program's end and its log say of its work, the better first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -63,6 +66,8 @@ const ERRORS: &[&str] = &[
     // rlang's, whose message follows on the next line.
     "Error in `%s`:",
     "Error: ",
+    // try()'s, in every language, where the error has no call.
+    "Error : ",
     "Error during wrapup: ",
     "Fatal error: ",
     " *** caught ",
@@ -252,11 +257,17 @@ const IN_ADDITION: &[&str] = &[
     "此外: ",
 ];
 
-/// The warnings of `parallel::mclapply()` about workers whose results are lost or are errors. R indents them.
+/// The warnings of `mclapply()`, `mccollect()` and `pvec()` of the package parallel about workers whose results are lost or
+/// are errors. R indents them, or puts them behind the call where the line is short.
 const LOST_RESULTS: &[&str] = &[
     "scheduled core%s did not deliver ",
     "scheduled core%s encountered error",
     "all scheduled cores encountered errors in user code",
+    "%s parallel function call did not deliver a result",
+    "%s parallel function calls did not deliver results",
+    "%s parallel job did not deliver a result",
+    "%s parallel jobs did not deliver results",
+    "some results may be missing, folded or caused an error",
     "alle planlagte kerner mødte fejl i brugerkode",
     "alle verplanten Kerne berichten Fehler im Benutzerkode",
     "eingeplante%s Fehler in Benutzerkode, ",
@@ -283,6 +294,34 @@ const LOST_RESULTS: &[&str] = &[
     "预定内核%s的用户代码中出了错",
     "使用者程式碼中所有預定的核心都發生錯誤",
     "預定內核 %s 的使用者程式碼中發生錯誤",
+    "nogle resultater kan mangle, være samlet eller medførte en fejl",
+    "einige Ergebnisse könnten fehlen, brachen ab oder verursachten einen Fehler",
+    "%s appel de fonction en parallèle n’a pas renvoyé de résultat",
+    "%s appels de fonctions en parallèle n’ont pas renvoyé de résultats",
+    "%s tâche en parallèle n’a pas renvoyé de résultat",
+    "%s tâches en parallèle n’ont pas renvoyé de résultats",
+    "quelques résultats peuvent être manquants, repliés ou ont produit une error",
+    "%s chiamata alla funzione parallel non ha restituito risultati",
+    "%s chiamate alle funzioni parallel non hanno restituito risultati",
+    "Il job parallelo%s non ha prodotto risultati",
+    "I job paralleli %s non hanno prodotto risultati",
+    "alcuni risultati potrebbero essere assenti, folded o hanno causato un errore",
+    "일부 결과가 누락될 수도 있고, 오류를 접하거나 발생시켰을 수 있습니다",
+    "%s lygiagretusis funkcijos iškvietimas nepateikė rezultato",
+    "%s lygiagretieji funkcijos iškvietimai nepateikė rezultatų",
+    "%s lygiagrečiųjų funkcijų iškvietimai nepateikė rezultatų",
+    "%s lygiagreti užduotis nepateikė rezultato",
+    "%s lygiagrečios užduotys nepateikė rezultatų",
+    "%s lygiagrečių užduočių nepateikė rezultatų",
+    "gali trūkti kai kurių rezultatų arba įvyko klaida",
+    "niektórych wyników może brakować, mogą być zwinięte lub spowodowały błąd",
+    "%s параллельной функции не выдали результат",
+    "%s параллельное задание не выдало результат",
+    "%s параллельных задания не выдали результат",
+    "%s параллельных заданий не выдали результат",
+    "некоторые результаты могут быть пропущены, схлопнуты или привели к ошибке",
+    "有些结果可能没有，可能被折叠，也可能出了错",
+    "有些結果可能沒有，可能被折疊，也可能發生錯誤",
 ];
 
 /// Whether a line begins as a format says, whose `%s` is any text. A space at the format's end is one of the line, or its
@@ -303,37 +342,254 @@ fn begins_as(format: &str, line: &str) -> bool {
     true
 }
 
-fn kind(line: &str) -> Option<Kind> {
+/// R puts a warning's text behind its call where both have room on one line, of 77 columns.
+const LONGEST_WITH_CALL: usize = 400;
+
+/// Whether a line is R's warning about lost results: alone, or behind a call as in `In f() : text`.
+fn tells_lost_results(line: &str) -> bool {
+    let is_one = |text: &str| LOST_RESULTS.iter().any(|format| begins_as(format, text.trim_start()));
+    let behind_call = |(at, colon): (usize, &str)| line[..at].contains(')') && is_one(&line[at + colon.len()..]);
+    is_one(line) || line.len() <= LONGEST_WITH_CALL && line.match_indices([':', '：']).any(behind_call)
+}
+
+/// A line without R's words before it where an error stands above it.
+fn without_addition(line: &str) -> &str {
+    let after = IN_ADDITION.iter().find_map(|words| line.strip_prefix(words));
+    after.map_or(line, str::trim_start)
+}
+
+/// Whether a line is R's own above its warnings.
+fn is_warning_header(line: &str) -> bool {
+    let line = line.trim_end();
+    let after = without_addition(line);
+    let is_after = after.len() < line.len();
+    WARNING_HEADERS
+        .iter()
+        .any(|header| line == *header || is_after && after == header.trim_start())
+}
+
+/// The kind of a line of R's own.
+fn kind_of_r(line: &str) -> Option<Kind> {
     let any = |formats: &[&str], line: &str| formats.iter().any(|format| begins_as(format, line));
     let trimmed = line.trim_end();
     if any(ERRORS, line) || HALTED.contains(&trimmed) {
         return Some(Kind::Error);
     }
-    if any(LOST_RESULTS, line.trim_start()) {
+    if tells_lost_results(line) {
         return Some(Kind::LostResults);
     }
-    let is_warning = match IN_ADDITION.iter().find_map(|words| trimmed.strip_prefix(words)) {
-        Some(after) => {
-            let after = after.trim_start();
-            WARNING_HEADERS.iter().any(|header| after == header.trim_start()) || any(WARNINGS, after)
-        }
-        None => WARNING_HEADERS.contains(&trimmed) || any(WARNINGS, line),
+    let is_warning = is_warning_header(line) || any(WARNINGS, line) || {
+        let after = without_addition(trimmed);
+        after.len() < trimmed.len() && any(WARNINGS, after)
     };
     is_warning.then_some(Kind::Warning)
+}
+
+/// A user's patterns as they are given, unchecked: the option `abba.log.patterns`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogPatternSettings {
+    /// Regular expressions for lines that tell of errors.
+    pub errors: Vec<String>,
+    /// The same for warnings.
+    pub warnings: Vec<String>,
+    /// The same for messages that count as neither.
+    pub ignore: Vec<String>,
+    /// Whether R's own messages are looked for, too.
+    #[serde(rename = "default")]
+    pub messages_of_r: bool,
+}
+
+impl LogPatternSettings {
+    /// R's own messages and nothing else.
+    pub const OF_R: Self = Self {
+        errors: Vec::new(),
+        warnings: Vec::new(),
+        ignore: Vec::new(),
+        messages_of_r: true,
+    };
+}
+
+impl Default for LogPatternSettings {
+    fn default() -> Self {
+        Self::OF_R
+    }
+}
+
+/// What is looked for in logs.
+///
+/// Each line is searched in a time that grows with its length and no faster, whatever the expressions: nobody vouches for
+/// what a log holds.
+#[derive(Clone, Debug)]
+pub struct LogPatterns {
+    settings: LogPatternSettings,
+    errors: Vec<Regex>,
+    warnings: Vec<Regex>,
+    ignore: Vec<Regex>,
+}
+
+/// R's own messages and nothing else.
+pub static MESSAGES_OF_R: LogPatterns = LogPatterns {
+    settings: LogPatternSettings::OF_R,
+    errors: Vec::new(),
+    warnings: Vec::new(),
+    ignore: Vec::new(),
+};
+
+/// How many patterns there may be: every line of every log is searched for each.
+const MOST_PATTERNS: usize = 100;
+
+/// How long a pattern may be, in characters.
+const LONGEST_PATTERN: usize = 1000;
+
+/// How much memory a pattern may take, in bytes: `x{1000}{1000}` would take all.
+const LARGEST_PATTERN: usize = 1 << 20;
+
+/// How many lines of a message are read to see whether it is ignored.
+const LINES_OF_A_MESSAGE: usize = 20;
+
+impl LogPatterns {
+    /// Checks a user's patterns.
+    ///
+    /// Errors: there are too many; one is empty, too long or too large, or no regular expression.
+    pub fn new(settings: LogPatternSettings) -> Result<Self, Error> {
+        let of = |name: &str, patterns: &[String]| -> Result<Vec<Regex>, Error> {
+            patterns.iter().map(|pattern| regex(name, pattern)).collect()
+        };
+        let count = settings.errors.len() + settings.warnings.len() + settings.ignore.len();
+        if count > MOST_PATTERNS {
+            return Err(Error::input(format!(
+                "`{OPTION}` must hold at most {MOST_PATTERNS} regular expressions, not {count}."
+            )));
+        }
+        Ok(Self {
+            errors: of("errors", &settings.errors)?,
+            warnings: of("warnings", &settings.warnings)?,
+            ignore: of("ignore", &settings.ignore)?,
+            settings,
+        })
+    }
+
+    /// The patterns as they were given.
+    pub fn settings(&self) -> &LogPatternSettings {
+        &self.settings
+    }
+
+    fn kind(&self, line: &str) -> Option<Kind> {
+        let any = |patterns: &[Regex]| patterns.iter().any(|pattern| pattern.is_match(line));
+        let of_r = self.settings.messages_of_r.then(|| kind_of_r(line)).flatten();
+        match of_r {
+            Some(Kind::Error) => of_r,
+            _ if any(&self.errors) => Some(Kind::Error),
+            Some(_) => of_r,
+            None => any(&self.warnings).then_some(Kind::Warning),
+        }
+    }
+
+    /// How many of the lines are a message that is ignored, of which the first is the beginning; 0: it is none.
+    fn ignored<S: AsRef<str>>(&self, lines: &[S]) -> usize {
+        let any = |text: &str| self.ignore.iter().any(|pattern| pattern.is_match(text));
+        let Some((first, rest)) = lines.split_first().filter(|_| !self.ignore.is_empty()) else {
+            return 0;
+        };
+        let first = first.as_ref().trim_end();
+        if any(first) {
+            return 1;
+        }
+        let is_header = is_warning_header(first);
+        let is_ignored = |message: &str| any(&format!("{first} {message}")) || is_header && any(message);
+        let mut count = 1;
+        if is_header && item(1, rest).is_some() {
+            // Numbered messages of which each must be ignored.
+            let mut number = 1;
+            while let Some(beginning) = item(number, &lines[count..]) {
+                let more = &lines[count + 1..];
+                number += 1;
+                // The text of a message may have line ends of its own, which the next number ends.
+                let to_next = (0..more.len().min(LINES_OF_A_MESSAGE)).find(|at| item(number, &more[*at..]).is_some());
+                let more = &more[..to_next.unwrap_or_else(|| indented(more))];
+                if !is_ignored(&joined(beginning, more)) {
+                    return 0;
+                }
+                count += 1 + more.len();
+            }
+            return count;
+        }
+        let (message, more) = match rest.split_first() {
+            Some((message, more)) if is_header => (message.as_ref(), more),
+            _ => ("", rest),
+        };
+        let more = &more[..indented(more)];
+        let message = joined(message, more);
+        match !message.is_empty() && is_ignored(message.trim_start()) {
+            true => count + usize::from(is_header) + more.len(),
+            false => 0,
+        }
+    }
+}
+
+const OPTION: &str = "abba.log.patterns";
+
+fn regex(name: &str, pattern: &str) -> Result<Regex, Error> {
+    let refused = |rule: String| Error::input(format!("`{OPTION}`: `{name}` {rule}."));
+    match pattern.chars().count() {
+        0 => Err(refused("must not hold an empty pattern, which fits every line".into())),
+        1..=LONGEST_PATTERN => RegexBuilder::new(pattern)
+            .size_limit(LARGEST_PATTERN)
+            .build()
+            .map_err(|error| {
+                let pattern = quote_shortened(pattern);
+                refused(format!("must hold regular expressions, and {pattern} is none: {error}")).advise(
+                    "They are written as for grepl(perl = TRUE), but without look-around and backreferences: a line is searched in one pass.",
+                )
+            }),
+        length => Err(refused(format!(
+            "must hold patterns of at most {LONGEST_PATTERN} characters, not {length}"
+        ))),
+    }
+}
+
+/// The text behind the number of a message in R's list of warnings, if the first line begins it.
+fn item<S: AsRef<str>>(number: usize, lines: &[S]) -> Option<&str> {
+    let line = lines.first()?.as_ref().trim_start();
+    line.strip_prefix(&format!("{number}: "))
+}
+
+/// How many lines at the beginning go on with the message before them: R indents them.
+fn indented<S: AsRef<str>>(lines: &[S]) -> usize {
+    let some = &lines[..lines.len().min(LINES_OF_A_MESSAGE)];
+    some.iter().take_while(|line| line.as_ref().starts_with("  ")).count()
+}
+
+fn joined<S: AsRef<str>>(beginning: &str, more: &[S]) -> String {
+    let more = more.iter().map(|line| line.as_ref().trim());
+    std::iter::once(beginning.trim())
+        .chain(more)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// The longest text of a line that is told, in characters.
 const LONGEST_LINE: usize = 500;
 
 /// The verdict of the lines of a log. The worst kind wins; of that the first line is told.
-pub fn of_lines<'a>(lines: impl IntoIterator<Item = &'a str>) -> Finding {
+pub fn of_lines(lines: &[impl AsRef<str>], patterns: &LogPatterns) -> Finding {
     let mut worst: Option<(Kind, &str)> = None;
-    for line in lines {
-        match kind(line) {
-            Some(kind) if worst.is_none_or(|(before, _)| before < kind) => worst = Some((kind, line)),
-            _ => continue,
+    let mut next = 0;
+    while let Some(line) = lines.get(next).map(AsRef::as_ref) {
+        next += 1;
+        let Some(kind) = patterns.kind(line) else { continue };
+        match patterns.ignored(&lines[next - 1..]) {
+            0 => {}
+            ignored => {
+                next += ignored - 1;
+                continue;
+            }
         }
-        if matches!(worst, Some((Kind::Error, _))) {
+        if worst.is_none_or(|(before, _)| before < kind) {
+            worst = Some((kind, line));
+        }
+        if kind == Kind::Error {
             break;
         }
     }
@@ -365,8 +621,8 @@ pub fn of_failed(pod: &Pod) -> Option<Verdict> {
 }
 
 /// The verdict of a pod and the lines of its log; `None` where the program has not ended, or its end is not known.
-pub fn of_log(pod: &Pod, lines: &[String]) -> Option<Finding> {
-    let of_lines = || of_lines(lines.iter().map(String::as_str));
+pub fn of_log(pod: &Pod, lines: &[String], patterns: &LogPatterns) -> Option<Finding> {
+    let of_lines = || of_lines(lines, patterns);
     match (job_status::of_pod(pod).status, of_failed(pod)) {
         (Status::Succeeded, _) => Some(of_lines()),
         (_, Some(verdict)) => Some(Finding {
@@ -386,7 +642,7 @@ mod tests {
     use serde_json::{json, Value};
 
     fn verdict(lines: &[&str]) -> (Verdict, Option<String>, bool) {
-        let found = of_lines(lines.iter().copied());
+        let found = of_lines(lines, &MESSAGES_OF_R);
         (found.verdict, found.line, found.work_is_missing)
     }
 
@@ -418,6 +674,11 @@ mod tests {
             ("Error in `filter()`:", Verdict::Errors),
             ("Error: top", Verdict::Errors),
             ("Error:", Verdict::Errors),
+            ("Error : no call", Verdict::Errors),
+            ("Error in unserialize(node$con) : error reading from connection", Verdict::Errors),
+            ("Error in unserialize(node$con) : ", Verdict::Errors),
+            ("Error in checkForRemoteErrors(val) : ", Verdict::Errors),
+            ("Error in { : task 2 failed - \"boom\"", Verdict::Errors),
             ("Execution halted", Verdict::Errors),
             (" *** caught segfault ***", Verdict::Errors),
             ("Error in f(a) (from a.R#3) : boom", Verdict::Errors),
@@ -486,6 +747,40 @@ mod tests {
     }
 
     #[test]
+    fn every_message_of_r_is_known_in_every_language() {
+        let mut programs: Vec<(&str, Vec<&str>)> = Vec::new();
+        for line in include_str!("verdict_samples.txt")
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+        {
+            let (program, text) = line
+                .match_indices('|')
+                .nth(1)
+                .map(|(at, _)| (&line[..at], &line[at + 1..]))
+                .unwrap();
+            match programs.last_mut() {
+                Some((last, lines)) if *last == program => lines.push(text),
+                _ => programs.push((program, vec![text])),
+            }
+        }
+        assert!(programs.len() > 190, "{}", programs.len());
+        for (program, lines) in programs {
+            let kind = program
+                .split('|')
+                .nth(1)
+                .unwrap()
+                .trim_end_matches(|c: char| c.is_ascii_digit());
+            let expected = match kind {
+                "w" => (Verdict::Warnings, false),
+                "mc" => (Verdict::Warnings, true),
+                _ => (Verdict::Errors, true),
+            };
+            let found = of_lines(&lines, &MESSAGES_OF_R);
+            assert_eq!((found.verdict, found.work_is_missing), expected, "{program}: {lines:?}");
+        }
+    }
+
+    #[test]
     fn a_programs_own_text_is_neither() {
         for line in [
             "Error rate: 3%",
@@ -505,6 +800,10 @@ mod tests {
             "In addition: 3 patients",
             "Klaida",
             "The scheduled core visits",
+            "Error :-(",
+            "In f() : all went well",
+            "In the study (phase 1): some results may be missing",
+            "Table 3 (n = 4): scheduled core biopsies",
         ] {
             assert_eq!(verdict(&[line]), (Verdict::Clean, None, false), "{line}");
         }
@@ -519,6 +818,16 @@ mod tests {
             "  all scheduled cores encountered errors in user code",
             "  les coeurs programmés 1, 2 n’ont pas renvoyé de résultats, toutes les valeurs",
             "  eingeplanter Kern 2 berichtet Fehler in Benutzerkode, alle Werte des Jobs werden betroffen sein",
+            "  1 parallel function call did not deliver a result",
+            "  2 parallel jobs did not deliver results",
+            "  some results may be missing, folded or caused an error",
+            "  2 appels de fonctions en parallèle n’ont pas renvoyé de résultats",
+            "  некоторые результаты могут быть пропущены, схлопнуты или привели к ошибке",
+            // Where R has room for it behind the call.
+            "In mclapply(1:4, f) : all scheduled cores encountered errors in user code",
+            "1: In mccollect(jobs) : 1 parallel job did not deliver a result",
+            "Dans mclapply(1:4, f) : tous les coeurs qui ont été programmés ont trouvé des erreurs dans le code utilisateur",
+            "Warning in mclapply(1:4, f) : all scheduled cores encountered errors in user code",
         ] {
             assert_eq!(
                 verdict(&["Warning message:", "In mclapply(1:4, f) :", line]),
@@ -530,7 +839,141 @@ mod tests {
     #[test]
     fn a_line_is_told_shortened() {
         let line = format!("Error: {}", "ä".repeat(10_000));
-        assert_eq!(of_lines([line.as_str()]).line.unwrap().chars().count(), LONGEST_LINE);
+        assert_eq!(
+            of_lines(&[line], &MESSAGES_OF_R).line.unwrap().chars().count(),
+            LONGEST_LINE
+        );
+    }
+
+    fn patterns(errors: &[&str], warnings: &[&str], ignore: &[&str], messages_of_r: bool) -> LogPatterns {
+        let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_string()).collect();
+        LogPatterns::new(LogPatternSettings {
+            errors: own(errors),
+            warnings: own(warnings),
+            ignore: own(ignore),
+            messages_of_r,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn patterns_of_a_users_own_add_to_those_of_r_or_replace_them() {
+        let lines = [
+            "NOTE: Variable x is uninitialized.",
+            "Warning: of R",
+            "ERROR: of a macro",
+            "Error: of R",
+        ];
+        let found = |lines: &[&str], patterns: &LogPatterns| {
+            let found = of_lines(lines, patterns);
+            (found.verdict, found.line)
+        };
+        let line = |k: usize| Some(lines[k].to_string());
+        let own = patterns(&["^ERROR:"], &["^NOTE: .*uninitialized"], &[], true);
+        assert_eq!(found(&lines, &own), (Verdict::Errors, line(2)));
+        assert_eq!(found(&lines[..2], &own), (Verdict::Warnings, line(0)));
+        assert_eq!(found(&lines[3..], &own), (Verdict::Errors, line(3)));
+        assert_eq!(found(&["[1] 1"], &own), (Verdict::Clean, None));
+        let alone = patterns(&["^ERROR:"], &[], &[], false);
+        assert_eq!(found(&lines, &alone), (Verdict::Errors, line(2)));
+        assert_eq!(
+            found(&["Error: of R", "Warning message:"], &alone),
+            (Verdict::Clean, None)
+        );
+    }
+
+    #[test]
+    fn messages_are_ignored_with_the_lines_that_belong_to_them() {
+        const BUILT: &str = "package ‘dplyr’ was built under R version 4.2.3 ";
+        let verdict = |ignore: &str, lines: &[&str]| {
+            let found = of_lines(lines, &patterns(&[], &[], &[ignore], true));
+            (found.verdict, found.line)
+        };
+        let clean = (Verdict::Clean, None);
+        let warnings = |line: &str| (Verdict::Warnings, Some(line.to_string()));
+        let built = "^Warning messages?:.*package .* was built under";
+        assert_eq!(verdict(built, &["Warning message:", BUILT]), clean);
+        assert_eq!(
+            verdict("^package .* was built under", &["Warning message:", BUILT]),
+            clean
+        );
+        // Another one stands below it.
+        assert_eq!(
+            verdict(
+                built,
+                &["Warning message:", BUILT, "Warning message:", "In f() : careful "]
+            ),
+            warnings("Warning message:")
+        );
+        // A list of them is ignored where each is.
+        let (one, two) = (format!("1: {BUILT}"), format!("2: {BUILT}"));
+        let list = ["Warning messages:", &one, &two];
+        assert_eq!(verdict(built, &list), clean);
+        let list = ["Warning messages:", &one, "2: In f(x) :", "  careful with this"];
+        assert_eq!(verdict(built, &list), warnings("Warning messages:"));
+        assert_eq!(verdict("was built under|careful with", &list), clean);
+        // A message of several lines, and one of an error.
+        let long = ["Error in f(x) :", "  the first line", "  the second line", "[1] 1"];
+        assert_eq!(verdict("first line the second", &long), clean);
+        assert_eq!(
+            verdict("^Error in f", &["Error in f(x) : a", "Error in g(x) : b"])
+                .1
+                .as_deref(),
+            Some("Error in g(x) : b")
+        );
+        // Lost results are not ignored with the line above them, but by their own words.
+        let lost = [
+            "Warning message:",
+            "In mclapply(1:4, f) :",
+            "  scheduled core 2 did not deliver a result, all values",
+        ];
+        assert_eq!(verdict("^Warning message:$", &lost), warnings(lost[2].trim()));
+        assert_eq!(verdict("^Warning message:.*mclapply", &lost), clean);
+        // Where nothing follows.
+        assert_eq!(verdict("x", &["Warning message:"]), warnings("Warning message:"));
+        assert_eq!(
+            verdict("x", &["Warning messages:", "1: a"]),
+            warnings("Warning messages:")
+        );
+    }
+
+    #[test]
+    fn patterns_that_cannot_be_used_are_refused_with_their_rule() {
+        for (pattern, words) in [
+            ("(", "must hold regular expressions, and \"(\" is none"),
+            ("a(?=b)", "is none"),
+            (r"(a)\1", "is none"),
+            ("", "empty pattern"),
+            (&"x".repeat(1001), "at most 1000 characters, not 1001"),
+            ("(x{1000}){1000}", "is none"),
+        ] {
+            let settings = LogPatternSettings {
+                warnings: vec![pattern.into()],
+                ..LogPatternSettings::OF_R
+            };
+            let error = LogPatterns::new(settings).unwrap_err();
+            assert_eq!(error.class, crate::ErrorClass::Input);
+            assert!(
+                error.message.contains("`warnings`") && error.message.contains(words),
+                "{}",
+                error.message
+            );
+        }
+        let many = LogPatternSettings {
+            errors: vec!["x".into(); 101],
+            ..LogPatternSettings::OF_R
+        };
+        assert!(LogPatterns::new(many).unwrap_err().message.contains("at most 100"));
+    }
+
+    #[test]
+    fn a_log_that_is_made_to_be_slow_is_searched_once() {
+        // With backtracking this pattern would take longer than the universe has.
+        let own = patterns(&["^(a|aa)+$"], &[], &["(x+x+)+y"], true);
+        let line = "a".repeat(5000) + "!";
+        assert_eq!(of_lines(&[line.as_str()], &own).verdict, Verdict::Clean);
+        let line = format!("Error: {}", "x".repeat(5000));
+        assert_eq!(of_lines(&[line.as_str()], &own).verdict, Verdict::Errors);
     }
 
     fn pod(phase: &str, reason: &str, terminated: Value) -> Pod {
@@ -564,11 +1007,11 @@ mod tests {
             assert_eq!(of_failed(&pod), expected, "{phase} {reason}");
         }
         let lines = ["Error: boom".to_string()];
-        let found = of_log(&pod("Failed", "", end(1, "Error")), &lines).unwrap();
+        let found = of_log(&pod("Failed", "", end(1, "Error")), &lines, &MESSAGES_OF_R).unwrap();
         assert_eq!(found.line.as_deref(), Some("Error: boom"));
         assert!(!found.work_is_missing);
-        let found = of_log(&pod("Failed", "", end(137, "OOMKilled")), &lines).unwrap();
+        let found = of_log(&pod("Failed", "", end(137, "OOMKilled")), &lines, &MESSAGES_OF_R).unwrap();
         assert_eq!((found.verdict, found.line), (Verdict::Killed, None));
-        assert_eq!(of_log(&pod("Running", "", Value::Null), &lines), None);
+        assert_eq!(of_log(&pod("Running", "", Value::Null), &lines, &MESSAGES_OF_R), None);
     }
 }

@@ -269,6 +269,7 @@ impl Server {
                 transport: &self.cluster,
                 namespace: Some("n"),
                 patience: Patience::new(Duration::from_secs(5), &|| false),
+                log_patterns: &crate::domain::verdict::MESSAGES_OF_R,
             })
         });
         // What the API's description says of each answer is true.

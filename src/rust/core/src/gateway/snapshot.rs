@@ -432,6 +432,8 @@ mod tests {
             obstacle: None,
             owner: owner.map(String::from),
             starts: Default::default(),
+            pod_uid: None,
+            verdict: None,
         }
     }
 

@@ -13,6 +13,7 @@ use std::fmt;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::kubernetes::{labels, time};
 
@@ -33,6 +34,9 @@ pub struct ObjectMeta {
     /// How often the spec was changed, and one.
     #[serde(skip_serializing)]
     pub generation: u64,
+    /// Kubernetes' own name for this very object, which no other ever has.
+    #[serde(skip_serializing, deserialize_with = "uid")]
+    pub uid: Option<Uuid>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -391,6 +395,12 @@ pub struct Bookmark {
 /// every Job (Go's `omitempty` does not leave out a zero `metav1.Time`).
 fn text_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// Reads a uid, which is a UUID as Kubernetes makes it.
+fn uid<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Uuid>, D::Error> {
+    let text: Option<Cow<'_, str>> = Option::deserialize(deserializer)?;
+    Ok(text.and_then(|text| Uuid::try_parse(&text).ok()))
 }
 
 /// The name of the one container of a Job's pod.

@@ -80,12 +80,14 @@ pub fn cancel(connection: &Connection<'_>, which: &JobSelector) -> Result<Vec<Ca
 pub fn cancel_as(connection: &Connection<'_>, which: &JobSelector, user: &str) -> Result<Vec<CancelOutcome>, Error> {
     let (api, observation) = connection.observe(which)?;
     let (transport, namespace) = (api.transport(), api.namespace());
+    let log_patterns = connection.log_patterns;
     let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
     let outcomes = parallel_map(&jobs, &connection.patience, |(job_id, observed), patience| {
         let connection = Connection {
             transport,
             namespace: Some(namespace),
             patience: *patience,
+            log_patterns,
         };
         Cancelling {
             connection: &connection,

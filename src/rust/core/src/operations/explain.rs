@@ -66,7 +66,8 @@ pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation,
     // Of a program that was killed the log tells nothing of that.
     let log_tells = explanation.record.status == Status::Succeeded || explanation.verdict == Some(Verdict::Errors);
     if let Some(pod) = pod.filter(|pod| log_tells && pod.has_started()) {
-        if let Some(finding) = log::finding(&api, &connection.patience, job_id, pod)? {
+        let patterns = connection.log_patterns;
+        if let (Some(finding), _) = log::finding(&api, &connection.patience, job_id, pod, patterns)? {
             explanation.verdict = Some(finding.verdict);
             explanation.verdict_line = finding.line;
         }

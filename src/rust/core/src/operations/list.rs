@@ -2,12 +2,14 @@
 
 use serde::Deserialize;
 
-use super::observation::Observation;
+use super::observation::{Observation, Observed};
+use super::verdicts::{Asked, Verdicts, Wanted};
 use super::Connection;
 use crate::domain::job_record::{self, JobRecord};
+use crate::domain::verdict;
 use crate::error::Error;
 use crate::kubernetes::labels;
-use crate::kubernetes::LabelSelector;
+use crate::kubernetes::{Api, LabelSelector};
 
 /// JobSelector jobs to list; all where nothing is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -22,12 +24,23 @@ pub struct ListArguments {
     pub statuses: Vec<String>,
     /// Those submitted at this time or later, RFC 3339 in UTC with whole seconds.
     pub since: Option<String>,
+    /// Whether their logs are read for their verdicts.
+    pub verdict: bool,
+}
+
+/// A list of jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobList {
+    /// The newest first.
+    pub records: Vec<JobRecord>,
+    /// Their verdicts, where they were asked for.
+    pub verdicts: Option<Verdicts>,
 }
 
 /// The jobs of abba in the namespace, the newest first.
 ///
 /// Errors: the batch id is none; the cluster cannot be asked. That there are none is no error.
-pub fn list(connection: &Connection<'_>, arguments: &ListArguments) -> Result<Vec<JobRecord>, Error> {
+pub fn list(connection: &Connection<'_>, arguments: &ListArguments) -> Result<JobList, Error> {
     let user = arguments
         .user
         .as_deref()
@@ -51,7 +64,33 @@ pub fn list(connection: &Connection<'_>, arguments: &ListArguments) -> Result<Ve
         })
         .collect();
     records.sort_by(|a, b| (&b.submitted, &a.job_id).cmp(&(&a.submitted, &b.job_id)));
-    Ok(records)
+    let verdicts = match arguments.verdict {
+        true => Some(verdicts_of(connection, &api, &observation, &records)?),
+        false => None,
+    };
+    Ok(JobList { records, verdicts })
+}
+
+fn verdicts_of(
+    connection: &Connection<'_>,
+    api: &Api<'_>,
+    observation: &Observation,
+    records: &[JobRecord],
+) -> Result<Verdicts, Error> {
+    let pod_of = |id: &str| match observation.of(id) {
+        Some(Observed::Pod(pod)) => Some(pod),
+        _ => None,
+    };
+    let asked = records.iter().map(|record| {
+        let pod = pod_of(&record.job_id);
+        Asked {
+            job_id: &record.job_id,
+            status: record.status,
+            pod_uid: pod.and_then(|pod| pod.metadata.uid),
+            verdict: pod.and_then(verdict::of_failed),
+        }
+    });
+    Wanted::new(asked, connection.log_patterns).read(connection, api, None, pod_of)
 }
 
 #[cfg(test)]
@@ -71,7 +110,7 @@ mod tests {
 
     fn ids(arguments: &ListArguments) -> Vec<String> {
         let cluster = cluster();
-        let records = list(&patient(&cluster), arguments).unwrap();
+        let records = list(&patient(&cluster), arguments).unwrap().records;
         records.into_iter().map(|record| record.job_id).collect()
     }
 
@@ -133,7 +172,10 @@ mod tests {
         let cluster = Scripted::new()
             .get("/pods", [answer(1, [])])
             .get("/jobs", [answer(1, [])]);
-        assert!(list(&patient(&cluster), &ListArguments::default()).unwrap().is_empty());
+        assert_eq!(
+            list(&patient(&cluster), &ListArguments::default()).unwrap(),
+            JobList::default()
+        );
         let wrong = ListArguments {
             batch_id: Some("a b".into()),
             ..Default::default()

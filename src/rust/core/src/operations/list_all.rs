@@ -1,11 +1,14 @@
 //! All jobs of the namespace at once.
 
+use uuid::Uuid;
+
 use super::observation::Observation;
 use super::Connection;
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_record::{self, JobRecord};
 use crate::domain::job_status::{self, JobStatus, Status};
 use crate::domain::restarts::Starts;
+use crate::domain::verdict::{self, Verdict};
 use crate::error::Error;
 use crate::kubernetes::labels;
 use crate::kubernetes::LabelSelector;
@@ -23,6 +26,10 @@ pub struct JobSnapshot {
     pub owner: Option<String>,
     /// How often its program was started.
     pub starts: Starts,
+    /// Its newest pod, by the uid.
+    pub pod_uid: Option<Uuid>,
+    /// The verdict that needs no log.
+    pub verdict: Option<Verdict>,
 }
 
 /// All jobs of abba in the namespace, the oldest first: one LIST of pods and one of Jobs, however many they are.
@@ -42,6 +49,8 @@ pub fn list_all(connection: &Connection<'_>) -> Result<Vec<JobSnapshot>, Error> 
                     .map(|pod| diagnosis::of_unstarted_pod(pod, &[])),
                 status,
                 starts: observation.starts(&job.metadata.name),
+                pod_uid: pod.and_then(|pod| pod.metadata.uid),
+                verdict: pod.and_then(verdict::of_failed),
                 owner: job.metadata.annotations.get(labels::OWNER).cloned(),
             }
         })

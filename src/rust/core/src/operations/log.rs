@@ -7,7 +7,7 @@ use super::observation::{not_found, Observed};
 use super::parallel_map::parallel_map_unless_stopped;
 use super::{error_messages, stopped, Connection, JobSelector};
 use crate::domain::followed_log::{compare_ends, End, FollowedLog};
-use crate::domain::verdict::{self, Finding, Verdict};
+use crate::domain::verdict::{self, Finding, LogPatterns, Verdict};
 use crate::domain::{diagnosis, job_log, job_status, restarts};
 use crate::error::{Error, ErrorClass, Warning};
 use crate::kubernetes::objects::{Job, Pod};
@@ -71,14 +71,11 @@ pub fn log(connection: &Connection<'_>, which: &JobSelector) -> Result<Logs, Err
     let (api, mut observation) = connection.observe(which)?;
     let starts = observation.look_for_starts(connection, &api)?;
     let (transport, namespace) = (api.transport(), api.namespace());
+    let patterns = connection.log_patterns;
     let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
     let outcomes = parallel_map_unless_stopped(&jobs, &connection.patience, |(job_id, observed), patience| {
-        log_of_job(
-            &Api::in_namespace(transport, namespace, *patience),
-            patience,
-            job_id,
-            observed,
-        )
+        let api = Api::in_namespace(transport, namespace, *patience);
+        log_of_job(&api, patience, job_id, observed, patterns)
     })
     .map_err(stopped)?;
     let mut logs = Logs::default();
@@ -140,6 +137,7 @@ pub fn log_page(
         _ => Vec::new(),
     };
     let (transport, namespace) = (api.transport(), api.namespace());
+    let patterns = connection.log_patterns;
     let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
     let mut page = LogPage::default();
     page.logs.warnings = restarts::warnings(starts.iter().map(|(id, starts)| (id.as_str(), *starts)));
@@ -151,12 +149,8 @@ pub fn log_page(
         let some = &jobs[position.log..jobs.len().min(position.log + at_once)];
         at_once = (at_once * 2).min(LOGS_AT_ONCE);
         let outcomes = parallel_map_unless_stopped(some, &connection.patience, |(job_id, observed), patience| {
-            log_of_job(
-                &Api::in_namespace(transport, namespace, *patience),
-                patience,
-                job_id,
-                observed,
-            )
+            let api = Api::in_namespace(transport, namespace, *patience);
+            log_of_job(&api, patience, job_id, observed, patterns)
         })
         .map_err(stopped)?;
         for outcome in outcomes {
@@ -214,6 +208,7 @@ fn log_of_job(
     patience: &Patience<'_>,
     job_id: &str,
     observed: &Observed<'_>,
+    patterns: &LogPatterns,
 ) -> Result<(LogOfJob, Vec<Warning>), Error> {
     let no_warning = |lines| (lines, Vec::new());
     let (pod_id, outcome) = match observed {
@@ -235,7 +230,7 @@ fn log_of_job(
         job_id: job_id.to_string(),
         pod_id: pod_id.to_string(),
         finding: match observed {
-            Observed::Pod(pod) if error.is_none() => verdict::of_log(pod, &lines)
+            Observed::Pod(pod) if error.is_none() => verdict::of_log(pod, &lines, patterns)
                 // In what is missing may be more.
                 .filter(|finding| warnings.is_empty() || finding.verdict != Verdict::Clean),
             _ => None,
@@ -246,7 +241,7 @@ fn log_of_job(
     Ok((log, warnings))
 }
 
-/// The verdict of the log of a pod; `None` where it cannot be read.
+/// The verdict of the log of a pod, `None` where it cannot be read; and whether all of the log was read that there is.
 ///
 /// Errors: the user wants to stop.
 pub(super) fn finding(
@@ -254,8 +249,12 @@ pub(super) fn finding(
     patience: &Patience<'_>,
     job_id: &str,
     pod: &Pod,
-) -> Result<Option<Finding>, Error> {
-    Ok(log_of_job(api, patience, job_id, &Observed::Pod(pod))?.0.finding)
+    patterns: &LogPatterns,
+) -> Result<(Option<Finding>, bool), Error> {
+    let (log, warnings) = log_of_job(api, patience, job_id, &Observed::Pod(pod), patterns)?;
+    // A beginning that is lost does not come back.
+    let is_all = warnings.iter().all(|warning| *warning == head_is_missing(job_id));
+    Ok((log.finding, log.error.is_none() && is_all))
 }
 
 /// How often a log is read on whose end is not where its newest line is.

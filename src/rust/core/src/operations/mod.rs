@@ -17,6 +17,7 @@ mod scripted;
 mod status;
 mod submit;
 mod upload;
+mod verdicts;
 mod version;
 mod watch;
 mod watch_update;
@@ -25,19 +26,21 @@ pub use cancel::{cancel, cancel_as, CancelOutcome, Cancelled};
 pub use check::{check_cluster, CheckArguments, CheckReport, Reached};
 pub use explain::explain;
 pub use follow::follow;
-pub use list::{list, ListArguments};
+pub use list::{list, JobList, ListArguments};
 pub use list_all::{list_all, JobSnapshot};
 pub use log::{log, log_page, LogOfJob, LogPage, LogPosition, Logs};
 pub use rerun::{does_not_end, kept_submissions, KeptSubmission};
 pub use status::status;
 pub use submit::{prepare, prepare_program, submission_warnings, submit, submit_many, Origin, PreparedJob, Submitted};
 pub use upload::{program_upload, ProgramUpload};
+pub use verdicts::{verdicts, Verdicts};
 pub use version::server_version;
 pub use watch::{obstacles, watch, WatchedJob, WatchedJobs, LONGEST_LOOK_INTERVAL, REASONS_ASKED};
 pub use watch_update::{Obstacle, WatchUpdate};
 
 use serde::{Deserialize, Deserializer};
 
+use crate::domain::verdict::LogPatterns;
 use crate::kubernetes::Api;
 use crate::transport::{Patience, Transport};
 use crate::Error;
@@ -81,6 +84,8 @@ pub struct Connection<'a> {
     pub namespace: Option<&'a str>,
     /// How long each call may take.
     pub patience: Patience<'a>,
+    /// What is looked for in logs.
+    pub log_patterns: &'a LogPatterns,
 }
 
 impl<'a> Connection<'a> {

@@ -83,7 +83,7 @@ impl Observation {
     }
 
     /// The same, and the ids of those that do not exist.
-    fn of_jobs_that_exist(
+    pub fn of_jobs_that_exist(
         connection: &Connection<'_>,
         api: &Api<'_>,
         job_ids: &[String],
@@ -448,12 +448,14 @@ fn at_once<A: Send, B: Send>(
     other: impl Fn(&Connection<'_>, &Api<'_>) -> Result<B, Error> + Sync,
 ) -> Result<(A, B), Error> {
     let (transport, namespace) = (api.transport(), api.namespace());
+    let log_patterns = connection.log_patterns;
     let outcomes = parallel_map_unless_stopped(&[true, false], &connection.patience, |is_one, patience| {
         let api = Api::in_namespace(transport, namespace, *patience);
         let connection = Connection {
             transport,
             namespace: Some(namespace),
             patience: *patience,
+            log_patterns,
         };
         match is_one {
             true => one(&connection, &api).map(|value| (Some(value), None)),

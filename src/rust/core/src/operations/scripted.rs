@@ -180,6 +180,7 @@ fn connection(cluster: &Scripted, limit: Duration) -> Connection<'_> {
         transport: cluster,
         namespace: Some("n"),
         patience: Patience::new(limit, &never),
+        log_patterns: &crate::domain::verdict::MESSAGES_OF_R,
     }
 }
 

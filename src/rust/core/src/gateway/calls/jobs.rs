@@ -1,5 +1,9 @@
 //! The list of jobs.
 
+use std::time::{Duration, Instant};
+
+use serde_json::{json, Value};
+
 use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
 use super::super::description::{Description, Schema};
@@ -8,6 +12,7 @@ use crate::domain::job_record::JobRecord;
 use crate::error::quote_shortened;
 use crate::gateway::Gateway;
 use crate::kubernetes::labels;
+use crate::operations::{self, Verdicts};
 use crate::Error;
 
 pub(super) const JOBS: Call = Call {
@@ -26,6 +31,11 @@ pub(super) const JOBS: Call = Call {
             Kind::Text,
             "Only jobs of this user. Whoever is no operator sees their own only.",
         ),
+        Argument::optional(
+            "verdict",
+            Kind::Flag,
+            "Whether the logs of ended jobs are read for their verdicts, which takes time.",
+        ),
     ]],
     answers: Answers::Callers(jobs),
     #[cfg(test)]
@@ -33,11 +43,11 @@ pub(super) const JOBS: Call = Call {
         id: "listJobs",
         tag: "Jobs",
         summary: "Your jobs",
-        text: "The jobs that you may see, the newest first. A job is removed a week after its end.",
+        text: "The jobs that you may see, the newest first. A job is removed a week after its end.\n\nWith `verdict=true` each has a `verdict`, null while the program runs or where its log cannot be read. The logs of ended jobs are read for that, as many as ten seconds allow and 1,000 at most, and what was found is kept. Where more are left, the header `Abba-Warnings` says so: the same request goes on with the next ones.",
         requests: &[],
         answer: Schema::Many("Job"),
         answer_text: "The jobs.",
-        headers: &[],
+        headers: &["Abba-Warnings"],
         examples: &[(
             "two",
             "Two jobs",
@@ -59,6 +69,7 @@ fn jobs(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
         check_time(since)?;
     }
     let user = arguments.text("user")?;
+    let with_verdict = arguments.flag("verdict")?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let (snapshot, _) = gateway.snapshots.recent(connection)?;
         let mut jobs: Vec<_> = snapshot
@@ -70,6 +81,13 @@ fn jobs(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
             .collect();
         // As operations::list() has them: the newest first, those of one second by their ids.
         jobs.sort_by(|a, b| (&b.record.submitted, &a.record.job_id).cmp(&(&a.record.submitted, &b.record.job_id)));
+        let verdicts = match with_verdict {
+            true => {
+                let _permit = gateway.log_permits.acquire();
+                Some(operations::verdicts(connection, &jobs, Instant::now() + TIME_TO_READ)?)
+            }
+            false => None,
+        };
         let rows: Vec<JobRecord> = jobs
             .into_iter()
             .map(|job| JobRecord {
@@ -77,9 +95,23 @@ fn jobs(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
                 ..job.record.clone()
             })
             .collect();
-        Ok(answer::json(&rows)?.into())
+        let mut reply = Reply::from(answer::json(&rows)?);
+        if let Some(Verdicts { findings, warning }) = verdicts {
+            for (row, finding) in reply.body.as_array_mut().into_iter().flatten().zip(findings) {
+                row["verdict"] = json!(finding.as_ref().map(|finding| finding.verdict));
+                row["verdict_line"] = finding
+                    .and_then(|finding| finding.line)
+                    .map_or(Value::Null, Value::String);
+            }
+            let warning = warning.map(|warning| ("Abba-Warnings", answer::warnings(&[warning])));
+            reply.headers.extend(warning);
+        }
+        Ok(reply)
     })
 }
+
+/// For how long logs are read for one list: others wait for the permit, and the caller for the answer.
+const TIME_TO_READ: Duration = Duration::from_secs(10);
 
 /// A time as Kubernetes writes it, so that times can be compared as text.
 fn check_time(time: &str) -> Result<(), Error> {
@@ -98,5 +130,64 @@ fn check_time(time: &str) -> Result<(), Error> {
             "`since` must be a time such as 2026-01-31T13:00:00Z, not {}.",
             quote_shortened(time)
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::gateway::fake_cluster::server;
+    use serde_json::{json, Value};
+
+    #[test]
+    fn verdicts_are_there_where_they_are_asked_for() {
+        let server = server();
+        let ids: Vec<String> = (0..3).map(|_| server.submit("daemon", "b")).collect();
+        server.cluster.ends(&ids[0], "[1] 1\nError in f() : boom\n");
+        server.cluster.ends(&ids[1], "[1] 1\n");
+        server.cluster.start(&ids[2]);
+        let (status, plain) = server.get("daemon", "jobs");
+        assert_eq!((status, plain[0].get("verdict")), (200, None));
+        assert_eq!(server.cluster.count("/log?"), 0);
+        let (_, rows) = server.get("daemon", "jobs?verdict=true");
+        let told: Vec<_> = rows
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| (&row["verdict"], &row["verdict_line"]))
+            .collect();
+        // The newest first.
+        assert_eq!(
+            told,
+            [
+                (&Value::Null, &Value::Null),
+                (&json!("clean"), &Value::Null),
+                (&json!("errors"), &json!("Error in f() : boom")),
+            ]
+        );
+        // A log that cannot be read is no error of the list.
+        server.cluster.logs.lock().unwrap().clear();
+        let (status, rows) = server.get("daemon", "jobs?verdict=true&status=Succeeded");
+        assert_eq!(
+            (status, rows.as_array().unwrap().len(), &rows[0]["verdict"]),
+            (200, 2, &Value::Null)
+        );
+        assert_eq!(server.get("daemon", "jobs?verdict=perhaps").0, 400);
+    }
+
+    #[test]
+    fn verdicts_that_are_left_out_are_told() {
+        let server = server();
+        let ids: Vec<String> = (0..7).map(|_| server.submit("daemon", "b")).collect();
+        for id in &ids {
+            server.cluster.ends(id, "[1] 1\n");
+        }
+        let answer = server.send("daemon", "GET", "jobs?verdict=true", &Value::Null, None);
+        let (name, warnings) = &answer.headers[0];
+        let warnings: Value = serde_json::from_str(warnings).unwrap();
+        assert_eq!(
+            (*name, &warnings[0]["class"]),
+            ("Abba-Warnings", &json!("verdict_missing"))
+        );
+        assert_eq!(warnings[0]["job_id"].as_array().unwrap().len(), 2);
     }
 }
