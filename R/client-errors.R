@@ -5,7 +5,8 @@ client_error_record <- function(outcome, address, request, seconds) {
   record <- if (is_error_body(outcome$body)) {
     as_record(outcome$body)
   } else if (is.null(outcome$status)) {
-    no_answer_record(outcome$words, address, seconds)
+    fault <- client_fault(outcome$words, address, seconds)
+    c(fault[c("class", "message", "advice")], list(details = paste("curl said:", outcome$words), job_id = character()))
   } else {
     foreign_record(outcome, address)
   }
@@ -19,6 +20,9 @@ client_error_record <- function(outcome, address, request, seconds) {
     record$details <- "ABBA_API_KEY is not set: put a line `ABBA_API_KEY=...` with your key into ~/.Renviron."
   }
   record$request <- request
+  # A fault of the server passes, too, and is not asked for again at once.
+  record$may_heal <- outcome$may_heal ||
+    (isTRUE(outcome$status >= 500L) && record$class %in% c("unavailable", "timeout", "kubectl", "internal"))
   hide_key(record, address)
 }
 
@@ -40,24 +44,6 @@ as_record <- function(body) {
 # Whether curl's words say that its time was over.
 is_timeout <- function(words) grepl("[Tt]imed out|Timeout was reached", words)
 
-no_answer_record <- function(words, address, seconds) {
-  timeout <- is_timeout(words)
-  list(
-    class = if (timeout) "timeout" else "unavailable",
-    message = if (timeout) {
-      paste0("The abba API at ", address, " did not answer within ", format(seconds), " seconds.")
-    } else {
-      paste0("The abba API at ", address, " cannot be reached.")
-    },
-    advice = paste(
-      "Check the address in ABBA_API_ADDRESS and your network. If both are right, the server is down or busy:",
-      "try again, or ask your administrator."
-    ),
-    details = paste("curl said:", words),
-    job_id = character()
-  )
-}
-
 # What answered speaks not as an abba API does: a proxy, a login page, another program.
 foreign_record <- function(outcome, address) {
   status <- outcome$status
@@ -67,27 +53,45 @@ foreign_record <- function(outcome, address) {
       job_id = character()
     )
   }
-  check_address <- "Check the address in ABBA_API_ADDRESS; your administrator can name it."
+  check_address <- paste0(
+    if (is_page(outcome$text)) "If it wants you to log in to the network (VPN, proxy), do so first. ",
+    "Check the address in ABBA_API_ADDRESS; your administrator can name it.", through_proxy(address)
+  )
   if (status >= 300L && status < 400L) {
     return(record(
       "not_configured",
       paste0(address, " sends its callers elsewhere", to_where(outcome$header("Location")), "."),
-      paste(
-        "If that is a page to log in, your key is missing or not valid; otherwise ABBA_API_ADDRESS needs",
-        "the new address."
+      paste0(
+        "If that is a page to log in, your key is missing or not valid, or you have to log in to the network (VPN, ",
+        "proxy) first; otherwise ABBA_API_ADDRESS needs the new address.", through_proxy(address)
       )
     ))
   }
   said <- paste0(address, " answered ", status)
   switch(as.character(status),
     "200" = record(
-      "not_configured", paste0("What answers at ", address, " is no abba API."), check_address
+      "not_configured",
+      paste0(
+        "What answers at ", address, " is no abba API",
+        if (is_page(outcome$text)) ": it is a page for people, such as a login page or that of a proxy", "."
+      ),
+      check_address
     ),
     "401" = record(
       "unauthorized", paste0(said, ": it does not know you."),
       "Check your key in ABBA_API_KEY; your administrator can give you a new one."
     ),
-    "403" = record("forbidden", paste0(said, ": you may not do this."), "Ask your administrator."),
+    "403" = record(
+      "forbidden", paste0(said, ": you may not do this."),
+      paste0(
+        "Ask your administrator: the server before the abba API, a proxy or a firewall on the way says so, not the API ",
+        "itself.", through_proxy(address)
+      )
+    ),
+    "407" = {
+      proxy <- refusing_proxy(status, address)
+      record("unavailable", proxy$message, proxy$advice)
+    },
     "413" = record(
       "input", paste0(said, ": the request is larger than it takes."),
       "Put the program on storage that the cluster can mount, and name that in `mounts`."
@@ -105,11 +109,24 @@ foreign_record <- function(outcome, address) {
       "timeout", paste0(said, ": the server took too long."),
       "Try again in a minute. If it lasts, tell your administrator."
     ),
+    "511" = record(
+      "not_configured", paste0(said, ": the network wants you to log in first."),
+      "Log in to the network (in a browser, or the VPN), then repeat the call."
+    ),
     record(
       "not_configured",
       paste0(said, ", and not in the words of an abba API."), check_address
     )
   )
+}
+
+# Whether a text is a page for people.
+is_page <- function(text) grepl("<!doctype html|<html", substr(text, 1L, 4000L), ignore.case = TRUE)
+
+# Whether what was asked for may have been done although something else answers, with this status. A login page or a
+# filter (200, 302, 403) may stand in the place of an answer that was made; the other refusals are of the request.
+leaves_open <- function(status) {
+  status %in% c(200L, 302L, 303L, 403L) || (status >= 500L && status != 511L)
 }
 
 to_where <- function(location) {
@@ -152,10 +169,9 @@ with_consequence <- function(record, outcome, may_have_arrived, new_jobs) {
       "Whether the", if (length(new_jobs) == 1L) "job was" else "jobs were", "created is not known."
     )
     # Not "try again": that is what has been done already, and by hand it would be another submission.
-    heals <- record$class %in% c("unavailable", "timeout", "kubectl", "internal")
     ask <- call_text("abba_get_job_status", new_jobs)
     look <- paste0("Before you submit again, look whether it is there: ", ask, ".")
-    record$advice <- paste(c(if (length(new_jobs) == 1L) look, if (!heals) record$advice), collapse = " ")
+    record$advice <- paste(c(if (length(new_jobs) == 1L) look, if (!record$may_heal) record$advice), collapse = " ")
   } else if (!is_error_body(outcome$body)) {
     record$consequence <- "Nothing was submitted."
   }

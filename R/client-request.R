@@ -56,7 +56,7 @@ client_key <- function(address, call) {
 
 # Whether an address is on this machine.
 is_loopback_address <- function(address) {
-  is_loopback(tolower(gsub("[][]", "", sub("^https?://(\\[[^]]*\\]|[^:/]*).*$", "\\1", address))))
+  is_loopback(tolower(client_host(address)))
 }
 
 # How many seconds a call may take, all repetitions included.
@@ -99,7 +99,7 @@ client_call <- function(
   repeat {
     attempt <- attempt + 1L
     earlier <- if (attempt > 1L) outcome
-    outcome <- client_try(request, max(0.01, end - proc.time()[["elapsed"]]), call)
+    outcome <- client_try(request, max(0.01, end - proc.time()[["elapsed"]]), address, call)
     if (outcome$timed_out && !is.null(earlier)) {
       # The time limit ended this attempt; the answer before it says why all this was repeated.
       may_have_arrived <- may_have_arrived || outcome$may_have_arrived
@@ -123,7 +123,7 @@ client_call <- function(
   }
   rlang::inject(abort_record(
     record, call, !!!fields(outcome$body),
-    http_status = outcome$status, may_exist = record$may_exist
+    http_status = outcome$status, may_exist = record$may_exist, may_heal = record$may_heal
   ))
 }
 
@@ -147,6 +147,10 @@ client_request <- function(address, method, path, query, body, call) {
   }
   # Where a redirection leads is for the user to know: a POST would arrive there as a GET.
   request <- httr2::req_options(request, followlocation = 0L)
+  bundle <- certificates(address, call)
+  if (!is.null(bundle)) {
+    request <- httr2::req_options(request, cainfo = bundle)
+  }
   if (is_loopback_address(address)) {
     # A proxy of the environment would get the key, and means another machine.
     request <- httr2::req_options(request, noproxy = "*")
@@ -162,13 +166,26 @@ client_request <- function(address, method, path, query, body, call) {
   request
 }
 
+# The file of certificates to trust in place of the machine's own, NULL for none. As curl itself reads it; R's curl
+# does not on all systems.
+certificates <- function(address, call) {
+  bundle <- path.expand(Sys.getenv("CURL_CA_BUNDLE"))
+  if (bundle == "" || !startsWith(address, "https:")) {
+    return(NULL)
+  }
+  if (file.access(bundle, 4L) != 0L || dir.exists(bundle)) {
+    abort_input("CURL_CA_BUNDLE", "must name a file of certificates that can be read", bundle, call)
+  }
+  bundle
+}
+
 # Sends a request once. A list of
 # is_answer: whether this is what was asked for;
 # status: the HTTP status, or NULL where nothing came back; body: the JSON, or NULL where it is none; text: the body;
 # header: a function; words: what curl said where nothing came back; timed_out: whether that was the end of `seconds`;
 # may_heal: whether it is worth asking again; retry_after: seconds, or NULL;
 # may_have_arrived: whether the server may have done what it was asked for.
-client_try <- function(request, seconds, call) {
+client_try <- function(request, seconds, address, call) {
   # The connection's own limit is 300 seconds otherwise, whatever the other one is.
   request <- httr2::req_options(
     httr2::req_timeout(request, max(seconds, 0.01)),
@@ -200,16 +217,12 @@ client_try <- function(request, seconds, call) {
       # curl has taken Ctrl-C or the error of R's time limit, and made an error of its own of it.
       stop_as_r_wanted(call, time_limit)
     }
-    never_left <- grepl(
-      "Could(n't| not) (resolve|connect)|Failed to connect|Connection refused|SSL (peer )?certificate|SSL connect",
-      response
-    )
+    fault <- client_fault(response, address, seconds)
     return(list(
       is_answer = FALSE, status = NULL, body = NULL, text = "", header = function(name) NULL,
       words = curl_words(response),
-      timed_out = is_timeout(response),
-      may_heal = !grepl("certificate|[Pp]rotocol .*not supported|malformed", response),
-      retry_after = NULL, may_have_arrived = !never_left
+      timed_out = is_timeout(response), may_heal = fault$may_heal,
+      retry_after = NULL, may_have_arrived = fault$may_have_arrived
     ))
   }
   status <- httr2::resp_status(response)
@@ -231,8 +244,7 @@ client_try <- function(request, seconds, call) {
       # The API names the jobs whose creation is open; a fault of its own leaves all open.
       length(body$job_id) > 0L || (status >= 500L && is.null(body$consequence))
     } else {
-      # Of what a proxy says, a status below 500 is a refusal of its own.
-      status == 200L || status >= 500L
+      leaves_open(status)
     }
   )
 }
@@ -266,8 +278,9 @@ json_or_null <- function(text) {
   tryCatch(jsonlite::parse_json(text), error = function(cnd) NULL)
 }
 
-# What curl says, without what changes from one run to the next.
+# What curl says, without what changes from one run to the next, and without the password of a proxy.
 curl_words <- function(words) {
+  words <- gsub("//[^/@[:space:]]*@", "//", words)
   words <- sub(" after [0-9]+ (ms|milliseconds)", "", words)
   gsub("[[:space:]]+", " ", words)
 }

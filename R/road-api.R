@@ -210,10 +210,12 @@ client_updates <- function(which, longest, call) {
       # limit of the wait holds.
       wait <- max(0, min(longest, seconds))
       limit <- min(client_seconds(call), max(1, min(10, seconds)))
+      # What does not heal, as a certificate that has expired, ends the wait.
+      wait_on <- function(cnd) if (isFALSE(cnd$may_heal)) rlang::cnd_signal(cnd)
       answer <- tryCatch(
         ask(wait, wait + limit, last),
-        abba_error_unavailable = function(cnd) NULL,
-        abba_error_timeout = function(cnd) NULL
+        abba_error_unavailable = wait_on,
+        abba_error_timeout = wait_on
       )
       if (is.null(answer)) {
         Sys.sleep(max(0, min(1, longest, seconds)))

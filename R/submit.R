@@ -96,6 +96,8 @@
 #' Connect that you make there yourself; elsewhere your administrator gives you one.
 #' The key is never printed, and never sent over a connection that is not encrypted,
 #' unless the API is on this machine. [abba_check_api()] says whether all is well.
+#' A line `CURL_CA_BUNDLE=/path/to/file.pem` names the certificates to trust where your
+#' company signs its own; `https_proxy` and `no_proxy` are obeyed, too.
 #'
 #' @section Errors:
 #' Arguments that cannot be right raise an error of class `abba_error_input`
