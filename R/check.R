@@ -120,6 +120,28 @@ as_utf8 <- function(x, argument, call, depth = 0L) {
   x
 }
 
+# A path with `~` replaced, as UTF-8. The rest of it never comes near R's own path functions: in a session that is not
+# UTF-8, as those of cron, they cannot hold all names.
+expand_path <- function(path, call, argument = "file_path") {
+  if (!grepl("^~", path, useBytes = TRUE)) {
+    return(path)
+  }
+  home <- sub("/.*", "", path, useBytes = TRUE)
+  rest <- sub("^[^/]*", "", path, useBytes = TRUE)
+  as_utf8(paste0(as_utf8(path.expand(home), argument, call), as_utf8(rest, argument, call)), argument, call)
+}
+
+# The same path for R's own functions of files, which know the session's encoding alone. One that this cannot hold is
+# given to them as its bytes.
+native_path <- function(path) {
+  native <- iconv(path, "UTF-8", "")
+  if (is.na(native)) {
+    native <- path
+    Encoding(native) <- "unknown"
+  }
+  native
+}
+
 abort_input <- function(argument, rule, x, call) {
   message <- paste0("`", argument, "` ", rule)
   if (!is.null(x)) {
@@ -146,7 +168,7 @@ describe <- function(x) {
   if (!is.character(x)) {
     return(rlang::as_label(x))
   }
-  if (!validEnc(x)) {
+  if (Encoding(x) == "bytes" || !validEnc(x)) {
     return("text in an unknown encoding")
   }
   longest <- 80L

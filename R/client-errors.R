@@ -84,8 +84,8 @@ foreign_record <- function(outcome, address) {
     "403" = record(
       "forbidden", paste0(said, ": you may not do this."),
       paste0(
-        "Ask your administrator: the server before the abba API, a proxy or a firewall on the way says so, not the API ",
-        "itself.", through_proxy(address)
+        "Ask your administrator: the server before the abba API, a proxy or a firewall on the way says so, not the ",
+        "API itself.", through_proxy(address)
       )
     ),
     "407" = {

@@ -1,6 +1,6 @@
 # What kept a request from an abba API, by curl's words: those of OpenSSL, GnuTLS and Windows (schannel).
 
-# The fault in curl's words: a list of `class`, `message` and `advice` of the error; `may_heal`: whether it may be gone by
+# The fault in curl's words: a list of `class`, `message` and `advice` of the error; `may_heal`: whether it may pass by
 # itself in a moment; `may_have_arrived`: whether the server may have done what it was asked for.
 client_fault <- function(words, address, seconds) {
   says <- function(pattern) grepl(pattern, words, ignore.case = TRUE)
@@ -84,7 +84,7 @@ client_fault <- function(words, address, seconds) {
   }
   # What breaks in the middle of the handshake, as of a server that restarts, may heal.
   broke <- says("reset|SYSCALL|EOF|closed")
-  if (!broke && says("alert|handshake|protocol version|unsupported protocol|no protocols|cipher|too small|SSL connect")) {
+  if (!broke && says("alert|handshake|protocol version|unsupported protocol|no protocols|cipher|too small|SSL conn")) {
     return(fault(
       "unavailable", unreachable("it and this machine find no common way to encrypt (TLS)"),
       paste(

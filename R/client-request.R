@@ -139,7 +139,7 @@ client_request <- function(address, method, path, query, body, call) {
   request <- httr2::req_user_agent(request, paste0("abba/", utils::packageVersion("abba"), " (R)"))
   request <- httr2::req_headers(request, Accept = "application/json")
   if (!is.null(body)) {
-    request <- httr2::req_body_raw(request, body, type = "application/json")
+    request <- httr2::req_body_raw(request, charToRaw(body), type = "application/json")
   }
   key <- client_key(address, call)
   if (!is.null(key)) {
@@ -266,7 +266,7 @@ response_text <- function(response) {
 # UTF-8 whatever came.
 as_text <- function(text) {
   Encoding(text) <- "UTF-8"
-  if (validUTF8(text)) text else iconv(text, "latin1", "UTF-8")
+  if (validUTF8(text)) sub("^\ufeff", "", text) else iconv(text, "latin1", "UTF-8")
 }
 
 # Nested lists, or NULL where it is no JSON.

@@ -335,6 +335,8 @@ as_json <- function(x) as.character(jsonlite::toJSON(x, auto_unbox = TRUE, null 
 # A decision that cannot be kept where it should be is at least said.
 log_decision <- function(line) {
   file <- getOption("abba.api.log")
+  # cat() would write UTF-8 in a session that is not UTF-8, as one of systemd, as <U+00E9>.
+  Encoding(line) <- "unknown"
   kept <- !is.null(file) && tryCatch(
     {
       cat(line, "\n", file = file, append = TRUE, sep = "")

@@ -21,5 +21,5 @@
 abba_api_key_create <- function(user, file = getOption("abba.api.keys")) {
   user <- check_string(user)
   file <- check_string(file)
-  core_value(core_api_key_create(user, path.expand(file)))
+  core_value(core_api_key_create(user, expand_path(file, rlang::current_env(), "file")))
 }

@@ -51,7 +51,7 @@ api_identity <- function() {
 
 api_key_file <- function(call = rlang::caller_env()) {
   file <- check_string(getOption("abba.api.keys"), null = TRUE, argument = "abba.api.keys", call = call)
-  if (is.null(file)) NULL else path.expand(file)
+  if (is.null(file)) NULL else expand_path(file, call, "abba.api.keys")
 }
 
 # A limit as Kubernetes writes it.

@@ -20,7 +20,7 @@ settings <- function(namespace, call = rlang::caller_env()) {
     )
   }
   list(
-    kubectl = path.expand(kubectl),
+    kubectl = expand_path(kubectl, call, "abba.kubectl"),
     request_timeout = request_timeout,
     namespace = namespace,
     session = check_flag(

@@ -141,6 +141,8 @@ new_batch <- function(programs, batch_group_id, call, ...) {
 
 # The data frame of an earlier call, for the programs of it that are not submitted yet.
 rest_of_batch <- function(batch, call) {
+  # It may have been read from a file.
+  batch$program <- as_utf8(batch$program, "file_paths", call)
   batch$reason <- rep(NA_character_, nrow(batch))
   for (row in which(is.na(batch$submitted) & is.na(batch$job_id))) {
     ids <- core_value(core_new_ids(batch$program[[row]], batch$batch_id[[row]]), call)

@@ -209,14 +209,3 @@ tell_unknown_job <- function(road, job_id) {
     i = paste0("Before you submit the program again, ask for it: ", road$call_text("get_job_status", job_id), ".")
   ), use_cli_format = FALSE, job_id = job_id)
 }
-
-# A path with `~` replaced. The rest of it never comes near R's own path functions: in a session that is not UTF-8, as
-# those of cron, they cannot hold all names.
-expand_path <- function(path, call) {
-  if (!grepl("^~", path, useBytes = TRUE)) {
-    return(path)
-  }
-  home <- sub("/.*", "", path, useBytes = TRUE)
-  rest <- sub("^[^/]*", "", path, useBytes = TRUE)
-  as_utf8(paste0(as_utf8(path.expand(home), "file_path", call), as_utf8(rest, "file_path", call)), "file_path", call)
-}

@@ -1,6 +1,6 @@
 # Copies a template of the package into a new directory, or into an empty one. It is there as a whole or not at all.
 write_template <- function(name, path, call = rlang::caller_env()) {
-  path <- path.expand(check_string(path, argument = "path", call = call))
+  path <- native_path(expand_path(check_string(path, argument = "path", call = call), call, "path"))
   if (file.exists(path) && (!dir.exists(path) || length(list.files(path, all.files = TRUE, no.. = TRUE)) > 0L)) {
     abort_input("path", "must be a new directory, or an empty one: nothing is overwritten", path, call)
   }

@@ -29,6 +29,13 @@ pub fn read(given_path: &str, expanded_path: &str) -> Result<Program, Error> {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let folder = std::env::current_dir().unwrap_or_default();
+            if is_there_in_latin1(expanded_path) {
+                return refuse(
+                    "has its name in Latin-1, which Kubernetes cannot hold: rename it, or copy it, in a session that is \
+                     UTF-8 or to a name without accents"
+                        .into(),
+                );
+            }
             return match path.is_absolute() {
                 true => refuse("does not exist".into()),
                 false => refuse(format!("does not exist in {}", folder.display())),
@@ -62,6 +69,21 @@ pub fn read(given_path: &str, expanded_path: &str) -> Result<Program, Error> {
         absolute_path: absolute_path.to_string(),
         bytes: Some(bytes),
     })
+}
+
+/// Whether a file of this name is there whose name is in Latin-1, as R makes it in such a session.
+#[cfg(unix)]
+fn is_there_in_latin1(path: &str) -> bool {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let bytes: Option<Vec<u8>> = path.chars().map(|letter| u8::try_from(u32::from(letter)).ok()).collect();
+    bytes.is_some_and(|bytes| !path.is_ascii() && Path::new(OsStr::from_bytes(&bytes)).exists())
+}
+
+#[cfg(not(unix))]
+fn is_there_in_latin1(_: &str) -> bool {
+    false
 }
 
 /// The same program under the path by which a mount holds it. R's working directory, for one, has lost the links by which
