@@ -296,16 +296,13 @@ struct Outcome<'a> {
 /// Checks the arguments of submissions and makes their Jobs.
 fn prepare(arguments: Argument<'_>) -> Result<Vec<PreparedJob>, Error> {
     let all: Vec<SubmitArguments> = read(arguments)?;
-    let prepare = |one: &SubmitArguments| {
-        operations::prepare(one).map_err(|error| match all.len() {
-            1 => error,
-            _ => Error {
-                details: Some(format!("This is about the program \"{}\".", one.given_path)),
-                ..error
-            },
-        })
-    };
-    all.iter().map(prepare).collect()
+    operations::prepare_all(&all).map_err(|(one, error)| match all.len() {
+        1 => error,
+        _ => Error {
+            details: Some(format!("This is about the program \"{}\".", one.given_path)),
+            ..error
+        },
+    })
 }
 
 /// The list of `core_list`.

@@ -1,14 +1,54 @@
 //! User accounts of this machine.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use crate::domain::identity::Identity;
 use crate::error::quote_shortened;
 use crate::Error;
 
+thread_local! {
+    /// The accounts that were looked up already; `None` where they are not kept.
+    static LOOKED_UP: RefCell<Option<BTreeMap<String, Identity>>> = const { RefCell::new(None) };
+}
+
+/// Calls a function in which each account is looked up once: the programs of a batch ask for the same one, and a directory
+/// takes long to answer.
+pub fn each_once<T>(function: impl FnOnce() -> T) -> T {
+    struct Forget;
+    impl Drop for Forget {
+        fn drop(&mut self) {
+            LOOKED_UP.set(None);
+        }
+    }
+
+    let _forget = Forget;
+    LOOKED_UP.set(Some(BTreeMap::new()));
+    function()
+}
+
 /// Looks up an account by name, in whatever the machine uses for accounts (files, LDAP, SSSD).
 ///
 /// Errors: there is no such account, it cannot be looked up, or this is no Unix.
-#[cfg(unix)]
 pub fn find(name: &str) -> Result<Identity, Error> {
+    find_by(name, look_up)
+}
+
+fn find_by(name: &str, look_up: impl FnOnce(&str) -> Result<Identity, Error>) -> Result<Identity, Error> {
+    if let Some(known) = LOOKED_UP.with_borrow(|accounts| accounts.as_ref()?.get(name).cloned()) {
+        return Ok(known);
+    }
+    let found = look_up(name)?;
+    LOOKED_UP.with_borrow_mut(|accounts| {
+        if let Some(accounts) = accounts {
+            accounts.insert(name.to_string(), found.clone());
+        }
+    });
+    Ok(found)
+}
+
+#[cfg(unix)]
+fn look_up(name: &str) -> Result<Identity, Error> {
     use std::ffi::CString;
 
     use nix::unistd::{getgrouplist, User};
@@ -58,9 +98,8 @@ pub fn current() -> Result<Identity, Error> {
     }
 }
 
-/// There are no Unix accounts here.
 #[cfg(not(unix))]
-pub fn find(name: &str) -> Result<Identity, Error> {
+fn look_up(name: &str) -> Result<Identity, Error> {
     Err(Error::input(format!(
         "`username` {} cannot be looked up: this machine has no Unix accounts.",
         quote_shortened(name)
@@ -121,6 +160,27 @@ mod tests {
     fn the_name_for_the_record_is_the_accounts() {
         assert_eq!(current_name(), current().unwrap().name);
         assert_eq!(current_name(), current().unwrap().name);
+    }
+
+    #[test]
+    fn the_programs_of_a_batch_look_an_account_up_once() {
+        let asked = std::cell::Cell::new(0);
+        let ask = |name: &str| {
+            find_by(name, |name| {
+                asked.set(asked.get() + 1);
+                look_up(name)
+            })
+        };
+        each_once(|| {
+            for _ in 0..3 {
+                assert_eq!(ask("root").unwrap().uid, 0);
+            }
+            assert_eq!(asked.get(), 1);
+        });
+        // The next batch sees what has changed.
+        ask("root").unwrap();
+        ask("root").unwrap();
+        assert_eq!(asked.get(), 3);
     }
 
     #[test]

@@ -31,7 +31,9 @@ pub use list_all::{list_all, JobSnapshot};
 pub use log::{log, log_page, LogOfJob, LogPage, LogPosition, Logs};
 pub use rerun::{does_not_end, kept_submissions, KeptSubmission};
 pub use status::status;
-pub use submit::{prepare, prepare_program, submission_warnings, submit, submit_many, Origin, PreparedJob, Submitted};
+pub use submit::{
+    prepare, prepare_all, prepare_program, submission_warnings, submit, submit_many, Origin, PreparedJob, Submitted,
+};
 pub use upload::{program_upload, ProgramUpload};
 pub use verdicts::{verdicts, Verdicts};
 pub use version::server_version;

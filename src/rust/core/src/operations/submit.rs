@@ -101,6 +101,17 @@ pub fn prepare(arguments: &SubmitArguments) -> Result<PreparedJob, Error> {
     prepare_with(arguments, read, Origin::default())
 }
 
+/// The same for the programs of a batch, until one is refused.
+///
+/// Errors: of the first that is refused, with its arguments.
+pub fn prepare_all(all: &[SubmitArguments]) -> Result<Vec<PreparedJob>, (&SubmitArguments, Error)> {
+    accounts::each_once(|| {
+        all.iter()
+            .map(|one| prepare(one).map_err(|error| (one, error)))
+            .collect()
+    })
+}
+
 /// The same for a program that is known already: it is not looked for on this machine.
 pub fn prepare_program(arguments: &SubmitArguments, program: Program, origin: Origin) -> Result<PreparedJob, Error> {
     prepare_with(arguments, |_| Ok(program), origin)
