@@ -33,7 +33,7 @@ core_does_not_end <- function(job_ids) .Call(wrap__core_does_not_end, job_ids)
 
 # A program of this machine as it is sent to an abba API: a list of `path`, absolute, and `text` or `base64`, strings;
 # both are `NULL` where it runs in place, which `in_place` allows.
-core_carry_program <- function(given_path, expanded_path, in_place) .Call(wrap__core_carry_program, given_path, expanded_path, in_place)
+core_carry_program <- function(given_path, expanded_path, in_place, mounts) .Call(wrap__core_carry_program, given_path, expanded_path, in_place, mounts)
 
 # Checks which jobs are meant, as every function that takes ids does, and asks nobody. `which` as for `core_status`.
 core_check_which <- function(which) .Call(wrap__core_check_which, which)

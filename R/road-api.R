@@ -120,7 +120,7 @@ api_submission <- function(submission, call) {
   in_place <- submission$in_place %||% (!is.null(submission$mounts) || submission$auto_mount_home)
   program <- if (!isTRUE(submission$in_place)) {
     from <- read_from(submission, call)
-    core_value(core_carry_program(from, expand_path(from, call), in_place), call)
+    core_value(core_carry_program(from, expand_path(from, call), in_place, submission$mounts), call)
   }
   # For the record as it was given; where it may run in place, the API must know where that is.
   path <- if (in_place && !is.null(program)) program$path else path

@@ -473,3 +473,22 @@ test_that("cancelling tells what was done for each job", {
   expect_s3_class(error, "abba_error_forbidden")
   expect_identical(error$done, data.frame(job_id = c("a-1", "b-2"), done = c("stopped", NA)))
 })
+
+test_that("a program behind a link is named to the API as the mount holds it", {
+  folder <- normalizePath(withr::local_tempdir("linked-"))
+  dir.create(file.path(folder, "real", "study"), recursive = TRUE)
+  write_bytes("1\n", file.path(folder, "real", "study", "a.R"))
+  file.symlink(file.path(folder, "real"), file.path(folder, "data"))
+  api <- local_scripted_api(makes_jobs("*"))
+  mounts <- list(
+    volumes = list(list(name = "d", nfs = list(server = "192.0.2.1", path = "/d"))),
+    volumeMounts = list(list(name = "d", mountPath = file.path(folder, "data")))
+  )
+  # R's working directory has lost the link.
+  withr::local_dir(file.path(folder, "real", "study"))
+  suppressMessages(abba_submit_job("a.R", mounts = mounts))
+  suppressMessages(abba_submit_job(file.path(folder, "data", "study", "a.R"), mounts = mounts))
+  for (request in api$requests()) {
+    expect_identical(request$body$file_path, file.path(folder, "data", "study", "a.R"))
+  }
+})

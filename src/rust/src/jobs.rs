@@ -122,9 +122,10 @@ r_functions! {
 
     /// A program of this machine as it is sent to an abba API: a list of `path`, absolute, and `text` or `base64`, strings;
     /// both are `NULL` where it runs in place, which `in_place` allows.
-    fn core_carry_program(given_path, expanded_path, in_place) {
+    fn core_carry_program(given_path, expanded_path, in_place, mounts) {
         let (given, expanded): (String, String) = (read(given_path)?, read(expanded_path)?);
-        let carried = operations::program_upload(&given, &expanded, read(in_place)?)?;
+        let mounts: Option<serde_json::Value> = read(mounts)?;
+        let carried = operations::program_upload(&given, &expanded, read(in_place)?, mounts.as_ref())?;
         let (text, base64) = match carried.contents {
             Some(ProgramSource::Text(text)) => (Some(text), None),
             Some(ProgramSource::Base64(base64)) => (None, Some(base64)),

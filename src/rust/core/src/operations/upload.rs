@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::domain::mounts::Mounts;
 use crate::domain::program::ProgramSource;
 use crate::local::program_file;
@@ -22,7 +24,17 @@ pub struct ProgramUpload {
 /// larger than what a job carries; whether the storage holds it is for the API to say.
 ///
 /// Errors: as of [`program_file::read`], and where it is too large to be carried.
-pub fn program_upload(given_path: &str, expanded_path: &str, in_place: bool) -> Result<ProgramUpload, Error> {
+/// A program behind a link gets the path by which one of `mounts` holds it.
+pub fn program_upload(
+    given_path: &str,
+    expanded_path: &str,
+    in_place: bool,
+    mounts: Option<&Value>,
+) -> Result<ProgramUpload, Error> {
+    // What is wrong with them the API says.
+    let mounts = mounts
+        .and_then(|mounts| Mounts::from_value(mounts).ok())
+        .unwrap_or_default();
     let path = Path::new(expanded_path);
     if in_place && path.is_absolute() && !path.exists() {
         return Ok(ProgramUpload {
@@ -38,7 +50,7 @@ pub fn program_upload(given_path: &str, expanded_path: &str, in_place: bool) -> 
         Err(error) => return Err(error),
     };
     Ok(ProgramUpload {
-        absolute_path: program.absolute_path,
+        absolute_path: program_file::seen_in_mounts(program, &mounts).absolute_path,
         contents,
     })
 }
@@ -59,7 +71,7 @@ mod tests {
             (b"caf\xe9", ProgramSource::Base64("Y2Fm6Q==".into())),
         ] {
             fs::write(&path, bytes).unwrap();
-            let carried = program_upload("a.R", path_text, false).unwrap();
+            let carried = program_upload("a.R", path_text, false, None).unwrap();
             assert_eq!(carried.contents, Some(contents));
             assert_eq!(carried.absolute_path, path_text);
         }
@@ -74,12 +86,38 @@ mod tests {
         fs::write(&path, vec![b'#'; 300 * 1024]).unwrap();
         let missing = folder.join("missing.R");
         for path in [path.to_str().unwrap(), missing.to_str().unwrap()] {
-            assert!(program_upload(path, path, false).is_err());
-            let carried = program_upload(path, path, true).unwrap();
+            assert!(program_upload(path, path, false, None).is_err());
+            let carried = program_upload(path, path, true, None).unwrap();
             assert_eq!((carried.absolute_path.as_str(), carried.contents), (path, None));
         }
         // Nobody knows where a path that is not absolute begins.
-        assert!(program_upload("missing.R", "missing.R", true).is_err());
+        assert!(program_upload("missing.R", "missing.R", true, None).is_err());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_program_behind_a_link_is_named_as_the_mount_holds_it() {
+        let folder = std::env::temp_dir().join(format!("abba-core-test-{}", uuid::Uuid::new_v4()));
+        fs::create_dir_all(folder.join("real/study")).unwrap();
+        fs::write(folder.join("real/study/a.R"), b"1\n").unwrap();
+        std::os::unix::fs::symlink(folder.join("real"), folder.join("data")).unwrap();
+        let text = |path: &str| folder.join(path).to_str().unwrap().to_string();
+        let mounts = serde_json::json!({
+            "volumes": [{"name": "d", "nfs": {"server": "192.0.2.1", "path": "/d"}}],
+            "volumeMounts": [{"name": "d", "mountPath": text("data")}],
+        });
+        let path_of = |mounts| {
+            program_upload("a.R", &text("real/study/a.R"), true, mounts)
+                .unwrap()
+                .absolute_path
+        };
+        assert_eq!(path_of(Some(&mounts)), text("data/study/a.R"));
+        // What is no storage changes nothing.
+        assert_eq!(
+            path_of(Some(&serde_json::json!({"volumes": 1}))),
+            text("real/study/a.R")
+        );
         fs::remove_dir_all(folder).unwrap();
     }
 }
