@@ -295,6 +295,15 @@ fn of_init_container(pod: &Pod, events: &[Event]) -> Option<Diagnosis> {
     ))
 }
 
+/// The same diagnosis of a program that has ended, with what goes on of its pod.
+pub fn with_kept_pod(diagnosis: Diagnosis, pod: &Pod) -> Diagnosis {
+    let Some(kept) = of_kept_pod(pod) else {
+        return diagnosis;
+    };
+    let advice = [diagnosis.advice, kept.what, kept.advice].join(" ").trim().to_string();
+    Diagnosis { advice, ..diagnosis }
+}
+
 /// What goes on of a job whose program has succeeded.
 pub fn of_kept_pod(pod: &Pod) -> Option<Diagnosis> {
     let name = &pod.kept_by()?.name;
@@ -438,13 +447,21 @@ fn of_waiting(reason: &str, message: &str, image: &str, events: &[Event]) -> Opt
                 .rev()
                 .find(|event| event.message.starts_with("Failed to pull image"))
                 .map_or(message, |event| event.message.as_str());
-            Diagnosis::new(
-                format!("The program has not started: its container image \"{image}\" cannot be pulled."),
-                "Check the image's name and tag, and that the cluster may pull it. Kubernetes keeps trying.",
-                join(reason, cause),
-            )
-            // The first failure may be an accident; after the retries it is not, unless the registry is out of reach.
-            .stuck(reason != "ErrImagePull" && !is_transient(cause))
+            let (what, advice) = match lacks_login(cause) {
+                true => (
+                    format!(
+                        "The program has not started: the cluster has no login for the registry of its container image \"{image}\", or none that may pull it."
+                    ),
+                    of_missing_login(events),
+                ),
+                false => (
+                    format!("The program has not started: its container image \"{image}\" cannot be pulled."),
+                    "Check the image's name and tag, and that the cluster may pull it. Kubernetes keeps trying.".into(),
+                ),
+            };
+            Diagnosis::new(what, advice, join(reason, cause))
+                // The first failure may be an accident; after the retries it is not, unless the registry is out of reach.
+                .stuck(reason != "ErrImagePull" && !is_transient(cause))
         }
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "StartError" => Diagnosis::new(
             "The program has not started: its container cannot be made.",
@@ -457,6 +474,42 @@ fn of_waiting(reason: &str, message: &str, image: &str, events: &[Event]) -> Opt
         .stuck(!is_transient(message)),
         _ => return None,
     })
+}
+
+/// Whether a registry refuses an image for want of a login, in the words of containerd and CRI-O, and of the registries.
+fn lacks_login(words: &str) -> bool {
+    let words = words.to_lowercase();
+    [
+        "unauthorized",
+        "authentication required",
+        "authorization failed",
+        "no basic auth credentials",
+        "access denied",
+        "access to the resource is denied",
+        "insufficient_scope",
+        "403 forbidden",
+        "may require authorization",
+        "failed to fetch anonymous token",
+        "invalid username/password",
+    ]
+    .iter()
+    .any(|sign| words.contains(sign))
+}
+
+/// What to ask the administrator for where the cluster cannot log in to a registry.
+fn of_missing_login(events: &[Event]) -> String {
+    let missing = events
+        .iter()
+        .rev()
+        .find(|event| event.reason == "FailedToRetrieveImagePullSecret");
+    let of_secret = missing
+        .and_then(|event| Some(event.message.split_once('(')?.1.split_once(')')?.0))
+        .map(|name| format!(" The one that is set up, the secret \"{name}\", is not in the namespace."))
+        .unwrap_or_default();
+    format!(
+        "Check the image's name; if it is right, ask the cluster's administrator for an image pull secret for this registry, \
+         in the namespace and its service account.{of_secret} Kubernetes keeps trying."
+    )
 }
 
 fn of_failed_pod(reason: &str, message: &str) -> Diagnosis {
@@ -734,6 +787,68 @@ mod tests {
         assert!(of_unstarted_pod(&pod, &[name]).is_stuck);
         let made = of_unstarted_pod(&pod, &[warning("Failed", "Error: secret \"x\" not found")]);
         assert_eq!(made.what, "The program has not started: its container cannot be made.");
+    }
+
+    #[test]
+    fn a_registry_that_asks_for_a_login_is_told_from_an_image_that_is_not_there() {
+        let event = |reason: &str, message: &str| Event {
+            reason: reason.into(),
+            message: message.into(),
+            event_type: "Warning".into(),
+            ..Default::default()
+        };
+        let waiting = pod(
+            json!({"phase": "Pending", "containerStatuses": [{"name": "program", "image": "r:1",
+            "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}}]}),
+        );
+        let of = |why: &str, more: &[Event]| {
+            let pull = event("Failed", &format!("Failed to pull image \"r:1\": {why}"));
+            of_unstarted_pod(&waiting, &[more, &[pull]].concat())
+        };
+        for why in [
+            "failed to authorize: failed to fetch anonymous token: unexpected status: 401 Unauthorized",
+            "pull access denied, repository does not exist or may require authorization: server message: insufficient_scope",
+            "unexpected status from HEAD request to https://r.example.com/v2/r/manifests/1: 403 Forbidden",
+            "no basic auth credentials",
+            "reading manifest 1 in r.example.com/r: unauthorized: authentication required",
+        ] {
+            let diagnosis = of(why, &[]);
+            assert!(diagnosis.what.contains("has no login for the registry"), "{why}");
+            assert!(diagnosis.advice.contains("image pull secret") && diagnosis.is_stuck, "{why}");
+            assert!(diagnosis.details.contains(why), "{why}");
+        }
+        let missing = event(
+            "FailedToRetrieveImagePullSecret",
+            "Unable to retrieve some image pull secrets (regcred); attempting to pull the image may not succeed.",
+        );
+        let diagnosis = of("401 Unauthorized", &[missing]);
+        assert!(diagnosis
+            .advice
+            .contains("the secret \"regcred\", is not in the namespace"));
+        for why in [
+            "manifest unknown",
+            "r:1: not found",
+            "dial tcp 192.0.2.1:443: i/o timeout",
+        ] {
+            assert!(of(why, &[]).what.ends_with("cannot be pulled."), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_failed_names_what_keeps_its_pod() {
+        let of = |state: serde_json::Value| {
+            let pod = pod(json!({"phase": "Running", "containerStatuses": [
+                {"name": "program", "state": {"terminated": {"exitCode": 1, "reason": "Error",
+                    "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"}}},
+                {"name": "mesh", "state": state}]}));
+            with_kept_pod(of_failed(&pod).unwrap(), &pod)
+        };
+        let kept = of(json!({"running": {}}));
+        assert_eq!(kept.what, "The program ended with exit status 1.");
+        assert!(kept.advice.starts_with("Read its log"));
+        assert!(kept.advice.contains("the container \"mesh\"") && kept.advice.contains("Cancel the job"));
+        let alone = of(json!({"terminated": {"exitCode": 0}}));
+        assert!(!alone.advice.contains("mesh"));
     }
 
     #[test]

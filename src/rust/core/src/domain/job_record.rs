@@ -206,7 +206,7 @@ fn diagnose(job: &Job, pod: Option<&Pod>, events: &[Event]) -> Option<Diagnosis>
         Status::Running if job_status::is_cancelled(&pod.metadata) => Some(diagnosis::of_being_cancelled()),
         Status::Succeeded => diagnosis::of_kept_pod(pod),
         Status::Running => None,
-        Status::Failed => diagnosis::of_failed(pod),
+        Status::Failed => diagnosis::of_failed(pod).map(|failed| diagnosis::with_kept_pod(failed, pod)),
         Status::Unknown => Some(diagnosis::of_lost_node(pod)),
         Status::Pending => Some(diagnosis::of_unstarted_pod(pod, events)),
     }

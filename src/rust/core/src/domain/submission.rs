@@ -11,6 +11,7 @@ use serde_json::{json, Map, Value};
 use crate::domain::container::check_container;
 use crate::domain::job_name;
 use crate::domain::mounts::Mounts;
+use crate::domain::paths;
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
 use crate::error::quote_shortened;
 use crate::kubernetes::labels::{self, check_label_value};
@@ -177,7 +178,7 @@ impl SubmitArguments {
     /// The arguments that submit the program again with twice the memory; `None` where the limit cannot be doubled.
     pub fn with_twice_the_memory(mut self) -> Option<SubmitAgain> {
         self.memory_limit = twice(&self.memory_limit)?;
-        let file_name = self.expanded_path.rsplit('/').next().unwrap_or_default();
+        let file_name = paths::file_name(&self.expanded_path);
         if job_name::is_own_batch_id(&self.batch_group_id, file_name) {
             self.batch_group_id = String::new();
         }
@@ -411,6 +412,19 @@ mod tests {
             again,
             json!({"file_path": "/p/a.R", "memory_limit": "1024M", "container": "r:1"})
         );
+    }
+
+    #[test]
+    fn an_own_batch_of_a_program_with_a_windows_path_is_not_given_again() {
+        let expanded_path = "C:\\Users\\mike\\a.R".to_string();
+        let batch_group_id = job_name::batch_id("a.R", uuid::Uuid::new_v4());
+        let again = SubmitArguments {
+            expanded_path,
+            batch_group_id,
+            ..kept()
+        }
+        .with_twice_the_memory();
+        assert_eq!(again.unwrap().arguments.get("batch_group_id"), None);
     }
 
     #[test]

@@ -77,7 +77,10 @@ fn is_there_in_latin1(path: &str) -> bool {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
-    let bytes: Option<Vec<u8>> = path.chars().map(|letter| u8::try_from(u32::from(letter)).ok()).collect();
+    let bytes: Option<Vec<u8>> = path
+        .chars()
+        .map(|letter| u8::try_from(u32::from(letter)).ok())
+        .collect();
     bytes.is_some_and(|bytes| !path.is_ascii() && Path::new(OsStr::from_bytes(&bytes)).exists())
 }
 
