@@ -49,7 +49,10 @@ wait_for_end <- function(next_update, timeout_seconds, on_stuck, again, call) {
   withCallingHandlers(
     repeat {
       elapsed <- proc.time()[["elapsed"]] - begin
-      news <- next_update(timeout_seconds - elapsed, last)
+      news <- tryCatch(
+        next_update(timeout_seconds - elapsed, last),
+        abba_error_kubectl = function(cnd) abort_with_call(cnd, again[[1L]])
+      )
       if (!is.null(news)) {
         last <- news
         if (news$ended) {
@@ -66,6 +69,20 @@ wait_for_end <- function(next_update, timeout_seconds, on_stuck, again, call) {
     interrupt = tell_going_on,
     abba_error_time_limit = tell_going_on
   )
+}
+
+# Raises an error that ends a wait, with the call that comes back to it: to repeat the user's own might submit again.
+abort_with_call <- function(cnd, again) {
+  if (!inherits(cnd, c("abba_error_not_found", "abba_error_invalid"))) {
+    come_back <- paste("ait for the jobs again with", again)
+    told <- gsub("repeat the call", paste0("w", come_back), cnd$message, fixed = TRUE)
+    told <- gsub("Repeat the call", paste0("W", come_back), told, fixed = TRUE)
+    if (told == cnd$message) {
+      told <- paste0(told, "\n", rlang::format_error_bullets(c(i = paste("To wait for them again:", again))))
+    }
+    cnd$message <- told
+  }
+  rlang::cnd_signal(cnd)
 }
 
 # News of watched jobs, out of what the core or an API says; NULL where there are none.

@@ -449,3 +449,30 @@ test_that("Ctrl-C while a submitted program is waited for names its job", {
   id <- kubectl$manifest()$metadata$name
   expect_match(ended$stderr, paste0("abba_watch_k8s_job_local(\"", id, "\", namespace = \"n\")"), fixed = TRUE)
 })
+
+test_that("an error that ends a wait names the call that comes back to it", {
+  local_program()
+  logged_out <- "error: You must be logged in to the server (Unauthorized)\n"
+  come_back <- function(error, verb) {
+    expect_s3_class(error, "abba_error_unauthorized")
+    told <- conditionMessage(error)
+    expect_match(told, paste0("ait for the jobs again with ", verb, "(\"test-program-"), fixed = TRUE)
+    # After a submission that would submit again.
+    expect_no_match(told, "epeat the call")
+  }
+  local_scripted_kubectl(creates(), fails(logged_out, on = "*/pods*"))
+  submitted <- raised(suppressMessages(
+    abba_submit_k8s_job_and_poll_local("test_program.R", container = image, namespace = "n")
+  ))
+  come_back(submitted, "abba_watch_k8s_job_local")
+  come_back(raised(watch()), "abba_watch_k8s_job_local")
+  local_scripted_api(
+    makes_jobs("POST /submit-job"),
+    refuses("unauthorized", 401L, advice = "Log in, then repeat the call.", on = "GET /watch-jobs")
+  )
+  come_back(raised(suppressMessages(abba_submit_job_and_poll("test_program.R"))), "abba_watch_job")
+  come_back(raised(suppressMessages(abba_submit_and_get_log("test_program.R"))), "abba_wait_for_job_log")
+  # Without such words the call stands by itself.
+  local_scripted_api(refuses("unauthorized", 401L, on = "GET /watch-jobs"))
+  expect_match(conditionMessage(raised(abba_watch_job(test_job))), "To wait for them again: abba_watch_job(", fixed = TRUE)
+})
