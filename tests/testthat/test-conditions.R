@@ -291,11 +291,12 @@ test_that("an answer that makes no sense is an error, not an empty result", {
     as.raw(c(0xff, 0x00)), strrep("[", 100000)
   )) {
     local_scripted_kubectl(says(garbage))
+    class <- if (is.character(garbage) && startsWith(garbage, "<html>")) "not_configured" else "kubectl"
     error <- raised(status())
-    expect_identical(class(error)[1:2], c("abba_error_kubectl", "abba_error"))
+    expect_identical(class(error)[[1L]], paste0("abba_error_", class))
     expect_lt(nchar(conditionMessage(error)), 3000L)
     error <- raised(log_of())
-    expect_identical(class(error)[1:2], c("abba_error_kubectl", "abba_error"))
+    expect_identical(class(error)[[1L]], paste0("abba_error_", class))
   }
   local_scripted_kubectl(says("<html><body>Log in {x} %s</body></html>"))
   expect_words(status(), error = TRUE)
@@ -607,4 +608,28 @@ test_that("kubectl is kept from the user's own defaults", {
   kubectl <- local_scripted_kubectl(runs(c("printf %s \"$KUBERC\" > \"$call.kuberc\"", "exit 1")))
   raised(status())
   expect_identical(readLines(kubectl$file(1L, "kuberc"), warn = FALSE), "off")
+})
+
+test_that("a page in the API server's place leaves open whether a job was created, and names the address", {
+  local_program()
+  configuration <- list(
+    "current-context" = "c", contexts = list(list(name = "c", context = list(cluster = "k"))),
+    clusters = list(list(name = "k", cluster = list(server = "https://k8s.example.com:6443")))
+  )
+  page <- "<!DOCTYPE html><html><head><title>Log in</title></head><body>Log in</body></html>"
+  kubectl <- local_scripted_kubectl(says(to_json(configuration), on = "config view*"), says(page))
+  error <- raised(submit())
+  expect_s3_class(error, "abba_error_not_configured")
+  expect_match(conditionMessage(error), "Whether the job was created is not known.", fixed = TRUE)
+  expect_match(conditionMessage(error), "is https://k8s.example.com:6443.", fixed = TRUE)
+  expect_length(error$job_id, 1L)
+  # It is not sent again.
+  expect_identical(sum(grepl("create", vapply(kubectl$calls(), `[[`, "", 1L))), 1L)
+  local_scripted_kubectl(
+    says(to_json(configuration), on = "config view*"), fails(paste0("Error from server (Forbidden): ", page, "\n"))
+  )
+  error <- raised(submit())
+  expect_s3_class(error, "abba_error_unavailable")
+  expect_match(conditionMessage(error), "Whether the job was created is not known.", fixed = TRUE)
+  expect_match(conditionMessage(error), "https://k8s.example.com:6443", fixed = TRUE)
 })

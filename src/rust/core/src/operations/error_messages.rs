@@ -1,7 +1,29 @@
 //! From a failed call to an error in words for a statistician.
 
 use crate::error::{Error, ErrorClass, KubectlReport};
+use crate::kubernetes::Api;
 use crate::transport::{is_page, missing_login_helper, Failure, FailureKind, Patience};
+
+/// The error for a failure of `api`, as of [`error()`]. Where something else than the cluster answers, it says at which
+/// address, if kubectl knows that.
+pub fn error_at(api: &Api<'_>, failure: &Failure, doing: &str, patience: &Patience<'_>) -> Error {
+    let mut error = error(failure, doing, api.namespace(), patience);
+    let is_anothers = matches!(
+        failure.kind,
+        FailureKind::Page | FailureKind::NoTls | FailureKind::Stranger | FailureKind::Certificate
+    ) || (failure.kind == FailureKind::Unauthorized && is_page(&failure.words));
+    if let Some(server) = is_anothers
+        .then(|| api.transport().server(&patience.deadline()))
+        .flatten()
+    {
+        let at = format!("`server` in kubectl's configuration is {server}.");
+        error.details = Some(match error.details {
+            Some(details) => format!("{at} {details}"),
+            None => at,
+        });
+    }
+    error
+}
 
 /// The error for a failure. `doing` completes "You are not allowed to ..." and "kubectl could not ...", as "create jobs";
 /// `namespace` may be empty where none is involved.
@@ -107,8 +129,8 @@ pub fn error(failure: &Failure, doing: &str, namespace: &str, patience: &Patienc
             "The cluster cannot be reached: the proxy on the way refuses, or is not there.".into(),
             PROXY_ADVICE.into(),
         ),
-        FailureKind::Page => (
-            ErrorClass::Kubectl,
+        FailureKind::Page | FailureKind::NoTls => (
+            ErrorClass::NotConfigured,
             SOMETHING_ELSE.into(),
             LOOK_AT_ADDRESS.into(),
         ),

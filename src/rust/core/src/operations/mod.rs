@@ -98,7 +98,7 @@ impl<'a> Connection<'a> {
 
     /// The error for a failure of `api` while it did something, as "list pods".
     fn error(&self, api: &Api<'_>, failure: &crate::transport::Failure, doing: &str) -> Error {
-        error_messages::error(failure, doing, api.namespace(), &self.patience)
+        error_messages::error_at(api, failure, doing, &self.patience)
     }
 }
 

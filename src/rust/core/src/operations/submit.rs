@@ -277,7 +277,7 @@ fn send(api: &Api<'_>, patience: &Patience<'_>, prepared: &PreparedJob) -> Resul
         Err(created) => created,
     };
     let namespace = api.namespace();
-    let error = error_messages::error(&created.failure, "create jobs", namespace, patience);
+    let error = error_messages::error_at(api, &created.failure, "create jobs", patience);
     if !created.may_exist {
         if created.failure.kind == FailureKind::AlreadyExists {
             let taken = Error::new(

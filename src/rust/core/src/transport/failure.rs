@@ -47,8 +47,11 @@ pub enum FailureKind {
     Proxy,
     /// Something that is not the API server refuses in its place, perhaps for a moment.
     Stranger,
-    /// A page for people, or what is no HTTPS at all, comes where the API server should answer: nothing was delivered.
+    /// A page for people comes where the API server should answer, or the caller is sent elsewhere. A filter may have put
+    /// it in the place of an answer.
     Page,
+    /// What listens at the API server's address speaks no HTTPS: nothing was delivered.
+    NoTls,
     /// No answer within the time limit.
     Timeout,
     /// Nothing could be handed to kubectl: this machine lacks something.
@@ -113,6 +116,7 @@ impl FailureKind {
             Self::Server
                 | Self::Unreachable
                 | Self::Stranger
+                | Self::Page
                 | Self::Timeout
                 | Self::KubectlDied
                 | Self::MalformedResponse

@@ -331,6 +331,10 @@ impl Transport for Kubectl {
         self.answered.load(Ordering::Relaxed)
     }
 
+    fn server(&self, deadline: &Deadline<'_>) -> Option<String> {
+        self.configuration(deadline).ok()?.server
+    }
+
     fn namespace(&self, deadline: &Deadline<'_>) -> Result<String, Failure> {
         Ok(self.configuration(deadline)?.namespace)
     }

@@ -157,6 +157,11 @@ pub trait Transport: Sync {
         0
     }
 
+    /// The address of the API server in the user's configuration; `None` where that is not known.
+    fn server(&self, _deadline: &Deadline<'_>) -> Option<String> {
+        None
+    }
+
     /// The namespace that the user's configuration names: of kubectl's current context, in a pod that of its service
     /// account, else `default`.
     fn namespace(&self, deadline: &Deadline<'_>) -> Result<String, Failure>;

@@ -60,7 +60,7 @@ pub fn of_connection(words: &str) -> Option<FailureKind> {
         || says("Client sent an HTTP request to an HTTPS server")
         || says("malformed HTTP response")
     {
-        return Some(FailureKind::Page);
+        return Some(FailureKind::NoTls);
     }
     // The proxy's answer to CONNECT is told as its status alone.
     let last = words.rsplit(": ").next().unwrap_or_default().trim();
@@ -201,7 +201,7 @@ mod tests {
             ("Unable to connect to the server: Forbidden", Some(FailureKind::Proxy)),
             (
                 "tls: first record does not look like a TLS handshake",
-                Some(FailureKind::Page),
+                Some(FailureKind::NoTls),
             ),
             ("dial tcp: lookup x: no such host", None),
             ("net/http: TLS handshake timeout", None),

@@ -75,7 +75,9 @@ impl Api<'_> {
             // A create conflicts where a quota's count changed at the same time; then nothing was made.
             // https://github.com/kubernetes/kubernetes/issues/67761
             let conflict = failure.kind == FailureKind::Conflict;
-            if conflict || failure.kind.is_transient() || failure.kind.leaves_outcome_open() {
+            // A page does not go away by itself; whether it hides a Job the look at it says.
+            let is_page = failure.kind == FailureKind::Page;
+            if conflict || failure.kind.is_transient() || (failure.kind.leaves_outcome_open() && !is_page) {
                 failure = match attempts.wait_after(failure) {
                     Ok(()) => continue,
                     Err(stopped) if stopped.kind == FailureKind::Interrupted => {
@@ -229,12 +231,30 @@ mod tests {
             FailureKind::LoginPending,
             FailureKind::Certificate,
             FailureKind::Proxy,
-            FailureKind::Page,
+            FailureKind::NoTls,
         ] {
             let script = Script::new([failure(refusal)]);
             let error = create(&script).unwrap_err();
             assert_eq!((error.failure.kind, error.may_exist), (refusal, false));
         }
+    }
+
+    #[test]
+    fn a_page_in_the_place_of_an_answer_says_nothing_of_the_job() {
+        let page = || failure(FailureKind::Page);
+        // It is not sent again, and looked for once.
+        let hidden = Script::new([page(), job_answer("s")]);
+        create(&hidden).unwrap();
+        assert_eq!(hidden.verbs(), [Verb::Create, Verb::Get]);
+        assert!(create(&Script::new([page(), page()])).unwrap_err().may_exist);
+        assert!(
+            !create(&Script::new([page(), failure(FailureKind::NotFound)]))
+                .unwrap_err()
+                .may_exist
+        );
+        let stranger = || failure(FailureKind::Stranger);
+        let all = std::iter::repeat_with(stranger).take(FURTHER_ATTEMPTS + 2);
+        assert!(create(&Script::new(all)).unwrap_err().may_exist);
     }
 
     #[test]

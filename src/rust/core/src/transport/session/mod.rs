@@ -272,6 +272,10 @@ impl Transport for Session {
         self.kubectl.answered()
     }
 
+    fn server(&self, deadline: &Deadline<'_>) -> Option<String> {
+        self.kubectl.server(deadline)
+    }
+
     fn namespace(&self, deadline: &Deadline<'_>) -> Result<String, Failure> {
         proxy::namespace(&self.kubectl, self.isolated, deadline)
     }
