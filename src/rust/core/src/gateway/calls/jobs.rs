@@ -15,6 +15,12 @@ use crate::kubernetes::labels;
 use crate::operations::{self, Verdicts};
 use crate::Error;
 
+const VERDICT: Argument = Argument::optional(
+    "verdict",
+    Kind::Flag,
+    "Whether the logs of ended jobs are read for their verdicts, which takes time.",
+);
+
 pub(super) const JOBS: Call = Call {
     name: "jobs",
     methods: &["GET"],
@@ -31,11 +37,7 @@ pub(super) const JOBS: Call = Call {
             Kind::Text,
             "Only jobs of this user. Whoever is no operator sees their own only.",
         ),
-        Argument::optional(
-            "verdict",
-            Kind::Flag,
-            "Whether the logs of ended jobs are read for their verdicts, which takes time.",
-        ),
+        VERDICT,
     ]],
     answers: Answers::Callers(jobs),
     #[cfg(test)]
@@ -69,7 +71,7 @@ fn jobs(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
         check_time(since)?;
     }
     let user = arguments.text("user")?;
-    let with_verdict = arguments.flag("verdict")?;
+    let with_verdict = arguments.value(&VERDICT)? == Some(Value::Bool(true));
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let (snapshot, _) = gateway.snapshots.recent(connection)?;
         let mut jobs: Vec<_> = snapshot
