@@ -89,7 +89,10 @@ pub fn of_unstarted_pod(pod: &Pod, events: &[Event]) -> Diagnosis {
     {
         return of_unscheduled(scheduled, events);
     }
-    if let Some(event) = last_warning(events) {
+    let is_scheduled = pod
+        .condition("PodScheduled")
+        .is_some_and(|condition| condition.status == "True");
+    if let Some(event) = last_warning(events, is_scheduled) {
         // The node tells of it by an event before the container's state does.
         let announced = waiting_reason(event);
         return announced
@@ -382,7 +385,7 @@ pub fn of_job_without_pod(job: &Job, events: &[Event]) -> Diagnosis {
             details.unwrap_or_default(),
         );
     }
-    let Some(event) = last_warning(events) else {
+    let Some(event) = last_warning(events, false) else {
         return Diagnosis::new(
             "The program has not started yet: Kubernetes has just accepted its job.",
             "",
@@ -699,8 +702,24 @@ fn of_obstacle(event: &Event) -> Diagnosis {
     )
 }
 
-fn last_warning(events: &[Event]) -> Option<&Event> {
-    events.iter().rev().find(|event| event.event_type == "Warning")
+/// The newest warning that was not overcome: a pod that has a node is past the want of one, and one whose image is pulled
+/// is past all that comes before that. `events` are oldest first.
+fn last_warning(events: &[Event], is_scheduled: bool) -> Option<&Event> {
+    const BEFORE_THE_PULL: [&str; 5] = [
+        "FailedScheduling",
+        "FailedMount",
+        "FailedAttachVolume",
+        "FailedCreatePodSandBox",
+        "NetworkNotReady",
+    ];
+    let mut is_past_the_pull = false;
+    events.iter().rev().find(|event| {
+        let reason = event.reason.as_str();
+        is_past_the_pull |= ["Pulling", "Pulled", "Created", "Started"].contains(&reason);
+        let is_overcome =
+            (is_scheduled && reason == "FailedScheduling") || (is_past_the_pull && BEFORE_THE_PULL.contains(&reason));
+        event.event_type == "Warning" && !is_overcome
+    })
 }
 
 fn join(reason: &str, message: &str) -> String {
@@ -900,6 +919,29 @@ mod tests {
             ..Default::default()
         }];
         assert!(!of(too_large[0], &coming).is_stuck);
+    }
+
+    #[test]
+    fn a_warning_that_was_overcome_is_no_reason() {
+        let scheduled = pod(json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "True"}]}));
+        let normal = |reason: &str| Event {
+            reason: reason.into(),
+            event_type: "Normal".into(),
+            ..Default::default()
+        };
+        let no_room = || warning("FailedScheduling", "0/1 nodes are available: 1 Insufficient cpu.");
+        let no_mount = || warning("FailedMount", "MountVolume.SetUp failed for volume \"home\"");
+        let has_no_obstacle = |events: &[Event]| of_unstarted_pod(&scheduled, events).details.is_empty();
+        assert!(has_no_obstacle(&[no_room()]));
+        assert!(has_no_obstacle(&[
+            no_room(),
+            normal("Scheduled"),
+            no_mount(),
+            normal("Pulling")
+        ]));
+        assert!(!has_no_obstacle(&[no_room(), normal("Scheduled"), no_mount()]));
+        let pull = warning("Failed", "Failed to pull image \"i\": not found");
+        assert!(!has_no_obstacle(&[normal("Pulling"), pull, normal("Pulling")]));
     }
 
     #[test]
