@@ -9,7 +9,7 @@
 #' | `abba.permitted.containers` | Images that [abba_check_k8s_local()] takes as permitted. | all |
 #' | `abba.k8s.session` | Whether one kubectl is kept for the session. A call with `FALSE` ends the kept one. | `TRUE` |
 #' | `abba.kubectl` | The kubectl program: a path, or a name on the `PATH`. | `kubectl` |
-#' | `abba.log.patterns` | What counts as an error or a warning in a log: see [abba_get_k8s_job_log_local()]. | R's own |
+#' | `abba.log.patterns` | Errors and warnings in a log: see [abba_get_k8s_job_log_local()]. | R's own |
 #' | `abba.api.address` | Where the abba API is. | the environment variable `ABBA_API_ADDRESS` |
 #' | `abba.api.key` | Your key for it. | the environment variable `ABBA_API_KEY` |
 #' | `abba.api.request.timeout` | Seconds that a call of the abba API may take, with all its repetitions. | 60 |

@@ -44,7 +44,8 @@ client_fault <- function(words, address, seconds) {
       )
     ))
   }
-  if (says("subject name|(host ?name|target name).*match|owner.*match|WRONG_PRINCIPAL|principal name|CN_NO_MATCH")) {
+  other_name <- "subject name|(host ?name|target name|owner).*match|match .*hostname|WRONG_P|principal name|NO_MATCH"
+  if (says(other_name)) {
     return(fault(
       "unavailable", unreachable("the certificate that answers is another server's (its name does not match)"),
       paste(

@@ -474,5 +474,6 @@ test_that("an error that ends a wait names the call that comes back to it", {
   come_back(raised(suppressMessages(abba_submit_and_get_log("test_program.R"))), "abba_wait_for_job_log")
   # Without such words the call stands by itself.
   local_scripted_api(refuses("unauthorized", 401L, on = "GET /watch-jobs"))
-  expect_match(conditionMessage(raised(abba_watch_job(test_job))), "To wait for them again: abba_watch_job(", fixed = TRUE)
+  message <- conditionMessage(raised(abba_watch_job(test_job)))
+  expect_match(message, "To wait for them again: abba_watch_job(", fixed = TRUE)
 })
