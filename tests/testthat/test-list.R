@@ -130,7 +130,7 @@ test_that("verdicts are told where they are asked for, and the log of an ended j
   jobs <- list_jobs(verdict = TRUE)
   jobs <- jobs[order(jobs$job_id), ]
   expect_identical(jobs$verdict, c("clean", "errors", "warnings"))
-  expect_identical(jobs$verdict_line, c(NA, "Error in f() : boom", "Warning message:"))
+  expect_identical(jobs$verdict_line, c(NA, "Error in f() : boom", "Warning message: careful"))
   expect_identical(jobs$status, rep("Succeeded", 3L))
   once <- reads()
   expect_gte(once, 3L)

@@ -572,9 +572,10 @@ fn joined<S: AsRef<str>>(beginning: &str, more: &[S]) -> String {
 /// The longest text of a line that is told, in characters.
 const LONGEST_LINE: usize = 500;
 
-/// The verdict of the lines of a log. The worst kind wins; of that the first line is told.
+/// The verdict of the lines of a log. The worst kind wins; of that the first line is told, with the next one where R has
+/// broken the message behind a colon.
 pub fn of_lines(lines: &[impl AsRef<str>], patterns: &LogPatterns) -> Finding {
-    let mut worst: Option<(Kind, &str)> = None;
+    let mut worst: Option<(Kind, usize)> = None;
     let mut next = 0;
     while let Some(line) = lines.get(next).map(AsRef::as_ref) {
         next += 1;
@@ -587,7 +588,7 @@ pub fn of_lines(lines: &[impl AsRef<str>], patterns: &LogPatterns) -> Finding {
             }
         }
         if worst.is_none_or(|(before, _)| before < kind) {
-            worst = Some((kind, line));
+            worst = Some((kind, next - 1));
         }
         if kind == Kind::Error {
             break;
@@ -600,7 +601,14 @@ pub fn of_lines(lines: &[impl AsRef<str>], patterns: &LogPatterns) -> Finding {
             Some(Kind::Error) => Verdict::Errors,
             Some(Kind::Warning | Kind::LostResults) => Verdict::Warnings,
         },
-        line: worst.map(|(_, line)| line.trim().chars().take(LONGEST_LINE).collect()),
+        line: worst.map(|(_, at)| {
+            let line = lines[at].as_ref().trim();
+            let more = match line.ends_with([':', '\u{ff1a}']) {
+                true => &lines[at + 1..lines.len().min(at + 2)],
+                false => &[],
+            };
+            joined(line, more).trim_end().chars().take(LONGEST_LINE).collect()
+        }),
         work_is_missing: matches!(kind, Some(Kind::Error | Kind::LostResults)),
     }
 }
@@ -660,7 +668,7 @@ mod tests {
         assert_eq!(line.as_deref(), Some("Error in g(x) : boom"));
         let (result, line, missing) = verdict(&["Warning messages:", "1: In f() : a ", "Warning message:"]);
         assert_eq!((result, missing), (Verdict::Warnings, false));
-        assert_eq!(line.as_deref(), Some("Warning messages:"));
+        assert_eq!(line.as_deref(), Some("Warning messages: 1: In f() : a"));
         assert_eq!(verdict(&["[1] 1", ""]), (Verdict::Clean, None, false));
     }
 
@@ -903,14 +911,17 @@ mod tests {
                 built,
                 &["Warning message:", BUILT, "Warning message:", "In f() : careful "]
             ),
-            warnings("Warning message:")
+            warnings("Warning message: In f() : careful")
         );
         // A list of them is ignored where each is.
         let (one, two) = (format!("1: {BUILT}"), format!("2: {BUILT}"));
         let list = ["Warning messages:", &one, &two];
         assert_eq!(verdict(built, &list), clean);
         let list = ["Warning messages:", &one, "2: In f(x) :", "  careful with this"];
-        assert_eq!(verdict(built, &list), warnings("Warning messages:"));
+        assert_eq!(
+            verdict(built, &list),
+            warnings("Warning messages: 1: package ‘dplyr’ was built under R version 4.2.3")
+        );
         assert_eq!(verdict("was built under|careful with", &list), clean);
         // A message of several lines, and one of an error.
         let long = ["Error in f(x) :", "  the first line", "  the second line", "[1] 1"];
@@ -933,7 +944,7 @@ mod tests {
         assert_eq!(verdict("x", &["Warning message:"]), warnings("Warning message:"));
         assert_eq!(
             verdict("x", &["Warning messages:", "1: a"]),
-            warnings("Warning messages:")
+            warnings("Warning messages: 1: a")
         );
     }
 

@@ -28,7 +28,7 @@ pub(super) const JOB_LOG: Call = Call {
         answer: Schema::Many("JobLog"),
         answer_text: "The logs.",
         headers: &["Abba-Next-Page", "Abba-Warnings"],
-        examples: &[("log", "A log", r#"[{"job_id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da", "log": ["[1] 4", "Warning message:", "This is a test warning ", "La-di-da"], "verdict": "warnings", "verdict_line": "Warning message:"}]"#)],
+        examples: &[("log", "A log", r#"[{"job_id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da", "log": ["[1] 4", "Warning message:", "This is a test warning ", "La-di-da"], "verdict": "warnings", "verdict_line": "Warning message: This is a test warning"}]"#)],
         errors: &[404, 502, 504],
     },
 };
