@@ -46,7 +46,7 @@ traces() {
   echo "cgroups:" && find /sys/fs/cgroup -name 'kubepods*'
   echo "iptables:" && { iptables-save | grep -v '^#' || true; }
   echo "forwarding:" && cat /proc/sys/net/ipv4/ip_forward
-  echo "sockets:" && ss -ltnH | grep -E '127\.0\.0\.1:(2379|2380|5000|6443|10248|10250|10257|10259) '
+  echo "sockets:" && ss -ltnH | grep -E '127\.0\.0\.1:(2379|2380|5000|6443|10248|10250|10257|10259|10262|10263|10264) '
   echo "folders:" && ls -d /var/lib/kubelet /var/log/pods /var/log/containers /var/lib/cni /run/containerd \
     /usr/libexec/kubernetes /var/lib/containers /run/kubernetes /opt/containerd 2>/dev/null
   echo "notes of the CNI library:" && ls /var/lib/cni/results 2>/dev/null
@@ -56,7 +56,7 @@ traces() {
 cluster_processes() {
   # The programs of the cluster that are not just waiting for their parent to notice that they ended.
   ps -eo stat=,comm=,args= | awk '$1 !~ /^Z/' | grep -F -e "$state" -e catatonit | grep -E \
-    '(etcd|kube-|kubelet|containerd|docker-registry|catatonit)' | grep -v -e grep -e test-cluster
+    '(etcd|kube-|kubelet|kueue|containerd|docker-registry|catatonit)' | grep -v -e grep -e test-cluster
 }
 
 ready() {
@@ -69,6 +69,8 @@ ready() {
 nothing_is_there() { ! grep -E 'abba|kubepods|127\.0\.0\.1|pod' <<<"$traces_before"; }
 
 down() { "$cluster" down && expect_equal "$traces_before" "$(traces)"; }
+
+down_with_kueue() { "$cluster" start kueue && down; }
 
 up_again_is_quick() {
   local before start=$EPOCHREALTIME
@@ -132,10 +134,22 @@ node_loss_is_noticed() {
     "$cluster" start kubelet && "$cluster" wait-ready
 }
 
+# Its webhook suspends a Job with a queue's label, in a namespace that has the label for it and in no other.
+kueue_is_asked_where_it_should_be() {
+  local found
+  "$cluster" start kueue && kubectl create namespace queued && kubectl label namespace queued abba-test-cluster/kueue= || return 1
+  found=$(for namespace in queued default; do
+    kubectl create job a --namespace "$namespace" --image x --dry-run=client --output yaml |
+      sed 's|^metadata:|&\n  labels: {kueue.x-k8s.io/queue-name: none}|' |
+      kubectl create --namespace "$namespace" --filename - --dry-run=server --output 'jsonpath={.spec.suspend} ' || return 1
+  done)
+  expect_equal "true false " "$found" && only_loopback
+}
+
 # Not every address: the cluster's certificates and rights are for tests, not for a network.
 only_loopback() {
   local sockets
-  sockets=$(ss -ltnpH | grep -E '"(etcd|kube|containerd|docker-registry)')
+  sockets=$(ss -ltnpH | grep -E '"(etcd|kube|kueue|containerd|docker-registry)')
   [ -n "$sockets" ] && expect_equal "" "$(awk '$4 !~ /^127\.0\.0\.1:/' <<<"$sockets")"
 }
 
@@ -177,7 +191,8 @@ check "up from cold" ready
 check "up when up changes nothing and takes less than a second" up_again_is_quick
 check "all listen on loopback only" only_loopback
 check "an R program runs and its log can be read" run_r_program
-for component in registry etcd apiserver controllers scheduler containerd kubelet; do
+check "Kueue starts when it is asked for, and is asked in namespaces with its label only" kueue_is_asked_where_it_should_be
+for component in registry etcd apiserver controllers scheduler containerd kubelet kueue; do
   check "stop and start $component" restart "$component" stop
   check "kill and start $component" restart "$component" kill
 done
@@ -185,7 +200,7 @@ check "a Job runs at once after the API server was away" jobs_run_after_outage
 check "a lost node is noticed and comes back" node_loss_is_noticed
 check "the R program's log can still be read" expect_log
 check "up after kill -9 of everything but the containers" up_after_kill
-check "down leaves nothing" down
+check "down leaves nothing, nor of Kueue" down_with_kueue
 check "down when down" down
 check "two ups at once" two_ups_at_once
 check "kill -9 of everything, then down leaves nothing" eval 'run_sleeping_pod && kill_everything_but_containers && down'

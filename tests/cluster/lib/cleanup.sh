@@ -21,7 +21,7 @@ our_processes() {
       program=${program##*/}
       case ${program% (deleted)} in
       etcd | kube-apiserver | kube-controller-manager | kube-scheduler | kubelet | containerd | \
-        containerd-shim-runc-v2 | runc | docker-registry)
+        containerd-shim-runc-v2 | runc | docker-registry | kueue)
         file=${file#/proc/}
         echo "${file%/cmdline}"
         ;;

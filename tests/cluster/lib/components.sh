@@ -71,6 +71,7 @@ serves() { # COMPONENT
   controllers) ask --insecure "https://$controllers_health_address/healthz" ;;
   scheduler) ask --insecure "https://$scheduler_health_address/healthz" ;;
   kubelet) ask "http://$kubelet_health_address/healthz" ;;
+  kueue) ask "http://$kueue_health_address/readyz" ;;
   esac
 }
 
