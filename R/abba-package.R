@@ -4,6 +4,7 @@
 #' | `abba.default.container` | The container image that programs run in. | none: give `container` |
 #' | `abba.r.command` | The R in the container that runs programs (see argument `r_command`). | `R` |
 #' | `abba.k8s.namespace` | The namespace of your jobs. | kubectl's (see argument `namespace`) |
+#' | `abba.k8s.queue` | The queue that programs go through (see argument `queue`). | none |
 #' | `abba.home.nfs.ip.address` | The server that holds the home folders. | none |
 #' | `abba.k8s.request.timeout` | Seconds that a request to the cluster may take. | 30 |
 #' | `abba.permitted.containers` | Images that [abba_check_k8s_local()] takes as permitted. | all |

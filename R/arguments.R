@@ -17,7 +17,8 @@ argument_checks <- list(
   arguments = function(x, ...) check_texts(x, ...),
   environment = function(x, ...) check_variables(x, ...),
   vanilla = function(x, ...) if (check_flag(x, ...)) TRUE,
-  r_command = function(x, ...) check_string(x, null = TRUE, ...)
+  r_command = function(x, ...) check_string(x, null = TRUE, ...),
+  queue = function(x, ...) check_string(x, null = TRUE, ...)
 )
 
 # The names of the arguments that are vectors by themselves: those whose default is character().

@@ -10,8 +10,8 @@
 #' an error. Where the cluster does not answer at all, it takes up to the option
 #' `abba.k8s.request.timeout`.
 #'
-#' @param container,cpu_limit,memory_limit,username The container image, limits
-#'   and user of the programs that you want to run, as of
+#' @param container,cpu_limit,memory_limit,username,queue The container image, limits,
+#'   user and queue of the programs that you want to run, as of
 #'   [abba_submit_k8s_job_local()].
 #' @inheritParams abba_submit_k8s_job_local
 #'
@@ -43,6 +43,7 @@
 #' | quota | Is there room for one more program? |
 #' | limit range | Are the limits within the namespace's bounds? |
 #' | pod security | Does the namespace's level allow the programs? |
+#' | queue | Is the queue there that programs go through, does it let any go, and how many wait? |
 #' | nodes | Is any large enough? |
 #' | trial | Would the cluster accept a job now? |
 #'
@@ -76,13 +77,14 @@ abba_check_k8s_local <- function(
     cpu_limit = 1L,
     memory_limit = "512M",
     username = NULL,
-    namespace = getOption("abba.k8s.namespace")) {
+    namespace = getOption("abba.k8s.namespace"),
+    queue = getOption("abba.k8s.queue")) {
   permitted <- getOption("abba.permitted.containers")
   if (!is.null(permitted)) {
     permitted <- I(check_strings(unlist(permitted), argument = "abba.permitted.containers"))
   }
   arguments <- check_arguments(list(
-    container = container, cpu_limit = cpu_limit, memory_limit = memory_limit, username = username
+    container = container, cpu_limit = cpu_limit, memory_limit = memory_limit, username = username, queue = queue
   ))
   arguments$permitted_containers <- permitted
   report <- core_value(core_check(arguments, settings(namespace)))

@@ -22,6 +22,7 @@ api_policy <- function(identity = api_identity(), call = rlang::caller_env()) {
     identity = identity,
     permitted_containers = texts("abba.permitted.containers"),
     default_container = text("abba.default.container"),
+    permitted_queues = texts("abba.permitted.queues"),
     lower_cpu_limit = limit_option("abba.lower.cpu.limit", 0.001, call),
     cpu_limit = limit_option("abba.cpu.limit", 2, call),
     lower_memory_limit = limit_option("abba.lower.memory.limit", "128M", call),

@@ -19,7 +19,7 @@
 #'   error of an earlier call, or rows of it.
 #' @param batch_group_id The batch id of all jobs; with `''` a new one is made from
 #'   the name of the first program.
-#' @param user_tag,cpu_limit,memory_limit,container,mounts,username,time_limit_seconds,vanilla,r_command
+#' @param user_tag,cpu_limit,memory_limit,container,mounts,username,time_limit_seconds,vanilla,r_command,queue
 #'   As for [abba_submit_k8s_job_local()]. Each may also be a vector or a list with
 #'   one element for each program. One `mounts` (a list with `volumes` and
 #'   `volumeMounts`) is for all programs; a list of such lists has one for each.
@@ -67,7 +67,8 @@ abba_submit_k8s_batch_local <- function(
     arguments = character(),
     environment = character(),
     vanilla = FALSE,
-    r_command = getOption("abba.r.command")) {
+    r_command = getOption("abba.r.command"),
+    queue = getOption("abba.k8s.queue")) {
   submit_batch(road_kubectl(namespace), mget(names(formals())))
 }
 
@@ -86,7 +87,8 @@ abba_submit_batch <- function(
     arguments = character(),
     environment = character(),
     vanilla = FALSE,
-    r_command = getOption("abba.r.command")) {
+    r_command = getOption("abba.r.command"),
+    queue = getOption("abba.k8s.queue")) {
   submit_batch(road_api(), mget(names(formals())))
 }
 

@@ -79,6 +79,13 @@
 #'   several versions of R, and for one where only the entry point finds R (a script that sets the `PATH`, or activates
 #'   an environment of conda): **the image's entry point is not run**. What else such an entry point sets, set with
 #'   `environment`. Where R is not found, the program's log says so, and where there is one.
+#' @param queue Where the cluster shares its nodes by [Kueue](https://kueue.sigs.k8s.io): the
+#'   name of the queue (a LocalQueue of the namespace) that the program goes through, `NULL`
+#'   for none. The job is `"Pending"` until the queue lets it go, and
+#'   [abba_explain_k8s_job_local()] says what it waits for; it never starts past its queue. A
+#'   queue may end a program to make room for another one, and starts it anew later:
+#'   abba warns of programs that were started more than once. An abba API may have a queue
+#'   of its own for programs that name none, and permits those that its administrator named.
 #'
 #' @return A list of two strings: `job_id`, by which the other functions know the
 #'   job, and `batch_id`. A message says that the job was created; use
@@ -156,7 +163,8 @@ abba_submit_k8s_job_local <- function(
     arguments = character(),
     environment = character(),
     vanilla = FALSE,
-    r_command = getOption("abba.r.command")) {
+    r_command = getOption("abba.r.command"),
+    queue = getOption("abba.k8s.queue")) {
   submit_job(road_kubectl(namespace), mget(names(formals())))
 }
 
@@ -175,7 +183,8 @@ abba_submit_job <- function(
     arguments = character(),
     environment = character(),
     vanilla = FALSE,
-    r_command = getOption("abba.r.command")) {
+    r_command = getOption("abba.r.command"),
+    queue = getOption("abba.k8s.queue")) {
   submit_job(road_api(), mget(names(formals())))
 }
 

@@ -21,6 +21,7 @@ asks <- list(
   ranges = "get --raw */limitranges",
   pods = "get --raw */pods*",
   events = "get --raw */events*",
+  queue = "get --raw */localqueues/*",
   nodes = "get --raw /api/v1/nodes"
 )
 
@@ -78,7 +79,7 @@ test_that("where all is in order, it says so", {
   kubectl <- local_cluster()
   found <- check()
   expect_identical(problems(found), character())
-  expect_identical(dim(found), c(23L, 4L))
+  expect_identical(dim(found), c(24L, 4L))
   expect_identical(attr(found, "for_admin"), NA_character_)
   expect_true(all(is.na(found$advice)))
   expect_words(show(found, kubectl))
@@ -134,7 +135,7 @@ test_that("without kubectl there is a report all the same", {
   withr::local_options(abba.kubectl = "no-such-kubectl")
   found <- check()
   expect_identical(problems(found), "kubectl")
-  expect_identical(sum(found$result == "not known"), 22L)
+  expect_identical(sum(found$result == "not known"), 23L)
   expect_words(print(found))
 })
 
@@ -210,13 +211,40 @@ test_that("a login that is none is told", {
   expect_identical(problems(check()), character())
 })
 
+test_that("the queue that programs go through is looked at", {
+  queue_row <- function(answer) {
+    kubectl <- local_cluster(answer, env = parent.frame())
+    found <- check(queue = "team")
+    job <- kubectl$manifest(grep("^create .*/jobs", kubectl$requests())[[1L]])
+    expect_identical(job$metadata$labels[["kueue.x-k8s.io/queue-name"]], "team")
+    unlist(found[found$check == "queue", c("result", "what")])
+  }
+  queue <- function(...) {
+    to_json(list(status = list(conditions = list(...), pendingWorkloads = 3L, admittedWorkloads = 2L)))
+  }
+  open <- queue_row(says(queue(condition("Active")), on = asks$queue))
+  expect_identical(open[["result"]], "ok")
+  expect_match(open[["what"]], "2 of its programs have been let go, and 3 wait", fixed = TRUE)
+  closed <- queue_row(says(queue(condition("Active", "False")), on = asks$queue))
+  expect_identical(closed[["result"]], "problem")
+  missing <- fails(
+    "Error from server (NotFound): localqueues.kueue.x-k8s.io \"team\" not found",
+    on = asks$queue
+  )
+  expect_match(queue_row(missing)[["what"]], "There is no queue \"team\" in the namespace", fixed = TRUE)
+  none <- fails("Error from server (NotFound): the server could not find the requested resource", on = asks$queue)
+  expect_match(queue_row(none)[["what"]], "The cluster has no Kueue", fixed = TRUE)
+  forbidden <- fails("Error from server (Forbidden): localqueues is forbidden: no", on = asks$queue)
+  expect_identical(queue_row(forbidden)[["result"]], "not known")
+})
+
 test_that("a cluster that stops answering ends the examination", {
   withr::local_options(abba.k8s.request.timeout = 1)
   kubectl <- local_cluster(hangs(on = asks$rules))
   found <- check()
   expect_identical(problems(found), character())
   expect_identical(what(found, "right to create jobs"), "The cluster does not answer any more.")
-  expect_identical(found$check[[23L]], "trial")
+  expect_identical(found$check[[24L]], "trial")
   expect_reaped(kubectl$pids())
   expect_ended(kubectl$helpers())
 })

@@ -3,7 +3,7 @@ kept <- function(path, ...) {
     given_path = path, expanded_path = file.path(getwd(), path), batch_group_id = "b-1", user_tag = "first",
     cpu_limit = "250m", memory_limit = "1G", container = "r:1", auto_mount_home = FALSE, time_limit_seconds = 90,
     arguments = c("--first", ""), environment = list(A = "first"), vanilla = TRUE,
-    r_command = "/opt/R/bin/R"
+    r_command = "/opt/R/bin/R", queue = "team-a"
   ), list(...))
 }
 # A batch of which a-1 has succeeded, b-2 failed, c-3 was cancelled before it began, d-4 is
@@ -60,6 +60,7 @@ test_that("what has failed or was cancelled is submitted again, with its first a
     expect_identical(utils::tail(program_container(job)$command, 3L), list("--args", "--first", ""))
     expect_true(list(list(name = "A", value = "first")) %in% program_container(job)$env)
     expect_true(all(c("/opt/R/bin/R", "--vanilla") %in% unlist(program_container(job)$command)))
+    expect_identical(job$metadata$labels[["kueue.x-k8s.io/queue-name"]], "team-a")
     expect_identical(job$metadata$labels[["abba/batch-id"]], batch$batch_id[[1]])
   }
   expect_identical(vapply(jobs, function(job) job$metadata$name, "", USE.NAMES = FALSE), batch$job_id)

@@ -52,14 +52,15 @@ test_that("what has failed is submitted again with its first arguments under a n
   expect_false(any(c("time_limit_seconds", "arguments", "environment") %in% names(request$body$programs[[2L]])))
 })
 
-test_that("vanilla and the R that is started are kept, and can be taken away", {
+test_that("vanilla, the R that is started and the queue are kept, and can be taken away", {
   local_programs("a.R")
-  api <- local_batch(list(kept("a.R", vanilla = TRUE, r_command = "/opt/R/bin/R")), makes_jobs())
+  api <- local_batch(list(kept("a.R", vanilla = TRUE, r_command = "/opt/R/bin/R", queue = "q")), makes_jobs())
   suppressMessages(rerun())
-  suppressMessages(rerun(vanilla = FALSE, r_command = NULL))
+  suppressMessages(rerun(vanilla = FALSE, r_command = NULL, queue = NULL))
   programs <- lapply(sent(api), function(request) request$body$programs[[1L]])
-  expect_identical(programs[[1L]][c("vanilla", "r_command")], list(vanilla = TRUE, r_command = "/opt/R/bin/R"))
-  expect_false(any(c("vanilla", "r_command") %in% names(programs[[2L]])))
+  new <- c("vanilla", "r_command", "queue")
+  expect_identical(programs[[1L]][new], list(vanilla = TRUE, r_command = "/opt/R/bin/R", queue = "q"))
+  expect_false(any(new %in% names(programs[[2L]])))
 })
 
 test_that("programs are read from where they were, not from a file of that name in the working directory", {

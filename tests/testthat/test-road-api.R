@@ -49,14 +49,15 @@ test_that("the program's environment is an object", {
   expect_identical(api$requests()[[1L]]$body$environment, list(A = "a,b"))
 })
 
-test_that("an API that does not know `vanilla` and `r_command` is not asked for what is not wanted", {
+test_that("an API that does not know `vanilla`, `r_command` and `queue` is not asked for what is not wanted", {
   local_program()
   api <- local_scripted_api(makes_jobs("POST /submit-job"))
   suppressMessages(abba_submit_job("test_program.R"))
-  suppressMessages(abba_submit_job("test_program.R", vanilla = TRUE, r_command = "/opt/R/bin/R"))
-  expect_false(any(c("vanilla", "r_command") %in% names(api$requests()[[1L]]$body)))
+  suppressMessages(abba_submit_job("test_program.R", vanilla = TRUE, r_command = "/opt/R/bin/R", queue = "q"))
+  new <- c("vanilla", "r_command", "queue")
+  expect_false(any(new %in% names(api$requests()[[1L]]$body)))
   expect_identical(
-    api$requests()[[2L]]$body[c("vanilla", "r_command")], list(vanilla = TRUE, r_command = "/opt/R/bin/R")
+    api$requests()[[2L]]$body[new], list(vanilla = TRUE, r_command = "/opt/R/bin/R", queue = "q")
   )
 })
 

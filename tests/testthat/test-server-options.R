@@ -5,6 +5,7 @@ options_error <- function(..., keys = "daemon") {
 
 test_that("an option that is wrong is named when the server starts", {
   wrong <- list(
+    list(abba.permitted.queues = 1), list(abba.permitted.queues = "A b"),
     list(abba.permitted.containers = 1), list(abba.permitted.containers = "a b"), list(abba.default.container = ""),
     list(abba.lower.cpu.limit = "lots"), list(abba.cpu.limit = TRUE), list(abba.lower.cpu.limit = 3),
     list(abba.lower.memory.limit = "512m"), list(abba.memory.limit = "1"), list(abba.memory.limit = NA),
@@ -26,7 +27,7 @@ test_that("an option that is wrong is named when the server starts", {
 test_that("options that are right are taken", {
   api <- local_api(
     abba.permitted.containers = c("registry.example.com/r:4.2", "registry.example.com/r:4.3"),
-    abba.lower.cpu.limit = 0.5, abba.cpu.limit = 1, abba.memory.limit = "2G",
+    abba.permitted.queues = c("day", "night"), abba.lower.cpu.limit = 0.5, abba.cpu.limit = 1, abba.memory.limit = "2G",
     abba.permitted.mounts = list(list(server = "192.0.2.1", path = "/studies")),
     abba.api.operators = c("sys", "bin"), keys = c("daemon", "sys")
   )
@@ -45,8 +46,13 @@ test_that("options that are right are taken", {
   expect_identical(submit("\"cpu_limit\": 0.4"), 403L)
   expect_identical(submit("\"cpu_limit\": 1.1"), 403L)
   expect_identical(submit("\"memory_limit\": \"2001M\""), 403L)
+  expect_identical(submit("\"cpu_limit\": 1, \"queue\": \"other\""), 403L)
   expect_identical(kubectl$count(), 0L)
   expect_identical(submit("\"cpu_limit\": 1, \"memory_limit\": \"2G\""), 200L)
+  expect_identical(submit("\"cpu_limit\": 1, \"queue\": \"night\""), 200L)
+  created <- grep("^create ", kubectl$requests())
+  queues <- vapply(created, function(i) kubectl$manifest(i)$metadata$labels[["kueue.x-k8s.io/queue-name"]], "")
+  expect_identical(queues, c("day", "night"))
 })
 
 test_that("messages of wrong options", {

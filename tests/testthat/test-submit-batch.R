@@ -115,6 +115,14 @@ test_that("one environment is for all programs, and a list has one for each", {
   expect_identical(value_of_a(list(c(A = "x"), NULL, c(B = "y", A = "z"))), c("x", NA, "z"))
 })
 
+test_that("the queue may differ in a batch", {
+  local_programs(programs)
+  kubectl <- local_scripted_kubectl(creates())
+  suppressMessages(submit_batch(programs, queue = list("a", NULL, "b")))
+  queues <- lapply(unname(sent(kubectl)[programs]), function(job) job$metadata$labels[["kueue.x-k8s.io/queue-name"]])
+  expect_identical(queues, list("a", NULL, "b"))
+})
+
 test_that("vanilla and the R that is started may differ in a batch", {
   local_programs(programs)
   kubectl <- local_scripted_kubectl(creates())

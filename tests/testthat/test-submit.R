@@ -339,6 +339,26 @@ test_that("vanilla leaves out start-up files and the personal library, unless th
   }
 })
 
+test_that("a job for a queue is made suspended, so that it never starts past it", {
+  local_program()
+  kubectl <- local_scripted_kubectl(creates())
+  made <- function(...) {
+    suppressMessages(submit(...))
+    sent <- kubectl$manifest(length(kubectl$requests()))
+    list(suspend = sent$spec$suspend, queue = sent$metadata$labels[["kueue.x-k8s.io/queue-name"]])
+  }
+  expect_identical(made(), list(suspend = NULL, queue = NULL))
+  expect_identical(made(queue = "team-a"), list(suspend = TRUE, queue = "team-a"))
+  withr::local_options(abba.k8s.queue = "night")
+  expect_identical(made()$queue, "night")
+  expect_identical(made(queue = NULL), list(suspend = NULL, queue = NULL))
+  before <- length(kubectl$requests())
+  for (bad in list("", NA_character_, 1, c("a", "b"), "Team", "a_b", "-a", "a/b", strrep("a", 64))) {
+    expect_error(submit(queue = bad), "`queue` must", class = "abba_error_input")
+  }
+  expect_length(kubectl$requests(), before)
+})
+
 test_that("the R that is started is the user's or the option's, and an argument of the script", {
   local_program()
   kubectl <- local_scripted_kubectl(creates())

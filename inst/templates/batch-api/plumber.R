@@ -18,6 +18,10 @@ options(
   abba.lower.memory.limit = "128M",
   abba.memory.limit = "1G",
 
+  # The queues of Kueue that callers may name. Programs that name none go through the first.
+  # abba.permitted.queues = c("day", "night"),
+  abba.permitted.queues = character(),
+
   # --- What programs may read and write ----------------------------------------------------------------------------
 
   # Folders of NFS servers that callers may mount, each with all that is below it. A program reads there what its

@@ -17,6 +17,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "error",
             "kubernetes::objects",
             "kubernetes::cluster_objects",
+            "kubernetes::queue_objects",
             "kubernetes::labels",
             "kubernetes::time",
         ],

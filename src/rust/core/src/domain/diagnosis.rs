@@ -1,6 +1,8 @@
 //! Why a program has not run, in words for a statistician.
 
 use crate::domain::job_status::{self, Status};
+use crate::domain::queue::{self, QueueLook};
+use crate::kubernetes::labels;
 use crate::kubernetes::objects::{Condition, Event, Job, Pod};
 
 /// What stands in the way of a program, or stood.
@@ -17,7 +19,7 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    fn new(what: impl Into<String>, advice: impl Into<String>, details: impl Into<String>) -> Self {
+    pub(super) fn new(what: impl Into<String>, advice: impl Into<String>, details: impl Into<String>) -> Self {
         Self {
             what: what.into(),
             advice: advice.into(),
@@ -27,7 +29,7 @@ impl Diagnosis {
     }
 
     /// The same, if `is_stuck`, as something that does not heal by itself.
-    fn stuck(mut self, is_stuck: bool) -> Self {
+    pub(super) fn stuck(mut self, is_stuck: bool) -> Self {
         self.is_stuck = is_stuck;
         self
     }
@@ -357,8 +359,8 @@ pub fn of_lost_node(pod: &Pod) -> Diagnosis {
     )
 }
 
-/// Why a Job has no pod. `events` are the Job's, oldest first.
-pub fn of_job_without_pod(job: &Job, events: &[Event]) -> Diagnosis {
+/// Why a Job has no pod. `events` are the Job's, oldest first; `look`: what was seen of it in its queue.
+pub fn of_job_without_pod(job: &Job, events: &[Event], look: &QueueLook) -> Diagnosis {
     if let Some(failed) = job.holds("Failed").or(job.holds("FailureTarget")) {
         if job_status::is_cancelled(&job.metadata) {
             return cancelled_before_start();
@@ -372,18 +374,22 @@ pub fn of_job_without_pod(job: &Job, events: &[Event]) -> Diagnosis {
             "",
         );
     }
+    if job_status::was_cancelled_in_queue(job) {
+        return cancelled_before_start();
+    }
     if job.spec.suspend == Some(true) {
-        if job_status::is_cancelled(&job.metadata) {
-            return cancelled_before_start();
-        }
         let details = job
             .holds("Suspended")
-            .map(|condition| join(&condition.reason, &condition.message));
-        return Diagnosis::new(
-            "The program waits in the cluster's queue: its job is suspended.",
-            "It starts when the queue lets it; if that does not come, show this to the cluster's administrator.",
-            details.unwrap_or_default(),
-        );
+            .map(|condition| join(&condition.reason, &condition.message))
+            .unwrap_or_default();
+        return match job.metadata.labels.get(labels::QUEUE) {
+            Some(queue) => queue::of_waiting(queue, look, details),
+            None => Diagnosis::new(
+                "The program waits in the cluster's queue: its job is suspended.",
+                "It starts when the queue lets it; if that does not come, show this to the cluster's administrator.",
+                details,
+            ),
+        };
     }
     let Some(event) = last_warning(events, false) else {
         return Diagnosis::new(
@@ -733,6 +739,11 @@ fn join(reason: &str, message: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::{json, Value};
+
+    /// Of a Job in no queue.
+    fn of_job_without_pod(job: &Job, events: &[Event]) -> Diagnosis {
+        super::of_job_without_pod(job, events, &QueueLook::NotKnown)
+    }
 
     fn pod(status: Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"name": "a-1-xyz"}, "status": status})).unwrap()

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_status::{self, Status};
+use crate::domain::queue::QueueLook;
 use crate::domain::restarts::{self, Starts};
 use crate::domain::submission::{SubmitAgain, SubmitArguments};
 use crate::domain::verdict::{self, Verdict};
@@ -98,12 +99,20 @@ impl From<Event> for NotedEvent {
 
 /// The record of a job.
 pub fn of(job: &Job, pod: Option<&Pod>) -> JobRecord {
-    record(job, pod, &diagnose(job, pod, &[]))
+    record(job, pod, &diagnose(job, pod, &[], &QueueLook::NotKnown))
 }
 
-/// Explains a job. `events` are the Job's and the pod's, oldest first. The verdict is that which needs no log.
-pub fn explain(job: &Job, pod: Option<&Pod>, attempts: usize, starts: Starts, events: Vec<Event>) -> Explanation {
-    let diagnosis = diagnose(job, pod, &events);
+/// Explains a job. `events` are the Job's and the pod's, oldest first; `look`: what was seen of the Job in its queue. The
+/// verdict is that which needs no log.
+pub fn explain(
+    job: &Job,
+    pod: Option<&Pod>,
+    attempts: usize,
+    starts: Starts,
+    events: Vec<Event>,
+    look: &QueueLook,
+) -> Explanation {
+    let diagnosis = diagnose(job, pod, &events, look);
     let mut record = record(job, pod, &diagnosis);
     let container = pod.and_then(Pod::program_container);
     let spec = pod.and_then(Pod::program_spec);
@@ -197,10 +206,10 @@ fn record(job: &Job, pod: Option<&Pod>, diagnosis: &Option<Diagnosis>) -> JobRec
     }
 }
 
-fn diagnose(job: &Job, pod: Option<&Pod>, events: &[Event]) -> Option<Diagnosis> {
+fn diagnose(job: &Job, pod: Option<&Pod>, events: &[Event], look: &QueueLook) -> Option<Diagnosis> {
     let Some(pod) = pod else {
         return (job_status::of_job(job).status != Status::Succeeded)
-            .then(|| diagnosis::of_job_without_pod(job, events));
+            .then(|| diagnosis::of_job_without_pod(job, events, look));
     };
     match job_status::of_pod(pod).status {
         Status::Running if job_status::is_cancelled(&pod.metadata) => Some(diagnosis::of_being_cancelled()),

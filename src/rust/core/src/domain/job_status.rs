@@ -127,9 +127,7 @@ pub fn of_pod(pod: &Pod) -> JobStatus {
 
 /// The state of a job that has no pod: not yet, or no longer.
 pub fn of_job(job: &Job) -> JobStatus {
-    // The Job controller counts no time limit while a Job is suspended: it is over because nobody lets it go on.
-    let never_begins = is_cancelled(&job.metadata) && job.spec.suspend == Some(true);
-    let status = if never_begins || job.holds("Failed").or(job.holds("FailureTarget")).is_some() {
+    let status = if was_cancelled_in_queue(job) || job.holds("Failed").or(job.holds("FailureTarget")).is_some() {
         Status::Failed
     } else if job.holds("Complete").or(job.holds("SuccessCriteriaMet")).is_some() {
         Status::Succeeded
@@ -141,6 +139,12 @@ pub fn of_job(job: &Job) -> JobStatus {
         path: job.metadata.annotations.get(labels::PROGRAM_PATH).cloned(),
         status,
     }
+}
+
+/// Whether a Job without a pod was cancelled while a queue held it back. It is over, though the Job controller has not ended
+/// it yet: while it is suspended no time limit counts, and it is let go with one that is over.
+pub fn was_cancelled_in_queue(job: &Job) -> bool {
+    is_cancelled(&job.metadata) && (job.spec.suspend == Some(true) || job.holds("Suspended").is_some())
 }
 
 /// Whether a Job or a pod was cancelled, ended or not.

@@ -129,6 +129,8 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
     let launch = launch(program, given, &delivery);
 
     let job_labels = job_labels(request);
+    // Of the Job alone: it is what the queue lets go, not its pod.
+    let queue = request.arguments.queue.as_deref().map(|queue| (labels::QUEUE, queue));
     annotations.insert(labels::ARGUMENTS.into(), given.text_for_job()?);
     match delivery {
         ProgramSource::InPlace => {}
@@ -152,7 +154,7 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
         kind: "Job".into(),
         metadata: ObjectMeta {
             name: request.job_id.clone(),
-            labels: job_labels.clone(),
+            labels: with(job_labels.clone(), queue.as_slice()),
             annotations,
             ..Default::default()
         },
@@ -160,7 +162,9 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
             // A second attempt would run a program twice.
             backoff_limit: 0,
             ttl_seconds_after_finished: SECONDS_KEPT_AFTER_END,
-            suspend: None,
+            // Kueue would do it. But where Kueue is away, or does not look after the namespace, the program must not start
+            // past its queue.
+            suspend: queue.is_some().then_some(true),
             template: PodTemplateSpec {
                 metadata: ObjectMeta {
                     labels: with(job_labels, &NO_INJECTION_LABELS),
@@ -493,6 +497,17 @@ mod tests {
             .filter(|(usual, other)| usual != other)
             .collect();
         assert_eq!(changed, [(&"R".to_string(), &"/opt/$$(touch)/R".to_string())]);
+    }
+
+    #[test]
+    fn a_job_for_a_queue_is_made_suspended_and_its_pod_knows_nothing_of_the_queue() {
+        let mut request = request("/x/a.R", b"1");
+        assert_eq!(job(&request).unwrap().spec.suspend, None);
+        request.arguments.queue = Some("team-a".into());
+        let job = job(&request).unwrap();
+        assert_eq!(job.spec.suspend, Some(true));
+        assert_eq!(job.metadata.labels[labels::QUEUE], "team-a");
+        assert!(!job.spec.template.metadata.labels.contains_key(labels::QUEUE));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod mounts;
 pub mod paths;
 pub mod program;
 pub mod quantity;
+pub mod queue;
 pub mod restarts;
 pub mod submission;
 pub mod verdict;

@@ -14,7 +14,7 @@ use crate::domain::mounts::Mounts;
 use crate::domain::paths;
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
 use crate::error::quote_shortened;
-use crate::kubernetes::labels::{self, check_label_value};
+use crate::kubernetes::labels::{self, check_label_value, check_queue_name};
 use crate::kubernetes::objects::Job;
 use crate::Error;
 
@@ -72,6 +72,9 @@ pub struct SubmitArguments {
     /// The R that is started: its path in the container, or a name on the `PATH` there; `None`: `R`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r_command: Option<String>,
+    /// The queue of Kueue that the program goes through; `None`: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
     /// The job's id, where it was made before the submission; `None`: a new one.
     pub job_id: Option<String>,
 }
@@ -96,6 +99,7 @@ impl Default for SubmitArguments {
             environment: BTreeMap::new(),
             vanilla: false,
             r_command: None,
+            queue: None,
             job_id: None,
         }
     }
@@ -150,6 +154,9 @@ impl SubmitArguments {
         check_environment(&self.environment)?;
         if let Some(command) = &self.r_command {
             check_r_command(command)?;
+        }
+        if let Some(queue) = &self.queue {
+            check_queue_name("queue", queue)?;
         }
         if let Some(job_id) = &self.job_id {
             job_name::check_job_id(job_id)?;
@@ -444,6 +451,7 @@ mod tests {
             environment: BTreeMap::from([("STUDY".into(), "s 1".into())]),
             vanilla: true,
             r_command: Some("/opt/R/4.2.1/bin/R".into()),
+            queue: Some("team-a".into()),
             ..kept()
         };
         let again = given.with_twice_the_memory().unwrap();
@@ -452,7 +460,7 @@ mod tests {
             "memory_limit": "3Gi", "container": "r:1", "mounts": {"volumes": []}, "auto_mount_home": true,
             "home_nfs_ip_address": "192.0.2.1", "username": "mike", "time_limit_seconds": 60.0,
             "arguments": ["--cut-off", ""], "environment": {"STUDY": "s 1"}, "vanilla": true,
-            "r_command": "/opt/R/4.2.1/bin/R",
+            "r_command": "/opt/R/4.2.1/bin/R", "queue": "team-a",
         });
         assert_eq!(serde_json::to_value(&again).unwrap(), expected);
         let is_theirs = |name: &str| name != "home_nfs_ip_address" && name != "username";

@@ -467,7 +467,7 @@ mod tests {
             let job = serde_json::from_value(json!({"metadata": metadata})).unwrap();
             let pod = serde_json::from_value(pod).unwrap();
             explanation(
-                job_record::explain(&job, Some(&pod), 1, Default::default(), Vec::new()),
+                job_record::explain(&job, Some(&pod), 1, Default::default(), Vec::new(), &Default::default()),
                 "mike",
             )
             .unwrap()

@@ -6,6 +6,7 @@ use super::permitted_mounts::PermittedMount;
 use crate::domain::container::check_container;
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
 use crate::error::quote_shortened;
+use crate::kubernetes::labels::check_queue_name;
 use crate::{Error, ErrorClass};
 
 /// The administrator's settings as R hands them over, unchecked.
@@ -17,6 +18,9 @@ pub struct Settings {
     pub permitted_containers: Vec<String>,
     /// The image of a request that names none.
     pub default_container: Option<String>,
+    /// Queues that callers may use; the first is that of a request that names none.
+    #[serde(default)]
+    pub permitted_queues: Vec<String>,
     /// The least `cpu_limit`.
     pub lower_cpu_limit: String,
     /// The largest `cpu_limit`.
@@ -72,6 +76,7 @@ pub struct Policy {
     pub default_container: Option<String>,
     /// Images that callers may run.
     pub permitted_containers: Vec<String>,
+    permitted_queues: Vec<String>,
     cpu: (CpuLimit, CpuLimit),
     memory: (MemoryLimit, MemoryLimit),
     /// NFS folders that callers may mount.
@@ -109,6 +114,9 @@ impl Policy {
                 permitted_containers.insert(0, container.clone());
             }
         }
+        for queue in &settings.permitted_queues {
+            check_queue_name("queue", queue).map_err(option("abba.permitted.queues"))?;
+        }
         let cpu = (
             CpuLimit::parse(&settings.lower_cpu_limit).map_err(option("abba.lower.cpu.limit"))?,
             CpuLimit::parse(&settings.cpu_limit).map_err(option("abba.cpu.limit"))?,
@@ -138,6 +146,7 @@ impl Policy {
             identity: settings.identity,
             default_container: settings.default_container,
             permitted_containers,
+            permitted_queues: settings.permitted_queues,
             cpu,
             memory,
             permitted_mounts: settings
@@ -171,6 +180,29 @@ impl Policy {
         )
         .meaning("No job was created.")
         .advise(ASK_FOR_CONTAINERS))
+    }
+
+    /// The queue for a request: the one asked for, which must be permitted, or the first that is.
+    ///
+    /// Errors: it is not permitted.
+    pub fn queue(&self, wanted: Option<String>) -> Result<Option<String>, Error> {
+        let Some(queue) = wanted else {
+            return Ok(self.permitted_queues.first().cloned());
+        };
+        check_queue_name("queue", &queue)?;
+        if self.permitted_queues.contains(&queue) {
+            return Ok(Some(queue));
+        }
+        let advice = match self.permitted_queues.as_slice() {
+            [] => "Leave `queue` out: programs go through no queue here.".to_string(),
+            permitted => format!("Those that are permitted: {}.", permitted.join(", ")),
+        };
+        Err(Error::new(
+            ErrorClass::Forbidden,
+            format!("The queue {} is not permitted here.", quote_shortened(&queue)),
+        )
+        .meaning("No job was created.")
+        .advise(advice))
     }
 
     /// Checks that a `cpu_limit` is within the bounds.
@@ -225,6 +257,7 @@ pub(super) mod tests {
             identity: IdentityMode::Keys,
             permitted_containers: vec!["registry.example.com/r:4.2".into(), "registry.example.com/r:4.3".into()],
             default_container: Some("registry.example.com/r:4.1".into()),
+            permitted_queues: Vec::new(),
             lower_cpu_limit: "0.001".into(),
             cpu_limit: "2".into(),
             lower_memory_limit: "128M".into(),
@@ -262,6 +295,28 @@ pub(super) mod tests {
             assert_eq!(error.class, ErrorClass::Forbidden, "{name}");
         }
         assert_eq!(policy.container(Some("r 4.3")).unwrap_err().class, ErrorClass::Input);
+    }
+
+    #[test]
+    fn only_queues_that_are_permitted_and_the_first_where_none_is_named() {
+        let permitting = |queues: &[&str]| {
+            Policy::new(Settings {
+                permitted_queues: queues.iter().map(|name| (*name).to_string()).collect(),
+                ..settings()
+            })
+        };
+        let two = permitting(&["day", "night"]).unwrap();
+        assert_eq!(two.queue(None).unwrap().as_deref(), Some("day"));
+        assert_eq!(two.queue(Some("night".into())).unwrap().as_deref(), Some("night"));
+        let error = two.queue(Some("other".into())).unwrap_err();
+        assert_eq!(error.class, ErrorClass::Forbidden);
+        assert!(error.advice.unwrap().contains("day, night"));
+        assert_eq!(two.queue(Some("Day".into())).unwrap_err().class, ErrorClass::Input);
+        let none = permitting(&[]).unwrap();
+        assert_eq!(none.queue(None).unwrap(), None);
+        assert_eq!(none.queue(Some("day".into())).unwrap_err().class, ErrorClass::Forbidden);
+        let error = permitting(&["A b"]).unwrap_err();
+        assert!(error.message.contains("abba.permitted.queues"), "{}", error.message);
     }
 
     #[test]

@@ -122,6 +122,12 @@ pub const SETTINGS: &[Argument] = &[
         "The R that is started: its whole path in the container, such as `/opt/R/4.2.1/bin/R`, or a name on the `PATH` that \
          the image sets; its entry point is not run. Left out: `R`.",
     ),
+    Argument::optional(
+        "queue",
+        Kind::Text,
+        "The queue that the program goes through, one of those that the server permits. Left out: the first of them, and no \
+         queue where it permits none.",
+    ),
 ];
 
 /// By what a submission that is repeated is known as the same one.
@@ -170,6 +176,7 @@ pub fn prepare(
         (None, None) => (None, Key::None),
     };
     submit.container = policy.container(Some(submit.container.as_str()).filter(|given| !given.is_empty()))?;
+    submit.queue = policy.queue(submit.queue)?;
     let values = submit.values()?;
     policy.check_cpu_limit(&values.cpu_limit)?;
     policy.check_memory_limit(&values.memory_limit)?;

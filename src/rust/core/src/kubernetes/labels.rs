@@ -20,6 +20,10 @@ pub const PROGRAM: &str = "abba/program";
 pub const USER: &str = "abba/user";
 /// Label with the user's own tag, made a legal value.
 pub const USER_TAG: &str = "abba/user-tag";
+/// Kueue's label of a Job with the name of its queue.
+///
+/// <https://kueue.sigs.k8s.io/docs/tasks/run/jobs/>
+pub const QUEUE: &str = "kueue.x-k8s.io/queue-name";
 /// Annotation with the program's path, word for word as it was given.
 pub const PROGRAM_PATH: &str = "abba/program-path";
 /// Annotation with the SHA-256 of the program, 64 hexadecimal digits.
@@ -43,15 +47,16 @@ pub const PROGRAM_BASE64: &str = "abba/program-base64";
 
 /// Whether abba reads this label or annotation back. Program text and what only people read are skipped to save memory.
 pub fn is_read_back(name: &str) -> bool {
-    name.starts_with("abba/")
-        && ![
-            PROGRAM_TEXT,
-            PROGRAM_BASE64,
-            PROGRAM_SHA256,
-            USER_TAG,
-            USER_TAG_VERBATIM,
-        ]
-        .contains(&name)
+    name == QUEUE
+        || name.starts_with("abba/")
+            && ![
+                PROGRAM_TEXT,
+                PROGRAM_BASE64,
+                PROGRAM_SHA256,
+                USER_TAG,
+                USER_TAG_VERBATIM,
+            ]
+            .contains(&name)
 }
 
 /// The longest legal label value, in characters.
@@ -82,6 +87,33 @@ pub fn is_label_value(value: &str) -> bool {
         && edge(value.chars().next())
         && edge(value.chars().last())
         && value.chars().all(is_label_character)
+}
+
+/// Checks that `name` may be that of a queue: an object's name, and a label's value.
+///
+/// Errors: [`crate::ErrorClass::Input`], with the rule.
+///
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names>
+pub fn check_queue_name(argument: &str, name: &str) -> Result<(), Error> {
+    let is_part = |part: &str| {
+        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        edge(part.chars().next())
+            && edge(part.chars().last())
+            && part
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    };
+    if name.len() <= MAXIMUM_LENGTH && name.split('.').all(is_part) {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "`{argument}` must be the name of a queue, not {}.",
+        quote_shortened(name)
+    ))
+    .advise(
+        "Such a name has at most 63 characters out of lower-case letters, digits, '-' and '.', and begins and ends with a \
+         letter or a digit, as does each part between two '.'.",
+    ))
 }
 
 fn is_label_character(c: char) -> bool {
@@ -132,8 +164,44 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_has_an_objects_name() {
+        for good in ["a", "team-a", "0", "a.b-1.c", &"x".repeat(63)] {
+            check_queue_name("queue", good).unwrap();
+        }
+        for bad in [
+            "",
+            "A",
+            "a_b",
+            "-a",
+            "a-",
+            "a..b",
+            "a.-b",
+            "é",
+            "a b",
+            "a/b",
+            "a\n",
+            &"x".repeat(64),
+        ] {
+            let error = check_queue_name("queue", bad).unwrap_err();
+            assert!(
+                error.message.contains("`queue` must be the name of a queue"),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
     fn what_nobody_asks_for_is_not_read_back() {
-        for name in [JOB_ID, BATCH_ID, USER, PROGRAM_PATH, ARGUMENTS, CANCELLED, SUBMISSION] {
+        for name in [
+            JOB_ID,
+            BATCH_ID,
+            USER,
+            QUEUE,
+            PROGRAM_PATH,
+            ARGUMENTS,
+            CANCELLED,
+            SUBMISSION,
+        ] {
             assert!(is_read_back(name), "{name}");
         }
         for name in [

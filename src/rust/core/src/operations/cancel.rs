@@ -329,6 +329,11 @@ const JOB_LIMIT: u32 = 0;
 fn end_now(object: &mut Value, seconds: u32, user: &str) {
     object["spec"]["activeDeadlineSeconds"] = json!(seconds);
     object["metadata"]["annotations"][labels::CANCELLED] = json!(user);
+    // While a Job is suspended its limit does not count: it would keep its place in its queue, and a queue that is strict
+    // about the order would wait until there is room for it.
+    if object["spec"]["suspend"] == json!(true) {
+        object["spec"]["suspend"] = json!(false);
+    }
 }
 
 #[cfg(test)]
@@ -370,6 +375,20 @@ mod tests {
                 "spec": {"nodeName": "n", "activeDeadlineSeconds": 1},
             })
         );
+    }
+
+    #[test]
+    fn a_job_that_a_queue_holds_back_gives_up_its_place() {
+        let mut held = job("a", 1);
+        held["spec"] = json!({"suspend": true});
+        let cluster = Scripted::new()
+            .get(JOB, [object(&held)])
+            .get("/pods?", [list(1, [])])
+            .get("/jobs?", [list(1, [held])])
+            .on(Verb::Replace, JOB, [Answer::Echo]);
+        assert_eq!(cancel_a(&cluster), Ok(Cancelled::KeptFromStarting));
+        let (_, sent) = &cluster.sent()[0];
+        assert_eq!(sent["spec"], json!({"suspend": false, "activeDeadlineSeconds": 0}));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::submit::{prepare_program, Origin};
 use super::{error_messages, stopped};
 use crate::domain::cluster_check::dry_run::{self, DryRun, DryRuns};
 use crate::domain::cluster_check::namespace_rules::{self, Evidence};
+use crate::domain::cluster_check::queue::{self, QueueAnswer};
 use crate::domain::cluster_check::rights::{self, Right};
 use crate::domain::cluster_check::{clock, image, nodes, text_for_admin, versions, AdminContext, Finding, Needs};
 use crate::domain::program::Program;
@@ -33,6 +34,9 @@ pub struct CheckArguments {
     pub memory_limit: String,
     /// As of a submission.
     pub username: Option<String>,
+    /// As of a submission.
+    #[serde(default)]
+    pub queue: Option<String>,
 }
 
 /// What was found.
@@ -77,6 +81,7 @@ pub fn check_cluster(
         job: job_to_try(arguments, image_problem.is_some())?,
         image_problem,
         container: arguments.container.clone().unwrap_or_default(),
+        queue: arguments.queue.clone(),
         findings: Vec::new(),
         circumstances: AdminContext {
             namespace: namespace.unwrap_or_default().into(),
@@ -108,6 +113,7 @@ fn job_to_try(arguments: &CheckArguments, without_image: bool) -> Result<Job, Er
             _ => "none".into(),
         },
         username: arguments.username.clone(),
+        queue: arguments.queue.clone(),
         ..SubmitArguments::default()
     };
     let program = Program {
@@ -136,6 +142,7 @@ struct ClusterCheck<'a> {
     patience: Patience<'a>,
     job: Job,
     container: String,
+    queue: Option<String>,
     image_problem: Option<Finding>,
     findings: Vec<Finding>,
     circumstances: AdminContext,
@@ -451,6 +458,7 @@ impl<'a> ClusterCheck<'a> {
             &self.job,
             evidence,
         ));
+        self.look_at_queue(api)?;
         self.findings
             .push(match self.asked_outside(api.list_nodes(), "list the nodes")? {
                 Ok(list) => nodes::enough(&list, &needs),
@@ -463,6 +471,24 @@ impl<'a> ClusterCheck<'a> {
         ]
         .concat();
         self.findings.push(trials.finding(&explained));
+        Ok(())
+    }
+
+    fn look_at_queue(&mut self, api: &Api<'_>) -> Result<(), End> {
+        let Some(name) = self.queue.take() else {
+            self.findings.push(queue::judge(None));
+            return Ok(());
+        };
+        let answer = match api.local_queue(&name) {
+            Ok(Some(found)) => QueueAnswer::Found(found),
+            Ok(None) => QueueAnswer::Missing,
+            Err(failure) if failure.kind == FailureKind::NotFound => QueueAnswer::NoKueue,
+            failed => match self.asked(failed, "look at the queue")? {
+                Err(why) => QueueAnswer::NotKnown(why),
+                Ok(_) => QueueAnswer::Missing,
+            },
+        };
+        self.findings.push(queue::judge(Some((&name, answer))));
         Ok(())
     }
 
@@ -563,6 +589,7 @@ fn checks() -> Vec<String> {
         namespace_rules::QUOTA_CHECK,
         namespace_rules::LIMIT_RANGE_CHECK,
         namespace_rules::POD_SECURITY_CHECK,
+        queue::CHECK,
         nodes::CHECK,
         dry_run::CHECK,
     ];

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::observation::{not_found, Observation};
+use super::queue::Queues;
 use super::{check, log, stopped, Connection, JobSelector};
 use crate::domain::job_record::{self, Explanation};
 use crate::domain::job_status::Status;
+use crate::domain::queue::QueueLook;
 use crate::domain::restarts::{self, Starts};
 use crate::domain::verdict::Verdict;
 use crate::error::Error;
@@ -62,7 +64,11 @@ pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation,
         .into_iter()
         .chain(created.iter().map(String::as_str));
     let attempts = known.collect::<BTreeSet<&str>>().len();
-    let mut explanation = job_record::explain(job, pod, attempts, starts, events);
+    let look = match pod {
+        Some(_) => QueueLook::NotKnown,
+        None => Queues::new(&api).look(job).map_err(stopped)?,
+    };
+    let mut explanation = job_record::explain(job, pod, attempts, starts, events, &look);
     // Of a program that was killed the log tells nothing of that.
     let log_tells = explanation.record.status == Status::Succeeded || explanation.verdict == Some(Verdict::Errors);
     if let Some(pod) = pod.filter(|pod| log_tells && pod.has_started()) {

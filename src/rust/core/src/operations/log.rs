@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::observation::{not_found, Observed};
 use super::parallel_map::parallel_map_unless_stopped;
+use super::queue::Queues;
 use super::{error_messages, stopped, Connection, JobSelector};
 use crate::domain::followed_log::{compare_ends, End, FollowedLog};
 use crate::domain::verdict::{self, Finding, LogPatterns, Verdict};
@@ -457,7 +458,8 @@ fn end_is_missing(job_id: &str, words: &str) -> Warning {
 
 fn why_there_is_no_pod(api: &Api<'_>, job: &Job) -> Result<Vec<String>, Error> {
     let events = api.list_events_if_allowed("Job", &job.metadata.name).map_err(stopped)?;
-    Ok(diagnosis::of_job_without_pod(job, &events).lines())
+    let look = Queues::new(api).look(job).map_err(stopped)?;
+    Ok(diagnosis::of_job_without_pod(job, &events, &look).lines())
 }
 
 fn why_it_has_not_started(api: &Api<'_>, pod: &Pod) -> Result<Vec<String>, Error> {

@@ -10,6 +10,7 @@ mod list_all;
 mod log;
 mod observation;
 mod parallel_map;
+mod queue;
 mod reconnect;
 mod rerun;
 #[cfg(test)]

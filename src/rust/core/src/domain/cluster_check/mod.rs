@@ -7,6 +7,7 @@ pub mod dry_run;
 pub mod image;
 pub mod namespace_rules;
 pub mod nodes;
+pub mod queue;
 pub mod rights;
 pub mod versions;
 

@@ -103,14 +103,14 @@ mod tests {
                     "absolute_path": "C:\\programs\\a.R", "user_tag": "t", "cpu_limit": 0.5, "memory_limit": "256M",
                     "container": "registry.example.com/r:4.3", "mounts": mounts, "auto_mount_home": false,
                     "time_limit_seconds": 60.0, "arguments": ["a,b", ""], "environment": {"A": "$(B)"},
-                    "vanilla": true, "r_command": "/opt/R/bin/R",
+                    "vanilla": true, "r_command": "/opt/R/bin/R", "queue": null,
                 },
                 {
                     "job_id": in_place, "status": "Failed", "ending": false, "in_place": true, "file_path": "/studies/b.R",
                     "absolute_path": null, "user_tag": "", "cpu_limit": 1.0, "memory_limit": "512M",
                     "container": "registry.example.com/r:4.1", "mounts": mounts, "auto_mount_home": false,
                     "time_limit_seconds": null, "arguments": [], "environment": {}, "vanilla": false,
-                    "r_command": null,
+                    "r_command": null, "queue": null,
                 },
             ])
         );

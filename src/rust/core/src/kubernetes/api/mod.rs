@@ -8,6 +8,7 @@ mod create;
 mod lines;
 mod list;
 mod log;
+mod queue;
 mod review;
 #[cfg(test)]
 mod scripted;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use self::pending_reasons::{events_of_waiting, EventsOfJobs, Looks};
+use self::pending_reasons::{reasons_of_waiting, Looks, ReasonsOfJobs};
 pub use self::pending_reasons::{LONGEST_LOOK_INTERVAL, REASONS_ASKED};
 use self::stream::{unfinished, Outcome};
 use super::observation::{not_found, Observation, Observed};
@@ -51,13 +51,13 @@ pub fn watch(
     tell: &mut dyn FnMut(WatchedJobs) -> ControlFlow<()>,
 ) -> Result<(), Error> {
     let (api, mut observation) = connection.observe(which)?;
-    let mut events = EventsOfJobs::new();
+    let mut reasons = ReasonsOfJobs::new();
     let mut looks = Looks::new();
     let mut backoff = reconnect::backoff();
     let mut refusals = 0;
     let mut has_streamed = false;
     loop {
-        let news = news(&observation, &events);
+        let news = news(&observation, &reasons);
         let removed = observation.removed();
         let ended = news.ended;
         let none_is_open = news.jobs.iter().all(|job| job.status.status.is_final());
@@ -73,14 +73,14 @@ pub fn watch(
             return Err(error);
         }
         let begin = Instant::now();
-        match stream::follow(connection, which, &api, &mut observation, &events, looks.next(), tell) {
+        match stream::follow(connection, which, &api, &mut observation, &reasons, looks.next(), tell) {
             Outcome::Ended => return Ok(()),
             Outcome::LookAtWaiting => {
                 looks.taken();
                 has_streamed = true;
                 // A failure may heal; the stream, which is opened next, will show whether it does.
                 if let Ok(true) = observation.look_at_jobs_without_pod(connection, &api) {
-                    events = events_of_waiting(&observation, &api);
+                    reasons = reasons_of_waiting(&observation, &api);
                     continue;
                 }
             }
@@ -112,14 +112,19 @@ pub fn watch(
 }
 
 /// All jobs as they were seen, with the reasons of those that have not started.
-fn news(observation: &Observation, events: &EventsOfJobs) -> WatchedJobs {
+fn news(observation: &Observation, reasons: &ReasonsOfJobs) -> WatchedJobs {
     let watched = |(job_id, observed): (&str, Observed<'_>)| {
         let status = observed.status();
-        let events = events.get(job_id).map(Vec::as_slice);
+        let reasons = reasons.get(job_id);
         let obstacle = match observed {
             _ if status.status != Status::Pending => None,
-            Observed::Pod(pod) => Some(diagnosis::of_unstarted_pod(pod, events.unwrap_or_default())),
-            Observed::Job(job) => events.map(|events| diagnosis::of_job_without_pod(job, events)),
+            Observed::Pod(pod) => Some(diagnosis::of_unstarted_pod(
+                pod,
+                reasons.map_or(&[], |reasons| &reasons.events),
+            )),
+            Observed::Job(job) => {
+                reasons.map(|reasons| diagnosis::of_job_without_pod(job, &reasons.events, &reasons.queue))
+            }
         };
         WatchedJob {
             job_id: job_id.to_string(),
@@ -139,8 +144,8 @@ fn news(observation: &Observation, events: &EventsOfJobs) -> WatchedJobs {
 /// Errors: a job does not exist; the cluster cannot be asked.
 pub fn obstacles(connection: &Connection<'_>, which: &JobSelector) -> Result<HashMap<String, Diagnosis>, Error> {
     let (api, observation) = connection.observe(which)?;
-    let events = events_of_waiting(&observation, &api);
-    let jobs = news(&observation, &events).jobs;
+    let reasons = reasons_of_waiting(&observation, &api);
+    let jobs = news(&observation, &reasons).jobs;
     Ok(jobs
         .into_iter()
         .filter_map(|job| Some((job.job_id, job.obstacle?)))

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::super::observation::{Observation, Observed};
+use super::super::queue::Queues;
 use crate::domain::job_status::Status;
+use crate::domain::queue::QueueLook;
 use crate::kubernetes::objects::Event;
 use crate::kubernetes::Api;
 use crate::transport::Backoff;
@@ -47,11 +49,21 @@ impl Looks {
     }
 }
 
-/// The events of some jobs that wait, by job: of the pod, or of the Job that has none.
-pub(super) type EventsOfJobs = HashMap<String, Vec<Event>>;
+/// What says why a job waits.
+#[derive(Default)]
+pub(super) struct Reasons {
+    /// The events of the pod, or of the Job that has none.
+    pub events: Vec<Event>,
+    /// What was seen of the Job in its queue.
+    pub queue: QueueLook,
+}
 
-/// Asks for the events of some jobs that wait. Those without a pod come first: their events alone say why.
-pub(super) fn events_of_waiting(observation: &Observation, api: &Api<'_>) -> EventsOfJobs {
+/// Those of some jobs that wait, by job.
+pub(super) type ReasonsOfJobs = HashMap<String, Reasons>;
+
+/// Asks why some jobs wait. Those without a pod come first: nothing else says why.
+pub(super) fn reasons_of_waiting(observation: &Observation, api: &Api<'_>) -> ReasonsOfJobs {
+    let mut queues = Queues::new(api);
     let pods = observation.each().filter_map(|(id, observed)| match observed {
         Observed::Pod(pod) if observed.status().status == Status::Pending => {
             Some((id, "Pod", pod.metadata.name.as_str()))
@@ -65,8 +77,14 @@ pub(super) fn events_of_waiting(observation: &Observation, api: &Api<'_>) -> Eve
         .take(REASONS_ASKED)
         .chain(pods.take(REASONS_ASKED))
         .map(|(id, kind, name)| {
-            let events = api.list_events_if_allowed(kind, name).unwrap_or_default();
-            (id.to_string(), events)
+            let reasons = Reasons {
+                events: api.list_events_if_allowed(kind, name).unwrap_or_default(),
+                queue: match observation.of(id) {
+                    Some(Observed::Job(job)) => queues.look(job).unwrap_or_default(),
+                    _ => QueueLook::NotKnown,
+                },
+            };
+            (id.to_string(), reasons)
         })
         .collect()
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::super::observation::{Observation, UNTOUCHED};
 use super::super::{Connection, JobSelector};
-use super::pending_reasons::EventsOfJobs;
+use super::pending_reasons::ReasonsOfJobs;
 use super::{news, WatchedJobs};
 use crate::domain::job_status::Status;
 use crate::error::Error;
@@ -41,7 +41,7 @@ pub(super) fn follow(
     which: &JobSelector,
     api: &Api<'_>,
     observation: &mut Observation,
-    events: &EventsOfJobs,
+    reasons: &ReasonsOfJobs,
     next_look: Instant,
     tell: &mut dyn FnMut(WatchedJobs) -> ControlFlow<()>,
 ) -> Outcome {
@@ -57,7 +57,7 @@ pub(super) fn follow(
         watched: job_ids.iter().cloned().collect(),
         unfinished: unfinished(observation),
         observation,
-        events,
+        reasons,
         is_batch,
         something_waits: None,
         tell,
@@ -118,7 +118,7 @@ pub(super) fn follow(
 /// What the stream has shown so far.
 struct Stream<'a> {
     observation: &'a mut Observation,
-    events: &'a EventsOfJobs,
+    reasons: &'a ReasonsOfJobs,
     /// The jobs that were asked for; the stream may show others.
     watched: HashSet<String>,
     /// The jobs that have not ended.
@@ -173,7 +173,7 @@ impl Stream<'_> {
         // the caller tells.
         if !self.is_batch && self.observation.removed().is_empty() {
             self.ended = true;
-            let _ = (self.tell)(news(self.observation, self.events));
+            let _ = (self.tell)(news(self.observation, self.reasons));
         }
         ControlFlow::Break(())
     }
@@ -194,7 +194,7 @@ impl Stream<'_> {
         }
         self.untold = false;
         self.last_told = Instant::now();
-        (self.tell)(news(self.observation, self.events))
+        (self.tell)(news(self.observation, self.reasons))
     }
 }
 

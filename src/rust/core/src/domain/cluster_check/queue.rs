@@ -1,0 +1,118 @@
+//! Whether the queue that programs are to go through takes them.
+
+use super::Finding;
+use crate::kubernetes::queue_objects::LocalQueue;
+
+/// The name of the check.
+pub const CHECK: &str = "queue";
+
+/// What was found of a queue.
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueueAnswer {
+    /// The queue.
+    Found(LocalQueue),
+    /// There is none of that name.
+    Missing,
+    /// The cluster has no Kueue.
+    NoKueue,
+    /// It cannot be found out; why.
+    NotKnown(String),
+}
+
+/// Judges it. Without a queue nothing is asked for.
+pub fn judge(queue: Option<(&str, QueueAnswer)>) -> Finding {
+    let Some((name, answer)) = queue else {
+        return Finding::ok(CHECK, "No `queue` is asked for: programs are not held back by one.");
+    };
+    let queue = match answer {
+        QueueAnswer::Found(queue) => queue,
+        QueueAnswer::NotKnown(why) => return Finding::not_known(CHECK, why),
+        QueueAnswer::Missing => {
+            return Finding::problem(
+                CHECK,
+                format!(
+                    "There is no queue \"{name}\" in the namespace: a program that is submitted to it never starts."
+                ),
+                "Check `queue` (option `abba.k8s.queue`), or ask the cluster's administrator for such a LocalQueue.",
+            )
+            .for_admin()
+        }
+        QueueAnswer::NoKueue => return Finding::problem(
+            CHECK,
+            "The cluster has no Kueue: a program that is submitted to a queue never starts.",
+            "Submit without `queue` (option `abba.k8s.queue`), or ask the cluster's administrator to install Kueue.",
+        )
+        .for_admin(),
+    };
+    let active = queue
+        .status
+        .conditions
+        .iter()
+        .find(|one| one.condition_type == "Active");
+    match active {
+        Some(active) if active.status == "True" => Finding::ok(
+            CHECK,
+            format!(
+                "The queue \"{name}\" lets programs go: {} of its programs have been let go, and {} wait.",
+                queue.status.admitted_workloads, queue.status.pending_workloads
+            ),
+        ),
+        Some(active) => Finding::problem(
+            CHECK,
+            format!(
+                "The queue \"{name}\" lets no program go: {} ({}). {} of its programs wait.",
+                active.message, active.reason, queue.status.pending_workloads
+            ),
+            "Ask the cluster's administrator when it will.",
+        )
+        .for_admin(),
+        None => Finding::problem(
+            CHECK,
+            format!("There is a queue \"{name}\", and Kueue has taken no notice of it: it may not be running."),
+            "Ask the cluster's administrator whether Kueue runs.",
+        )
+        .for_admin(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Outcome;
+    use super::*;
+    use serde_json::{json, Value};
+
+    fn found(conditions: Value) -> Finding {
+        let queue = serde_json::from_value(json!({
+            "metadata": {"name": "a"},
+            "status": {"conditions": conditions, "pendingWorkloads": 3, "admittedWorkloads": 2, "reservingWorkloads": 2},
+        }));
+        judge(Some(("a", QueueAnswer::Found(queue.unwrap()))))
+    }
+
+    #[test]
+    fn a_queue_is_judged_by_what_kueue_says_of_it() {
+        let active = found(json!([{"type": "Active", "status": "True", "reason": "Ready",
+            "message": "Can submit new workloads to localQueue"}]));
+        assert_eq!(active.outcome, Outcome::Ok);
+        assert!(
+            active.what.contains("2 of its programs have been let go, and 3 wait"),
+            "{active:?}"
+        );
+        let closed = found(
+            json!([{"type": "Active", "status": "False", "reason": "ClusterQueueIsInactive",
+            "message": "Can't submit new workloads to clusterQueue"}]),
+        );
+        assert_eq!((closed.outcome, closed.is_for_admin), (Outcome::Problem, true));
+        assert!(closed.what.contains("ClusterQueueIsInactive"), "{closed:?}");
+        assert_eq!(found(json!([])).outcome, Outcome::Problem);
+    }
+
+    #[test]
+    fn a_queue_that_is_not_there_is_a_problem_and_one_that_may_not_be_seen_is_not() {
+        let of = |answer| judge(Some(("a", answer))).outcome;
+        assert_eq!(of(QueueAnswer::Missing), Outcome::Problem);
+        assert_eq!(of(QueueAnswer::NoKueue), Outcome::Problem);
+        assert_eq!(of(QueueAnswer::NotKnown("You may not.".into())), Outcome::NotKnown);
+        assert_eq!(judge(None).outcome, Outcome::Ok);
+    }
+}
