@@ -27,10 +27,14 @@ pub struct FollowedLog {
     repeats: bool,
     /// Whether a line had an earlier time than the one before it: then times do not say what was seen.
     is_set_back: bool,
+    /// Whether the node writes no times: then one at the beginning of a line is the program's own.
+    has_no_times: bool,
     /// How many lines were seen, the marker among them; `None`: not from the beginning of the log.
     records: Option<usize>,
     /// How many lines this stream has shown.
     shown: usize,
+    /// How many lines this stream repeats, where it begins where the log does.
+    repeated: Option<usize>,
     /// The newest line with its time, as it came.
     pub last: Vec<u8>,
     /// Whether the log begins where the program began.
@@ -70,6 +74,7 @@ impl FollowedLog {
         self.shown = 0;
         self.shown_of_newest = 0;
         self.repeats = self.newest.is_some();
+        self.repeated = self.by_position();
     }
 
     /// The time from which a new stream has to begin: whole seconds, in UTC. `None`: from the beginning.
@@ -82,7 +87,9 @@ impl FollowedLog {
 
     /// Takes a line with its time before it, as the node wrote it; gives back the program's line where it is new.
     pub fn take(&mut self, line: &[u8]) -> Option<String> {
-        let (time, text) = parts(line);
+        let is_first = self.records == Some(0);
+        self.has_no_times |= is_first && parts(line).0.is_none() && !job_log::is_of_node(line);
+        let (time, text) = self.parts(line);
         self.shown += 1;
         if time.is_none() && self.newest.is_some() {
             // The first line of a stream may be the rest of a long line, which a node keeps in several parts, some of them
@@ -92,8 +99,8 @@ impl FollowedLog {
             }
             return None;
         }
-        if let Some(seen) = self.by_position() {
-            if self.shown <= seen {
+        if let Some(repeated) = self.repeated {
+            if self.shown <= repeated {
                 return None;
             }
         } else if self.repeats {
@@ -101,6 +108,8 @@ impl FollowedLog {
                 Ordering::Less => return None,
                 Ordering::Equal => {
                     self.shown_of_newest += 1;
+                    // What comes after the last line that was seen is new, also where its time is an earlier one.
+                    self.repeats = self.shown_of_newest < self.seen_of_newest;
                     if self.shown_of_newest <= self.seen_of_newest {
                         return None;
                     }
@@ -119,14 +128,20 @@ impl FollowedLog {
         }
         self.last.clear();
         self.last.extend_from_slice(line);
-        let is_first = self.records == Some(0);
         self.records = self.records.map(|records| records + 1);
         self.take_text(text, is_first)
     }
 
     /// Takes what comes after the last line end of a log that was read to its end.
     pub fn take_unfinished(&mut self, line: &[u8]) -> Option<String> {
-        self.take_text(parts(line).1, self.records == Some(0))
+        self.take_text(self.parts(line).1, self.records == Some(0))
+    }
+
+    fn parts<'a>(&self, line: &'a [u8]) -> (Option<Timestamp>, &'a [u8]) {
+        match self.has_no_times {
+            true => (None, line),
+            false => parts(line),
+        }
     }
 
     fn take_text(&mut self, text: &[u8], is_first: bool) -> Option<String> {
@@ -196,6 +211,10 @@ pub enum End {
 pub fn compare_ends(last: &[u8], newest: &[u8]) -> End {
     /// Nodes keep lines in parts of 8 KiB (CRI-O) or 16 KiB.
     const LEAST_LONG_LINE: usize = 8 * 1024;
+    // None is not the same as a line without text.
+    if last.is_empty() != newest.is_empty() {
+        return End::Other;
+    }
     let ((last_time, last_text), (newest_time, newest_text)) = (parts(last), parts(newest));
     let is_same_time = last_time == newest_time || last_time.is_none() || newest_time.is_none();
     if is_same_time && job_log::line(last_text) == job_log::line(newest_text) {
@@ -285,6 +304,25 @@ mod tests {
     }
 
     #[test]
+    fn where_a_node_writes_no_times_those_of_a_program_are_its_own() {
+        let lines = [
+            "abba-log-of j-1",
+            "a",
+            "2026-01-01T00:00:01Z b",
+            "c",
+            "2026-01-01T00:00:01Z d",
+        ];
+        let mut log = FollowedLog::new("j-1");
+        let mut seen: Vec<String> = lines[..3].iter().filter_map(|line| log.take(line.as_bytes())).collect();
+        log.reopened();
+        assert_eq!(log.since(), None);
+        seen.extend(lines[..4].iter().filter_map(|line| log.take(line.as_bytes())));
+        seen.extend(log.take_unfinished(lines[4].as_bytes()));
+        assert_eq!(seen, lines[1..]);
+        assert_eq!(log.node_words, None);
+    }
+
+    #[test]
     fn words_of_the_node_are_no_line() {
         let words = "failed to create fsnotify watcher: too many open files";
         let mut log = FollowedLog::new("j-1");
@@ -310,6 +348,8 @@ mod tests {
             ("2026-01-01T00:00:01Z a", "2026-01-01T00:00:01Z ab", End::Other),
             ("2026-01-01T00:00:01Z a", "", End::Other),
             ("", "2026-01-01T00:00:01Z a", End::Other),
+            ("", "2026-01-01T00:00:01Z ", End::Other),
+            ("2026-01-01T00:00:01Z ", "", End::Other),
             (&long, "2026-01-01T00:00:02Z xxx", End::LastPart),
             (&long, "2026-01-01T00:00:02Z y", End::Other),
             (
@@ -384,6 +424,22 @@ mod tests {
         assert_eq!(take(&mut log, "2026-01-01T00:00:09.5Z a"), None);
         assert_eq!(take(&mut log, "2026-01-01T00:00:07.1Z b"), None);
         assert_eq!(take(&mut log, "2026-01-01T00:00:07.2Z c").as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_while_a_stream_is_broken_loses_no_line_that_the_node_shows() {
+        let mut log = FollowedLog::new("j-1");
+        let take = |log: &mut FollowedLog, line: &str| log.take(line.as_bytes());
+        assert_eq!(take(&mut log, "2026-01-01T00:00:09.8Z a").as_deref(), Some("a"));
+        assert_eq!(take(&mut log, "2026-01-01T00:00:09.8Z b").as_deref(), Some("b"));
+        log.reopened();
+        assert_eq!(log.since().as_deref(), Some("2026-01-01T00:00:09Z"));
+        assert_eq!(take(&mut log, "2026-01-01T00:00:09.8Z a"), None);
+        assert_eq!(take(&mut log, "2026-01-01T00:00:09.8Z b"), None);
+        assert_eq!(take(&mut log, "2026-01-01T00:00:09.5Z c").as_deref(), Some("c"));
+        assert_eq!(take(&mut log, "2026-01-01T00:00:09.6Z d").as_deref(), Some("d"));
+        assert_eq!(take(&mut log, "2026-01-01T00:00:08Z e").as_deref(), Some("e"));
+        assert_eq!(take(&mut log, "2026-01-01T00:00:08Z f").as_deref(), Some("f"));
     }
 
     #[test]

@@ -11,7 +11,9 @@ pub fn parse(time: impl AsRef<[u8]>) -> Option<Timestamp> {
 
 /// Writes a time as the API server does: in UTC, in whole seconds, the fraction cut off.
 pub fn whole_seconds(time: Timestamp) -> String {
-    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
+    // Before 1970 both parts of a timestamp are negative.
+    let second = time.as_second() - i64::from(time.subsec_nanosecond() < 0);
+    Timestamp::from_second(second).unwrap_or(time).to_string()
 }
 
 #[cfg(test)]
@@ -25,6 +27,7 @@ mod tests {
             ("2026-06-01T14:00:05.123456789+02:00", "2026-06-01T12:00:05Z"),
             ("2026-06-01T09:00:05-05:00", "2026-06-01T14:00:05Z"),
             ("2026-06-01T00:00:00.999+05:45", "2026-05-31T18:15:00Z"),
+            ("1969-12-31T23:59:58.5Z", "1969-12-31T23:59:58Z"),
         ] {
             assert_eq!(parse(written).map(whole_seconds).as_deref(), Some(seconds), "{written}");
         }
