@@ -190,11 +190,17 @@ impl<T: DeserializeOwned> ListReader<T> {
                 self.position += length;
                 Ok(Some(value))
             }
-            Some(Err(error)) if error.is_eof() => Ok(None),
+            Some(Err(error)) if error.is_eof() || ends_in_number(rest) => Ok(None),
             Some(Err(error)) => Err(error),
             None => Ok(None),
         }
     }
+}
+
+/// Whether a text may end in the midst of a number. Of one that is passed over serde_json then says that it is none, not
+/// that its end is missing.
+fn ends_in_number(text: &[u8]) -> bool {
+    text.last().is_some_and(|last| b"-+.eE".contains(last))
 }
 
 #[cfg(test)]
@@ -223,6 +229,19 @@ mod tests {
                 let expected = serde_json::json!([{"a": "é }],"}, {"b": [1, {}]}]);
                 assert_eq!(Value::Array(list.items), expected, "{part}");
             }
+        }
+    }
+
+    #[test]
+    fn a_number_that_nobody_asks_for_may_arrive_in_parts() {
+        // As in a pod of a PriorityClass for work that others may push aside.
+        let text = r#"{"items":[{"spec":{"priority":-1000}},{"spec":{"x":1.5e-3}}],"x":-0.5E+1}"#;
+        for part in 1..=text.len() {
+            let mut reader = ListReader::<crate::kubernetes::objects::Pod>::new();
+            for part in text.as_bytes().chunks(part) {
+                reader.push(part).unwrap();
+            }
+            assert_eq!(reader.finish().unwrap().items.len(), 2, "{part}");
         }
     }
 

@@ -121,6 +121,8 @@ fn parse<T: DeserializeOwned>(call: &Call, answer: &[u8]) -> Result<T, Failure> 
 fn unreadable(call: &Call, beginning: &[u8], error: &serde_json::Error) -> Failure {
     let is_page = is_whole_page(beginning);
     let beginning: String = String::from_utf8_lossy(beginning).chars().take(200).collect();
+    // It may quote a text of the answer, however long that is.
+    let error: String = error.to_string().chars().take(200).collect();
     let failure = garbage(
         call,
         format!("The answer cannot be read ({error}); it begins: {beginning:?}"),
@@ -150,6 +152,14 @@ fn encode(value: &str) -> String {
 mod tests {
     use super::scripted::{failure, patience, Script};
     use super::*;
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_told_shortened() {
+        let answer = format!("{{\"items\": \"{}\"}}", "é".repeat(10_000));
+        let failure = parse::<crate::kubernetes::objects::List<Pod>>(&Call::get("/x"), answer.as_bytes()).unwrap_err();
+        let details = failure.details.unwrap();
+        assert!(details.len() < 2000 && details.contains("invalid type"), "{details}");
+    }
 
     #[test]
     fn a_read_heals_by_itself() {
