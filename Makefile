@@ -41,6 +41,13 @@ test: $(build)/installed $(build)/cluster-test-packages ## Do all set-up and run
 test-core: ## Tests of the Rust core: no R, no cluster
 	cargo test --locked --manifest-path $(core)/Cargo.toml -p abba-core
 
+.PHONY: fuzz
+fuzz: ## Give each fuzz target of the Rust core a million broken inputs (INPUTS=..., SEED=... for those of another run)
+	ABBA_FUZZ_INPUTS=$(INPUTS) ABBA_FUZZ_SEED=$(SEED) \
+	  cargo test --locked --profile fuzz --manifest-path $(core)/Cargo.toml -p abba-core --lib fuzz::
+fuzz: INPUTS := 1000000
+fuzz: SEED := $(shell date +%s%N)
+
 .PHONY: test-r
 test-r: $(build)/installed ## Tests of the R package with a scripted kubectl: no cluster
 	cd tests && $(use_library) Rscript testthat.R

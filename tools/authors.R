@@ -6,7 +6,11 @@ metadata <- system2(
   stdout = TRUE
 )
 packages <- jsonlite::fromJSON(paste(metadata, collapse = "\n"), simplifyVector = FALSE)$packages
-crates <- Filter(function(package) !is.null(package$source), packages)
+own <- Filter(function(package) is.null(package$source), packages)
+# Those for tests alone, which need no others, are not compiled in.
+for_tests <- Filter(function(needed) identical(needed$kind, "dev"), do.call(c, lapply(own, `[[`, "dependencies")))
+for_tests <- vapply(for_tests, `[[`, "", "name")
+crates <- Filter(function(package) !is.null(package$source) && !package$name %in% for_tests, packages)
 crates <- crates[order(vapply(crates, `[[`, "", "name"))]
 entry <- function(crate) {
   authors <- gsub(" <[^>]*>", "", unlist(crate$authors))

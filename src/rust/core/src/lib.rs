@@ -16,6 +16,8 @@
 
 pub mod domain;
 pub mod error;
+#[cfg(test)]
+mod fuzz;
 pub mod gateway;
 pub mod kubernetes;
 pub mod local;

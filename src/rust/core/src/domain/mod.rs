@@ -4,6 +4,8 @@ pub mod cluster_check;
 pub mod container;
 pub mod diagnosis;
 pub mod followed_log;
+#[cfg(test)]
+mod fuzz;
 pub mod identity;
 pub mod job_log;
 pub mod job_name;

@@ -32,6 +32,8 @@ mod watchers;
 mod description;
 #[cfg(test)]
 mod fake_cluster;
+#[cfg(test)]
+mod fuzz;
 
 pub use answer::{ApiError, Response};
 pub use policy::Policy;

@@ -5,6 +5,8 @@ mod check;
 mod error_messages;
 mod explain;
 mod follow;
+#[cfg(test)]
+mod fuzz;
 mod list;
 mod list_all;
 mod log;

@@ -356,7 +356,10 @@ pub struct KubectlConfiguration {
 }
 
 /// Reads the answer of `kubectl config view`.
-fn current_configuration(configuration: &serde_json::Value, pod_namespace: Option<String>) -> KubectlConfiguration {
+pub(super) fn current_configuration(
+    configuration: &serde_json::Value,
+    pod_namespace: Option<String>,
+) -> KubectlConfiguration {
     let named = |list: &str, name: &str| {
         let items = configuration[list].as_array()?;
         items.iter().find(|item| item["name"] == name)

@@ -6,6 +6,8 @@
 mod backoff;
 mod deadline;
 mod failure;
+#[cfg(test)]
+mod fuzz;
 mod kubectl;
 mod kubectl_stderr;
 mod login;

@@ -5,6 +5,8 @@
 
 mod attempts;
 mod create;
+#[cfg(test)]
+mod fuzz;
 mod lines;
 mod list;
 mod log;

@@ -152,7 +152,7 @@ fn state(file: &Path) -> FileState {
 /// The values of a key in YAML or JSON, as far as they stand beside it in one line. Not a parser: what is taken for a
 /// value and is none does no harm, because it is only looked at as a file. Empty for a value that begins in the next
 /// line.
-fn values_of<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
+pub(super) fn values_of<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
     let mut values = Vec::new();
     for (start, _) in text.match_indices(key) {
         // The key begins here, and does not go on, as `client-certificate-data` does.

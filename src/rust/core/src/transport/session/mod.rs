@@ -8,6 +8,8 @@
 //! Where no proxy can be had, each call is one kubectl, and whatever is wrong is told in that one's words.
 
 mod configuration;
+#[cfg(test)]
+mod fuzz;
 mod http;
 mod proxy;
 
