@@ -82,8 +82,13 @@ fn is_tag(text: &str) -> bool {
 }
 
 fn is_digest(text: &str) -> bool {
+    let is_word = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_alphabetic()) && word.chars().all(|c| c.is_ascii_alphanumeric())
+    };
     text.split_once(':').is_some_and(|(algorithm, hex)| {
-        !algorithm.is_empty() && hex.len() >= 32 && hex.chars().all(|c| c.is_ascii_hexdigit())
+        algorithm.split(['+', '.', '-', '_']).all(is_word)
+            && hex.len() >= 32
+            && hex.chars().all(|c| c.is_ascii_hexdigit())
     })
 }
 
@@ -121,6 +126,8 @@ mod tests {
             "-a",
             "a:tag with space",
             "a@sha256:short",
+            &format!("a@sha 256:{}", "0a".repeat(32)),
+            &format!("a@:{}", "0a".repeat(32)),
             "host:port/a",
             "a;b",
             "$(a)",
