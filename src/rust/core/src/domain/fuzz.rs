@@ -498,6 +498,7 @@ fn quantities_and_limits_are_numbers_or_refused() {
         "0.1",
         "536870912",
         "12.Ki",
+        "0e999",
         "1e-9",
     ];
     fuzz(5000, &samples, |input, rng| {

@@ -169,7 +169,8 @@ pub fn parse_quantity(text: &str) -> Option<f64> {
         }
     };
     let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
-    Some(sign * value * factor)
+    // Of `0e999` it is none, and no bound would hold it.
+    Some(sign * value * factor).filter(|amount| amount.is_finite())
 }
 
 #[cfg(test)]
@@ -191,7 +192,7 @@ mod tests {
     #[test]
     fn cpu_limits_out_of_grammar_are_refused() {
         for text in [
-            "", "lots", "-1", "0", "1 ", "0.0001", "1mm", "1e", "1e99", ".", "1e-9", "Inf", "٣",
+            "", "lots", "-1", "0", "1 ", "0.0001", "1mm", "1e", "1e99", ".", "1e-9", "Inf", "٣", "0e999", "1e999",
         ] {
             assert!(CpuLimit::parse(text).is_err(), "{text}");
         }
@@ -213,7 +214,9 @@ mod tests {
         for text in ["512M", "1G", "1Gi", "1.5Gi", "128e6", "536870912"] {
             assert_eq!(MemoryLimit::parse(text).unwrap().quantity(), text);
         }
-        for text in ["", "lots", "-1", "-1G", "0", "512MB", "1 G", "5M", "10E", "1e99", "Inf"] {
+        for text in [
+            "", "lots", "-1", "-1G", "0", "512MB", "1 G", "5M", "10E", "1e99", "Inf", "0e999",
+        ] {
             assert!(MemoryLimit::parse(text).is_err(), "{text}");
         }
     }
