@@ -9,6 +9,7 @@ use super::job_status::{self, Status};
 use super::mounts::Mounts;
 use super::program::{Program, ProgramSource};
 use super::quantity::{parse_quantity, CpuLimit, MemoryLimit};
+use super::queue::{Place, QueueLook};
 use super::submission::SubmitArguments;
 use super::verdict::{self, LogPatterns, Verdict};
 use super::{container, diagnosis, job_log, job_name, job_record, paths, restarts};
@@ -75,6 +76,9 @@ fn observed_jobs() -> Vec<String> {
         json!({"job": job(json!([condition("Failed", "True", "BackoffLimitExceeded", "Job has reached the specified backoff limit")])), "pods": [pod("Failed", "", none(), json!([container("program", end(137, "OOMKilled"))]), none()), pod("Failed", "Evicted", none(), none(), none())], "events": [event("Evicted", "The node was low on resource: memory.")]}),
         json!({"job": job(json!([condition("Suspended", "False", "JobResumed", "Job resumed")])), "pods": [pod("Failed", "DeadlineExceeded", json!([condition("DisruptionTarget", "True", "PreemptionByScheduler", "default-scheduler: preempting")]), json!([container("program", end(143, "Error"))]), none())], "events": [event("Preempted", "Preempted by pod 1 on node node-1")]}),
         json!({"job": job(json!([condition("Suspended", "True", "JobSuspended", "Job suspended")])), "pods": [], "events": [event("FailedCreate", "Error creating: pods \"a\" is forbidden: exceeded quota: q, requested: limits.cpu=1, used: limits.cpu=2, limited: limits.cpu=2")]}),
+        json!({"job": {"metadata": {"name": "a", "labels": {"kueue.x-k8s.io/queue-name": "q"}}, "spec": {"suspend": true}}, "pods": [], "events": [],
+            "workload": {"status": {"conditions": [condition("QuotaReserved", "False", "Pending", "couldn't assign flavors to pod set main: insufficient unused quota for cpu in flavor default, 1 more needed"), condition("Evicted", "True", "Preempted", "Preempted to accommodate a workload")]}},
+            "waiting": [{"metadata": {"ownerReferences": [{"kind": "Job", "name": "a"}]}, "positionInLocalQueue": 0, "positionInClusterQueue": 3}]}),
         json!({"job": job(none()), "pods": [pod("Pending", "", json!([condition("PodScheduled", "False", "Unschedulable", unscheduled)]), none(), none())], "events": [event("FailedScheduling", unscheduled)]}),
         json!({"job": job(none()), "pods": [pod("Pending", "", none(), json!([container("program", waiting("ImagePullBackOff", "Back-off pulling image \"r:1\""))]), json!([container("wait", waiting("CrashLoopBackOff", "back-off 5m0s restarting failed container")), container("istio-init", end(1, "Error"))]))], "events": [event("Failed", "Failed to pull image \"r:1\": rpc error: code = NotFound desc = failed to pull and unpack image: not found"), event("FailedMount", "MountVolume.SetUp failed for volume \"d\" : mount failed: exit status 32")]}),
         json!({"job": job(none()), "pods": [pod("Unknown", "NodeLost", none(), json!([container("program", end(128, "StartError"))]), json!([container("x", running)]))], "events": [event("NodeNotReady", "Node is not ready")]}),
@@ -106,9 +110,15 @@ fn whatever_jobs_and_pods_look_like_something_can_be_said_of_them() {
         let _ = restarts::warnings([("a", starts)]);
         let _ = job_status::is_being_cancelled(&job, newest);
         let _ = image::seen("r:1", &pods);
-        assert!(!diagnosis::of_job_without_pod(&job, &events).lines().is_empty());
+        let place = Place::of_job("a", &elements(&mut seen, "waiting"));
+        let look = QueueLook::Queued {
+            workload: field(&mut seen, "workload"),
+            place,
+        };
+        assert!(!diagnosis::of_job_without_pod(&job, &events, &look).lines().is_empty());
         let record = serde_json::to_value(job_record::of(&job, newest)).unwrap();
-        let explained = serde_json::to_value(job_record::explain(&job, newest, pods.len(), starts, events)).unwrap();
+        let explained =
+            serde_json::to_value(job_record::explain(&job, newest, pods.len(), starts, events, &look)).unwrap();
         assert_eq!(record["status"], explained["status"]);
         let statuses: Vec<_> = pods.iter().map(job_status::of_pod).collect();
         let report = job_status::by_status(statuses);

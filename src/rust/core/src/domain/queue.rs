@@ -45,9 +45,9 @@ impl Place {
             owners.iter().any(|owner| owner.kind == "Job" && owner.name == job_id)
         };
         pending.iter().find(is_its_own).map(|one| Self {
-            own: one.position_in_local_queue + 1,
+            own: one.position_in_local_queue.saturating_add(1),
             of: pending.len() as u64,
-            of_all: one.position_in_cluster_queue + 1,
+            of_all: one.position_in_cluster_queue.saturating_add(1),
         })
     }
 
