@@ -96,16 +96,19 @@ core_end_session <- function() .Call(wrap__core_end_session)
 # `R/server-options.R`; `key_file` a path or `NULL`.
 core_gateway_open <- function(policy, key_file, version) .Call(wrap__core_gateway_open, policy, key_file, version)
 
-# Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers`, `when` and
-# `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.
+# Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers` (a list
+# of strings with names), `when` and `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.
 core_gateway_begin <- function(gateway, request, body, settings) .Call(wrap__core_gateway_begin, gateway, request, body, settings)
 
 # The calls of the abba API: a list of lists with `name`, the path without its `/`, and `methods`, a character vector.
 core_api_calls <- function() .Call(wrap__core_api_calls)
 
-# Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. `NULL`, or, where
-# its sender is not known, a list of `core_gateway_answers`.
-core_gateway_refuse_unauthenticated <- function(gateway, request) .Call(wrap__core_gateway_refuse_unauthenticated, gateway, request)
+# The key of a local server, which is made at its start; `NULL` for others.
+core_gateway_local_key <- function(gateway) .Call(wrap__core_gateway_local_key, gateway)
+
+# Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. A list of
+# `core_gateway_answers`, where it is refused; else the caller's name.
+core_gateway_look_early <- function(gateway, request) .Call(wrap__core_gateway_look_early, gateway, request)
 
 # Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
 # `number`, `status`, `headers`, `body` and `decision`.

@@ -30,12 +30,17 @@
 #' function(req, res) abba_api_answer("job-status", req, res)
 abba_api_answer <- function(call, req, res) {
   req$abba_is_sent <- TRUE
-  if (!is_from_plumber_host(req)) {
-    return(fill_response(res, api_fault(call, no_secret, 403L)))
-  }
   answer <- NULL
   number <- tryCatch(
-    core_value(core_gateway_begin(api_gateway(), api_request(call, req), api_body(req), api_settings())),
+    {
+      gateway <- api_gateway()
+      body <- api_body(req)
+      # The bytes count, whatever a header says of them.
+      if (length(body) > the_server$largest) {
+        return(fill_response(res, refusal_of_size(call, req)))
+      }
+      core_value(core_gateway_begin(gateway, api_request(call, req), body, api_settings()))
+    },
     # A fault of the server: its words are for the administrator alone.
     error = function(error) {
       answer <<- api_fault(call, conditionMessage(error))
@@ -98,26 +103,14 @@ look_for_answers <- function() {
   invisible()
 }
 
-# Posit Connect starts the R process with a secret that its own requests carry, so that
-# another process of its machine cannot pass for it. plumber looks at it in a filter
-# that comes too late for routes that are answered first.
-no_secret <- "The request lacks the secret of the program that runs the server."
-
-is_from_plumber_host <- function(req) {
-  secret <- getOption("plumber.sharedSecret")
-  is.null(secret) || identical(req$HTTP_PLUMBER_SHARED_SECRET, secret)
-}
-
 fill_response <- function(res, answer) {
   log_decision(answer$decision)
   res$status <- answer$status
   # The fallback handlers of plumber have a header of their own set.
   res$headers <- list()
-  res$setHeader("Content-Type", "application/json")
-  res$setHeader("Cache-Control", "no-store")
-  res$setHeader("X-Content-Type-Options", "nosniff")
-  for (name in names(answer$headers)) {
-    res$setHeader(name, answer$headers[[name]])
+  headers <- c(api_headers, answer$headers)
+  for (name in names(headers)) {
+    res$setHeader(name, headers[[name]])
   }
   res$body <- answer$body
   res
@@ -131,11 +124,11 @@ fill_response <- function(res, answer) {
 #' @export
 abba_api_set_up <- function(pr) {
   api_open()
+  tell_local_key()
   # Read as text, so that an array of one, an empty object and a null stay what they are.
   description <- jsonlite::read_json(system.file("plumber/abba/openapi.json", package = "abba", mustWork = TRUE))
   pr$setApiSpec(function(spec) description)
-  largest <- largest_request_option()
-  replace_method(pr, "onHeaders", function(req) refuse_early(req, largest))
+  replace_method(pr, "onHeaders", refuse_early)
   # Which methods a call has is told in the words of the API.
   options(plumber.methodNotAllowed = FALSE)
   # plumber's own docs would stand at the addresses of ours, without their protection.
@@ -157,67 +150,79 @@ replace_method <- function(pr, name, method) {
 
 # What is refused before the body of a request is read: httpuv asks for it when it has the
 # headers, and reads no further where it gets an answer. NULL: nothing.
-refuse_early <- function(req, largest) {
-  call <- harmless(sub("^/", "", req$PATH_INFO))
-  refuse <- function(status, message, advice, class = "input", ...) {
-    body <- as_json(list(class = class, message = message, consequence = "Nothing was done.", advice = advice))
-    decision <- as_json(list(
-      when = api_now(), who = NULL, from = harmless(req$REMOTE_ADDR), what = substr(call, 1L, 100L), job = list(),
-      decision = "refused", status = status, reason = message
+refuse_early <- function(req) {
+  gateway <- api_gateway()
+  call <- sub("^/", "", req$PATH_INFO)
+  if (identical(tolower(header_of(req, "upgrade")), "websocket")) {
+    return(early_response(
+      api_refusal(call, req, 400L, "The abba server has no WebSockets.", "Leave the header `Upgrade` out.")
     ))
-    early_response(list(status = status, headers = list(...), body = body, decision = decision))
   }
-  if (identical(tolower(harmless(req$HTTP_UPGRADE)), "websocket")) {
-    return(refuse(400L, "The abba server has no WebSockets.", "Leave the header `Upgrade` out."))
-  }
-  if (!is.null(req$HTTP_TRANSFER_ENCODING)) {
-    return(refuse(
-      411L, "The request does not say how long it is.",
+  if (!is.null(header_of(req, "transfer-encoding"))) {
+    return(early_response(api_refusal(
+      call, req, 411L, "The request does not say how long it is.",
       "Send the header `Content-Length` instead of `Transfer-Encoding`."
-    ))
+    )))
   }
-  if (is.null(req$CONTENT_LENGTH)) {
+  length <- header_of(req, "content-length")
+  if (is.null(length)) {
     return(NULL)
   }
-  bytes <- suppressWarnings(as.numeric(req$CONTENT_LENGTH))
-  if (!isTRUE(bytes <= largest)) {
-    return(refuse(
-      413L, paste0("The request is too large: the abba server reads ", format(largest, scientific = FALSE), " bytes."),
-      "Put large programs on storage that the cluster can mount, and send their paths."
-    ))
+  bytes <- suppressWarnings(as.numeric(length))
+  if (!isTRUE(bytes <= the_server$largest)) {
+    return(early_response(refusal_of_size(call, req)))
   }
   # A sender that is not known does not get to send a body.
-  if (!is_from_plumber_host(req)) {
-    return(early_response(api_fault(call, no_secret, 403L)))
+  early <- core_value(core_gateway_look_early(gateway, api_request(call, req)))
+  if (is.list(early)) {
+    return(early_response(early))
   }
-  refused <- core_value(core_gateway_refuse_unauthenticated(api_gateway(), api_request(call, req)))
-  if (!is.null(refused)) {
-    return(early_response(refused))
-  }
-  if (too_many_are_sending(req)) {
-    return(refuse(
-      503L, "Too many requests are being sent to the abba server.", "Repeat the call in a moment.",
+  if (too_many_are_sending(req, early)) {
+    return(early_response(api_refusal(
+      call, req, 503L, "Too many requests are being sent to the abba server.", "Repeat the call in a moment.",
       class = "unavailable", "Retry-After" = "2"
-    ))
+    )))
   }
   NULL
 }
 
-early_response <- function(answer) {
-  log_decision(answer$decision)
-  list(
-    status = answer$status,
-    headers = c(list("Content-Type" = "application/json", "Cache-Control" = "no-store"), answer$headers),
-    body = answer$body
+# An answer of the server that the core is not asked for. ...: further headers.
+api_refusal <- function(call, req, status, message, advice, class = "input", ...) {
+  body <- as_json(list(class = class, message = message, consequence = "Nothing was done.", advice = advice))
+  decision <- as_json(list(
+    when = api_now(), who = NULL, from = harmless(req$REMOTE_ADDR), what = substr(harmless(call), 1L, 100L),
+    job = list(), decision = "refused", status = status, reason = message
+  ))
+  list(status = status, headers = list(...), body = body, decision = decision)
+}
+
+refusal_of_size <- function(call, req) {
+  largest <- format(the_server$largest, scientific = FALSE)
+  api_refusal(
+    call, req, 413L, paste0("The request is too large: the abba server reads ", largest, " bytes."),
+    "Put large programs on storage that the cluster can mount, and send their paths."
   )
 }
 
+early_response <- function(answer) {
+  log_decision(answer$decision)
+  list(status = answer$status, headers = c(api_headers, answer$headers), body = answer$body)
+}
+
+# The headers of every answer.
+api_headers <- list(
+  "Content-Type" = "application/json",
+  "Cache-Control" = "no-store",
+  "Content-Security-Policy" = "default-src 'none'; frame-ancestors 'none'",
+  "Cross-Origin-Resource-Policy" = "same-origin",
+  "X-Content-Type-Options" = "nosniff"
+)
+
 # httpuv keeps a body, as far as it has come, in one of R's connections, of which there
 # are 128; R needs some itself, to write the log. Those of requests that were
-# broken off are there until R collects its garbage. `of_one`: for one caller, so
-# that nobody takes the place of all others.
-too_many_are_sending <- function(req, most = 64L, of_one = 16L) {
-  caller <- paste(req$HTTP_AUTHORIZATION, req$HTTP_RSTUDIO_CONNECT_CREDENTIALS)
+# broken off are there until R collects its garbage. `caller`: the name. `of_one`: for one
+# caller, so that nobody takes the place of all others.
+too_many_are_sending <- function(req, caller, most = 64L, of_one = 16L) {
   is_full <- function() {
     callers <- lapply(the_server$sending, rlang::wref_value)
     length(callers) >= most || sum(vapply(callers, identical, NA, caller)) >= of_one
@@ -246,7 +251,8 @@ forget_sent <- function() {
   the_server$sending <- Filter(is_sending, the_server$sending)
 }
 
-# The server's state, which lasts as long as the R process. `docs`: whether the API's description is shown.
+# The server's state, which lasts as long as the R process. `docs`: whether the API's description is shown;
+# `largest`: the largest body of a request, in bytes; `address`: the server's own, where abba_run_api() serves.
 the_server <- new.env(parent = emptyenv())
 # What to do with the answers that are not there yet, by the numbers of their requests.
 the_server$awaited <- list()
@@ -272,36 +278,48 @@ api_gateway <- function() {
 api_open <- function(call = rlang::caller_env()) {
   api_settings(call)
   check_string(getOption("abba.api.log"), null = TRUE, argument = "abba.api.log", call = call)
-  identity <- api_identity()
-  key_file <- if (identity == "keys") api_key_file()
+  the_server$largest <- largest_request_option(call)
+  identity <- api_identity(call)
+  key_file <- if (identity == "keys") api_key_file(call)
   the_server$gateway <- core_value(
     core_gateway_open(api_policy(identity, call), key_file, as.character(utils::packageVersion("abba"))), call
   )
   invisible(identity)
 }
 
+# Tells the key of a local server, which is made at its start, to whoever starts it.
+tell_local_key <- function() {
+  key <- core_value(core_gateway_local_key(the_server$gateway))
+  if (is.null(key)) {
+    return(invisible())
+  }
+  address <- the_server$address
+  message(
+    "This abba server answers this machine alone, and whoever has its key, which is new at each start.\n",
+    if (!is.null(address)) paste0("Open in a browser:\n  ", address, "/#key=", key, "\n"),
+    "In R:\n  options(", if (!is.null(address)) paste0("abba.api.address = \"", address, "\", "),
+    "abba.api.key = \"", key, "\")"
+  )
+}
+
 # The request as the core wants it.
 api_request <- function(call, req) {
   text <- function(name) harmless(req[[name]])
-  forwarded <- c(
-    "HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP", "HTTP_VIA"
-  )
   list(
     method = text("REQUEST_METHOD"),
     call = harmless(call),
     query = text("QUERY_STRING"),
-    headers = list(
-      authorization = text("HTTP_AUTHORIZATION"),
-      connect_credentials = text("HTTP_RSTUDIO_CONNECT_CREDENTIALS"),
-      host = text("HTTP_HOST"),
-      origin = text("HTTP_ORIGIN"),
-      fetch_site = text("HTTP_SEC_FETCH_SITE"),
-      forwarded = if (any(forwarded %in% ls(req))) "yes",
-      idempotency_key = text("HTTP_IDEMPOTENCY_KEY")
-    ),
+    headers = lapply(as.list(req$HEADERS), harmless),
     when = api_now(),
     from = text("REMOTE_ADDR")
   )
+}
+
+# A header by its name in lower case. In `HEADERS` the names stand as they were sent: those of CGI (`HTTP_A_B`) are the
+# same for `A-B` and `A_B`, so that the one could stand for the other.
+header_of <- function(req, name) {
+  headers <- req$HEADERS
+  if (name %in% names(headers)) harmless(headers[[name]])
 }
 
 # Text that is not UTF-8 cannot be anything that is known.
@@ -317,17 +335,15 @@ api_body <- function(req) {
 
 api_now <- function() format(Sys.time(), "%Y-%m-%dT%H:%M:%SZ", tz = "UTC")
 
-api_fault <- function(call, reason, status = 500L) {
+api_fault <- function(call, reason) {
   body <- list(
-    class = if (status == 403L) "forbidden" else "internal",
-    message = if (status == 403L) "The abba server answers to its host alone." else "The abba server failed.",
+    class = "internal", message = "The abba server failed.",
     advice = "Tell the administrator of the abba server; its log says more."
   )
   decision <- list(
-    when = api_now(), what = substr(harmless(call), 1L, 100L), decision = if (status == 403L) "refused" else "failed",
-    status = status, reason = reason
+    when = api_now(), what = substr(harmless(call), 1L, 100L), decision = "failed", status = 500L, reason = reason
   )
-  list(status = status, headers = list(), body = as_json(body), decision = as_json(decision))
+  list(status = 500L, headers = list(), body = as_json(body), decision = as_json(decision))
 }
 
 as_json <- function(x) as.character(jsonlite::toJSON(x, auto_unbox = TRUE, null = "null"))

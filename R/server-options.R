@@ -1,7 +1,7 @@
 # What the administrator of an abba server sets with options.
 
-# The options as the core's policy wants them. `identity`: how callers are known.
-api_policy <- function(identity = api_identity(), call = rlang::caller_env()) {
+# The options as the core's policy wants them. `identity` as of `api_identity()`.
+api_policy <- function(identity, call = rlang::caller_env()) {
   text <- function(name, default = NULL) {
     check_string(getOption(name, default), null = TRUE, argument = name, call = call)
   }
@@ -20,6 +20,8 @@ api_policy <- function(identity = api_identity(), call = rlang::caller_env()) {
   }
   list(
     identity = identity,
+    secret = plumber_secret(call),
+    proxy_header = text("abba.api.proxy.header"),
     permitted_containers = texts("abba.permitted.containers"),
     default_container = text("abba.default.container"),
     permitted_queues = texts("abba.permitted.queues"),
@@ -37,17 +39,53 @@ api_policy <- function(identity = api_identity(), call = rlang::caller_env()) {
   )
 }
 
-# "connect" on Posit Connect, which says so in the environment of what it runs;
-# "keys" where there is a file of keys; else "nobody".
+# How callers are known, as the administrator has stated it: "keys", "connect", "proxy" or "local". Where nothing is
+# stated, a file of keys says it, or Posit Connect with the secret that it gives to its content.
 # <https://docs.posit.co/connect/user/content-settings/#default-environment-variables>
-api_identity <- function() {
-  if (identical(Sys.getenv("RSTUDIO_PRODUCT"), "CONNECT")) {
-    "connect"
-  } else if (!is.null(api_key_file())) {
-    "keys"
-  } else {
-    "nobody"
+api_identity <- function(call = rlang::caller_env()) {
+  stated <- getOption("abba.api.identity")
+  has_keys <- !is.null(getOption("abba.api.keys"))
+  if (is.null(stated)) {
+    is_on_connect <- identical(Sys.getenv("RSTUDIO_PRODUCT"), "CONNECT") && !is.null(plumber_secret(call))
+    stated <- if (has_keys) "keys" else if (is_on_connect) "connect" else abort_identity(no_identity, known_by, call)
   }
+  stated <- check_choice(stated, c("keys", "connect", "proxy", "local"), argument = "abba.api.identity", call = call)
+  if (has_keys && stated != "keys") {
+    abort_identity(
+      paste0(
+        "The option `abba.api.identity` is \"", stated, "\", and `abba.api.keys` names keys that nobody would ask for."
+      ),
+      "Take `abba.api.keys` out, or set `abba.api.identity` to \"keys\".", call
+    )
+  }
+  if (stated == "local" && length(getOption("abba.api.operators")) > 0L) {
+    abort_identity(
+      "The option `abba.api.identity` is \"local\", and such a server has no callers for `abba.api.operators` to name.",
+      "Take `abba.api.operators` out, or let callers be known: see vignette(\"api_setup\").", call
+    )
+  }
+  stated
+}
+
+no_identity <- "An abba server must know its callers, and the option `abba.api.identity` does not say how."
+
+known_by <- paste(
+  "For yourself, on your own machine: options(abba.api.identity = \"local\"). For a department: make keys with",
+  "abba_api_key_create() and name their file with options(abba.api.keys = ...). See vignette(\"api_setup\")."
+)
+
+abort_identity <- function(message, advice, call) {
+  rlang::abort(
+    c(message, x = "The server is not started.", i = advice),
+    class = error_classes("input"), call = call, use_cli_format = FALSE
+  )
+}
+
+# The secret that the program before the server sends with each request; NULL: there is none. Read as plumber reads it.
+plumber_secret <- function(call = rlang::caller_env()) {
+  from_environment <- Sys.getenv("PLUMBER_SHAREDSECRET")
+  secret <- getOption("plumber.sharedSecret", if (nzchar(from_environment)) from_environment)
+  check_string(secret, null = TRUE, argument = "plumber.sharedSecret", call = call)
 }
 
 api_key_file <- function(call = rlang::caller_env()) {

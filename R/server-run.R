@@ -9,11 +9,12 @@
 #' tried out.
 #'
 #' How callers are known, and all that they may do, is set with options: see
-#' `vignette("api_setup")`. Without a file of API keys (option `abba.api.keys`) nobody is
-#' known, and such a server serves this machine alone.
+#' `vignette("api_setup")`. How they are known has to be stated: with a file of API keys (option
+#' `abba.api.keys`), or with `abba.api.identity`. With `options(abba.api.identity = "local")` the server
+#' is for yourself alone: it makes a key when it starts, and prints an address with it to open.
 #'
-#' @param host The address to listen on, a string. Anything but this machine's own
-#'   (`"127.0.0.1"`, `"::1"`, `"localhost"`) needs API keys.
+#' @param host The address to listen on, a string. A server with the identity `"local"` listens on
+#'   this machine's own alone (`"127.0.0.1"`, `"::1"`, `"localhost"`).
 #' @param port The port, a whole number from 1 to 65535.
 #' @param docs Whether the API's description is shown under `/__docs__/`.
 #' @param largest_request The largest body of a request, in bytes. A larger one is
@@ -48,24 +49,34 @@ abba_run_api <- function(
   }
   check_api_packages(rlang::current_env())
   identity <- api_open()
-  if (identity == "nobody" && !is_loopback(host)) {
-    rlang::abort(
-      c(
-        paste0("An abba server on ", host, " must know its callers, and there are no API keys."),
-        x = "The server is not started.",
-        i = paste(
-          "Make keys with abba_api_key_create() and name their file with options(abba.api.keys = ...), or serve",
-          "this machine alone with host = \"127.0.0.1\"."
-        )
+  if (identity == "connect") {
+    abort_identity(
+      "The option `abba.api.identity` is \"connect\", and abba_run_api() does not run on Posit Connect.",
+      paste("Deploy the server on Posit Connect: see create_batch_api().", known_by), rlang::current_env()
+    )
+  }
+  if (identity == "local" && !is_loopback(host)) {
+    abort_identity(
+      paste0("The option `abba.api.identity` is \"local\", and ", host, " is an address for others, too."),
+      paste(
+        "Make keys with abba_api_key_create() and name their file with options(abba.api.keys = ...), or serve",
+        "this machine alone with host = \"127.0.0.1\"."
       ),
-      class = error_classes("input"), use_cli_format = FALSE
+      rlang::current_env()
+    )
+  }
+  if (!is_loopback(host)) {
+    message(
+      "The abba server speaks HTTP on ", host, ", where others may read what is sent, keys too. Let a web server with ",
+      "TLS stand before it: see vignette(\"api_setup\")."
     )
   }
   old <- options(abba.api.largest.request = largest_request)
   on.exit(options(old))
-  router <- plumber::plumb_api("abba", "abba")
   the_server$docs <- docs
-  on.exit(the_server$docs <- NULL, add = TRUE)
+  the_server$address <- paste0("http://", if (grepl(":", host)) paste0("[", host, "]") else host, ":", port)
+  on.exit(the_server$docs <- the_server$address <- NULL, add = TRUE)
+  router <- plumber::plumb_api("abba", "abba")
   router$run(host = host, port = as.integer(port), quiet = TRUE, debug = FALSE)
   invisible()
 }

@@ -6,8 +6,9 @@ local_api <- function(..., keys = "daemon", env = parent.frame()) {
   folder <- withr::local_tempdir(pattern = "api-", .local_envir = env)
   file <- if (length(keys) > 0L) file.path(folder, "api-keys")
   made <- lapply(stats::setNames(nm = keys), function(user) abba_api_key_create(user, file))
-  withr::local_envvar(RSTUDIO_PRODUCT = NA, .local_envir = env)
+  withr::local_envvar(RSTUDIO_PRODUCT = NA, PLUMBER_SHAREDSECRET = NA, .local_envir = env)
   withr::local_options(
+    abba.api.identity = NULL,
     abba.api.keys = file,
     abba.api.log = file.path(folder, "log"),
     abba.default.container = image,
@@ -27,14 +28,30 @@ forget_server <- function() {
   assign("sending", list(), envir = abba:::the_server)
 }
 
-# A request as plumber has it, with the headers of `...`, such as HTTP_HOST = "localhost".
-api_request <- function(method = "GET", query = "", body = NULL, ..., key = NULL) {
+# The key of a local server, which is opened for it.
+local_key <- function() {
+  abba:::api_open()
+  said <- capture.output(abba:::tell_local_key(), type = "message")
+  sub(".*abba.api.key = \"(abba_[0-9a-f]{64})\".*", "\\1", said[[length(said)]])
+}
+
+# A request as plumber has it, with the headers of `...`, such as HTTP_HOST = "localhost", and those of `headers`, with
+# their names as they were sent.
+api_request <- function(method = "GET", query = "", body = NULL, ..., key = NULL, headers = character()) {
   bytes <- if (is.null(body)) raw() else if (is.raw(body)) body else charToRaw(enc2utf8(body))
-  list2env(list(
+  req <- list(
     REQUEST_METHOD = method, QUERY_STRING = query, REMOTE_ADDR = "127.0.0.1", HTTP_HOST = "127.0.0.1:8000",
     HTTP_AUTHORIZATION = if (!is.null(key)) paste("Key", key),
-    rook.input = list(read = function() bytes), ...
-  ))
+    HTTP_CONTENT_TYPE = if (method == "POST") "application/json",
+    rook.input = list(read = function() bytes)
+  )
+  req <- utils::modifyList(req, list(...))
+  # Without those that are NULL.
+  sent <- unlist(req[grepl("^(HTTP_|CONTENT_LENGTH$)", names(req))])
+  names(sent) <- gsub("_", "-", tolower(sub("^HTTP_", "", names(sent))))
+  # httpuv has both: what was sent, and CGI's names, where one of `A-B` and `A_B` is lost.
+  for (name in names(headers)) req[[paste0("HTTP_", toupper(gsub("-", "_", name)))]] <- headers[[name]]
+  list2env(c(req, list(HEADERS = c(sent, headers))))
 }
 
 api_response <- function() {

@@ -2,12 +2,14 @@
 router <- function() plumber::plumb_api("abba", "abba")
 
 # What the router answers to a request: a list of `status`, `headers` (by lower-case name) and `body` (bytes).
-ask_router <- function(pr, path, method = "GET", query = "") {
+ask_router <- function(pr, path, method = "GET", query = "", key = NULL, headers = NULL) {
   request <- new.env()
   request$REQUEST_METHOD <- method
   request$PATH_INFO <- path
   request$QUERY_STRING <- query
-  request$HTTP_HOST <- "127.0.0.1:8000"
+  request$HEADERS <- c(host = "127.0.0.1:8000", authorization = if (!is.null(key)) paste("Key", key), headers)
+  # plumber's own filters, which what has no route passes, read CGI's name.
+  request$HTTP_PLUMBER_SHARED_SECRET <- unname(headers["plumber-shared-secret"])
   request$REMOTE_ADDR <- "127.0.0.1"
   request$rook.input <- list(read_lines = character, read = function(...) raw(), rewind = function() NULL)
   answer <- pr$call(request)

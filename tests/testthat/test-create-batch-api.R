@@ -31,7 +31,7 @@ test_that("a directory that cannot be made is an error, and nothing is left", {
 test_that("the plumber file serves the API, the page and the description", {
   path <- local_path()
   suppressMessages(create_batch_api(path))
-  withr::local_options(abba.api.log = withr::local_tempfile(), abba.api.keys = NULL)
+  local_api(keys = character(), plumber.sharedSecret = "the-secret")
   # What the file sets, and no longer than this test.
   withr::local_options(options())
   pr <- plumber::plumb(file.path(path, "plumber.R"))
@@ -40,10 +40,12 @@ test_that("the plumber file serves the API, the page and the description", {
     sort(vapply(unlist(pr$endpoints), function(route) paste(route$verbs, route$path, collapse = " "), ""))
   }
   expect_identical(routes(pr), routes(package))
-  expect_identical(jsonlite::parse_json(ask_router(pr, "/whoami")$text)$operator, TRUE)
+  known <- c("plumber-shared-secret" = "the-secret", "rstudio-connect-credentials" = "{\"user\": \"bin\"}")
+  ask <- function(path) ask_router(pr, path, headers = known)
+  expect_identical(jsonlite::parse_json(ask("/whoami")$text)$user, "bin")
   expect_identical(ask_router(pr, "/openapi.json")$text, ask_router(package, "/openapi.json")$text)
   expect_match(ask_router(pr, "/")$text, "<title>abba", fixed = TRUE)
-  expect_identical(ask_router(pr, "/nothing")$status, 404L)
+  expect_identical(ask("/nothing")$status, 404L)
 })
 
 test_that("every option of the server is laid out in the plumber file, with its default", {
@@ -52,7 +54,7 @@ test_that("every option of the server is laid out in the plumber file, with its 
   text <- readLines(file.path(path, "plumber.R"))
   sources <- c(deparse(get("api_policy", asNamespace("abba"))), deparse(get("api_settings", asNamespace("abba"))))
   named <- unlist(regmatches(sources, gregexpr("abba[.][a-z.]+[a-z](?=\")", sources, perl = TRUE)))
-  named <- c(named, "abba.api.keys", "abba.api.log", "abba.kubectl")
+  named <- c(named, "abba.api.identity", "abba.api.keys", "abba.api.log", "abba.kubectl")
   expect_gt(length(unique(named)), 15L)
   for (option in unique(named)) {
     expect_true(any(grepl(paste0(option, " = "), text, fixed = TRUE)), label = option)
@@ -61,8 +63,8 @@ test_that("every option of the server is laid out in the plumber file, with its 
   policy <- get("api_policy", asNamespace("abba"))
   unset <- names(options())[startsWith(names(options()), "abba.")]
   withr::local_options(stats::setNames(vector("list", length(unset)), unset))
-  without <- policy("nobody")
+  without <- policy("connect")
   withr::local_options(options())
   eval(parse(text = text)[[1L]], globalenv())
-  expect_equal(policy("nobody"), without)
+  expect_equal(policy("connect"), without)
 })

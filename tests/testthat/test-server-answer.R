@@ -58,45 +58,132 @@ test_that("thousands of requests take no memory for good", {
   expect_lt(as.numeric(ended$stdout), 0.5, label = paste(c("MiB", ended$stderr), collapse = "\n"))
 })
 
+# A server on Posit Connect, which sends a secret with each request.
+local_connect <- function(..., env = parent.frame()) {
+  api <- local_api(..., keys = character(), plumber.sharedSecret = "the-secret", env = env)
+  withr::local_envvar(RSTUDIO_PRODUCT = "CONNECT", .local_envir = env)
+  api
+}
+
+as_connect <- function(call, user, ..., ask = ask_api) {
+  credentials <- if (!is.null(user)) as.character(jsonlite::toJSON(list(user = user), auto_unbox = TRUE))
+  ask(call, HTTP_RSTUDIO_CONNECT_CREDENTIALS = credentials, HTTP_PLUMBER_SHARED_SECRET = "the-secret", ...)
+}
+
 test_that("on Connect its header says who asks, with the secret that Connect gives to the process", {
-  local_api(keys = character())
-  withr::local_envvar(RSTUDIO_PRODUCT = "CONNECT")
-  who <- function(credentials, ...) ask_api("whoami", HTTP_RSTUDIO_CONNECT_CREDENTIALS = credentials, ...)
+  local_connect()
+  who <- function(credentials, secret = "the-secret") {
+    ask_api("whoami", HTTP_RSTUDIO_CONNECT_CREDENTIALS = credentials, HTTP_PLUMBER_SHARED_SECRET = secret)
+  }
   expect_identical(who("{\"user\": \"bin\", \"groups\": []}")$body$user, "bin")
   for (wrong in list(NULL, "", "bin", "{}", "{\"user\": [\"bin\"]}", "{\"user\": \"\"}")) {
     expect_identical(who(wrong)$status, 401L)
   }
-  withr::local_options(plumber.sharedSecret = "the-secret")
-  expect_identical(who("{\"user\": \"bin\"}", HTTP_PLUMBER_SHARED_SECRET = "the-secret")$status, 200L)
-  expect_identical(who("{\"user\": \"bin\"}")$status, 403L)
-  expect_identical(who("{\"user\": \"bin\"}", HTTP_PLUMBER_SHARED_SECRET = "the-secret2")$status, 403L)
+  for (secret in list(NULL, "", "the-secret2", "the-secret,the-secret")) {
+    expect_identical(who("{\"user\": \"bin\"}", secret)$status, 403L)
+  }
+})
+
+test_that("a header whose name has an underscore stands for no other", {
+  local_connect(abba.api.operators = "sys")
+  expect_identical(as_connect("whoami", "bin")$body, list(user = "bin", operator = FALSE))
+  for (headers in list(
+    c(rstudio_connect_credentials = "{\"user\": \"sys\"}"), c("RStudio-Connect_Credentials" = "{\"user\": \"sys\"}"),
+    c(plumber_shared_secret = "x"), c(content_length = "1"), c(Sec_Fetch_Site = "same-origin"), c(x_y = "")
+  )) {
+    answer <- as_connect("whoami", "bin", headers = headers)
+    expect_identical(answer$status, 400L, info = names(headers))
+    expect_match(answer$body$message, tolower(names(headers)), fixed = TRUE)
+  }
+  # Neither in the place of the one that is not sent.
+  answer <- as_connect("whoami", NULL, headers = c(rstudio_connect_credentials = "{\"user\": \"sys\"}"))
+  expect_identical(answer$status, 400L)
+  # httpuv makes one header of two.
+  expect_identical(as_connect("whoami", NULL, headers = c(
+    "rstudio-connect-credentials" = "{\"user\": \"sys\"},{\"user\": \"bin\"}"
+  ))$status, 401L)
+})
+
+test_that("a single sign-on proxy says who asks, in the header that the administrator names", {
+  local_api(
+    keys = character(), abba.api.identity = "proxy", abba.api.proxy.header = "X-Remote-User",
+    plumber.sharedSecret = "0123456789abcdef"
+  )
+  who <- function(..., secret = "0123456789abcdef") ask_api("whoami", HTTP_PLUMBER_SHARED_SECRET = secret, ...)
+  expect_identical(who(HTTP_X_REMOTE_USER = "bin")$body$user, "bin")
+  expect_identical(who(HTTP_X_REMOTE_USER = "bin", secret = NULL)$status, 403L)
+  expect_identical(who(HTTP_X_REMOTE_USER = "bin,sys")$status, 400L)
+  expect_identical(who(headers = c(x_remote_user = "bin"))$status, 400L)
+  expect_identical(who(HTTP_X_FORWARDED_USER = "bin")$status, 401L)
+  expect_identical(who(HTTP_RSTUDIO_CONNECT_CREDENTIALS = "{\"user\": \"bin\"}")$status, 401L)
 })
 
 test_that("a page of another site does not speak for who looks at it", {
-  local_api(keys = character())
-  withr::local_envvar(RSTUDIO_PRODUCT = "CONNECT")
+  local_connect()
+  kubectl <- empty_cluster()
+  submit <- function(...) as_connect("submit-job", "bin", ..., ask = function(call, ...) submit_api(...))
   for (site in c("cross-site", "same-site")) {
-    answer <- submit_api(HTTP_RSTUDIO_CONNECT_CREDENTIALS = "{\"user\": \"bin\"}", HTTP_SEC_FETCH_SITE = site)
-    expect_identical(answer$status, 403L)
+    expect_identical(submit(HTTP_SEC_FETCH_SITE = site)$status, 403L)
+  }
+  # What browsers say to addresses without https: the origin alone.
+  for (origin in c("http://evil.example", "http://127.0.0.1:9000", "null")) {
+    expect_identical(submit(HTTP_ORIGIN = origin)$status, 403L)
+  }
+  # What a page of another site can make a browser send: text, a form, or an address.
+  for (type in list(
+    "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", NULL, "text/json",
+    "application/jsonx", "text/plain; application/json", "application/json; charset=utf-16"
+  )) {
+    answer <- submit(HTTP_CONTENT_TYPE = type)
+    expect_identical(answer$status, 400L, info = type)
+    expect_match(answer$body$advice, "application/json", fixed = TRUE)
+  }
+  answer <- submit(query = "?file_path=/x/a.R&program_text=1", body = "")
+  expect_identical(answer$status, 400L)
+  expect_match(answer$body$message, "in its body", fixed = TRUE)
+  expect_identical(kubectl$count(), 0L)
+  expect_identical(submit(HTTP_ORIGIN = "http://127.0.0.1:8000")$status, 200L)
+  for (type in c("application/json; charset=utf-8", "application/json;charset=\"UTF-8\"", "Application/JSON")) {
+    expect_identical(submit(HTTP_CONTENT_TYPE = type)$status, 200L, info = type)
   }
 })
 
-test_that("without keys the own machine alone is answered", {
-  local_api(keys = character())
-  who <- function(...) {
-    req <- api_request()
-    list2env(list(...), req)
-    finish_answer(abba_api_answer("whoami", req, api_response()))
-  }
-  expect_identical(who()$body$user, Sys.info()[["effective_user"]])
+test_that("a body that is packed is refused in words", {
+  api <- local_api()
+  packed <- memCompress(charToRaw("{\"job_id\": \"a-1\"}"), "gzip")
+  answer <- submit_api(body = packed, HTTP_CONTENT_ENCODING = "gzip", key = api$keys$daemon)
+  expect_identical(answer$status, 400L)
+  expect_match(answer$body$message, "packed", fixed = TRUE)
+})
+
+test_that("the bytes of a request count, whatever a header says", {
+  api <- local_api(abba.api.largest.request = 1000)
+  answer <- submit_api(body = strrep(" ", 1001), CONTENT_LENGTH = "1", key = api$keys$daemon)
+  expect_identical(answer$status, 413L)
+  expect_length(decisions(api), 1L)
+})
+
+test_that("a local server answers the own machine alone, and only with the key that it has told", {
+  api <- local_api(keys = character(), abba.api.identity = "local")
+  key <- local_key()
+  who <- function(..., with = key) ask_api("whoami", key = with, ...)
+  expect_identical(who()$body, list(user = Sys.info()[["effective_user"]], operator = TRUE))
   expect_identical(who(HTTP_ORIGIN = "http://127.0.0.1:8000")$status, 200L)
+  without <- who(with = NULL)
+  expect_identical(without$status, 401L)
+  expect_match(without$body$advice, "printed when it was started", fixed = TRUE)
+  expect_identical(who(with = sub(".$", "", key))$status, 401L)
   expect_identical(who(HTTP_HOST = "evil.example")$status, 403L)
   expect_identical(who(HTTP_ORIGIN = "https://evil.example")$status, 403L)
   expect_identical(who(HTTP_ORIGIN = "null")$status, 403L)
   expect_identical(who(REMOTE_ADDR = "192.0.2.7")$status, 403L)
-  for (header in c("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP", "HTTP_VIA")) {
-    expect_identical(do.call(who, stats::setNames(list("127.0.0.1"), header))$status, 403L)
+  for (header in c("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip", "via", "x-client-ip")) {
+    expect_identical(who(headers = stats::setNames("127.0.0.1", header))$status, 403L)
   }
+  expect_no_match(readLines(api$log), key, fixed = TRUE)
+  # Each start makes another.
+  forget_server()
+  expect_false(local_key() == key)
 })
 
 test_that("a job is submitted as its owner and answered with its ids", {

@@ -24,6 +24,50 @@ test_that("an option that is wrong is named when the server starts", {
   }
 })
 
+test_that("how callers are known is stated, and what does not fit keeps the server from starting", {
+  opened <- function(...) {
+    local_api(...)
+    abba:::api_open()
+  }
+  file <- local_api()$key_file
+  expect_identical(opened(), "keys")
+  expect_identical(opened(abba.api.identity = "keys"), "keys")
+  expect_identical(opened(keys = NULL, abba.api.identity = "local"), "local")
+  expect_identical(opened(keys = NULL, abba.api.identity = "connect", plumber.sharedSecret = "x"), "connect")
+  # The environment variable alone says nothing: whatever content on Connect starts inherits it.
+  on_connect <- function(...) {
+    local_api(..., keys = NULL)
+    withr::local_envvar(RSTUDIO_PRODUCT = "CONNECT")
+    abba:::api_open()
+  }
+  expect_error(on_connect(), "abba.api.identity", class = "abba_error_input")
+  expect_error(on_connect(abba.api.identity = "connect"), "plumber.sharedSecret", class = "abba_error_input")
+  expect_identical(on_connect(abba.api.keys = file), "keys")
+  expect_identical(on_connect(plumber.sharedSecret = "x"), "connect")
+  # As plumber reads it.
+  local_api(keys = NULL, abba.api.identity = "connect")
+  withr::local_envvar(PLUMBER_SHAREDSECRET = "from the environment")
+  expect_identical(abba:::api_open(), "connect")
+  who <- function(secret) {
+    credentials <- "{\"user\": \"bin\"}"
+    ask_api("whoami", HTTP_PLUMBER_SHARED_SECRET = secret, HTTP_RSTUDIO_CONNECT_CREDENTIALS = credentials)$status
+  }
+  expect_identical(who("from the environment"), 200L)
+  expect_identical(who("another"), 403L)
+  withr::local_envvar(PLUMBER_SHAREDSECRET = NA)
+  expect_words({
+    cat(options_error(keys = NULL), "\n")
+    cat(options_error(keys = NULL, abba.api.identity = "nobody"), "\n")
+    cat(options_error(keys = NULL, abba.api.identity = "keys"), "\n")
+    cat(options_error(keys = NULL, abba.api.identity = "connect"), "\n")
+    cat(options_error(abba.api.identity = "local"), "\n")
+    cat(options_error(keys = NULL, abba.api.identity = "local", abba.api.operators = "sys"), "\n")
+    cat(options_error(keys = NULL, abba.api.identity = "proxy"), "\n")
+    cat(options_error(keys = NULL, abba.api.identity = "proxy", plumber.sharedSecret = "0123456789abcdef"), "\n")
+    cat(options_error(abba.api.proxy.header = "X-User"), "\n")
+  })
+})
+
 test_that("options that are right are taken", {
   api <- local_api(
     abba.permitted.containers = c("registry.example.com/r:4.2", "registry.example.com/r:4.3"),

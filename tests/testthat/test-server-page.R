@@ -1,14 +1,10 @@
-local_decisions <- function(env = parent.frame()) {
-  withr::local_options(abba.api.log = withr::local_tempfile(.local_envir = env), .local_envir = env)
-}
-
 page_file <- function(name) {
   path <- system.file("plumber/abba", name, package = "abba", mustWork = TRUE)
   rawToChar(readBin(path, "raw", file.size(path)))
 }
 
 test_that("the API's description has the routes of the server, and no others", {
-  local_decisions()
+  local_api()
   routes <- unlist(lapply(unlist(router()$endpoints), function(route) paste(route$verbs, route$path)))
   # What the pages load.
   routes <- unname(grep("[.](js|css|html)$", routes, value = TRUE, invert = TRUE))
@@ -85,18 +81,18 @@ test_that("the check of examples sees what is wrong", {
 })
 
 test_that("what the server answers without a cluster is as the description says", {
-  local_decisions()
+  api <- local_api()
   pr <- router()
   document <- read_openapi()
   for (path in c("/whoami", "/permitted-containers", "/health", "/jobs", "/job-status")) {
-    answer <- ask_router(pr, path)
+    answer <- ask_router(pr, path, key = api$keys$daemon)
     content <- content_of(document$paths[[path]]$get$responses[[as.character(answer$status)]], document)
     expect_null(misfits(jsonlite::parse_json(answer$text), content$schema, document, path))
   }
 })
 
 test_that("the description is served as it is", {
-  local_decisions()
+  local_api()
   pr <- router()
   answer <- ask_router(pr, "/openapi.json")
   expect_identical(answer$status, 200L)
@@ -108,7 +104,7 @@ test_that("the description is served as it is", {
 })
 
 test_that("the page may run its own script only", {
-  local_decisions()
+  local_api()
   pr <- router()
   for (path in c("/", "/main.js", "/abba.css")) {
     answer <- ask_router(pr, path)
@@ -128,7 +124,7 @@ test_that("the page may run its own script only", {
 })
 
 test_that("Swagger UI reaches this server alone", {
-  local_decisions()
+  local_api()
   pr <- router()
   for (path in c("/__docs__/", "/__docs__/index.html", "/__docs__/docs.js", "/__docs__/swagger-ui-bundle.js")) {
     answer <- ask_router(pr, path)
@@ -142,12 +138,12 @@ test_that("Swagger UI reaches this server alone", {
 })
 
 test_that("without docs there is no Swagger UI", {
-  local_decisions()
+  api <- local_api()
   pr <- router()
   server <- get("the_server", asNamespace("abba"))
   server$docs <- FALSE
   withr::defer(server$docs <- NULL)
-  answer <- ask_router(pr, "/__docs__/")
+  answer <- ask_router(pr, "/__docs__/", key = api$keys$daemon)
   expect_identical(answer$status, 404L)
   expect_identical(jsonlite::parse_json(answer$text)$class, "not_found")
   expect_identical(ask_router(pr, "/")$status, 200L)
@@ -155,12 +151,12 @@ test_that("without docs there is no Swagger UI", {
 
 test_that("a file that the server does not name is not served", {
   expect_error(abba_api_file("../DESCRIPTION", new.env(), NULL), class = "abba_error_input")
-  local_decisions()
-  expect_identical(ask_router(router(), "/__docs__/../DESCRIPTION")$status, 404L)
+  api <- local_api()
+  expect_identical(ask_router(router(), "/__docs__/../DESCRIPTION", key = api$keys$daemon)$status, 404L)
 })
 
 test_that("a fault of the server is JSON that says nothing of the server", {
-  local_decisions()
+  local_api()
   pr <- router()
   pr$handle("GET", "/fault", function(req, res) stop("no such file: /etc/secret-path"))
   answer <- ask_router(pr, "/fault")

@@ -1,11 +1,20 @@
-test_that("a server that does not know its callers is not started for others than its own machine", {
-  local_api(keys = character())
+test_that("a server that is for its own machine is not started for others", {
+  local_api(keys = character(), abba.api.identity = "local")
   for (host in c("0.0.0.0", "::", "192.0.2.1", "127.0.0.1.example.com", "localhost.example.com", "127.0.0")) {
     error <- raised(abba_run_api(host = host))
     expect_s3_class(error, "abba_error_input")
-    expect_match(conditionMessage(error), "must know its callers", fixed = TRUE)
+    expect_match(conditionMessage(error), "address for others", fixed = TRUE)
   }
   expect_words(tell(abba_run_api(host = "0.0.0.0")))
+})
+
+test_that("on Posit Connect nobody calls abba_run_api()", {
+  local_api(keys = character(), plumber.sharedSecret = "the-secret")
+  withr::local_envvar(RSTUDIO_PRODUCT = "CONNECT")
+  expect_words(tell(abba_run_api()))
+  withr::local_envvar(RSTUDIO_PRODUCT = NA)
+  withr::local_options(abba.api.identity = "connect")
+  expect_match(conditionMessage(raised(abba_run_api())), "does not run on Posit Connect", fixed = TRUE)
 })
 
 test_that("wrong arguments are refused", {
@@ -74,6 +83,9 @@ test_that("what is too large or of unknown length is refused before it is read",
   for (length in c("1001", "1073741824", "1e99", "x", "-", "NaN", "Inf", "1, 1")) {
     expect_identical(early(CONTENT_LENGTH = length)$status, 413L)
   }
+  # Another header says nothing of the length.
+  expect_identical(early(CONTENT_LENGTH = "1001", headers = c(content_length = "1"))$status, 413L)
+  expect_identical(early(CONTENT_LENGTH = "1", headers = c(content_length = "1"))$status, 400L)
   expect_identical(early(HTTP_TRANSFER_ENCODING = "chunked")$status, 411L)
   expect_identical(early(HTTP_TRANSFER_ENCODING = "chunked", CONTENT_LENGTH = "5")$status, 411L)
   expect_identical(early(HTTP_UPGRADE = "WebSocket")$status, 400L)
@@ -105,6 +117,14 @@ test_that("bodies that are sent slowly leave R the connections that it needs, an
   expect_identical(answer$headers$`Retry-After`, "2")
   expect_true(all(vapply(held, is_let_in, NA)))
   expect_false(is_let_in(begin("man")))
+  # However the header is written: the caller counts.
+  for (header in c("key %s", "KEY %s", "kEy  %s", "Key %s ")) {
+    req <- api_request(
+      method = "POST", PATH_INFO = "/whoami", CONTENT_LENGTH = "1",
+      HTTP_AUTHORIZATION = sprintf(header, api$keys$daemon)
+    )
+    expect_identical(router$onHeaders(req)$status, 503L, info = header)
+  }
   # One that has been read makes place, and those that nobody holds any more.
   finish_answer(abba_api_answer("whoami", held[[1L]]$req, api_response()))
   expect_true(is_let_in(begin("man")))

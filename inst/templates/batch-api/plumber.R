@@ -48,9 +48,15 @@ options(
 
   # --- Who may do what ---------------------------------------------------------------------------------------------
 
-  # The file of API keys, made by abba_api_key_create(). Leave it out on Posit Connect, which says itself who the
-  # caller is.
+  # How callers are known. "connect": Posit Connect says it, with a secret that it gives to its content. "keys": each has an
+  # API key. "proxy": a proxy that people log in to says it. "local": this is a server for yourself.
+  abba.api.identity = "connect",
+
+  # The file of API keys, made by abba_api_key_create(), for "keys".
   # abba.api.keys = "/etc/abba/api-keys",
+
+  # The header in which the proxy says who the caller is, for "proxy".
+  # abba.api.proxy.header = "X-Forwarded-User",
 
   # Users who see, read and cancel the jobs of everybody.
   abba.api.operators = character(),

@@ -8,9 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use abba_core::gateway::api_key_file::{self, ApiKeyFile};
-use abba_core::gateway::api_keys;
+use abba_core::gateway::api_keys::{self, ApiKeys};
 use abba_core::gateway::calls::CALLS;
-use abba_core::gateway::{answer, caller::Credentials, policy, ApiError, Gateway, Policy, Request, Response};
+use abba_core::gateway::headers::Headers;
+use abba_core::gateway::policy::IdentityMode;
+use abba_core::gateway::{answer, policy, ApiError, Early, Gateway, KeySource, Policy, Request, Response};
+use abba_core::local::accounts;
 use abba_core::operations::Connection;
 use abba_core::transport::leave_signals_to_main_thread;
 use abba_core::{Error, ErrorClass};
@@ -27,6 +30,8 @@ pub struct Server {
     gateway: Arc<Gateway>,
     answers: Mutex<Answers>,
     sender: Sender<(i32, Response)>,
+    /// The key of a local server.
+    local_key: Option<String>,
 }
 
 struct Answers {
@@ -38,6 +43,7 @@ struct Answers {
 /// What a request says, to be read in another thread.
 struct OwnedRequest {
     json: Json,
+    headers: Headers,
     body: Vec<u8>,
 }
 
@@ -46,18 +52,24 @@ fn open(policy: Json, key_file: Option<&str>, version: &str) -> Result<Server, E
     let settings: policy::Settings = serde_json::from_value(policy)
         .map_err(|error| Error::input(format!("The options of the abba API cannot be used: {error}.")))?;
     let policy = Policy::new(settings)?;
-    let key_file = key_file
-        .map(|path| ApiKeyFile::open(Path::new(path)))
-        .transpose()
-        .map_err(|error| Error {
+    let local_key = match policy.identity {
+        IdentityMode::Local => Some(api_keys::create(&accounts::current_name())?),
+        _ => None,
+    };
+    let keys = match (&local_key, key_file) {
+        (Some(new), _) => KeySource::Held(ApiKeys::parse(&new.line)?),
+        (None, Some(path)) => KeySource::File(ApiKeyFile::open(Path::new(path)).map_err(|error| Error {
             message: format!("The option `abba.api.keys` cannot be used: {}", error.message),
             ..error
-        })?;
+        })?),
+        (None, None) => KeySource::None,
+    };
     let (sender, receiver) = mpsc::channel();
     Ok(Server {
-        gateway: Arc::new(Gateway::new(policy, key_file, version)?),
+        gateway: Arc::new(Gateway::new(policy, keys, version)?),
         answers: Mutex::new(Answers { receiver, begun: 0 }),
         sender,
+        local_key: local_key.map(|new| new.key),
     })
 }
 
@@ -72,8 +84,8 @@ r_functions! {
         Ok(Value::Pointer(Box::new(gateway)).into())
     }
 
-    /// Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers`, `when` and
-    /// `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.
+    /// Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers` (a list
+    /// of strings with names), `when` and `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.
     fn core_gateway_begin(gateway, request, body, settings) {
         let number = begin(server(gateway)?, to_json(request)?, body.bytes(), read(settings)?)?;
         Ok(Value::Json(number.into()).into())
@@ -91,10 +103,16 @@ r_functions! {
         Ok(Value::Unnamed(list.collect()).into())
     }
 
-    /// Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. `NULL`, or, where
-    /// its sender is not known, a list of `core_gateway_answers`.
-    fn core_gateway_refuse_unauthenticated(gateway, request) {
-        Ok(refuse_unauthenticated(server(gateway)?, to_json(request)?)?.into())
+    /// The key of a local server, which is made at its start; `NULL` for others.
+    fn core_gateway_local_key(gateway) {
+        let key = server(gateway)?.local_key.clone();
+        Ok(key.map_or_else(Value::null, Value::Text).into())
+    }
+
+    /// Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. A list of
+    /// `core_gateway_answers`, where it is refused; else the caller's name.
+    fn core_gateway_look_early(gateway, request) {
+        Ok(look_early(server(gateway)?, to_json(request)?)?.into())
     }
 
     /// Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
@@ -128,10 +146,7 @@ fn begin(server: &Server, request: Json, body: &[u8], settings: Settings) -> Res
         answers.begun
     };
     let (gateway, sender) = (Arc::clone(&server.gateway), server.sender.clone());
-    let request = OwnedRequest {
-        json: request,
-        body: body.to_vec(),
-    };
+    let request = OwnedRequest::new(request, body.to_vec());
     // Refused here what R itself has made wrong.
     request.with(|_| ())?;
     thread::Builder::new()
@@ -145,14 +160,13 @@ fn begin(server: &Server, request: Json, body: &[u8], settings: Settings) -> Res
     Ok(number)
 }
 
-/// The answer to a request whose sender is not known, before its body is read, as of [`answer_list`]; or `NULL`.
-fn refuse_unauthenticated(server: &Server, request: Json) -> Result<Value, Error> {
-    let request = OwnedRequest {
-        json: request,
-        body: Vec::new(),
-    };
-    let refused = request.with(|request| server.gateway.refuse_unauthenticated(request))?;
-    Ok(refused.map_or_else(Value::null, |answer| answer_list(0, answer)))
+/// What is said of a request before its body is read: a list, see [`answer_list`], or the caller's name.
+fn look_early(server: &Server, request: Json) -> Result<Value, Error> {
+    let early = OwnedRequest::new(request, Vec::new()).with(|request| server.gateway.look_early(request))?;
+    Ok(match early {
+        Early::Refused(answer) => answer_list(0, *answer),
+        Early::From(name) => Value::Text(name),
+    })
 }
 
 /// Takes the answers that are ready, and waits up to `patience` for that with the number `awaited`. A list of lists, see
@@ -178,9 +192,16 @@ fn answers(server: &Server, awaited: i32, patience: Duration) -> Value {
 }
 
 impl OwnedRequest {
+    /// `json` is the list that `api_request()` in `R/server-answer.R` makes.
+    fn new(json: Json, body: Vec<u8>) -> Self {
+        let fields = json["headers"].as_object().into_iter().flatten();
+        let headers =
+            Headers::new(fields.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().into())));
+        Self { json, headers, body }
+    }
+
     /// Gives what it says to `operation`.
     fn with<T>(&self, operation: impl FnOnce(Request<'_>) -> T) -> Result<T, Error> {
-        let header = |name: &str| self.json["headers"][name].as_str();
         let method = text(&self.json, "method")?;
         let (call, query) = (text(&self.json, "call")?, optional_text(&self.json, "query")?);
         let (when, from) = (text(&self.json, "when")?, optional_text(&self.json, "from")?);
@@ -190,16 +211,7 @@ impl OwnedRequest {
             call: &call,
             query: query.as_deref().unwrap_or_default(),
             body: &self.body,
-            credentials: Credentials {
-                authorization: header("authorization"),
-                connect_credentials: header("connect_credentials"),
-                host: header("host"),
-                origin: header("origin"),
-                fetch_site: header("fetch_site"),
-                peer: &from,
-                is_forwarded: header("forwarded").is_some(),
-            },
-            idempotency_key: header("idempotency_key"),
+            headers: &self.headers,
             when: &when,
             from: &from,
         }))

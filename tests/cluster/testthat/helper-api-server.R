@@ -35,7 +35,8 @@ local_api_server <- function(..., users = c("daemon", "games"), env = parent.fra
     stdout = NULL, stderr = file.path(folder, "stderr"), cleanup_tree = TRUE,
     env = c(
       "current",
-      KUBECONFIG = kubeconfig, RSTUDIO_PRODUCT = "", R_LIBS = paste(.libPaths(), collapse = .Platform$path.sep)
+      KUBECONFIG = kubeconfig, RSTUDIO_PRODUCT = "", PLUMBER_SHAREDSECRET = "",
+      R_LIBS = paste(.libPaths(), collapse = .Platform$path.sep)
     )
   )
   withr::defer(process$kill_tree(), envir = env)
@@ -61,8 +62,10 @@ free_port <- function() {
 }
 
 # A request by curl: a list of `status`, `headers` (lines), `text` and, where it is JSON, `body`.
-# target: path and query without the first "/". body: text, or a list that becomes JSON. ...: further arguments of curl.
-request <- function(server, target, ..., user = NULL, key = server$keys[[user]], method = NULL, body = NULL) {
+# target: path and query without the first "/". body: text, or a list that becomes JSON. type: its `Content-Type`. ...:
+# further arguments of curl.
+request <- function(server, target, ..., user = NULL, key = server$keys[[user]], method = NULL, body = NULL,
+                    type = "application/json") {
   answer <- tempfile("answer-")
   on.exit(unlink(answer))
   if (is.list(body)) {
@@ -73,7 +76,7 @@ request <- function(server, target, ..., user = NULL, key = server$keys[[user]],
     if (!is.null(method)) c("--request", method),
     if (!is.null(user)) c("--header", paste("Authorization: Key", key)),
     # Without "Expect", with which an answer has two heads.
-    if (!is.null(body)) c("--header", "Expect:", "--header", "Content-Type: application/json", "--data-binary", body),
+    if (!is.null(body)) c("--header", "Expect:", "--header", paste("Content-Type:", type), "--data-binary", body),
     ..., paste0(server$address, "/", target)
   ), error_on_status = FALSE)
   if (!file.exists(answer) || file.size(answer) == 0) {

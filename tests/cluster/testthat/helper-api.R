@@ -4,7 +4,7 @@
 # namespace of the test, as the administrator.
 #
 # options: further options of the server, as R code.
-# user: the caller's account, known by a key; NULL: nobody is known by name, so callers are the account of the server.
+# user: the caller's account, known by a key; NULL: the server is local, so callers are the account of the server.
 # docs: whether it shows the API's description.
 #
 # Gives back a list: `address`, `process`, and `log()`, what the server has said so far.
@@ -15,6 +15,8 @@ local_abba_server <- function(options = character(), user = NULL, docs = FALSE, 
   if (!is.null(user)) {
     key <- abba_api_key_create(user, file.path(folder, "keys"))
     options <- c(options, paste0("options(abba.api.keys = ", deparse(file.path(folder, "keys")), ")"))
+  } else {
+    options <- c(options, "options(abba.api.identity = 'local')")
   }
   script <- file.path(folder, "server.R")
   writeLines(c(
@@ -34,6 +36,7 @@ local_abba_server <- function(options = character(), user = NULL, docs = FALSE, 
   )
   withr::defer(process$kill(), envir = env)
   address <- paste0("http://127.0.0.1:", port)
+  if (is.null(user)) key <- told_key(log)
   withr::local_options(abba.api.address = address, abba.api.key = key, .local_envir = env)
   answers <- function() {
     if (!process$is_alive()) stop(paste(c("the abba server ended:", readLines(log, warn = FALSE)), collapse = "\n"))
@@ -41,6 +44,13 @@ local_abba_server <- function(options = character(), user = NULL, docs = FALSE, 
   }
   wait_until(answers, what = "an answer of the abba server")
   list(address = address, process = process, log = function() readLines(log, warn = FALSE))
+}
+
+# The key that a local server tells when it starts. log: the file with what it says.
+told_key <- function(log) {
+  said <- function() grep("abba.api.key = ", readLines(log, warn = FALSE), value = TRUE)
+  wait_until(function() length(said()) == 1L, what = "the key of the server")
+  sub(".*abba.api.key = \"([^\"]*)\".*", "\\1", said())
 }
 
 # A port of loopback that nobody uses now.

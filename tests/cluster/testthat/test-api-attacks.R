@@ -302,17 +302,20 @@ test_that("JSON that is nested ten thousand deep, or of another shape, is refuse
   still_serves()
 })
 
-test_that("the content type changes nothing", {
+test_that("a POST is JSON, and its arguments stand in its body", {
+  send <- function(type, target = "job-status") {
+    request(server, target, user = "games", body = paste0("{\"job_id\": \"", theirs, "\"}"), type = type)
+  }
   for (type in c(
     "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/rds", "text/csv",
     "application/vnd.apache.arrow.file", "a/b; charset=\xff", "", "application/json; charset=utf-16"
   )) {
-    answer <- request(
-      server, "job-status", "--header", paste0("Content-Type: ", type),
-      user = "games", body = paste0("{\"job_id\": \"", theirs, "\"}")
-    )
-    expect_identical(answer$status, 200L, info = type)
+    expect_identical(send(type)$status, 400L, info = type)
   }
+  for (type in c("application/json", "application/json; charset=utf-8")) {
+    expect_identical(send(type)$status, 200L, info = type)
+  }
+  expect_identical(send("application/json", paste0("job-status?job_id=", theirs))$status, 400L)
 })
 
 test_that("the same argument twice is refused", {

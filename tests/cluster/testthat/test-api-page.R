@@ -282,18 +282,19 @@ test_that("the page works in the dark, on a narrow screen, and is not wider than
   expect_identical(browser$text("#job-status"), "Failed")
 })
 
-test_that("without keys, and behind a path, it just works", {
+test_that("a local server, also behind a path, is opened with the address that has its key", {
   port <- free_port()
   script <- withr::local_tempfile(lines = c(
     paste0("options(abba.default.container = ", deparse(r_image), ")"),
-    paste0("options(abba.k8s.namespace = ", deparse(the_namespace()), ")"),
+    paste0("options(abba.k8s.namespace = ", deparse(the_namespace()), ", abba.api.identity = 'local')"),
     "pr <- plumber::pr()",
     "pr$mount('/team/abba/', plumber::plumb_api('abba', 'abba'))",
     paste0("pr$run(port = ", port, ", docs = FALSE, quiet = TRUE)")
   ))
+  said <- withr::local_tempfile()
   process <- processx::process$new(
     file.path(R.home("bin"), "Rscript"), c("--vanilla", script),
-    stdout = NULL, stderr = NULL,
+    stdout = said, stderr = "2>&1",
     env = c("current", R_LIBS = paste(.libPaths(), collapse = .Platform$path.sep))
   )
   withr::defer(process$kill())
@@ -303,9 +304,10 @@ test_that("without keys, and behind a path, it just works", {
   job <- submit_to_api("cat('hello\\n')", "hello.R")
   wait_for_end(job$job_id)
   browser$fresh()
-  browser$go(address)
+  browser$go(paste0(address, "#key=", told_key(said)))
   sees(browser, "#who", "You are root (operator)")
   expect_false(is_shown(browser, "#sign-in"))
+  expect_identical(browser$script("return location.href"), address)
   # Somebody else's job is seen on demand.
   wait_until(function() is_shown(browser, "#everybody"), what = "the choice")
   browser$click("#everybody")

@@ -45,15 +45,18 @@ test_that("the written server serves", {
   # What an administrator fills in.
   text <- sub("^  # (abba.default.container = ).*$", paste0("  \\1", deparse(r_image), ","), text)
   text <- sub("^  # (abba.k8s.namespace = ).*$", paste0("  \\1", deparse(the_namespace()), ","), text)
+  # Without Connect.
+  text <- sub("abba.api.identity = \"connect\"", "abba.api.identity = \"local\"", text, fixed = TRUE)
   writeLines(text, file)
+  log <- file.path(path, "log")
   process <- processx::process$new(
     file.path(R.home("bin"), "Rscript"),
     c("-e", paste0("plumber::pr_run(plumber::pr('plumber.R'), port = ", port, ")")),
-    wd = path, stdout = NULL, stderr = NULL,
+    wd = path, stdout = log, stderr = "2>&1",
     env = c("current", R_LIBS = paste(.libPaths(), collapse = .Platform$path.sep))
   )
   withr::defer(process$kill())
-  withr::local_options(abba.api.address = paste0("http://127.0.0.1:", port), abba.api.key = NULL)
+  withr::local_options(abba.api.address = paste0("http://127.0.0.1:", port), abba.api.key = told_key(log))
   wait_until(function() isTRUE(abba_check_api()$cluster), what = "the server")
   job <- suppressMessages(abba_submit_job(local_program("cat('hello\\n')"), cpu_limit = 0.2, container = NULL))
   expect_identical(wait_for_end(job$job_id), "Succeeded")

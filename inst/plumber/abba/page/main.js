@@ -42,6 +42,16 @@ function forgetAll() {
   log.follow(null);
 }
 
+// A local server prints an address with its key. On the web anybody may send somebody an address, with their own key in it.
+function takeKeyOfAddress() {
+  const key = new URLSearchParams(window.location.hash.slice(1)).get("key");
+  if (key === null) return false;
+  window.history.replaceState(null, "", window.location.pathname);
+  if (!/^(localhost|127(\.[0-9]+){3}|\[::1\])$/.test(window.location.hostname)) return false;
+  theKey.set(key);
+  return true;
+}
+
 async function begin() {
   state.session += 1;
   const session = state.session;
@@ -144,7 +154,9 @@ element("cancel-batch").addEventListener("click", () => {
 element("job-cancel").addEventListener("click", () => confirmCancel({ job_id: state.view.job }, element("job-cancel")));
 element("save").addEventListener("click", () => log.save());
 element("wrap").addEventListener("change", () => element("log").classList.toggle("wrap", element("wrap").checked));
-window.addEventListener("hashchange", show);
+window.addEventListener("hashchange", () => {
+  if (takeKeyOfAddress()) begin(); else show();
+});
 window.addEventListener("unauthorized", (event) => askForKey(event.detail));
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
@@ -165,4 +177,5 @@ fetch(new URL("__docs__/", document.baseURI), { cache: "no-store" })
   .then((response) => { element("docs").hidden = !response.ok; })
   .catch(() => {});
 
+takeKeyOfAddress();
 begin();

@@ -1,7 +1,8 @@
 //! Who asks.
 
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
+use super::headers::Headers;
 use super::policy::{IdentityMode, Policy};
 use crate::gateway::api_keys::ApiKeys;
 use crate::{Error, ErrorClass};
@@ -15,71 +16,62 @@ pub struct Caller {
     pub is_operator: bool,
 }
 
-/// What a request says of who sent it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Credentials<'a> {
-    /// The header `Authorization`.
-    pub authorization: Option<&'a str>,
-    /// The header `RStudio-Connect-Credentials`.
-    pub connect_credentials: Option<&'a str>,
-    /// The header `Host`.
-    pub host: Option<&'a str>,
-    /// The header `Sec-Fetch-Site`: browsers set it on every request, and no page can.
-    /// <https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header>
-    pub fetch_site: Option<&'a str>,
-    /// The header `Origin`: browsers set it on requests that a page makes.
-    pub origin: Option<&'a str>,
-    /// The address that the request comes from.
-    pub peer: &'a str,
-    /// Whether a header says that a proxy has passed it on (`Forwarded`, `X-Forwarded-For`, ...).
-    pub is_forwarded: bool,
-}
+/// The header with the secret that plumber's host gives to the process, so that no other program of its machine can pass for
+/// it: <https://www.rplumber.io/reference/options_plumber.html>, `plumber.sharedSecret`.
+const SECRET: &str = "plumber-shared-secret";
 
 /// The header that Posit Connect sets, JSON: <https://docs.posit.co/connect/user/plumber/#user-account-for-plumber>
-#[derive(Deserialize)]
-struct ConnectCredentials {
-    user: String,
+const CONNECT: &str = "rstudio-connect-credentials";
+
+/// Refuses a request that does not come from the program that is to stand before the server, where one is.
+///
+/// Errors ([`ErrorClass::Forbidden`]): it lacks the secret.
+pub fn check_host(headers: &Headers, policy: &Policy) -> Result<(), Error> {
+    let Some(secret) = &policy.secret else {
+        return Ok(());
+    };
+    if headers.get(SECRET).is_some_and(|given| secret.is(given)) {
+        return Ok(());
+    }
+    Err(
+        Error::new(ErrorClass::Forbidden, "The abba server answers to its host alone.")
+            .advise("Tell the administrator of the abba server; its log says more."),
+    )
 }
 
-/// Finds out who asks. `own_name` is the account that runs the server.
+/// Finds out who asks. `keys` are those that are known; `peer` is the address that the request comes from.
 ///
-/// Errors ([`ErrorClass::Unauthorized`], [`ErrorClass::Forbidden`]): it is not known, or a page of another site asks in
-/// the name of a person who only looks at it.
-pub fn identify(
-    credentials: Credentials<'_>,
-    policy: &Policy,
-    keys: &ApiKeys,
-    own_name: &str,
-) -> Result<Caller, Error> {
-    check_site(credentials)?;
+/// Errors ([`ErrorClass::Unauthorized`], [`ErrorClass::Forbidden`], [`ErrorClass::Input`]): it is not known, a header that
+/// says it is there twice, or a page of another site asks in the name of a person who only looks at it.
+pub fn identify(headers: &Headers, peer: &str, policy: &Policy, keys: &ApiKeys) -> Result<Caller, Error> {
+    check_site(headers)?;
     let name = match policy.identity {
-        IdentityMode::Keys => {
-            let authorization = credentials
-                .authorization
-                .ok_or_else(|| unknown("The abba server needs your API key, and the request has none."))?;
-            let key = key_of(authorization).ok_or_else(not_a_key)?;
-            keys.user_of(key)
-                .ok_or_else(|| unknown("The abba server does not know your API key."))?
-                .to_string()
-        }
-        IdentityMode::Connect => credentials
-            .connect_credentials
-            .and_then(|text| serde_json::from_str::<ConnectCredentials>(text).ok())
-            .map(|credentials| credentials.user)
-            .filter(|user| !user.is_empty())
-            .ok_or_else(|| {
-                Error::new(ErrorClass::Unauthorized, "Posit Connect does not say who you are.").advise(
-                    "Set the environment variable ABBA_API_KEY to an API key that you made on Posit Connect. If it is one \
-                     already, ask the administrator to give the content the access \"login required\".",
-                )
-            })?,
-        IdentityMode::Nobody => {
-            check_is_local(credentials)?;
-            own_name.to_string()
+        IdentityMode::Keys => user_of_key(headers, keys)?,
+        IdentityMode::Connect => user_of_connect(headers)?,
+        IdentityMode::Proxy => user_of_proxy(headers, policy)?,
+        IdentityMode::Local => {
+            check_is_local(headers, peer)?;
+            user_of_key(headers, keys).map_err(|error| match error.class {
+                ErrorClass::Unauthorized => error.advise(
+                    "Open the address that the server printed when it was started, or set the environment variable \
+                     ABBA_API_KEY to the key in it.",
+                ),
+                _ => error,
+            })?
         }
     };
-    let is_operator = policy.operators.contains(&name) || policy.identity == IdentityMode::Nobody;
+    let is_operator = policy.operators.contains(&name) || policy.identity == IdentityMode::Local;
     Ok(Caller { name, is_operator })
+}
+
+fn user_of_key(headers: &Headers, keys: &ApiKeys) -> Result<String, Error> {
+    let authorization = headers
+        .single("authorization")?
+        .ok_or_else(|| unknown("The abba server needs your API key, and the request has none."))?;
+    let key = key_of(authorization).ok_or_else(not_a_key)?;
+    keys.user_of(key)
+        .map(String::from)
+        .ok_or_else(|| unknown("The abba server does not know your API key."))
 }
 
 /// The key of `Key <key>`; the scheme's case says nothing (RFC 9110, 11.1).
@@ -89,36 +81,105 @@ fn key_of(authorization: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("key") && !key.is_empty()).then_some(key)
 }
 
+fn user_of_connect(headers: &Headers) -> Result<String, Error> {
+    headers.get(CONNECT).and_then(user_in_credentials).ok_or_else(|| {
+        Error::new(ErrorClass::Unauthorized, "Posit Connect does not say who you are.").advise(
+            "Set the environment variable ABBA_API_KEY to an API key that you made on Posit Connect. If it is one \
+             already, ask the administrator to give the content the access \"login required\".",
+        )
+    })
+}
+
+/// The user of Connect's header. It has no object in an object: two such headers, with a comma between them, may be one
+/// legal JSON text with one in the other.
+fn user_in_credentials(text: &str) -> Option<String> {
+    fn is_nested(value: &Value) -> bool {
+        match value {
+            Value::Object(_) => true,
+            Value::Array(values) => values.iter().any(is_nested),
+            _ => false,
+        }
+    }
+    // Of two elements of one name a map keeps the last.
+    let is_doubled = text.matches("\"user\"").count() > 1;
+    let credentials: Map<String, Value> = serde_json::from_str(text).ok()?;
+    let user = credentials.get("user")?.as_str()?;
+    (!is_doubled && !user.is_empty() && !credentials.values().any(is_nested)).then(|| user.to_string())
+}
+
+fn user_of_proxy(headers: &Headers, policy: &Policy) -> Result<String, Error> {
+    let name = policy.proxy_header.as_deref().unwrap_or_default();
+    let user = headers.single(name)?.map(str::trim);
+    // Apache writes so what it does not know.
+    user.filter(|user| !user.is_empty() && *user != "(null)")
+        .map(String::from)
+        .ok_or_else(|| {
+            Error::new(
+                ErrorClass::Unauthorized,
+                "The proxy before the abba server does not say who you are.",
+            )
+            .advise("Open the address of the abba server in a browser and log in.")
+        })
+}
+
 /// A browser sends what it keeps for a server (Connect's cookie, a login of the network) along with what a page of any
-/// other site makes it send.
-fn check_site(credentials: Credentials<'_>) -> Result<(), Error> {
-    match credentials.fetch_site {
-        None | Some("same-origin" | "none") => Ok(()),
-        Some(_) => Err(Error::new(
+/// other site makes it send. It says so in one of two headers, which no page can set: `Sec-Fetch-Site`, to addresses with
+/// https and those of the own machine, <https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header>; and `Origin`.
+fn check_site(headers: &Headers) -> Result<(), Error> {
+    let refuse = || {
+        Err(Error::new(
             ErrorClass::Forbidden,
             "The abba server answers to its own page, not to pages of other sites.",
         )
-        .advise("Open the page of the abba server itself.")),
+        .advise(
+            "Open the page of the abba server itself. If you have, its administrator must let the web server before it pass \
+             on the header `Host`.",
+        ))
+    };
+    let fetch_site = headers.single("sec-fetch-site")?;
+    if !matches!(fetch_site, None | Some("same-origin" | "none")) {
+        return refuse();
+    }
+    let Some(origin) = headers.single("origin")? else {
+        return Ok(());
+    };
+    let hosts = [headers.single("host")?, headers.get("x-forwarded-host")];
+    if hosts.into_iter().flatten().any(|host| is_origin_of(origin, host)) {
+        return Ok(());
+    }
+    match fetch_site {
+        // A browser says that the page is the server's own, and a web server before this one has changed `Host`.
+        Some("same-origin") if origin.starts_with("https://") => Ok(()),
+        _ => refuse(),
     }
 }
 
-/// Without keys a server trusts whoever reaches it on this machine. A page on the web reaches it, too, through the browser
-/// of a person on this machine: by a name that it makes point to this machine, or from its own origin.
-fn check_is_local(credentials: Credentials<'_>) -> Result<(), Error> {
-    let host_is_local = credentials.host.is_some_and(is_loopback);
-    let origin_is_local = credentials.origin.is_none_or(|origin| {
-        origin
-            .strip_prefix("http://")
-            .is_some_and(|origin| Some(origin) == credentials.host && is_loopback(origin))
-    });
+/// Whether a page of this origin comes from this host, which lacks its port where that is the usual one.
+fn is_origin_of(origin: &str, host: &str) -> bool {
+    let (authority, usual) = match (origin.strip_prefix("https://"), origin.strip_prefix("http://")) {
+        (Some(authority), _) => (authority, ":443"),
+        (_, Some(authority)) => (authority, ":80"),
+        _ => return false,
+    };
+    let with_port = |text: &str| {
+        let has_port = text.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+        format!("{}{}", text.to_ascii_lowercase(), if has_port { "" } else { usual })
+    };
+    !authority.is_empty() && with_port(authority) == with_port(host)
+}
+
+/// A server for this machine alone: a page on the web reaches it, too, through the browser of a person on this machine: by
+/// a name that it makes point to this machine.
+fn check_is_local(headers: &Headers, peer: &str) -> Result<(), Error> {
+    let host_is_local = headers.single("host")?.is_some_and(is_loopback);
     // A proxy on this machine would make the whole network look like this machine.
-    let peer_is_local = is_loopback(credentials.peer) && !credentials.is_forwarded;
-    if host_is_local && origin_is_local && peer_is_local {
+    let peer_is_local = is_loopback(peer) && !headers.is_forwarded();
+    if host_is_local && peer_is_local {
         return Ok(());
     }
     Err(Error::new(
         ErrorClass::Forbidden,
-        "An abba server without API keys answers to programs and pages of its own machine only.",
+        "This abba server answers to programs and pages of its own machine only.",
     )
     .advise("Ask it as http://127.0.0.1 with its port."))
 }
@@ -159,20 +220,26 @@ fn not_a_key() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::headers::tests::headers;
     use super::super::policy::tests::settings;
     use super::super::policy::Settings;
     use super::*;
     use crate::gateway::api_keys;
 
+    const SECRET_TEXT: &str = "a-secret-of-the-host";
+
     fn policy(identity: IdentityMode) -> Policy {
-        Policy::new(Settings { identity, ..settings() }).unwrap()
+        Policy::new(Settings {
+            identity,
+            secret: Some(SECRET_TEXT.into()),
+            proxy_header: (identity == IdentityMode::Proxy).then(|| "X-Forwarded-User".into()),
+            ..settings()
+        })
+        .unwrap()
     }
 
-    fn connect(text: &str) -> Credentials<'_> {
-        Credentials {
-            connect_credentials: Some(text),
-            ..Default::default()
-        }
+    fn ask(identity: IdentityMode, fields: &[(&str, &str)]) -> Result<Caller, Error> {
+        identify(&headers(fields), "127.0.0.1", &policy(identity), &ApiKeys::default())
     }
 
     #[test]
@@ -180,13 +247,13 @@ mod tests {
         let new = api_keys::create("olga").unwrap();
         let keys = ApiKeys::parse(&new.line).unwrap();
         let ask = |authorization: Option<&str>| {
-            let credentials = Credentials {
-                authorization,
-                // Nobody but Connect itself is believed.
-                connect_credentials: Some(r#"{"user": "mike"}"#),
-                ..Default::default()
-            };
-            identify(credentials, &policy(IdentityMode::Keys), &keys, "server")
+            // Nobody but Connect itself is believed, nor a proxy that the administrator has not named.
+            let mut fields = vec![
+                ("RStudio-Connect-Credentials", r#"{"user": "mike"}"#),
+                ("X-Forwarded-User", "mike"),
+            ];
+            fields.extend(authorization.map(|value| ("Authorization", value)));
+            identify(&headers(&fields), "192.0.2.1", &policy(IdentityMode::Keys), &keys)
         };
         let caller = ask(Some(&format!("Key {}", new.key))).unwrap();
         assert_eq!((caller.name.as_str(), caller.is_operator), ("olga", true));
@@ -209,21 +276,28 @@ mod tests {
         assert!(without_scheme.message.contains("the word Key, a space, and the key"));
         let of_another = ask(Some(&format!("Key {}x", new.key))).unwrap_err();
         assert!(of_another.message.contains("does not know your API key"));
+        // httpuv makes one header of two.
+        let twice = ask(Some(&format!("Key {0},Key {0}", new.key))).unwrap_err();
+        assert_eq!(twice.class, ErrorClass::Input);
     }
 
     #[test]
-    fn connect_is_believed_where_the_server_runs_there() {
-        let ask = |text: &str| {
-            identify(
-                connect(text),
-                &policy(IdentityMode::Connect),
-                &ApiKeys::default(),
-                "server",
-            )
-        };
+    fn connect_says_who_in_its_header() {
+        let ask = |text: &str| ask(IdentityMode::Connect, &[("RStudio-Connect-Credentials", text)]);
         let caller = ask(r#"{"user": "mike", "groups": ["a"]}"#).unwrap();
         assert_eq!((caller.name.as_str(), caller.is_operator), ("mike", false));
-        for wrong in ["", "mike", "{}", r#"{"user": ""}"#, r#"{"user": 1}"#] {
+        for wrong in [
+            "",
+            "mike",
+            "{}",
+            r#"{"user": ""}"#,
+            r#"{"user": 1}"#,
+            // Sent twice, before or after Connect's, in one JSON text or not.
+            r#"{"user": "mike"},{"user": "olga"}"#,
+            r#"{"user": "olga", "groups": [1,{"user": "mike"}]}"#,
+            r#"{"user": "olga", "x": ",{"user": "mike"}"#,
+            r#"{"user": "mike", "user": "olga"}"#,
+        ] {
             let error = ask(wrong).unwrap_err();
             assert_eq!(error.class, ErrorClass::Unauthorized, "{wrong}");
             assert!(error.advice.unwrap().contains("made on Posit Connect"));
@@ -231,42 +305,103 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_another_site_does_not_speak_for_who_looks_at_it() {
-        let ask = |fetch_site| {
-            let credentials = Credentials {
-                fetch_site,
-                ..connect(r#"{"user": "mike"}"#)
-            };
-            identify(
-                credentials,
-                &policy(IdentityMode::Connect),
-                &ApiKeys::default(),
-                "server",
-            )
-        };
-        for site in [None, Some("same-origin"), Some("none")] {
-            assert!(ask(site).is_ok(), "{site:?}");
-        }
-        for site in [Some("cross-site"), Some("same-site"), Some(""), Some("x")] {
-            assert_eq!(ask(site).unwrap_err().class, ErrorClass::Forbidden, "{site:?}");
+    fn a_proxy_says_who_in_the_header_that_was_named() {
+        let ask = |fields: &[(&str, &str)]| ask(IdentityMode::Proxy, fields);
+        assert_eq!(ask(&[("x-forwarded-user", " mike ")]).unwrap().name, "mike");
+        for (fields, class) in [
+            (&[("X-Remote-User", "mike")][..], ErrorClass::Unauthorized),
+            (&[("X-Forwarded-User", "")], ErrorClass::Unauthorized),
+            (&[("X-Forwarded-User", "(null)")], ErrorClass::Unauthorized),
+            (&[("X-Forwarded-User", "mike,olga")], ErrorClass::Input),
+            (
+                &[("X-Forwarded-User", "mike"), ("x-forwarded-user", "olga")],
+                ErrorClass::Input,
+            ),
+        ] {
+            assert_eq!(ask(fields).unwrap_err().class, class, "{fields:?}");
         }
     }
 
     #[test]
-    fn without_keys_this_machine_alone_is_answered() {
-        let ask = |host: Option<&str>, origin: Option<&str>| {
-            let credentials = Credentials {
-                host,
-                origin,
-                peer: "127.0.0.1",
-                ..Default::default()
+    fn a_program_that_does_not_know_the_secret_is_not_the_host() {
+        let policy = policy(IdentityMode::Connect);
+        check_host(&headers(&[("Plumber-Shared-Secret", SECRET_TEXT)]), &policy).unwrap();
+        for fields in [
+            &[][..],
+            &[("Plumber-Shared-Secret", "")],
+            &[("Plumber-Shared-Secret", "a-secret-of-the-hosts")],
+            &[("Plumber-Shared-Secret", "a-secret-of-the-host,a-secret-of-the-host")],
+            &[("Plumber_Shared_Secret", SECRET_TEXT)],
+        ] {
+            let error = check_host(&headers(fields), &policy).unwrap_err();
+            assert_eq!(error.class, ErrorClass::Forbidden, "{fields:?}");
+            assert!(!format!("{error:?} {policy:?}").contains(SECRET_TEXT));
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_site_does_not_speak_for_who_looks_at_it() {
+        for identity in [IdentityMode::Connect, IdentityMode::Proxy] {
+            let ask = |fields: &[(&str, &str)]| {
+                let who = [
+                    ("RStudio-Connect-Credentials", r#"{"user": "mike"}"#),
+                    ("X-Forwarded-User", "mike"),
+                    ("Host", "abba.example.com"),
+                ];
+                ask(identity, &[&who[..], fields].concat())
             };
-            identify(
-                credentials,
-                &policy(IdentityMode::Nobody),
-                &ApiKeys::default(),
-                "server",
-            )
+            let own = ("Origin", "https://abba.example.com");
+            for fields in [
+                &[][..],
+                &[("Sec-Fetch-Site", "same-origin")],
+                &[("Sec-Fetch-Site", "none")],
+                &[own],
+                &[own, ("Sec-Fetch-Site", "same-origin")],
+                &[("Origin", "http://ABBA.example.com")],
+                &[("Origin", "https://abba.example.com:443")],
+                // What a web server before this one says of its own name.
+                &[
+                    ("Origin", "http://outside.example.com"),
+                    ("X-Forwarded-Host", "outside.example.com"),
+                ],
+                &[
+                    ("Origin", "https://outside.example.com"),
+                    ("Sec-Fetch-Site", "same-origin"),
+                ],
+            ] {
+                assert!(ask(fields).is_ok(), "{fields:?}");
+            }
+            for fields in [
+                &[("Sec-Fetch-Site", "cross-site")][..],
+                &[("Sec-Fetch-Site", "same-site")],
+                &[("Sec-Fetch-Site", "")],
+                &[("Sec-Fetch-Site", "cross-site"), own],
+                &[("Origin", "https://evil.example")],
+                &[("Origin", "http://evil.example"), ("Sec-Fetch-Site", "none")],
+                &[("Origin", "https://abba.example.com.evil.example")],
+                // Another server of the same machine is another origin.
+                &[("Origin", "https://abba.example.com:8443")],
+                &[("Origin", "http://abba.example.com:443")],
+                &[("Origin", "null")],
+                &[("Origin", "abba.example.com")],
+                &[("Origin", "")],
+            ] {
+                assert_eq!(ask(fields).unwrap_err().class, ErrorClass::Forbidden, "{fields:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_local_server_answers_this_machine_alone_and_only_with_its_key() {
+        let new = api_keys::create("server").unwrap();
+        let keys = ApiKeys::parse(&new.line).unwrap();
+        let key = format!("Key {}", new.key);
+        let ask_from =
+            |peer: &str, fields: &[(&str, &str)]| identify(&headers(fields), peer, &policy(IdentityMode::Local), &keys);
+        let ask = |host: &str, origin: Option<&str>| {
+            let mut fields = vec![("Host", host), ("Authorization", key.as_str())];
+            fields.extend(origin.map(|origin| ("Origin", origin)));
+            ask_from("127.0.0.1", &fields)
         };
         for host in [
             "127.0.0.1:8000",
@@ -275,37 +410,39 @@ mod tests {
             "[::1]:8000",
             "127.1.2.3",
         ] {
-            assert_eq!(ask(Some(host), None).unwrap().name, "server");
+            let caller = ask(host, None).unwrap();
+            assert_eq!((caller.name.as_str(), caller.is_operator), ("server", true));
+            let without = ask_from("127.0.0.1", &[("Host", host)]).unwrap_err();
+            assert_eq!(without.class, ErrorClass::Unauthorized);
         }
-        assert!(ask(Some("127.0.0.1:8000"), Some("http://127.0.0.1:8000")).is_ok());
+        assert!(ask("127.0.0.1:8000", Some("http://127.0.0.1:8000")).is_ok());
         for (host, origin) in [
-            (None, None),
-            (Some("evil.example"), None),
-            (Some("127.0.0.1.evil.example"), None),
-            (Some("192.0.2.1:8000"), None),
-            (Some("127.0.0.1:8000"), Some("https://evil.example")),
-            (Some("127.0.0.1:8000"), Some("null")),
-            (Some("127.0.0.1:8000"), Some("http://127.0.0.1:9000")),
+            ("", None),
+            ("evil.example", None),
+            ("127.0.0.1.evil.example", None),
+            ("192.0.2.1:8000", None),
+            ("evil.example:8000", Some("http://evil.example:8000")),
+            ("127.0.0.1:8000", Some("https://evil.example")),
+            ("127.0.0.1:8000", Some("null")),
+            ("127.0.0.1:8000", Some("http://127.0.0.1:9000")),
         ] {
             assert!(ask(host, origin).is_err(), "{host:?} {origin:?}");
         }
-        let of_peer = |peer, is_forwarded| {
-            let credentials = Credentials {
-                host: Some("127.0.0.1:8000"),
-                peer,
-                is_forwarded,
-                ..Default::default()
-            };
-            identify(
-                credentials,
-                &policy(IdentityMode::Nobody),
-                &ApiKeys::default(),
-                "server",
-            )
-        };
-        assert!(of_peer("127.0.0.1", false).is_ok() && of_peer("::1", false).is_ok());
-        assert!(
-            of_peer("192.0.2.7", false).is_err() && of_peer("127.0.0.1", true).is_err() && of_peer("", false).is_err()
-        );
+        let known = [("Host", "127.0.0.1:8000"), ("Authorization", key.as_str())];
+        assert!(ask_from("127.0.0.1", &known).is_ok() && ask_from("::1", &known).is_ok());
+        assert!(ask_from("192.0.2.7", &known).is_err() && ask_from("", &known).is_err());
+        for name in [
+            "Forwarded",
+            "X-Forwarded-For",
+            "X-Forwarded-Proto",
+            "X-Forwarded-Server",
+            "Via",
+            "X-Real-IP",
+        ] {
+            assert!(
+                ask_from("127.0.0.1", &[&known[..], &[(name, "x")]].concat()).is_err(),
+                "{name}"
+            );
+        }
     }
 }

@@ -175,7 +175,7 @@ fn operation(call: &Call, method: &str) -> Value {
             };
             operation["requestBody"] = json!({
                 "required": true,
-                "description": "The arguments. They may stand in the query instead; the same one in both is an error.",
+                "description": "The arguments.",
                 "content": {"application/json": {"schema": arguments, "examples": examples(description.requests)}},
             });
         }

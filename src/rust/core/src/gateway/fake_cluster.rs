@@ -9,11 +9,11 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use serde_json::{json, Value};
 
-use super::caller::Credentials;
 use super::description;
+use super::headers::Headers;
 use super::policy::tests::settings;
 use super::policy::{IdentityMode, Settings};
-use super::{Gateway, Policy, Request, Response};
+use super::{Gateway, KeySource, Policy, Request, Response};
 use crate::operations::Connection;
 use crate::transport::{Call, Deadline, Failure, FailureKind, Patience, Transport, Verb};
 
@@ -216,6 +216,9 @@ impl Transport for Cluster {
     }
 }
 
+/// What Connect and its content know.
+const SECRET: &str = "a-secret-of-the-host";
+
 /// A server on Connect, where a header names the caller, with accounts that every machine has.
 pub struct Server {
     pub gateway: Gateway,
@@ -225,6 +228,7 @@ pub struct Server {
 pub fn server_with(change: impl FnOnce(&mut Settings)) -> Server {
     let mut settings = Settings {
         identity: IdentityMode::Connect,
+        secret: Some(SECRET.into()),
         operators: vec!["sys".into()],
         requests_per_minute: 1_000_000,
         // No answer is as old as this.
@@ -233,7 +237,7 @@ pub fn server_with(change: impl FnOnce(&mut Settings)) -> Server {
     };
     change(&mut settings);
     Server {
-        gateway: Gateway::new(Policy::new(settings).unwrap(), None, "0.1.0").unwrap(),
+        gateway: Gateway::new(Policy::new(settings).unwrap(), KeySource::None, "0.1.0").unwrap(),
         cluster: Cluster::default(),
     }
 }
@@ -244,23 +248,29 @@ pub fn server() -> Server {
 
 impl Server {
     pub fn send(&self, user: &str, method: &str, target: &str, body: &Value, key: Option<&str>) -> Response {
-        let (call, query) = target.split_once('?').unwrap_or((target, ""));
         let credentials = format!("{{\"user\": \"{user}\"}}");
+        let mut fields = vec![("plumber-shared-secret", SECRET)];
+        fields.extend((!user.is_empty()).then_some(("rstudio-connect-credentials", credentials.as_str())));
+        fields.extend((method == "POST").then_some(("content-type", "application/json")));
+        fields.extend(key.map(|key| ("idempotency-key", key)));
         let body = if body.is_null() {
             String::new()
         } else {
             body.to_string()
         };
+        self.send_bytes(method, target, &fields, body.as_bytes())
+    }
+
+    /// Sends a request with these headers and no others.
+    pub fn send_bytes(&self, method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> Response {
+        let (call, query) = target.split_once('?').unwrap_or((target, ""));
+        let headers = Headers::new(fields.iter().map(|(name, value)| ((*name).into(), (*value).into())));
         let request = Request {
             method,
             call,
             query,
-            body: body.as_bytes(),
-            credentials: Credentials {
-                connect_credentials: Some(&credentials).filter(|_| !user.is_empty()).map(String::as_str),
-                ..Default::default()
-            },
-            idempotency_key: key,
+            body,
+            headers: &headers,
             when: "2026-01-01T00:00:00Z",
             from: "127.0.0.1",
         };

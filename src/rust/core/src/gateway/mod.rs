@@ -5,7 +5,7 @@
 //! storage outside the permitted one) is not read from the request at all.
 //!
 //! - [`policy`]: what the administrator permits; [`permitted_mounts`]: which storage.
-//! - [`caller`]: who somebody is, by [`crate::gateway::api_keys`] for instance; [`request_rate`]: how often they may ask.
+//! - [`headers`]: the headers of a request; [`caller`]: who somebody is, by [`crate::gateway::api_keys`] for instance; [`request_rate`]: how often they may ask.
 //! - [`arguments`]: what a request says; [`submission`]: how it becomes a Job.
 //! - [`snapshot`]: what was seen of all jobs a moment ago, so that a hundred callers do not ask the cluster a hundred times.
 //! - [`watchers`]: the requests that wait for a change.
@@ -19,6 +19,7 @@ pub mod api_keys;
 pub mod arguments;
 pub mod caller;
 pub mod calls;
+pub mod headers;
 pub mod permitted_mounts;
 pub mod policy;
 pub mod request_rate;
@@ -37,4 +38,4 @@ mod fuzz;
 
 pub use answer::{ApiError, Response};
 pub use policy::Policy;
-pub use server::{Gateway, Request};
+pub use server::{Early, Gateway, KeySource, Request};

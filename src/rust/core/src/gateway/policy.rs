@@ -6,14 +6,19 @@ use super::permitted_mounts::PermittedMount;
 use crate::domain::container::check_container;
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
 use crate::error::quote_shortened;
+use crate::gateway::api_keys::equal_in_constant_time;
 use crate::kubernetes::labels::check_queue_name;
 use crate::{Error, ErrorClass};
 
 /// The administrator's settings as R hands them over, unchecked.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Settings {
-    /// How callers are known: `keys`, `connect` or `nobody`.
+    /// How callers are known: `keys`, `connect`, `proxy` or `local`.
     pub identity: IdentityMode,
+    /// The secret that the program before the server sends along with each request (plumber's `sharedSecret`).
+    pub secret: Option<String>,
+    /// The header in which a proxy says who the caller is.
+    pub proxy_header: Option<String>,
     /// Images that callers may run; the default one is permitted without being named.
     pub permitted_containers: Vec<String>,
     /// The image of a request that names none.
@@ -63,8 +68,28 @@ pub enum IdentityMode {
     Keys,
     /// By the header that Posit Connect sets.
     Connect,
-    /// Not at all: who reaches the server is the account that runs it. On loopback only.
-    Nobody,
+    /// By a header that a proxy sets, which people log in to.
+    Proxy,
+    /// By a key that is made at the start and shown to whoever starts the server: the account that runs it. On loopback only.
+    Local,
+}
+
+/// What a program before the server knows and nobody else.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Whether a text is it. Takes the same time for every wrong text of its length.
+    pub fn is(&self, given: &str) -> bool {
+        equal_in_constant_time(self.0.as_bytes(), given.as_bytes())
+    }
+}
+
+/// It is not shown.
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Secret")
+    }
 }
 
 /// The same, checked.
@@ -72,6 +97,10 @@ pub enum IdentityMode {
 pub struct Policy {
     /// How callers are known.
     pub identity: IdentityMode,
+    /// What each request must have with it, where the server has a program before it that knows it.
+    pub secret: Option<Secret>,
+    /// The header in which a proxy says who the caller is, in lower case; where that is how callers are known.
+    pub proxy_header: Option<String>,
     /// The image of a request that names none.
     pub default_container: Option<String>,
     /// Images that callers may run.
@@ -104,6 +133,7 @@ impl Policy {
                 Error { message, ..error }
             }
         };
+        let proxy_header = check_identity(&settings)?;
         let mut permitted_containers = settings.permitted_containers;
         for container in &permitted_containers {
             check_container(container).map_err(option("abba.permitted.containers"))?;
@@ -144,6 +174,8 @@ impl Policy {
             .map_err(|_| Error::input("The option `abba.api.snapshot.seconds` must be a number of seconds."))?;
         Ok(Self {
             identity: settings.identity,
+            secret: settings.secret.map(Secret),
+            proxy_header,
             default_container: settings.default_container,
             permitted_containers,
             permitted_queues: settings.permitted_queues,
@@ -234,6 +266,77 @@ impl Policy {
     }
 }
 
+/// The least length of a secret that a person has made, in bytes.
+const LEAST_SECRET: usize = 16;
+
+/// Headers that say something else.
+const NO_PROXY_HEADERS: &[&str] = &[
+    "authorization",
+    "connection",
+    "cookie",
+    "content-length",
+    "content-type",
+    "host",
+    "idempotency-key",
+    "origin",
+    "plumber-shared-secret",
+    "sec-fetch-site",
+    "transfer-encoding",
+];
+
+/// Checks that callers can be known as the administrator has stated; the header in which a proxy says who they are.
+fn check_identity(settings: &Settings) -> Result<Option<String>, Error> {
+    let stated = match settings.identity {
+        IdentityMode::Keys => "keys",
+        IdentityMode::Connect => "connect",
+        IdentityMode::Proxy => "proxy",
+        IdentityMode::Local => "local",
+    };
+    let refuse = |what: &str, advice: &str| {
+        Err(
+            Error::input(format!("The option `abba.api.identity` is \"{stated}\", and {what}."))
+                .meaning("The server is not started.")
+                .advise(advice),
+        )
+    };
+    let secret = settings.secret.as_deref().unwrap_or_default();
+    match (settings.identity, &settings.proxy_header) {
+        (IdentityMode::Connect, _) if secret.is_empty() => refuse(
+            "there is no secret by which the server would know Posit Connect",
+            "Posit Connect gives its content a secret (the option `plumber.sharedSecret`). Where the server does not run \
+             there, set `abba.api.identity` to \"keys\", \"proxy\" or \"local\".",
+        ),
+        (IdentityMode::Proxy, _) if secret.len() < LEAST_SECRET => refuse(
+            &format!("there is no secret of at least {LEAST_SECRET} characters by which the server would know the proxy"),
+            "Set the environment variable PLUMBER_SHAREDSECRET to a random text, and let the proxy send it with each request, \
+             in the header `Plumber-Shared-Secret`.",
+        ),
+        (IdentityMode::Proxy, None) => refuse(
+            "no header is named in which the proxy says who the caller is",
+            "Name it with the option `abba.api.proxy.header`, such as \"X-Forwarded-User\"; the proxy must set it in each \
+             request, and drop what the caller sends by that name.",
+        ),
+        (IdentityMode::Proxy, Some(header)) => {
+            let header = header.to_ascii_lowercase();
+            let is_name = !header.is_empty() && header.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            if is_name && !NO_PROXY_HEADERS.contains(&header.as_str()) {
+                return Ok(Some(header));
+            }
+            Err(Error::input(format!(
+                "The option `abba.api.proxy.header` must be the name of a header, of letters, digits and `-`, that says \
+                 nothing else, not {}.",
+                quote_shortened(&header)
+            ))
+            .meaning("The server is not started."))
+        }
+        (_, Some(_)) => refuse(
+            "the option `abba.api.proxy.header` names a header that would not be read",
+            "Take `abba.api.proxy.header` out, or set `abba.api.identity` to \"proxy\".",
+        ),
+        (_, None) => Ok(None),
+    }
+}
+
 const ASK_FOR_CONTAINERS: &str = "abba_permitted_containers() lists those that are permitted.";
 
 fn out_of_bounds(argument: &str, given: &str, lower: &str, upper: &str) -> Error {
@@ -255,6 +358,8 @@ pub(super) mod tests {
     pub fn settings() -> Settings {
         Settings {
             identity: IdentityMode::Keys,
+            secret: None,
+            proxy_header: None,
             permitted_containers: vec!["registry.example.com/r:4.2".into(), "registry.example.com/r:4.3".into()],
             default_container: Some("registry.example.com/r:4.1".into()),
             permitted_queues: Vec::new(),
@@ -368,5 +473,45 @@ pub(super) mod tests {
             .unwrap_err()
             .message
             .contains("abba.permitted.mounts"));
+    }
+
+    #[test]
+    fn an_identity_that_does_not_fit_is_refused_with_the_way_out() {
+        let with = |identity, secret: &str, header: &str| {
+            Policy::new(Settings {
+                identity,
+                secret: Some(secret).filter(|text| !text.is_empty()).map(String::from),
+                proxy_header: Some(header).filter(|text| !text.is_empty()).map(String::from),
+                ..settings()
+            })
+        };
+        use IdentityMode::{Connect, Keys, Local, Proxy};
+        const SECRET: &str = "0123456789abcdef";
+        for (identity, secret, header) in [
+            (Keys, "", ""),
+            (Local, "", ""),
+            (Connect, "x", ""),
+            (Proxy, SECRET, "X-Forwarded-User"),
+        ] {
+            with(identity, secret, header).unwrap();
+        }
+        for (identity, secret, header, words) in [
+            (Connect, "", "", "plumber.sharedSecret"),
+            (Connect, SECRET, "X-User", "Take `abba.api.proxy.header` out"),
+            (Keys, "", "X-User", "Take `abba.api.proxy.header` out"),
+            (Local, "", "X-User", "Take `abba.api.proxy.header` out"),
+            (Proxy, "", "X-User", "PLUMBER_SHAREDSECRET"),
+            (Proxy, "short", "X-User", "16 characters"),
+            (Proxy, SECRET, "", "abba.api.proxy.header"),
+            (Proxy, SECRET, "X_User", "abba.api.proxy.header"),
+            (Proxy, SECRET, "X User", "abba.api.proxy.header"),
+            (Proxy, SECRET, "Host", "abba.api.proxy.header"),
+            (Proxy, SECRET, "Plumber-Shared-Secret", "abba.api.proxy.header"),
+        ] {
+            let error = with(identity, secret, header).unwrap_err();
+            assert_eq!(error.consequence.as_deref(), Some("The server is not started."));
+            let text = error.to_string();
+            assert!(text.contains(words), "{identity:?} {header}: {text}");
+        }
     }
 }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::answer::{self, ApiError, AuditEntry, Reply, Response};
 use super::arguments::Arguments;
-use super::caller::{self, Caller, Credentials};
+use super::caller::{self, Caller};
 use super::calls::{self, Answers, Asked, Call};
+use super::headers::Headers;
 use super::policy::{IdentityMode, Policy};
 use super::request_rate::RequestRate;
 use super::semaphore::Semaphore;
@@ -15,12 +16,11 @@ use super::watchers::Watchers;
 use crate::error::quote_shortened;
 use crate::gateway::api_key_file::ApiKeyFile;
 use crate::gateway::api_keys::ApiKeys;
-use crate::local::accounts;
 use crate::operations::{self, Connection, JobSelector, JobSnapshot};
 use crate::{Error, ErrorClass};
 
 /// A request, as HTTP brought it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// HTTP's method, as `GET`.
     pub method: &'a str,
@@ -30,10 +30,8 @@ pub struct Request<'a> {
     pub query: &'a str,
     /// The body.
     pub body: &'a [u8],
-    /// What it says of who sent it.
-    pub credentials: Credentials<'a>,
-    /// The header `Idempotency-Key`.
-    pub idempotency_key: Option<&'a str>,
+    /// The headers.
+    pub headers: &'a Headers,
     /// When it came, RFC 3339.
     pub when: &'a str,
     /// From which address.
@@ -48,8 +46,7 @@ pub type WithConnection<'a> =
 #[derive(Debug)]
 pub struct Gateway {
     pub(super) policy: Policy,
-    key_file: Option<ApiKeyFile>,
-    own_name: String,
+    keys: KeySource,
     pub(super) abba_version: String,
     rate: Mutex<RequestRate>,
     pub(super) snapshots: Snapshots,
@@ -61,6 +58,26 @@ pub struct Gateway {
     pub(super) watchers: Watchers,
     /// How the cluster failed last, and when.
     outage: Mutex<Option<(Instant, ApiError)>>,
+}
+
+/// Where the keys are that callers have.
+#[derive(Debug)]
+pub enum KeySource {
+    /// In a file.
+    File(ApiKeyFile),
+    /// They were made at the start.
+    Held(ApiKeys),
+    /// Callers have none.
+    None,
+}
+
+/// What is said of a request before its body is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Early {
+    /// It is refused.
+    Refused(Box<Response>),
+    /// It is from this caller.
+    From(String),
 }
 
 /// After a failure of the cluster callers are told so at once for this long: each attempt would keep all others waiting.
@@ -85,13 +102,15 @@ const LOG_PERMITS: usize = 4;
 const HEALTH: Duration = Duration::from_secs(5);
 
 impl Gateway {
-    /// A server with a policy. `key_file` is needed where callers are known by keys.
+    /// A server with a policy.
     ///
     /// Errors: it has no way to know its callers.
-    pub fn new(policy: Policy, key_file: Option<ApiKeyFile>, abba_version: &str) -> Result<Self, Error> {
-        if policy.identity == IdentityMode::Keys && key_file.is_none() {
+    pub fn new(policy: Policy, keys: KeySource, abba_version: &str) -> Result<Self, Error> {
+        let has_keys = !matches!(keys, KeySource::None);
+        if matches!(policy.identity, IdentityMode::Keys | IdentityMode::Local) && !has_keys {
             return Err(
                 Error::input("The abba server has no file of API keys, and so no way to know its callers.")
+                    .meaning("The server is not started.")
                     .advise("Make keys with abba_api_key_create(), and name their file in the option `abba.api.keys`."),
             );
         }
@@ -99,8 +118,7 @@ impl Gateway {
             rate: Mutex::new(RequestRate::new(policy.requests_per_minute)),
             snapshots: Snapshots::new(policy.snapshot_age),
             policy,
-            key_file,
-            own_name: accounts::current_name(),
+            keys,
             abba_version: abba_version.to_string(),
             health: Mutex::default(),
             cluster_permits: Semaphore::new(MOST_WITH_CLUSTER),
@@ -113,48 +131,48 @@ impl Gateway {
     /// Answers a request.
     pub fn answer(&self, request: Request<'_>, with_connection: WithConnection<'_>) -> Response {
         let mut who = None;
-        let outcome = match calls::find(request.call).map(|call| (call, call.answers)) {
-            Some((call, Answers::Anybody(answer))) => {
-                check_method(call, &request).and_then(|()| answer(self, with_connection))
-            }
-            // Callers that are not known do not learn either which calls there are.
-            call => self.identify(&request).and_then(|caller| {
-                who = Some(caller.name.clone());
-                match call {
-                    Some((call, Answers::Callers(answer))) => {
-                        let asked = self.ask(call, &request, &caller, with_connection)?;
-                        answer(self, asked)
-                    }
-                    _ => Err(no_call(request.call)),
+        let outcome = self.check_sender(&request).and_then(|()| {
+            match calls::find(request.call).map(|call| (call, call.answers)) {
+                Some((call, Answers::Anybody(answer))) => {
+                    check_method(call, &request).and_then(|()| answer(self, with_connection))
                 }
-            }),
-        };
-        answer::answer(
-            outcome,
-            AuditEntry {
-                when: request.when,
-                who: who.as_deref(),
-                what: request.call,
-                from: request.from,
-            },
-        )
+                // Callers that are not known do not learn either which calls there are.
+                call => self.identify(&request).and_then(|caller| {
+                    who = Some(caller.name.clone());
+                    match call {
+                        Some((call, Answers::Callers(answer))) => {
+                            let asked = self.ask(call, &request, &caller, with_connection)?;
+                            answer(self, asked)
+                        }
+                        _ => Err(no_call(request.call)),
+                    }
+                }),
+            }
+        });
+        answer::answer(outcome, audit_entry(&request, who.as_deref()))
     }
 
-    /// The answer to a request whose sender is not known, before its body is read; `None`: it may be sent.
-    pub fn refuse_unauthenticated(&self, request: Request<'_>) -> Option<Response> {
-        let refusal = self.identify(&request).err()?;
-        let decision = AuditEntry {
-            when: request.when,
-            who: None,
-            what: request.call,
-            from: request.from,
-        };
-        Some(answer::answer(Err(refusal), decision))
+    /// Looks at a request before its body is read.
+    pub fn look_early(&self, request: Request<'_>) -> Early {
+        let caller = self.check_sender(&request).and_then(|()| self.identify(&request));
+        match caller {
+            Ok(caller) => Early::From(caller.name),
+            Err(refusal) => Early::Refused(Box::new(answer::answer(Err(refusal), audit_entry(&request, None)))),
+        }
+    }
+
+    /// Refuses a request that could be taken for another, or that does not come from the program before the server.
+    fn check_sender(&self, request: &Request<'_>) -> Result<(), ApiError> {
+        request.headers.check_names()?;
+        caller::check_host(request.headers, &self.policy).map_err(|error| ApiError {
+            reason: "The request lacks the secret of the program that runs the server.".into(),
+            ..ApiError::new(403, error)
+        })
     }
 
     fn identify(&self, request: &Request<'_>) -> Result<Caller, ApiError> {
-        let keys = match &self.key_file {
-            Some(file) => file.keys().map_err(|error| {
+        let keys = match &self.keys {
+            KeySource::File(file) => file.keys().map_err(|error| {
                 let told = Error::new(ErrorClass::Unavailable, "The abba server cannot read its API keys.")
                     .advise("Tell the administrator of the abba server.");
                 ApiError {
@@ -162,14 +180,10 @@ impl Gateway {
                     ..ApiError::new(503, told)
                 }
             })?,
-            None => ApiKeys::default(),
+            KeySource::Held(keys) => keys.clone(),
+            KeySource::None => ApiKeys::default(),
         };
-        Ok(caller::identify(
-            request.credentials,
-            &self.policy,
-            &keys,
-            &self.own_name,
-        )?)
+        Ok(caller::identify(request.headers, request.from, &self.policy, &keys)?)
     }
 
     /// Counts a caller's request, and reads its arguments.
@@ -197,12 +211,15 @@ impl Gateway {
             .advise(format!("Ask again in {seconds} s."));
             return Err(ApiError::too_many(error, seconds));
         }
+        if request.method == "POST" {
+            check_post(request)?;
+        }
         let mut arguments = Arguments::read(request.query, request.body)?;
         arguments.check(call.arguments())?;
         Ok(Asked {
             caller,
             arguments,
-            idempotency_key: request.idempotency_key,
+            idempotency_key: request.headers.get("idempotency-key"),
             when: request.when,
             with_connection,
         })
@@ -320,6 +337,68 @@ fn check_method(call: &Call, request: &Request<'_>) -> Result<(), ApiError> {
     })
 }
 
+/// A page of another site can make a browser send a form, or text, or an address with a query, with the login that the
+/// browser keeps for the server; but not JSON, unless the server agrees: <https://fetch.spec.whatwg.org/#simple-header>
+fn check_post(request: &Request<'_>) -> Result<(), Error> {
+    if !request.query.trim_start_matches('?').is_empty() {
+        return Err(Error::input(
+            "The arguments of a POST stand in its body, and the address of the request has some.",
+        )
+        .meaning("Nothing was done.")
+        .advise("Send them in the body, a JSON object."));
+    }
+    let encoding = request
+        .headers
+        .get("content-encoding")
+        .map(str::trim)
+        .unwrap_or_default();
+    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
+        return Err(Error::input(format!(
+            "The body of the request is packed ({}), and the abba server unpacks none.",
+            quote_shortened(encoding)
+        ))
+        .meaning("Nothing was done.")
+        .advise("Send it as it is, without the header `Content-Encoding`."));
+    }
+    let content_type = request.headers.get("content-type").unwrap_or_default();
+    if is_json(content_type) {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "The body of a POST must be JSON in UTF-8, and its `Content-Type` is {}.",
+        match content_type {
+            "" => "missing".into(),
+            other => quote_shortened(other),
+        }
+    ))
+    .meaning("Nothing was done.")
+    .advise("Send the arguments as a JSON object, with the header `Content-Type: application/json`."))
+}
+
+/// Whether a media type is that of JSON. It has no parameters (RFC 8259, 11); many send its only encoding along.
+fn is_json(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let is_utf8 = |parameter: &str| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let value = value.trim().trim_matches('"');
+        name.trim().eq_ignore_ascii_case("charset")
+            && (value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("utf8"))
+    };
+    let is_json = parts
+        .next()
+        .is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
+    is_json && parts.all(|parameter| parameter.is_empty() || is_utf8(parameter))
+}
+
+fn audit_entry<'a>(request: &Request<'a>, who: Option<&'a str>) -> AuditEntry<'a> {
+    AuditEntry {
+        when: request.when,
+        who,
+        what: request.call,
+        from: request.from,
+    }
+}
+
 /// Whether the cluster as a whole did not answer.
 fn is_outage(refusal: &ApiError) -> bool {
     refusal.error.job_ids.is_empty()
@@ -341,6 +420,53 @@ mod tests {
         }
         assert_eq!(server.get("", "health").0, 200);
         assert_eq!(server.cluster.lists(), 0);
+    }
+
+    #[test]
+    fn a_post_that_a_page_of_another_site_can_have_sent_is_refused() {
+        let server = server();
+        let known = [
+            ("Plumber-Shared-Secret", "a-secret-of-the-host"),
+            ("RStudio-Connect-Credentials", r#"{"user": "daemon"}"#),
+        ];
+        let send = |target: &str, fields: &[(&str, &str)]| {
+            let body = program("a.R").to_string();
+            server
+                .send_bytes("POST", target, &[&known[..], fields].concat(), body.as_bytes())
+                .status
+        };
+        let json = ("Content-Type", "application/json");
+        for fields in [
+            &[][..],
+            &[("Content-Type", "text/plain")],
+            &[("Content-Type", "application/json; charset=latin1")],
+            &[("Content-Type", "application/json, text/plain")],
+            &[json, ("Content-Encoding", "gzip")],
+            &[json, ("Idempotency_Key", "k")],
+        ] {
+            assert_eq!(send("submit-job", fields), 400, "{fields:?}");
+        }
+        assert_eq!(send("submit-job?user_tag=x", &[json]), 400);
+        assert_eq!(send("submit-job", &[json, ("Origin", "https://evil.example")]), 403);
+        assert_eq!(server.cluster.count("POST"), 0);
+        assert_eq!(send("submit-job", &[json]), 200);
+        assert_eq!(
+            send("submit-job", &[("content-type", "Application/Json ;Charset=\"UTF-8\"")]),
+            200
+        );
+    }
+
+    #[test]
+    fn without_the_secret_of_the_host_nobody_is_answered() {
+        let server = server();
+        for call in ["health", "whoami", "no-such-call"] {
+            let who = ("RStudio-Connect-Credentials", r#"{"user": "daemon"}"#);
+            let answer = server.send_bytes("GET", call, &[who], b"");
+            assert_eq!(
+                (answer.status, &decision(&answer)["decision"]),
+                (403, &json!("refused"))
+            );
+        }
     }
 
     #[test]

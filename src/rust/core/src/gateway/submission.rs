@@ -237,7 +237,7 @@ pub fn kept_settings(kept: &SubmitArguments) -> Result<Map<String, Value>, Error
         .collect())
 }
 
-/// The account that a caller's programs run as. Where the server has no keys, the caller is the account that runs it, and
+/// The account that a caller's programs run as. The caller of a local server is the account that runs it, and
 /// root's programs run as the container image says, as they do without a server.
 fn run_as(caller: &Caller, policy: &Policy) -> Result<Option<Identity>, Error> {
     let refuse = |what: &str, advice: &str| {
@@ -253,7 +253,7 @@ fn run_as(caller: &Caller, policy: &Policy) -> Result<Option<Identity>, Error> {
     };
     match accounts::find(&caller.name) {
         Ok(account) if account.uid != 0 => Ok(Some(account)),
-        Ok(_) if policy.identity == IdentityMode::Nobody => Ok(None),
+        Ok(_) if policy.identity == IdentityMode::Local => Ok(None),
         Ok(_) => refuse(
             "is root, and no program runs as root here",
             "Use an account of your own.",
@@ -402,9 +402,9 @@ mod tests {
     }
 
     #[test]
-    fn without_keys_root_does_what_root_does_without_a_server() {
+    fn on_a_local_server_root_does_what_root_does_without_a_server() {
         let policy = Policy::new(Settings {
-            identity: IdentityMode::Nobody,
+            identity: IdentityMode::Local,
             ..settings()
         })
         .unwrap();

@@ -77,7 +77,7 @@ pub(super) const HEALTH: Call = Call {
             "All is well",
             r#"{"alive": true, "cluster": true, "versions": {"abba": "0.1.0", "kubernetes": "v1.34.4"}}"#,
         )],
-        errors: &[],
+        errors: &[400, 403],
     },
 };
 
