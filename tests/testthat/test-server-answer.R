@@ -148,6 +148,33 @@ test_that("a page of another site does not speak for who looks at it", {
   }
 })
 
+test_that("JSON as R writes it by default is understood", {
+  api <- local_api(abba.permitted.mounts = list(list(server = "192.0.2.1", path = "/studies")))
+  kubectl <- empty_cluster()
+  mounts <- list(
+    volumes = list(list(name = "s", nfs = list(server = "192.0.2.1", path = "/studies"))),
+    volumeMounts = list(list(name = "s", mountPath = "/studies", readOnly = TRUE))
+  )
+  arguments <- list(
+    file_path = "t.R", program_text = "1", cpu_limit = 0.5, memory_limit = "256M", time_limit_seconds = 60,
+    user_tag = NULL, arguments = "x", environment = list(A = "1"), mounts = mounts
+  )
+  send <- function(call, body) {
+    body <- charToRaw(as.character(jsonlite::toJSON(body)))
+    ask_api(call,
+      method = "POST", body = c(as.raw(c(0xef, 0xbb, 0xbf)), body), key = api$keys$daemon,
+      HTTP_CONTENT_TYPE = "application/json; charset=utf-8"
+    )
+  }
+  expect_identical(send("submit-job", arguments)$status, 200L)
+  manifest <- kubectl$manifest(which(startsWith(kubectl$requests(), "create")))
+  expect_identical(manifest$spec$template$spec$volumes[[1L]]$nfs$path, "/studies")
+  answer <- send("submit-batch", list(programs = list(arguments[1:2], arguments[1:2]), cpu_limit = 0.5))
+  expect_identical(answer$status, 200L)
+  wrong <- send("submit-job", list(file_path = c("a.R", "b.R"), program_text = "1"))
+  expect_match(wrong$body$message, "`file_path` must be a string", fixed = TRUE)
+})
+
 test_that("a body that is packed is refused in words", {
   api <- local_api()
   packed <- memCompress(charToRaw("{\"job_id\": \"a-1\"}"), "gzip")

@@ -112,9 +112,10 @@ impl Arguments {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             insert(&mut values, decode(name)?, Value::String(decode(value)?))?;
         }
+        // A mark of the byte order, which some write before UTF-8.
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         if !body.iter().all(u8::is_ascii_whitespace) {
-            let body: Value = serde_json::from_slice(body)
-                .map_err(|error| Error::input(format!("The body of the request is no JSON: {error}.")))?;
+            let body: Value = serde_json::from_slice(body).map_err(|error| no_json(body, &error))?;
             let Value::Object(object) = body else {
                 return Err(Error::input("The body of the request must be a JSON object."));
             };
@@ -138,12 +139,20 @@ impl Arguments {
         Ok(Self { values })
     }
 
-    /// Refuses arguments that are not among `known`. One that was given by its synonym has its name afterwards.
+    /// Refuses arguments that are not among `known`. One that was given by its synonym has its name afterwards, and one that
+    /// R wrote as a vector of one is that one.
     pub fn check<'a>(&mut self, known: impl Iterator<Item = &'a Argument> + Clone) -> Result<(), Error> {
         for argument in known.clone() {
             let given = argument.synonym().and_then(|synonym| self.values.remove(synonym));
             if let Some(value) = given {
                 insert(&mut self.values, argument.name.into(), value)?;
+            }
+            if let Some(value) = self
+                .values
+                .remove(argument.name)
+                .and_then(|value| unboxed(argument.kind, value))
+            {
+                self.values.insert(argument.name.into(), value);
             }
         }
         let unknown = self
@@ -345,6 +354,50 @@ fn must_be(name: &str, what: &str) -> Error {
     Error::input(format!("`{name}` must be {what}."))
 }
 
+/// A value as R's jsonlite means it, which by default writes each scalar as an array of one, and NULL as an empty object:
+/// <https://cran.r-project.org/package=jsonlite>, `toJSON(auto_unbox = FALSE, null = "list")`. `None`: there is none.
+fn unboxed(kind: Kind, value: Value) -> Option<Value> {
+    match (kind, value) {
+        (Kind::Programs, value) => Some(value),
+        (Kind::Texts | Kind::Ids | Kind::Strings, Value::Array(values)) => {
+            Some(values.into_iter().map(only_scalar).collect())
+        }
+        (Kind::Mounts | Kind::Variables, value) => Some(deeply_unboxed(value)),
+        (_, Value::Object(object)) if object.is_empty() => None,
+        (_, value) => Some(only_scalar(value)).filter(|value| !value.is_null()),
+    }
+}
+
+/// The scalar of an array that holds nothing else; any other value as it is.
+fn only_scalar(value: Value) -> Value {
+    match value {
+        Value::Array(mut values) if values.len() == 1 && !values[0].is_array() && !values[0].is_object() => {
+            values.swap_remove(0)
+        }
+        value => value,
+    }
+}
+
+fn deeply_unboxed(value: Value) -> Value {
+    match only_scalar(value) {
+        Value::Array(values) => values.into_iter().map(deeply_unboxed).collect(),
+        Value::Object(object) => {
+            let fields = object.into_iter().map(|(name, value)| (name, deeply_unboxed(value)));
+            Value::Object(fields.collect())
+        }
+        value => value,
+    }
+}
+
+fn no_json(body: &[u8], error: &serde_json::Error) -> Error {
+    let what = match body {
+        [0x1f, 0x8b, ..] => "It is packed with gzip: send it as it is.".to_string(),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "It is UTF-16: send it in UTF-8.".to_string(),
+        _ => format!("{error}."),
+    };
+    Error::input(format!("The body of the request is no JSON. {what}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -455,5 +508,53 @@ mod tests {
             }
         }
         assert!(read().text("a").is_err() && read().texts("n").is_err() && read().array("a").is_err());
+    }
+
+    #[test]
+    fn scalars_that_r_writes_as_arrays_of_one_are_scalars() {
+        let known = [
+            Argument::optional("text", Kind::Text, ""),
+            Argument::optional("null", Kind::Text, ""),
+            Argument::optional("missing", Kind::Number, ""),
+            Argument::optional("number", Kind::Number, ""),
+            Argument::optional("flag", Kind::Flag, ""),
+            Argument::optional("ids", Kind::Ids, ""),
+            Argument::optional("strings", Kind::Strings, ""),
+            Argument::optional("environment", Kind::Variables, ""),
+            Argument::optional("mounts", Kind::Mounts, ""),
+            Argument::optional("two", Kind::Text, ""),
+        ];
+        let body = r#"{"text": ["a"], "null": {}, "missing": [null], "number": [60], "flag": [true], "ids": [["a-1"], "b-1"],
+            "strings": ["x"], "environment": {"A": ["1"]}, "two": ["a", "b"],
+            "mounts": {"volumes": [{"name": ["s"], "nfs": {"path": ["/s"]}}], "volumeMounts": [{"readOnly": [true]}]}}"#;
+        let mut arguments = Arguments::read("", &[b"\xef\xbb\xbf", body.as_bytes()].concat()).unwrap();
+        arguments.check(known.iter()).unwrap();
+        assert_eq!(arguments.text("text").unwrap().as_deref(), Some("a"));
+        assert!(!arguments.has("null") && !arguments.has("missing"));
+        assert_eq!(arguments.number("number").unwrap(), Some(60.0));
+        let mut value = |place: usize| arguments.value(&known[place]).unwrap();
+        assert_eq!(value(4), Some(true.into()));
+        assert_eq!(value(6), Some(serde_json::json!(["x"])));
+        assert_eq!(arguments.texts("ids").unwrap(), ["a-1", "b-1"]);
+        assert_eq!(arguments.values["environment"], serde_json::json!({"A": "1"}));
+        assert_eq!(
+            arguments.values["mounts"],
+            serde_json::json!({"volumes": [{"name": "s", "nfs": {"path": "/s"}}], "volumeMounts": [{"readOnly": true}]})
+        );
+        assert!(arguments.text("two").is_err());
+    }
+
+    #[test]
+    fn a_body_that_is_packed_or_in_another_encoding_is_called_that() {
+        for (body, words) in [
+            (&b"\x1f\x8b\x08"[..], "gzip"),
+            (b"\xff\xfe{\0", "UTF-16"),
+            (b"{", "no JSON"),
+        ] {
+            assert!(
+                Arguments::read("", body).unwrap_err().message.contains(words),
+                "{words}"
+            );
+        }
     }
 }
