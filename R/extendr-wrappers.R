@@ -114,8 +114,15 @@ core_gateway_look_early <- function(gateway, request) .Call(wrap__core_gateway_l
 # `number`, `status`, `headers`, `body` and `decision`.
 core_gateway_answers <- function(gateway, awaited, seconds) .Call(wrap__core_gateway_answers, gateway, awaited, seconds)
 
-# Makes an API key for a user and keeps its hash in a file. The key, a string.
-core_api_key_create <- function(user, file) .Call(wrap__core_api_key_create, user, file)
+# Makes an API key for a user and keeps its hash in a file. `days` is a number or `NULL`. The key, a string.
+core_api_key_create <- function(user, file, days, scope, note) .Call(wrap__core_api_key_create, user, file, days, scope, note)
+
+# The API keys of a file: a list of lists with `id`, `user`, `note`, `scope`, `created` and `expires`, the last two
+# `NULL` or strings.
+core_api_key_list <- function(file) .Call(wrap__core_api_key_list, file)
+
+# Takes an API key out of a file, by its id. A list as of `core_api_key_list`.
+core_api_key_revoke <- function(id, file) .Call(wrap__core_api_key_revoke, id, file)
 
 
 # nolint end

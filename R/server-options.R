@@ -8,13 +8,14 @@ api_policy <- function(identity, call = rlang::caller_env()) {
   number <- function(name, default) {
     check_number(getOption(name, default), argument = name, call = call)
   }
-  count <- function(name, default) {
+  count <- function(name, default, least = 1) {
     number <- number(name, default)
-    if (number != round(number) || number < 1 || number > .Machine$integer.max) {
-      abort_input(name, "must be a whole number from 1 on", number, call)
+    if (number != round(number) || number < least || number > .Machine$integer.max) {
+      abort_input(name, paste("must be a whole number from", least, "on"), number, call)
     }
     number
   }
+  least <- function(name) if (!is.null(getOption(name))) count(name, NULL, least = 0)
   texts <- function(name) {
     I(check_strings(getOption(name, character()), argument = name, call = call))
   }
@@ -31,6 +32,8 @@ api_policy <- function(identity, call = rlang::caller_env()) {
     memory_limit = limit_option("abba.memory.limit", "1G", call),
     permitted_mounts = permitted_mounts_option(call),
     home_nfs_ip_address = text("abba.home.nfs.ip.address"),
+    least_uid = least("abba.api.least.uid"),
+    least_gid = least("abba.api.least.gid"),
     operators = texts("abba.api.operators"),
     requests_per_minute = count("abba.api.requests.per.minute", 300),
     open_jobs = count("abba.api.open.jobs", 500),

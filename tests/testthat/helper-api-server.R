@@ -9,6 +9,8 @@ local_api <- function(..., keys = "daemon", env = parent.frame()) {
   withr::local_envvar(RSTUDIO_PRODUCT = NA, PLUMBER_SHAREDSECRET = NA, .local_envir = env)
   withr::local_options(
     abba.api.identity = NULL,
+    # Accounts that every machine has.
+    abba.api.least.uid = 1,
     abba.api.keys = file,
     abba.api.log = file.path(folder, "log"),
     abba.default.container = image,

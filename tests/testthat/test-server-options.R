@@ -16,7 +16,8 @@ test_that("an option that is wrong is named when the server starts", {
     list(abba.api.requests.per.minute = 1.5), list(abba.api.open.jobs = -1), list(abba.api.log.page.bytes = 0),
     list(abba.api.snapshot.seconds = -1), list(abba.api.cluster.timeout = 0), list(abba.api.cluster.timeout = "x"),
     list(abba.api.keys = c("a", "b")), list(abba.api.keys = "/no/such/file"), list(abba.k8s.namespace = 1),
-    list(abba.kubectl = 1), list(abba.api.log = 1)
+    list(abba.kubectl = 1), list(abba.api.log = 1), list(abba.api.least.uid = "x"), list(abba.api.least.uid = -1),
+    list(abba.api.least.gid = 0.5)
   )
   for (options in wrong) {
     message <- do.call(options_error, options)
@@ -97,6 +98,20 @@ test_that("options that are right are taken", {
   created <- grep("^create ", kubectl$requests())
   queues <- vapply(created, function(i) kubectl$manifest(i)$metadata$labels[["kueue.x-k8s.io/queue-name"]], "")
   expect_identical(queues, c("day", "night"))
+})
+
+test_that("programs run as accounts of people, from the number on that the machine or the administrator names", {
+  api <- local_api(abba.api.least.uid = NULL)
+  kubectl <- local_scripted_kubectl(says(list_of(), on = "get *"), creates())
+  # Accounts of the system, on every machine.
+  answer <- submit_api(key = api$keys$daemon)
+  expect_identical(answer$status, 403L)
+  expect_match(answer$body$message, "user number 1, which is the system's", fixed = TRUE)
+  api <- local_api(abba.api.least.uid = 1, abba.api.least.gid = 2)
+  expect_match(submit_api(key = api$keys$daemon)$body$message, "group number 1, which", fixed = TRUE)
+  expect_false(any(startsWith(kubectl$requests(), "create")))
+  # What somebody has submitted before stays theirs to look at.
+  expect_identical(ask_api("jobs", key = api$keys$daemon)$status, 200L)
 })
 
 test_that("messages of wrong options", {

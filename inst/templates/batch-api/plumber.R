@@ -58,6 +58,11 @@ options(
   # The header in which the proxy says who the caller is, for "proxy".
   # abba.api.proxy.header = "X-Forwarded-User",
 
+  # The least user number that programs run as, and the least group number: accounts of people begin there. Without them:
+  # what the machine says (`UID_MIN` in /etc/login.defs), for both.
+  # abba.api.least.uid = 1000,
+  # abba.api.least.gid = 1000,
+
   # Users who see, read and cancel the jobs of everybody.
   abba.api.operators = character(),
 

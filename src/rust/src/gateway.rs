@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use abba_core::gateway::api_key_file::{self, ApiKeyFile};
-use abba_core::gateway::api_keys::{self, ApiKeys};
+use abba_core::gateway::api_keys::{self, ApiKeys, Scope};
 use abba_core::gateway::calls::CALLS;
 use abba_core::gateway::headers::Headers;
 use abba_core::gateway::policy::IdentityMode;
@@ -53,11 +53,11 @@ fn open(policy: Json, key_file: Option<&str>, version: &str) -> Result<Server, E
         .map_err(|error| Error::input(format!("The options of the abba API cannot be used: {error}.")))?;
     let policy = Policy::new(settings)?;
     let local_key = match policy.identity {
-        IdentityMode::Local => Some(api_keys::create(&accounts::current_name())?),
+        IdentityMode::Local => Some(api_keys::create(&accounts::current_name(), None, Scope::Submit, "")?),
         _ => None,
     };
     let keys = match (&local_key, key_file) {
-        (Some(new), _) => KeySource::Held(ApiKeys::parse(&new.line)?),
+        (Some(new), _) => KeySource::Held(ApiKeys::one(new.kept.clone())),
         (None, Some(path)) => KeySource::File(ApiKeyFile::open(Path::new(path)).map_err(|error| Error {
             message: format!("The option `abba.api.keys` cannot be used: {}", error.message),
             ..error
@@ -122,12 +122,29 @@ r_functions! {
         Ok(answers(server(gateway)?, read(awaited)?, patience).into())
     }
 
-    /// Makes an API key for a user and keeps its hash in a file. The key, a string.
-    fn core_api_key_create(user, file) {
-        let (user, file): (String, String) = (read(user)?, read(file)?);
-        let new = api_keys::create(&user)?;
-        api_key_file::append(Path::new(&file), &new.line)?;
+    /// Makes an API key for a user and keeps its hash in a file. `days` is a number or `NULL`. The key, a string.
+    fn core_api_key_create(user, file, days, scope, note) {
+        let (user, file, note): (String, String, String) = (read(user)?, read(file)?, read(note)?);
+        let days: Option<f64> = read(days)?;
+        let scope: String = read(scope)?;
+        let scope = Scope::parse(&scope).ok_or_else(|| mistake("scope"))?;
+        // Whole, as R has checked; what is too large is refused as such.
+        let days = days.map(|days| days as u32);
+        let new = api_key_file::add(Path::new(&file), &user, days, scope, &note)?;
         Ok(Value::Text(new.key).into())
+    }
+
+    /// The API keys of a file: a list of lists with `id`, `user`, `note`, `scope`, `created` and `expires`, the last two
+    /// `NULL` or strings.
+    fn core_api_key_list(file) {
+        let file: String = read(file)?;
+        Value::json(&api_key_file::list(Path::new(&file))?)
+    }
+
+    /// Takes an API key out of a file, by its id. A list as of `core_api_key_list`.
+    fn core_api_key_revoke(id, file) {
+        let (id, file): (String, String) = (read(id)?, read(file)?);
+        Value::json(&api_key_file::revoke(Path::new(&file), &id)?)
     }
 }
 

@@ -20,6 +20,8 @@ local_api_server <- function(..., users = c("daemon", "games"), env = parent.fra
   options <- utils::modifyList(list(
     abba.api.keys = key_file, abba.api.log = file.path(folder, "decisions"), abba.default.container = r_image,
     abba.k8s.namespace = the_namespace(), abba.api.requests.per.minute = 100000,
+    # Accounts that every machine has.
+    abba.api.least.uid = 1,
     abba.k8s.session = getOption("abba.k8s.session")
   ), list(...))
   saveRDS(options, file.path(folder, "options.rds"))

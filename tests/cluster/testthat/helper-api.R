@@ -23,8 +23,8 @@ local_abba_server <- function(options = character(), user = NULL, docs = FALSE, 
     "library(abba)",
     paste0("options(abba.default.container = ", deparse(r_image), ")"),
     paste0("options(abba.k8s.namespace = ", deparse(the_namespace()), ")"),
-    # Tests ask often.
-    "options(abba.api.requests.per.minute = 100000)",
+    # Tests ask often, as accounts that every machine has.
+    "options(abba.api.requests.per.minute = 100000, abba.api.least.uid = 1)",
     options,
     paste0("abba_run_api(port = ", port, ", docs = ", docs, ")")
   ), script)

@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 
 use super::headers::Headers;
 use super::policy::{IdentityMode, Policy};
-use crate::gateway::api_keys::ApiKeys;
+use crate::domain::identity::Identity;
+use crate::gateway::api_keys::{self, ApiKeys, Scope};
 use crate::{Error, ErrorClass};
 
 /// Somebody who asks.
@@ -14,6 +15,10 @@ pub struct Caller {
     pub name: String,
     /// Whether they may see and cancel everybody's jobs.
     pub is_operator: bool,
+    /// What they may do.
+    pub scope: Scope,
+    /// Their account, where they submit something; `None`: they do not, or have none.
+    pub account: Option<Identity>,
 }
 
 /// The header with the secret that plumber's host gives to the process, so that no other program of its machine can pass for
@@ -39,16 +44,16 @@ pub fn check_host(headers: &Headers, policy: &Policy) -> Result<(), Error> {
     )
 }
 
-/// Finds out who asks. `keys` are those that are known; `peer` is the address that the request comes from.
+/// Finds out who asks: a name, as it came, and what they may do. `keys` are those that are known; `peer` is the address that the request comes from.
 ///
 /// Errors ([`ErrorClass::Unauthorized`], [`ErrorClass::Forbidden`], [`ErrorClass::Input`]): it is not known, a header that
 /// says it is there twice, or a page of another site asks in the name of a person who only looks at it.
-pub fn identify(headers: &Headers, peer: &str, policy: &Policy, keys: &ApiKeys) -> Result<Caller, Error> {
+pub fn identify(headers: &Headers, peer: &str, policy: &Policy, keys: &ApiKeys) -> Result<(String, Scope), Error> {
     check_site(headers)?;
-    let name = match policy.identity {
-        IdentityMode::Keys => user_of_key(headers, keys)?,
-        IdentityMode::Connect => user_of_connect(headers)?,
-        IdentityMode::Proxy => user_of_proxy(headers, policy)?,
+    match policy.identity {
+        IdentityMode::Keys => user_of_key(headers, keys),
+        IdentityMode::Connect => user_of_connect(headers).map(|user| (user, Scope::Submit)),
+        IdentityMode::Proxy => user_of_proxy(headers, policy).map(|user| (user, Scope::Submit)),
         IdentityMode::Local => {
             check_is_local(headers, peer)?;
             user_of_key(headers, keys).map_err(|error| match error.class {
@@ -57,21 +62,27 @@ pub fn identify(headers: &Headers, peer: &str, policy: &Policy, keys: &ApiKeys) 
                      ABBA_API_KEY to the key in it.",
                 ),
                 _ => error,
-            })?
+            })
         }
-    };
-    let is_operator = policy.operators.contains(&name) || policy.identity == IdentityMode::Local;
-    Ok(Caller { name, is_operator })
+    }
 }
 
-fn user_of_key(headers: &Headers, keys: &ApiKeys) -> Result<String, Error> {
+fn user_of_key(headers: &Headers, keys: &ApiKeys) -> Result<(String, Scope), Error> {
     let authorization = headers
         .single("authorization")?
         .ok_or_else(|| unknown("The abba server needs your API key, and the request has none."))?;
     let key = key_of(authorization).ok_or_else(not_a_key)?;
-    keys.user_of(key)
-        .map(String::from)
-        .ok_or_else(|| unknown("The abba server does not know your API key."))
+    let kept = keys
+        .find(key)
+        .ok_or_else(|| unknown("The abba server does not know your API key."))?;
+    match kept.expires {
+        Some(last) if kept.is_expired(api_keys::today()) => Err(Error::new(
+            ErrorClass::Unauthorized,
+            format!("Your API key has ended: it was good until {last}."),
+        )
+        .advise("Ask the administrator of the abba server for a new one, and set the environment variable ABBA_API_KEY to it.")),
+        _ => Ok((kept.user.clone(), kept.scope)),
+    }
 }
 
 /// The key of `Key <key>`; the scheme's case says nothing (RFC 9110, 11.1).
@@ -224,7 +235,7 @@ mod tests {
     use super::super::policy::tests::settings;
     use super::super::policy::Settings;
     use super::*;
-    use crate::gateway::api_keys;
+    use crate::gateway::api_keys::tests::key_of as new_key;
 
     const SECRET_TEXT: &str = "a-secret-of-the-host";
 
@@ -238,14 +249,14 @@ mod tests {
         .unwrap()
     }
 
-    fn ask(identity: IdentityMode, fields: &[(&str, &str)]) -> Result<Caller, Error> {
-        identify(&headers(fields), "127.0.0.1", &policy(identity), &ApiKeys::default())
+    fn ask(identity: IdentityMode, fields: &[(&str, &str)]) -> Result<String, Error> {
+        identify(&headers(fields), "127.0.0.1", &policy(identity), &ApiKeys::default()).map(|(user, _)| user)
     }
 
     #[test]
     fn a_key_says_who() {
-        let new = api_keys::create("olga").unwrap();
-        let keys = ApiKeys::parse(&new.line).unwrap();
+        let new = new_key("olga");
+        let keys = ApiKeys::one(new.kept.clone());
         let ask = |authorization: Option<&str>| {
             // Nobody but Connect itself is believed, nor a proxy that the administrator has not named.
             let mut fields = vec![
@@ -253,10 +264,9 @@ mod tests {
                 ("X-Forwarded-User", "mike"),
             ];
             fields.extend(authorization.map(|value| ("Authorization", value)));
-            identify(&headers(&fields), "192.0.2.1", &policy(IdentityMode::Keys), &keys)
+            identify(&headers(&fields), "192.0.2.1", &policy(IdentityMode::Keys), &keys).map(|(user, _)| user)
         };
-        let caller = ask(Some(&format!("Key {}", new.key))).unwrap();
-        assert_eq!((caller.name.as_str(), caller.is_operator), ("olga", true));
+        assert_eq!(ask(Some(&format!("Key {}", new.key))).unwrap(), "olga");
         assert!(ask(Some(&format!("key  {}", new.key))).is_ok());
         for wrong in [
             None,
@@ -282,10 +292,40 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_has_ended_says_so_to_who_has_it() {
+        let mut new = new_key("olga");
+        let ask = |kept: &api_keys::KeptKey| {
+            let authorization = format!("Key {}", new.key);
+            let fields = headers(&[("Authorization", &authorization)]);
+            identify(
+                &fields,
+                "192.0.2.1",
+                &policy(IdentityMode::Keys),
+                &ApiKeys::one(kept.clone()),
+            )
+        };
+        let mut kept = new.kept.clone();
+        kept.expires = Some(api_keys::today());
+        assert_eq!(ask(&kept).unwrap(), ("olga".to_string(), Scope::Submit));
+        kept.expires = Some(api_keys::today().yesterday().unwrap());
+        let error = ask(&kept).unwrap_err();
+        assert_eq!(error.class, ErrorClass::Unauthorized);
+        assert!(error.message.contains("has ended"), "{}", error.message);
+        new.key.push('x');
+        let message = format!("Key {}", new.key);
+        let unknown = identify(
+            &headers(&[("Authorization", &message)]),
+            "",
+            &policy(IdentityMode::Keys),
+            &ApiKeys::one(kept),
+        );
+        assert!(unknown.unwrap_err().message.contains("does not know"));
+    }
+
+    #[test]
     fn connect_says_who_in_its_header() {
         let ask = |text: &str| ask(IdentityMode::Connect, &[("RStudio-Connect-Credentials", text)]);
-        let caller = ask(r#"{"user": "mike", "groups": ["a"]}"#).unwrap();
-        assert_eq!((caller.name.as_str(), caller.is_operator), ("mike", false));
+        assert_eq!(ask(r#"{"user": "mike", "groups": ["a"]}"#).unwrap(), "mike");
         for wrong in [
             "",
             "mike",
@@ -307,7 +347,7 @@ mod tests {
     #[test]
     fn a_proxy_says_who_in_the_header_that_was_named() {
         let ask = |fields: &[(&str, &str)]| ask(IdentityMode::Proxy, fields);
-        assert_eq!(ask(&[("x-forwarded-user", " mike ")]).unwrap().name, "mike");
+        assert_eq!(ask(&[("x-forwarded-user", " mike ")]).unwrap(), "mike");
         for (fields, class) in [
             (&[("X-Remote-User", "mike")][..], ErrorClass::Unauthorized),
             (&[("X-Forwarded-User", "")], ErrorClass::Unauthorized),
@@ -393,11 +433,12 @@ mod tests {
 
     #[test]
     fn a_local_server_answers_this_machine_alone_and_only_with_its_key() {
-        let new = api_keys::create("server").unwrap();
-        let keys = ApiKeys::parse(&new.line).unwrap();
+        let new = new_key("server");
+        let keys = ApiKeys::one(new.kept.clone());
         let key = format!("Key {}", new.key);
-        let ask_from =
-            |peer: &str, fields: &[(&str, &str)]| identify(&headers(fields), peer, &policy(IdentityMode::Local), &keys);
+        let ask_from = |peer: &str, fields: &[(&str, &str)]| {
+            identify(&headers(fields), peer, &policy(IdentityMode::Local), &keys).map(|(user, _)| user)
+        };
         let ask = |host: &str, origin: Option<&str>| {
             let mut fields = vec![("Host", host), ("Authorization", key.as_str())];
             fields.extend(origin.map(|origin| ("Origin", origin)));
@@ -410,8 +451,7 @@ mod tests {
             "[::1]:8000",
             "127.1.2.3",
         ] {
-            let caller = ask(host, None).unwrap();
-            assert_eq!((caller.name.as_str(), caller.is_operator), ("server", true));
+            assert_eq!(ask(host, None).unwrap(), "server");
             let without = ask_from("127.0.0.1", &[("Host", host)]).unwrap_err();
             assert_eq!(without.class, ErrorClass::Unauthorized);
         }

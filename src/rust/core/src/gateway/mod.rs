@@ -6,6 +6,7 @@
 //!
 //! - [`policy`]: what the administrator permits; [`permitted_mounts`]: which storage.
 //! - [`headers`]: the headers of a request; [`caller`]: who somebody is, by [`crate::gateway::api_keys`] for instance; [`request_rate`]: how often they may ask.
+//! - [`directory`]: the accounts of callers, and which of them programs run as.
 //! - [`arguments`]: what a request says; [`submission`]: how it becomes a Job.
 //! - [`snapshot`]: what was seen of all jobs a moment ago, so that a hundred callers do not ask the cluster a hundred times.
 //! - [`watchers`]: the requests that wait for a change.
@@ -19,6 +20,7 @@ pub mod api_keys;
 pub mod arguments;
 pub mod caller;
 pub mod calls;
+mod directory;
 pub mod headers;
 pub mod permitted_mounts;
 pub mod policy;

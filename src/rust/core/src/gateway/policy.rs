@@ -8,6 +8,7 @@ use crate::domain::quantity::{CpuLimit, MemoryLimit};
 use crate::error::quote_shortened;
 use crate::gateway::api_keys::equal_in_constant_time;
 use crate::kubernetes::labels::check_queue_name;
+use crate::local::accounts;
 use crate::{Error, ErrorClass};
 
 /// The administrator's settings as R hands them over, unchecked.
@@ -39,6 +40,12 @@ pub struct Settings {
     pub permitted_mounts: Vec<PermittedMountSetting>,
     /// The NFS server of the home folders; `None`: they cannot be mounted.
     pub home_nfs_ip_address: Option<String>,
+    /// The least user number that programs run as; `None`: the machine's own for people.
+    #[serde(default)]
+    pub least_uid: Option<u32>,
+    /// The least group number; `None`: `least_uid`.
+    #[serde(default)]
+    pub least_gid: Option<u32>,
     /// Callers who may see and cancel everybody's jobs.
     pub operators: Vec<String>,
     /// Requests a minute for each caller.
@@ -112,6 +119,10 @@ pub struct Policy {
     pub permitted_mounts: Vec<PermittedMount>,
     /// The NFS server of the home folders.
     pub home_nfs_ip_address: Option<String>,
+    /// The least user number that programs run as.
+    pub least_uid: u32,
+    /// The least group number that they run with.
+    pub least_gid: u32,
     /// Callers who may see and cancel everybody's jobs.
     pub operators: Vec<String>,
     /// Requests a minute for each caller.
@@ -172,7 +183,10 @@ impl Policy {
         }
         let snapshot_age = std::time::Duration::try_from_secs_f64(settings.snapshot_seconds)
             .map_err(|_| Error::input("The option `abba.api.snapshot.seconds` must be a number of seconds."))?;
+        let least_uid = settings.least_uid.unwrap_or_else(accounts::least_uid);
         Ok(Self {
+            least_uid,
+            least_gid: settings.least_gid.unwrap_or(least_uid),
             identity: settings.identity,
             secret: settings.secret.map(Secret),
             proxy_header,
@@ -372,6 +386,9 @@ pub(super) mod tests {
                 path: "/studies".into(),
             }],
             home_nfs_ip_address: None,
+            // Accounts that every machine has.
+            least_uid: Some(1),
+            least_gid: Some(1),
             operators: vec!["olga".into()],
             requests_per_minute: 300,
             open_jobs: 100,

@@ -7,6 +7,7 @@ use super::answer::{self, ApiError, AuditEntry, Reply, Response};
 use super::arguments::Arguments;
 use super::caller::{self, Caller};
 use super::calls::{self, Answers, Asked, Call};
+use super::directory::Directory;
 use super::headers::Headers;
 use super::policy::{IdentityMode, Policy};
 use super::request_rate::RequestRate;
@@ -15,7 +16,7 @@ use super::snapshot::{Snapshot, Snapshots};
 use super::watchers::Watchers;
 use crate::error::quote_shortened;
 use crate::gateway::api_key_file::ApiKeyFile;
-use crate::gateway::api_keys::ApiKeys;
+use crate::gateway::api_keys::{ApiKeys, Scope};
 use crate::operations::{self, Connection, JobSelector, JobSnapshot};
 use crate::{Error, ErrorClass};
 
@@ -47,6 +48,7 @@ pub type WithConnection<'a> =
 pub struct Gateway {
     pub(super) policy: Policy,
     keys: KeySource,
+    pub(super) directory: Directory,
     pub(super) abba_version: String,
     rate: Mutex<RequestRate>,
     pub(super) snapshots: Snapshots,
@@ -119,6 +121,7 @@ impl Gateway {
             snapshots: Snapshots::new(policy.snapshot_age),
             policy,
             keys,
+            directory: Directory::default(),
             abba_version: abba_version.to_string(),
             health: Mutex::default(),
             cluster_permits: Semaphore::new(MOST_WITH_CLUSTER),
@@ -137,16 +140,18 @@ impl Gateway {
                     check_method(call, &request).and_then(|()| answer(self, with_connection))
                 }
                 // Callers that are not known do not learn either which calls there are.
-                call => self.identify(&request).and_then(|caller| {
-                    who = Some(caller.name.clone());
-                    match call {
-                        Some((call, Answers::Callers(answer))) => {
-                            let asked = self.ask(call, &request, &caller, with_connection)?;
-                            answer(self, asked)
+                call => self
+                    .identify(&request, call.map(|(call, _)| call))
+                    .and_then(|mut caller| {
+                        who = Some(caller.name.clone());
+                        match call {
+                            Some((call, Answers::Callers(answer))) => {
+                                let asked = self.ask(call, &request, &mut caller, with_connection)?;
+                                answer(self, asked)
+                            }
+                            _ => Err(no_call(request.call)),
                         }
-                        _ => Err(no_call(request.call)),
-                    }
-                }),
+                    }),
             }
         });
         answer::answer(outcome, audit_entry(&request, who.as_deref()))
@@ -154,7 +159,7 @@ impl Gateway {
 
     /// Looks at a request before its body is read.
     pub fn look_early(&self, request: Request<'_>) -> Early {
-        let caller = self.check_sender(&request).and_then(|()| self.identify(&request));
+        let caller = self.check_sender(&request).and_then(|()| self.identify(&request, None));
         match caller {
             Ok(caller) => Early::From(caller.name),
             Err(refusal) => Early::Refused(Box::new(answer::answer(Err(refusal), audit_entry(&request, None)))),
@@ -170,7 +175,8 @@ impl Gateway {
         })
     }
 
-    fn identify(&self, request: &Request<'_>) -> Result<Caller, ApiError> {
+    /// Who asks, for a call.
+    fn identify(&self, request: &Request<'_>, call: Option<&Call>) -> Result<Caller, ApiError> {
         let keys = match &self.keys {
             KeySource::File(file) => file.keys().map_err(|error| {
                 let told = Error::new(ErrorClass::Unavailable, "The abba server cannot read its API keys.")
@@ -183,7 +189,16 @@ impl Gateway {
             KeySource::Held(keys) => keys.clone(),
             KeySource::None => ApiKeys::default(),
         };
-        Ok(caller::identify(request.headers, request.from, &self.policy, &keys)?)
+        let (given, scope) = caller::identify(request.headers, request.from, &self.policy, &keys)?;
+        let (name, account) = self.directory.name(&given, call.is_some_and(Call::submits))?;
+        // Nobody is an operator by a name that no account has yet.
+        let is_named = name.as_ref().is_some_and(|name| self.policy.operators.contains(name));
+        Ok(Caller {
+            name: name.unwrap_or(given),
+            is_operator: is_named || self.policy.identity == IdentityMode::Local,
+            scope,
+            account,
+        })
     }
 
     /// Counts a caller's request, and reads its arguments.
@@ -191,7 +206,7 @@ impl Gateway {
         &self,
         call: &Call,
         request: &Request<'a>,
-        caller: &'a Caller,
+        caller: &'a mut Caller,
         with_connection: WithConnection<'a>,
     ) -> Result<Asked<'a>, ApiError> {
         check_method(call, request)?;
@@ -214,8 +229,20 @@ impl Gateway {
         if request.method == "POST" {
             check_post(request)?;
         }
+        if caller.scope == Scope::Read && call.changes() {
+            return Err(Error::new(
+                ErrorClass::Forbidden,
+                "Your API key is for looking at jobs alone: it neither submits nor cancels any.",
+            )
+            .meaning("Nothing was done.")
+            .advise("Ask the administrator of the abba server for a key that may.")
+            .into());
+        }
         let mut arguments = Arguments::read(request.query, request.body)?;
         arguments.check(call.arguments())?;
+        if call.submits() && caller.account.is_none() {
+            caller.account = self.directory.account(&caller.name)?;
+        }
         Ok(Asked {
             caller,
             arguments,
@@ -454,6 +481,100 @@ mod tests {
             send("submit-job", &[("content-type", "Application/Json ;Charset=\"UTF-8\"")]),
             200
         );
+    }
+
+    #[test]
+    fn a_key_for_reading_changes_nothing() {
+        use crate::gateway::api_keys::{self, ApiKeys, Scope};
+        use crate::gateway::{Gateway, KeySource, Policy};
+
+        let mut server = server();
+        let id = server.submit("daemon", "b");
+        let new = api_keys::create("daemon", None, Scope::Read, "").unwrap();
+        let policy = Policy::new(crate::gateway::policy::tests::settings()).unwrap();
+        server.gateway = Gateway::new(policy, KeySource::Held(ApiKeys::one(new.kept)), "0.1.0").unwrap();
+        let authorization = format!("Key {}", new.key);
+        let send = |method: &str, target: &str, body: Value| {
+            let fields = [
+                ("Authorization", authorization.as_str()),
+                ("Content-Type", "application/json"),
+            ];
+            server.send_bytes(method, target, &fields, body.to_string().as_bytes())
+        };
+        assert_eq!(send("GET", "jobs", json!({})).status, 200);
+        assert_eq!(send("POST", "job-status", json!({"job_id": id})).status, 200);
+        let before = server.cluster.count("P");
+        for (call, body) in [
+            ("submit-job", program("a.R")),
+            ("submit-batch", json!({"programs": [program("a.R")]})),
+            ("cancel-job", json!({"job_id": id})),
+        ] {
+            let answer = send("POST", call, body);
+            assert_eq!(answer.status, 403, "{call}");
+            assert!(answer.body.contains("looking at jobs alone"), "{}", answer.body);
+        }
+        assert_eq!(server.cluster.count("P"), before);
+    }
+
+    #[test]
+    fn an_account_is_looked_up_once_a_request_and_its_name_is_the_directorys() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        use crate::domain::identity::Identity;
+        static LOOK_UPS: AtomicUsize = AtomicUsize::new(0);
+        let mut server = server();
+        server.gateway.directory.look_up = |name, with_groups| {
+            LOOK_UPS.fetch_add(1, Ordering::SeqCst);
+            let name = name.to_lowercase().replace("@corp", "");
+            let groups = if with_groups { vec![0, 27, 5000] } else { Vec::new() };
+            let (uid, gid) = (5000, 5000);
+            let home = format!("/home/{name}");
+            Ok(Some(Identity {
+                name,
+                uid,
+                gid,
+                groups,
+                home,
+            })
+            .filter(|account| account.name == "mike"))
+        };
+        let programs = json!({"programs": [program("a.R"), program("b.R"), program("c.R")]});
+        for (times, name) in ["Mike@corp", "Mike@corp", "mike"].into_iter().enumerate() {
+            let (status, rows) = server.post(name, "submit-batch", &programs, None);
+            assert_eq!(status, 200, "{rows}");
+            assert_eq!(LOOK_UPS.load(Ordering::SeqCst), times + 1);
+            let job = server.cluster.job(rows[0]["job_id"].as_str().unwrap());
+            assert_eq!(job["metadata"]["annotations"]["abba/owner"], "mike");
+            let context = &job["spec"]["template"]["spec"]["securityContext"];
+            assert_eq!(
+                (&context["runAsUser"], &context["runAsGroup"]),
+                (&json!(5000), &json!(5000))
+            );
+            assert_eq!(context["supplementalGroups"], json!([27, 5000]));
+        }
+        for name in ["Mike@corp", "mike", "MIKE"] {
+            assert_eq!(server.get(name, "whoami").1["user"], "mike");
+            assert_eq!(server.get(name, "jobs").1.as_array().unwrap().len(), 9);
+        }
+        assert_eq!(LOOK_UPS.load(Ordering::SeqCst), 4);
+        // A name that no account has yet is not an operator's.
+        assert_eq!(server.get("sys", "whoami").1, json!({"user": "sys", "operator": false}));
+        assert_eq!(server.post("sys", "submit-batch", &programs, None).0, 403);
+    }
+
+    #[test]
+    fn a_directory_that_does_not_answer_is_no_missing_account() {
+        let mut server = server();
+        server.gateway.directory.look_up = |_, _| Err("Connection refused".into());
+        for (status, body) in [
+            server.post("daemon", "submit-job", &program("a.R"), None),
+            server.get("daemon", "jobs"),
+        ] {
+            assert_eq!((status, &body["class"]), (503, &json!("unavailable")), "{body}");
+            assert!(!body.to_string().contains("does not exist"), "{body}");
+            assert!(!body.to_string().contains("refused"), "{body}");
+        }
+        assert_eq!(server.cluster.count("POST"), 0);
     }
 
     #[test]

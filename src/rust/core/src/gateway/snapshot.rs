@@ -441,6 +441,8 @@ mod tests {
         Caller {
             name: name.into(),
             is_operator,
+            scope: Default::default(),
+            account: None,
         }
     }
 

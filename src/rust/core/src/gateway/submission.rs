@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::arguments::{Argument, Arguments, Kind};
 use super::caller::Caller;
+use super::directory;
 use super::permitted_mounts;
 use super::policy::{IdentityMode, Policy};
 use crate::domain::identity::Identity;
@@ -195,11 +196,12 @@ pub fn prepare(
         expanded_path: program.absolute_path.clone(),
         given_path: program.given_path.clone(),
         home_nfs_ip_address: policy.home_nfs_ip_address.clone(),
-        username: run_as.map(|identity| identity.name),
+        username: run_as.as_ref().map(|identity| identity.name.clone()),
         ..submit
     };
     let origin = Origin {
         owner: Some(caller.name.clone()),
+        run_as,
         uuid,
     };
     Ok((prepare_program(&submit, program, origin)?, key))
@@ -237,31 +239,13 @@ pub fn kept_settings(kept: &SubmitArguments) -> Result<Map<String, Value>, Error
         .collect())
 }
 
-/// The account that a caller's programs run as. The caller of a local server is the account that runs it, and
-/// root's programs run as the container image says, as they do without a server.
+/// The account that a caller's programs run as. The caller of a local server is the account that runs it, and root's
+/// programs run as the container image says, as they do without a server.
 fn run_as(caller: &Caller, policy: &Policy) -> Result<Option<Identity>, Error> {
-    let refuse = |what: &str, advice: &str| {
-        Err(Error::new(
-            ErrorClass::Forbidden,
-            format!(
-                "The account {} of the abba server {what}.",
-                quote_shortened(&caller.name)
-            ),
-        )
-        .meaning("No job was created.")
-        .advise(advice))
-    };
-    match accounts::find(&caller.name) {
-        Ok(account) if account.uid != 0 => Ok(Some(account)),
-        Ok(_) if policy.identity == IdentityMode::Local => Ok(None),
-        Ok(_) => refuse(
-            "is root, and no program runs as root here",
-            "Use an account of your own.",
-        ),
-        Err(_) => refuse(
-            "does not exist, and programs run as their owner's account",
-            "Ask the administrator of the abba server for an account of that name.",
-        ),
+    let account = caller.account.as_ref();
+    match (policy.identity, account) {
+        (IdentityMode::Local, Some(own)) => Ok(Some(own.clone()).filter(|own| own.uid != 0)),
+        _ => directory::run_as(&caller.name, account, policy, accounts::own_uid()).map(Some),
     }
 }
 
@@ -356,6 +340,8 @@ mod tests {
         Caller {
             name: name.into(),
             is_operator: false,
+            scope: Default::default(),
+            account: accounts::look_up(name, true).unwrap(),
         }
     }
 

@@ -27,11 +27,11 @@ pub fn each_once<T>(function: impl FnOnce() -> T) -> T {
     function()
 }
 
-/// Looks up an account by name, in whatever the machine uses for accounts (files, LDAP, SSSD).
+/// The account of the argument `username`.
 ///
 /// Errors: there is no such account, it cannot be looked up, or this is no Unix.
 pub fn find(name: &str) -> Result<Identity, Error> {
-    find_by(name, look_up)
+    find_by(name, look_up_username)
 }
 
 fn find_by(name: &str, look_up: impl FnOnce(&str) -> Result<Identity, Error>) -> Result<Identity, Error> {
@@ -47,28 +47,27 @@ fn find_by(name: &str, look_up: impl FnOnce(&str) -> Result<Identity, Error>) ->
     Ok(found)
 }
 
+/// Looks up an account by name, in whatever the machine uses for accounts (files, LDAP, SSSD). `with_groups`: also its
+/// supplementary groups, for which a directory may take long. `None`: there is no such account.
+///
+/// Errors, in words: it cannot be looked up now, or this is no Unix.
 #[cfg(unix)]
-fn look_up(name: &str) -> Result<Identity, Error> {
+pub fn look_up(name: &str, with_groups: bool) -> Result<Option<Identity>, String> {
     use std::ffi::CString;
 
     use nix::unistd::{getgrouplist, User};
 
-    let shown = quote_shortened(name);
-    let no_lookup = |error: nix::Error| {
-        Error::input(format!(
-            "`username` {shown} cannot be looked up on this machine: {error}."
-        ))
+    let Ok(c_name) = CString::new(name) else {
+        return Ok(None);
     };
-    let no_account = || {
-        Error::input(format!(
-            "`username` must be the name of a user on this machine, and there is no user {shown}."
-        ))
-        .advise("Give a user name as `id` shows it, or leave `username` out to run as the container image says.")
+    let Some(user) = User::from_name(name).map_err(|error| error.to_string())? else {
+        return Ok(None);
     };
-    let c_name = CString::new(name).map_err(|_| no_account())?;
-    let user = User::from_name(name).map_err(no_lookup)?.ok_or_else(no_account)?;
-    let groups = getgrouplist(&c_name, user.gid).map_err(no_lookup)?;
-    Ok(Identity {
+    let groups = match with_groups {
+        true => getgrouplist(&c_name, user.gid).map_err(|error| error.to_string())?,
+        false => Vec::new(),
+    };
+    Ok(Some(Identity {
         name: user.name,
         uid: user.uid.as_raw(),
         gid: user.gid.as_raw(),
@@ -78,6 +77,49 @@ fn look_up(name: &str) -> Result<Identity, Error> {
             .map(nix::unistd::Gid::as_raw)
             .collect(),
         home: user.dir.to_string_lossy().into_owned(),
+    }))
+}
+
+/// There are no Unix accounts here.
+#[cfg(not(unix))]
+pub fn look_up(_: &str, _: bool) -> Result<Option<Identity>, String> {
+    Err("this machine has no Unix accounts".into())
+}
+
+#[cfg(unix)]
+fn look_up_username(name: &str) -> Result<Identity, Error> {
+    let shown = quote_shortened(name);
+    match look_up(name, true) {
+        Ok(Some(account)) => Ok(account),
+        Ok(None) => Err(Error::input(format!(
+            "`username` must be the name of a user on this machine, and there is no user {shown}."
+        ))
+        .advise("Give a user name as `id` shows it, or leave `username` out to run as the container image says.")),
+        Err(reason) => Err(Error::input(format!(
+            "`username` {shown} cannot be looked up on this machine: {reason}."
+        ))),
+    }
+}
+
+/// The number of the account that this process runs as; `None`: this is no Unix.
+pub fn own_uid() -> Option<u32> {
+    #[cfg(unix)]
+    return Some(nix::unistd::Uid::effective().as_raw());
+    #[cfg(not(unix))]
+    None
+}
+
+/// The least number of an account of a person, as the machine has it (`UID_MIN`), else 1000:
+/// <https://man7.org/linux/man-pages/man5/login.defs.5.html>
+pub fn least_uid() -> u32 {
+    let text = std::fs::read_to_string("/etc/login.defs").unwrap_or_default();
+    uid_min(&text).unwrap_or(1000)
+}
+
+fn uid_min(login_defs: &str) -> Option<u32> {
+    login_defs.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some("UID_MIN")).then(|| words.next()?.parse().ok())?
     })
 }
 
@@ -99,7 +141,7 @@ pub fn current() -> Result<Identity, Error> {
 }
 
 #[cfg(not(unix))]
-fn look_up(name: &str) -> Result<Identity, Error> {
+fn look_up_username(name: &str) -> Result<Identity, Error> {
     Err(Error::input(format!(
         "`username` {} cannot be looked up: this machine has no Unix accounts.",
         quote_shortened(name)
@@ -150,6 +192,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_least_number_of_a_person_is_the_machines() {
+        assert_eq!(uid_min("# UID_MIN 1\nUID_MAX\t60000\nUID_MIN\t\t 2000\n"), Some(2000));
+        assert_eq!(uid_min("UID_MIN\n#\n"), None);
+        assert_eq!(uid_min(""), None);
+        assert!(least_uid() > 0);
+    }
+
+    #[test]
+    fn an_account_that_is_not_there_is_told_from_one_that_cannot_be_looked_up() {
+        assert_eq!(look_up("no-such-user-here", true), Ok(None));
+        assert_eq!(look_up("a\0b", false), Ok(None));
+        assert_eq!(look_up("daemon", false).unwrap().unwrap().name, "daemon");
+    }
+
+    #[test]
     fn root_is_everywhere() {
         let root = find("root").unwrap();
         assert_eq!((root.uid, root.gid), (0, 0));
@@ -168,7 +225,7 @@ mod tests {
         let ask = |name: &str| {
             find_by(name, |name| {
                 asked.set(asked.get() + 1);
-                look_up(name)
+                look_up_username(name)
             })
         };
         each_once(|| {

@@ -88,6 +88,8 @@ pub fn submission_warnings<'a>(submitted: impl IntoIterator<Item = &'a Submitted
 pub struct Origin {
     /// The caller of the abba API to whom the job belongs.
     pub owner: Option<String>,
+    /// The account that the program runs as, where it was looked up already.
+    pub run_as: Option<Identity>,
     /// What the ids end with, so that the same request makes the same ids; `None`: random ones.
     pub uuid: Option<Uuid>,
 }
@@ -124,7 +126,10 @@ fn prepare_with(
     origin: Origin,
 ) -> Result<PreparedJob, Error> {
     let mut values = arguments.values()?;
-    let run_as = account(arguments)?;
+    let run_as = match origin.run_as {
+        Some(known) => Some(known),
+        None => account(arguments)?,
+    };
     let mounted_home = add_home(&mut values.mounts, arguments, run_as.as_ref())?;
     let program = read(&values.mounts)?;
     program.check()?;

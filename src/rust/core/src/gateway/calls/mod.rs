@@ -84,6 +84,17 @@ impl Call {
     pub(super) fn arguments(&self) -> impl Iterator<Item = &'static Argument> + Clone {
         self.arguments.iter().copied().flatten()
     }
+
+    /// Whether it changes something: what only reads has a GET.
+    pub(super) fn changes(&self) -> bool {
+        !self.methods.contains(&"GET")
+    }
+
+    /// Whether it makes jobs, which run as the caller's account.
+    pub(super) fn submits(&self) -> bool {
+        self.arguments()
+            .any(|argument| argument.name == "file_path" || argument.name == "programs")
+    }
 }
 
 const JOB_IDS: Argument = Argument::required(
