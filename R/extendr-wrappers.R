@@ -106,6 +106,9 @@ core_api_calls <- function() .Call(wrap__core_api_calls)
 # The key of a local server, which is made at its start; `NULL` for others.
 core_gateway_local_key <- function(gateway) .Call(wrap__core_gateway_local_key, gateway)
 
+# Makes way for the Unix socket that a server is to listen on.
+core_socket_make_way <- function(path) .Call(wrap__core_socket_make_way, path)
+
 # Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. A list of
 # `core_gateway_answers`, where it is refused; else the caller's name.
 core_gateway_look_early <- function(gateway, request) .Call(wrap__core_gateway_look_early, gateway, request)

@@ -123,8 +123,11 @@ fill_response <- function(res, answer) {
 #' @param pr The router, as plumber hands it to a function marked `@plumber`.
 #' @export
 abba_api_set_up <- function(pr) {
-  api_open()
-  tell_local_key()
+  identity <- api_open()
+  if (identity == "local") {
+    # Once it serves: until then another router may be set up, with another key.
+    later::later(tell_local_key)
+  }
   # Read as text, so that an array of one, an empty object and a null stay what they are.
   description <- jsonlite::read_json(system.file("plumber/abba/openapi.json", package = "abba", mustWork = TRUE))
   pr$setApiSpec(function(spec) description)
@@ -190,7 +193,7 @@ refuse_early <- function(req) {
 api_refusal <- function(call, req, status, message, advice, class = "input", ...) {
   body <- as_json(list(class = class, message = message, consequence = "Nothing was done.", advice = advice))
   decision <- as_json(list(
-    when = api_now(), who = NULL, from = harmless(req$REMOTE_ADDR), what = substr(harmless(call), 1L, 100L),
+    when = api_now(), who = NULL, from = address_of(req), what = substr(harmless(call), 1L, 100L),
     job = list(), decision = "refused", status = status, reason = message
   ))
   list(status = status, headers = list(...), body = body, decision = decision)
@@ -252,7 +255,7 @@ forget_sent <- function() {
 }
 
 # The server's state, which lasts as long as the R process. `docs`: whether the API's description is shown;
-# `largest`: the largest body of a request, in bytes; `address`: the server's own, where abba_run_api() serves.
+# `largest`: the largest body of a request, in bytes; `address`, `socket`: where abba_run_api() serves.
 the_server <- new.env(parent = emptyenv())
 # What to do with the answers that are not there yet, by the numbers of their requests.
 the_server$awaited <- list()
@@ -290,9 +293,10 @@ api_open <- function(call = rlang::caller_env()) {
 # Tells the key of a local server, which is made at its start, to whoever starts it.
 tell_local_key <- function() {
   key <- core_value(core_gateway_local_key(the_server$gateway))
-  if (is.null(key)) {
+  if (is.null(key) || identical(key, the_server$told_key)) {
     return(invisible())
   }
+  the_server$told_key <- key
   address <- the_server$address
   message(
     "This abba server answers this machine alone, and whoever has its key, which is new at each start.\n",
@@ -311,8 +315,18 @@ api_request <- function(call, req) {
     query = text("QUERY_STRING"),
     headers = lapply(as.list(req$HEADERS), harmless),
     when = api_now(),
-    from = text("REMOTE_ADDR")
+    from = address_of(req)
   )
+}
+
+# The address that a request comes from. On a Unix socket the web server before this one says it, and nobody else
+# reaches it; of several addresses the last is its own word.
+address_of <- function(req) {
+  if (is.null(the_server$socket)) {
+    return(harmless(req$REMOTE_ADDR))
+  }
+  forwarded <- header_of(req, "x-forwarded-for")
+  if (is.null(forwarded)) "" else trimws(sub(".*,", "", forwarded))
 }
 
 # A header by its name in lower case. In `HEADERS` the names stand as they were sent: those of CGI (`HTTP_A_B`) are the

@@ -23,6 +23,7 @@ api_policy <- function(identity, call = rlang::caller_env()) {
     identity = identity,
     secret = plumber_secret(call),
     proxy_header = text("abba.api.proxy.header"),
+    on_socket = !is.null(the_server$socket),
     permitted_containers = texts("abba.permitted.containers"),
     default_container = text("abba.default.container"),
     permitted_queues = texts("abba.permitted.queues"),

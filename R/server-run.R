@@ -16,6 +16,8 @@
 #' @param host The address to listen on, a string. A server with the identity `"local"` listens on
 #'   this machine's own alone (`"127.0.0.1"`, `"::1"`, `"localhost"`).
 #' @param port The port, a whole number from 1 to 65535.
+#' @param socket The path of a Unix socket to listen on instead of `host` and `port`, a string; `NULL`: there is none. The
+#'   account of the server and its group alone reach it: put the web server before it into that group.
 #' @param docs Whether the API's description is shown under `/__docs__/`.
 #' @param largest_request The largest body of a request, in bytes. A larger one is
 #'   refused before it is read.
@@ -36,7 +38,8 @@ abba_run_api <- function(
     host = "127.0.0.1",
     port = 8000L,
     docs = TRUE,
-    largest_request = getOption("abba.api.largest.request", 8 * 1024^2)) {
+    largest_request = getOption("abba.api.largest.request", 8 * 1024^2),
+    socket = NULL) {
   host <- check_string(host)
   port <- check_number(port)
   if (port != round(port) || port < 1 || port > 65535) {
@@ -48,6 +51,9 @@ abba_run_api <- function(
     abort_input("largest_request", "must be at least 1", largest_request, rlang::current_env())
   }
   check_api_packages(rlang::current_env())
+  socket <- check_string(socket, null = TRUE)
+  the_server$socket <- if (!is.null(socket)) path.expand(socket)
+  on.exit(the_server$docs <- the_server$address <- the_server$socket <- NULL)
   identity <- api_open()
   if (identity == "connect") {
     abort_identity(
@@ -65,20 +71,34 @@ abba_run_api <- function(
       rlang::current_env()
     )
   }
-  if (!is_loopback(host)) {
+  if (!is.null(socket)) {
+    core_value(core_socket_make_way(the_server$socket))
+  } else if (!is_loopback(host)) {
     message(
       "The abba server speaks HTTP on ", host, ", where others may read what is sent, keys too. Let a web server with ",
       "TLS stand before it: see vignette(\"api_setup\")."
     )
   }
   old <- options(abba.api.largest.request = largest_request)
-  on.exit(options(old))
+  on.exit(options(old), add = TRUE)
   the_server$docs <- docs
   the_server$address <- paste0("http://", if (grepl(":", host)) paste0("[", host, "]") else host, ":", port)
-  on.exit(the_server$docs <- the_server$address <- NULL, add = TRUE)
   router <- plumber::plumb_api("abba", "abba")
-  router$run(host = host, port = as.integer(port), quiet = TRUE, debug = FALSE)
+  if (is.null(socket)) {
+    router$run(host = host, port = as.integer(port), quiet = TRUE, debug = FALSE)
+  } else {
+    serve_on_socket(router, the_server$socket)
+  }
   invisible()
+}
+
+# As plumber's `run()`, which knows no sockets.
+serve_on_socket <- function(router, socket) {
+  router$setDebug(FALSE)
+  # The bits that the socket does not have: for its owner and group to read and write.
+  server <- httpuv::startPipeServer(socket, strtoi("117", 8L), router, quiet = TRUE)
+  on.exit(httpuv::stopServer(server))
+  httpuv::service(0)
 }
 
 is_loopback <- function(host) {
@@ -87,7 +107,7 @@ is_loopback <- function(host) {
 
 # The server's own packages are not needed by those who only use abba.
 check_api_packages <- function(call) {
-  for (package in c("plumber", "promises", "later", "jsonlite")) {
+  for (package in c("plumber", "httpuv", "promises", "later", "jsonlite")) {
     if (!requireNamespace(package, quietly = TRUE)) {
       rlang::abort(
         c(paste0("An abba server needs the package ", package, "."), i = "Install it."),

@@ -17,6 +17,27 @@ test_that("on Posit Connect nobody calls abba_run_api()", {
   expect_match(conditionMessage(raised(abba_run_api())), "does not run on Posit Connect", fixed = TRUE)
 })
 
+test_that("a Unix socket stands where nobody else can put one, and is no server for a browser", {
+  local_api()
+  folder <- withr::local_tempdir()
+  taken <- file.path(folder, "taken")
+  writeLines("a file", taken)
+  refused <- function(socket) {
+    error <- raised(abba_run_api(socket = socket))
+    expect_s3_class(error, "abba_error_input")
+    conditionMessage(error)
+  }
+  expect_match(refused(taken), "is something else", fixed = TRUE)
+  expect_match(refused(file.path(folder, strrep("x", 120))), "longer than 107 bytes", fixed = TRUE)
+  expect_match(refused("/no/such/folder/socket"), "cannot be read", fixed = TRUE)
+  Sys.chmod(folder, "0777", use_umask = FALSE)
+  expect_match(refused(file.path(folder, "socket")), "others can write to", fixed = TRUE)
+  expect_match(refused(""), "must not be empty", fixed = TRUE)
+  local_api(keys = NULL, abba.api.identity = "local")
+  expect_match(refused(file.path(folder, "socket")), "no browser opens", fixed = TRUE)
+  expect_identical(readLines(taken), "a file")
+})
+
 test_that("wrong arguments are refused", {
   local_api()
   expect_words({

@@ -13,7 +13,7 @@ use abba_core::gateway::calls::CALLS;
 use abba_core::gateway::headers::Headers;
 use abba_core::gateway::policy::IdentityMode;
 use abba_core::gateway::{answer, policy, ApiError, Early, Gateway, KeySource, Policy, Request, Response};
-use abba_core::local::accounts;
+use abba_core::local::{accounts, socket_file};
 use abba_core::operations::Connection;
 use abba_core::transport::leave_signals_to_main_thread;
 use abba_core::{Error, ErrorClass};
@@ -107,6 +107,13 @@ r_functions! {
     fn core_gateway_local_key(gateway) {
         let key = server(gateway)?.local_key.clone();
         Ok(key.map_or_else(Value::null, Value::Text).into())
+    }
+
+    /// Makes way for the Unix socket that a server is to listen on.
+    fn core_socket_make_way(path) {
+        let path: String = read(path)?;
+        socket_file::make_way(Path::new(&path))?;
+        Ok(Value::null().into())
     }
 
     /// Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. A list of

@@ -10,10 +10,13 @@ documented_role <- list(
 
 # Starts a server in the namespace of the test, whose login has the documented Role and nothing else, until `env` ends.
 #
-# users: get a key each. ...: options, beside those that are needed.
+# users: get a key each. ...: options, beside those that are needed; one that is NULL is not set. socket: the path of a Unix
+# socket that it listens on; then `port` is that of a web server before it, and `path` where that has it. ready: the status of a request
+# without a key.
 # Gives back a list: `address`, `port`, `process`, `keys` (by user), `key_file`, `log` (the file of decisions) and
 # `stderr` (what the server said on standard error).
-local_api_server <- function(..., users = c("daemon", "games"), env = parent.frame()) {
+local_api_server <- function(..., users = c("daemon", "games"), socket = NULL, port = free_port(), path = "",
+                             ready = 401L, env = parent.frame()) {
   folder <- withr::local_tempdir("api-server-", .local_envir = env)
   key_file <- file.path(folder, "api-keys")
   keys <- lapply(stats::setNames(nm = users), function(user) abba_api_key_create(user, key_file))
@@ -26,11 +29,10 @@ local_api_server <- function(..., users = c("daemon", "games"), env = parent.fra
   ), list(...))
   saveRDS(options, file.path(folder, "options.rds"))
   kubeconfig <- user_kubeconfig(the_namespace(), documented_role, env)
-  port <- free_port()
   script <- file.path(folder, "server.R")
   writeLines(c(
     paste0("options(readRDS(", deparse(file.path(folder, "options.rds")), "))"),
-    paste0("abba::abba_run_api(port = ", port, ")")
+    deparse(as.call(c(quote(abba::abba_run_api), if (is.null(socket)) list(port = port) else list(socket = socket))))
   ), script)
   process <- processx::process$new(
     file.path(R.home("bin"), "Rscript"), c("--vanilla", script),
@@ -43,13 +45,13 @@ local_api_server <- function(..., users = c("daemon", "games"), env = parent.fra
   )
   withr::defer(process$kill_tree(), envir = env)
   server <- list(
-    address = paste0("http://127.0.0.1:", port), port = port, process = process, keys = keys, key_file = key_file,
+    address = paste0("http://127.0.0.1:", port, path), port = port, process = process, keys = keys, key_file = key_file,
     log = options$abba.api.log, stderr = file.path(folder, "stderr")
   )
   answers <- function() {
     if (!process$is_alive()) stop("the server has ended: ", paste(readLines(server$stderr), collapse = "\n"))
     # Without a key: it is no question to the cluster.
-    request(server, "whoami")$status == 401L
+    identical(request(server, "whoami")$status, ready)
   }
   wait_until(answers, what = "the abba server")
   server

@@ -20,6 +20,9 @@ pub struct Settings {
     pub secret: Option<String>,
     /// The header in which a proxy says who the caller is.
     pub proxy_header: Option<String>,
+    /// Whether the server listens on a Unix socket, which the proxy alone reaches.
+    #[serde(default)]
+    pub on_socket: bool,
     /// Images that callers may run; the default one is permitted without being named.
     pub permitted_containers: Vec<String>,
     /// The image of a request that names none.
@@ -320,10 +323,14 @@ fn check_identity(settings: &Settings) -> Result<Option<String>, Error> {
             "Posit Connect gives its content a secret (the option `plumber.sharedSecret`). Where the server does not run \
              there, set `abba.api.identity` to \"keys\", \"proxy\" or \"local\".",
         ),
-        (IdentityMode::Proxy, _) if secret.len() < LEAST_SECRET => refuse(
+        (IdentityMode::Local, _) if settings.on_socket => refuse(
+            "the server is to listen on a Unix socket, which no browser opens",
+            "Leave `socket` out, or let callers be known by keys or a proxy.",
+        ),
+        (IdentityMode::Proxy, _) if !settings.on_socket && secret.len() < LEAST_SECRET => refuse(
             &format!("there is no secret of at least {LEAST_SECRET} characters by which the server would know the proxy"),
             "Set the environment variable PLUMBER_SHAREDSECRET to a random text, and let the proxy send it with each request, \
-             in the header `Plumber-Shared-Secret`.",
+             in the header `Plumber-Shared-Secret`; or let the server listen on a Unix socket that the proxy alone reaches.",
         ),
         (IdentityMode::Proxy, None) => refuse(
             "no header is named in which the proxy says who the caller is",
@@ -374,6 +381,7 @@ pub(super) mod tests {
             identity: IdentityMode::Keys,
             secret: None,
             proxy_header: None,
+            on_socket: false,
             permitted_containers: vec!["registry.example.com/r:4.2".into(), "registry.example.com/r:4.3".into()],
             default_container: Some("registry.example.com/r:4.1".into()),
             permitted_queues: Vec::new(),
@@ -490,6 +498,26 @@ pub(super) mod tests {
             .unwrap_err()
             .message
             .contains("abba.permitted.mounts"));
+    }
+
+    #[test]
+    fn a_proxy_that_alone_reaches_a_socket_needs_no_secret() {
+        let on_socket = |identity, header: Option<&str>| {
+            Policy::new(Settings {
+                identity,
+                proxy_header: header.map(String::from),
+                on_socket: true,
+                ..settings()
+            })
+        };
+        on_socket(IdentityMode::Proxy, Some("X-User")).unwrap();
+        on_socket(IdentityMode::Keys, None).unwrap();
+        assert!(on_socket(IdentityMode::Proxy, None).is_err());
+        assert!(on_socket(IdentityMode::Connect, None).is_err());
+        assert!(on_socket(IdentityMode::Local, None)
+            .unwrap_err()
+            .message
+            .contains("socket"));
     }
 
     #[test]

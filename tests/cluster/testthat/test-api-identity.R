@@ -1,0 +1,88 @@
+# Who asks, as a web server says it that stands before the abba server: Debian's nginx, and a Unix socket between them.
+local_namespace()
+folder <- withr::local_tempdir("api-identity-")
+port <- free_port()
+socket <- function(name) file.path(folder, name)
+
+# The block of the vignette, with the socket of this test.
+documented_block <- function() {
+  text <- readLines("../../../vignettes/source/api_setup.Rmd")
+  begin <- grep("^location /abba/ \\{", text)[[1L]]
+  block <- text[begin:(begin + which(text[-seq_len(begin)] == "}")[[1L]])]
+  stopifnot(any(grepl("http://unix:/run/abba/http.sock:/;", block, fixed = TRUE)))
+  sub("/run/abba/http.sock", socket("keys"), block, fixed = TRUE)
+}
+
+# Starts nginx before the sockets: under /abba/ as documented, under /plain/ with nginx's own headers alone, and under
+# /sso/ as a proxy that people have logged in to as "daemon".
+local_nginx <- function(env = parent.frame()) {
+  file <- file.path(folder, "nginx.conf")
+  temporary <- paste0(c("client_body", "proxy", "fastcgi", "uwsgi", "scgi"), "_temp_path ", folder, "/temporary;")
+  writeLines(c(
+    "daemon off; master_process off;", paste0("pid ", folder, "/pid;"), paste0("error_log ", folder, "/error;"),
+    "events {}", "http {", "access_log off;", temporary, "server {", paste0("listen 127.0.0.1:", port, ";"),
+    documented_block(),
+    paste0("location /plain/ { proxy_pass http://unix:", socket("keys"), ":/; }"),
+    "location /sso/ {", "proxy_set_header X-Forwarded-User daemon;", "proxy_set_header Host $http_host;",
+    paste0("proxy_pass http://unix:", socket("proxy"), ":/;"), "}", "}", "}"
+  ), file)
+  said <- file.path(folder, "said")
+  process <- processx::process$new("nginx", c("-c", file, "-p", folder), stdout = NULL, stderr = said)
+  withr::defer(process$kill(), envir = env)
+  # Nobody is behind it yet.
+  is_up <- function() identical(request(list(address = paste0("http://127.0.0.1:", port)), "abba/health")$status, 502L)
+  wait_until(is_up, what = "nginx")
+}
+local_nginx()
+server <- local_api_server(socket = socket("keys"), port = port, path = "/abba")
+own <- paste0("http://127.0.0.1:", port)
+
+test_that("behind nginx, on a Unix socket, callers are known by their keys, and the log has their addresses", {
+  expect_identical(as.character(file.mode(socket("keys"))), "660")
+  expect_identical(request(server, "whoami", user = "daemon")$body$user, "daemon")
+  expect_identical(request(server, "whoami")$status, 401L)
+  # What the caller says of itself is not what nginx says.
+  request(server, "whoami", "--header", "X-Forwarded-For: 192.0.2.7", user = "games")
+  line <- decisions(server)[[length(decisions(server))]]
+  expect_identical(line[c("who", "from")], list(who = "games", from = "127.0.0.1"))
+  plain <- replace(server, "address", paste0(own, "/plain"))
+  expect_identical(request(plain, "whoami", user = "daemon")$status, 200L)
+})
+
+test_that("behind nginx its own page may post, and no other", {
+  ask <- function(...) request(server, "job-status", ..., user = "daemon", body = list(job_id = "a-1"))$status
+  expect_identical(ask(), 404L)
+  expect_identical(ask("--header", paste("Origin:", own)), 404L)
+  for (origin in c("http://evil.example", "http://127.0.0.1", "null")) {
+    expect_identical(ask("--header", paste("Origin:", origin)), 403L, info = origin)
+  }
+})
+
+test_that("a header whose name has an underscore reaches the server only where no nginx is before it", {
+  underscore <- c("--header", "X_Forwarded_For: 192.0.2.7")
+  expect_identical(request(server, "whoami", underscore, user = "daemon")$status, 200L)
+  direct <- replace(server, "address", "http://localhost")
+  at_socket <- c("--unix-socket", socket("keys"))
+  expect_identical(request(direct, "whoami", at_socket, user = "daemon")$status, 200L)
+  answer <- request(direct, "whoami", at_socket, underscore, user = "daemon")
+  expect_identical(answer$status, 400L)
+  expect_match(answer$body$message, "x_forwarded_for", fixed = TRUE)
+})
+
+test_that("a proxy that alone reaches the socket says who the caller is", {
+  sso <- local_api_server(
+    users = character(), abba.api.keys = NULL, abba.api.identity = "proxy", abba.api.proxy.header = "X-Forwarded-User",
+    socket = socket("proxy"), port = port, path = "/sso", ready = 200L
+  )
+  expect_identical(request(sso, "whoami")$body$user, "daemon")
+  # What the caller sends by that name is gone.
+  expect_identical(request(sso, "whoami", "--header", "X-Forwarded-User: games")$body$user, "daemon")
+  expect_identical(request(sso, "whoami", "--header", "Origin: http://evil.example")$status, 403L)
+})
+
+test_that("a server that was killed leaves its socket, and the next one takes its place", {
+  server$process$kill()
+  expect_true(file.exists(socket("keys")))
+  again <- local_api_server(socket = socket("keys"), port = port, path = "/abba")
+  expect_identical(request(again, "whoami", user = "daemon")$status, 200L)
+})
