@@ -7,7 +7,7 @@ async function showDescription() {
   const description = await (await fetch(address, { cache: "no-store" })).json();
   // Swagger UI 3.33 does not understand an address that is relative to the description's.
   description.servers = [{ url: new URL(".", address).href.replace(/\/$/, "") }];
-  const ui = window.SwaggerUIBundle({
+  window.SwaggerUIBundle({
     spec: description,
     dom_id: "#swagger-ui",
     deepLinking: true,
@@ -15,11 +15,6 @@ async function showDescription() {
     validatorUrl: null,
     presets: [window.SwaggerUIBundle.presets.apis],
     layout: "BaseLayout",
-    // Whoever has given a key to the page for people in this tab need not give it again.
-    onComplete() {
-      const key = window.sessionStorage.getItem("abba-api-key");
-      if (key !== null) ui.preauthorizeApiKey("key", "Key " + key);
-    },
   });
 }
 

@@ -155,6 +155,7 @@ element("job-cancel").addEventListener("click", () => confirmCancel({ job_id: st
 element("save").addEventListener("click", () => log.save());
 element("wrap").addEventListener("change", () => element("log").classList.toggle("wrap", element("wrap").checked));
 window.addEventListener("hashchange", () => {
+  theKey.keep();
   if (takeKeyOfAddress()) begin(); else show();
 });
 window.addEventListener("unauthorized", (event) => askForKey(event.detail));

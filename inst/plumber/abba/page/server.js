@@ -1,6 +1,6 @@
 // Asking the server.
 
-const KEY_NAME = "abba-api-key"; // in sessionStorage: gone with the tab, never in an address
+const SESSION = "abba-session"; // in sessionStorage: which keys in the history are not forgotten
 const REQUEST_SECONDS = 60;
 
 export class ServerError extends Error {
@@ -18,10 +18,32 @@ export class ServerError extends Error {
   }
 }
 
+// The key lives in this page, and with its entries in the history, so that loading it again keeps it. What is in
+// sessionStorage every other page of the same host can read.
+function keptKey() {
+  const kept = window.history.state;
+  const session = window.sessionStorage.getItem(SESSION);
+  return session !== null && kept?.session === session ? kept.key : null;
+}
+
+let key = keptKey();
+
 export const theKey = {
-  get: () => window.sessionStorage.getItem(KEY_NAME),
-  set: (key) => window.sessionStorage.setItem(KEY_NAME, key),
-  forget: () => window.sessionStorage.removeItem(KEY_NAME),
+  get: () => key,
+  set(value) {
+    key = value;
+    window.sessionStorage.setItem(SESSION, `${Date.now()}-${Math.random()}`);
+    theKey.keep();
+  },
+  forget() {
+    key = null;
+    window.sessionStorage.removeItem(SESSION);
+    theKey.keep();
+  },
+  // Each address within the page is an entry of its own.
+  keep() {
+    window.history.replaceState(key === null ? null : { key, session: window.sessionStorage.getItem(SESSION) }, "");
+  },
 };
 
 // Asks the server: the arguments of a GET in its query, those of a POST in its body.
@@ -31,7 +53,6 @@ export async function ask(method, name, parameters = {}, signal = AbortSignal.ti
   const url = new URL(name, document.baseURI);
   const headers = { Accept: "application/json" };
   const options = { method, headers, cache: "no-store", signal };
-  const key = theKey.get();
   if (key !== null) headers.Authorization = "Key " + key;
   if (method === "GET") {
     url.search = new URLSearchParams(parameters);
