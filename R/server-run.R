@@ -16,8 +16,9 @@
 #' @param host The address to listen on, a string. A server with the identity `"local"` listens on
 #'   this machine's own alone (`"127.0.0.1"`, `"::1"`, `"localhost"`).
 #' @param port The port, a whole number from 1 to 65535.
-#' @param socket The path of a Unix socket to listen on instead of `host` and `port`, a string; `NULL`: there is none. The
-#'   account of the server and its group alone reach it: put the web server before it into that group.
+#' @param socket The path of a Unix socket to listen on instead of `host` and `port`, a string;
+#'   `NULL`: there is none. The account of the server and its group alone reach it: put the web
+#'   server before it into that group.
 #' @param docs Whether the API's description is shown under `/__docs__/`.
 #' @param largest_request The largest body of a request, in bytes. A larger one is
 #'   refused before it is read.

@@ -11,8 +11,8 @@ documented_role <- list(
 # Starts a server in the namespace of the test, whose login has the documented Role and nothing else, until `env` ends.
 #
 # users: get a key each. ...: options, beside those that are needed; one that is NULL is not set. socket: the path of a
-# Unix socket that it listens on; then `port` is that of a web server before it, and `path` where that has it. ready: the
-# status of a request without a key.
+# Unix socket that it listens on; then `port` is that of a web server before it, and `path` where that has it. ready:
+# the status of a request without a key.
 # Gives back a list: `address`, `port`, `process`, `keys` (by user), `key_file`, `log` (the file of decisions) and
 # `stderr` (what the server said on standard error).
 local_api_server <- function(..., users = c("daemon", "games"), socket = NULL, port = free_port(), path = "",
