@@ -38,18 +38,21 @@ pub(super) const BATCH_ARGUMENTS: Call = Call {
 
 /// An operator gets the arguments of their own jobs, like anybody: whoever submits again runs programs in their own name.
 fn batch_arguments(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
-    let JobSelector::Batch(batch_id) = asked.arguments.batch()? else {
+    let which = asked.arguments.batch()?;
+    let JobSelector::Batch(batch_id) = &which else {
         return Ok(Reply::default());
     };
     let statuses = asked.arguments.statuses()?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
+        // First, so that how long an answer takes tells nothing of a batch of this name that others have.
+        gateway.seen(connection, asked.caller, &which)?;
         let kept = {
             // They may be as large as logs.
             let _permit = gateway.log_permits.acquire();
-            operations::kept_submissions(connection, &batch_id, Some(&asked.caller.name), &statuses)
+            operations::kept_submissions(connection, batch_id, Some(&asked.caller.name), &statuses)
         };
         let kept = kept.map_err(|error| match error.class {
-            ErrorClass::NotFound => snapshot::no_batch(&batch_id),
+            ErrorClass::NotFound => snapshot::no_batch(batch_id),
             _ => error,
         })?;
         Ok(Reply {
@@ -153,5 +156,15 @@ mod tests {
         let (_, shared) = of("daemon", "shared");
         assert!(shared.contains(&mine) && !shared.contains(&in_shared), "{shared}");
         assert!(of("bin", "theirs").1.contains(&theirs));
+    }
+
+    #[test]
+    fn a_batch_of_others_is_not_even_read() {
+        let server = server();
+        server.submit("bin", "b");
+        assert_eq!(server.get("daemon", "batch-arguments?batch_id=b").0, 404);
+        assert_eq!(server.cluster.count("batch-id"), 0);
+        assert_eq!(server.get("bin", "batch-arguments?batch_id=b").0, 200);
+        assert!(server.cluster.count("batch-id") > 0);
     }
 }
