@@ -217,7 +217,7 @@ impl Transport for Cluster {
 }
 
 /// What Connect and its content know.
-const SECRET: &str = "a-secret-of-the-host";
+pub const SECRET: &str = "a-secret-of-the-host";
 
 /// A server on Connect, where a header names the caller, with accounts that every machine has.
 pub struct Server {

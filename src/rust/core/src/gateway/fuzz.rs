@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use serde_json::{json, Value};
 
-use super::api_keys::{self, ApiKeys};
+use super::api_keys::tests::key_of;
+use super::api_keys::ApiKeys;
 use super::arguments::{Argument, Arguments};
-use super::caller::{identify, Credentials};
+use super::caller::identify;
 use super::calls::CALLS;
-use super::fake_cluster::{decision, server};
+use super::fake_cluster::{decision, server, SECRET};
+use super::headers::Headers;
 use super::policy::tests::settings;
 use super::policy::{IdentityMode, Settings};
 use super::submission::{PROGRAM, SETTINGS};
@@ -107,17 +109,29 @@ fn whatever_a_caller_asks_is_answered_as_the_description_says() {
                 })
             })
         };
+        let known = |who: &str, key: Option<&str>| {
+            let fields = [
+                ("plumber-shared-secret", SECRET),
+                ("content-type", "application/json"),
+                ("rstudio-connect-credentials", who),
+            ];
+            let key = key.map(|key| ("idempotency-key", key));
+            Headers::new(
+                fields
+                    .into_iter()
+                    .chain(key)
+                    .map(|(name, value)| (name.into(), value.into())),
+            )
+        };
+        let (usual_headers, headers) = (known("{\"user\": \"daemon\"}", None), known(&credentials, key));
         let usual = Request {
             method: "POST",
             call: "submit-job",
             body: samples_body(&program),
-            credentials: Credentials {
-                connect_credentials: Some("{\"user\": \"daemon\"}"),
-                ..Default::default()
-            },
+            query: "",
+            headers: &usual_headers,
             when: "2026-01-01T00:00:00Z",
             from: "127.0.0.1",
-            ..Default::default()
         };
         if rng.bool() {
             assert_eq!(ask(usual).status, 200);
@@ -128,11 +142,7 @@ fn whatever_a_caller_asks_is_answered_as_the_description_says() {
             call: &call,
             query: &query,
             body: body.as_bytes(),
-            credentials: Credentials {
-                connect_credentials: Some(&credentials),
-                ..Default::default()
-            },
-            idempotency_key: key,
+            headers: &headers,
             ..usual
         });
         let said: Value = serde_json::from_str(&answer.body).unwrap();
@@ -160,16 +170,17 @@ fn samples_body(program: &Value) -> &'static [u8] {
 
 #[test]
 fn a_file_of_keys_is_read_or_refused_and_a_key_of_it_alone_opens() {
-    let (alice, bob) = (api_keys::create("alice").unwrap(), api_keys::create("bob").unwrap());
-    let file = format!("# keys\n\n{}\n{}\r\n", alice.line, bob.line);
-    fuzz(1000, &[file.as_str(), &alice.line], |input, _| {
+    let (alice, bob) = (key_of("alice"), key_of("bob"));
+    let (line, other) = (alice.kept.line(), bob.kept.line());
+    let file = format!("# keys\n\n{line}\n{other}\r\n");
+    fuzz(1000, &[file.as_str(), &line], |input, _| {
         let text = String::from_utf8_lossy(input);
         match ApiKeys::parse(&text) {
             // A line is named by its number alone.
             Err(error) => assert!(error.message.len() < 100, "{}", error.message),
             Ok(keys) => {
-                assert!(keys.user_of(&alice.key).is_none_or(|user| text.contains(user)));
-                assert_eq!(keys.user_of(&text), None);
+                assert!(keys.find(&alice.key).is_none_or(|kept| text.contains(&kept.user)));
+                assert_eq!(keys.find(&text), None);
             }
         }
     });
@@ -177,10 +188,24 @@ fn a_file_of_keys_is_read_or_refused_and_a_key_of_it_alone_opens() {
 
 #[test]
 fn nobody_is_known_by_broken_headers() {
-    let policy = |identity| Policy::new(Settings { identity, ..settings() }).unwrap();
-    let policies = [IdentityMode::Keys, IdentityMode::Connect, IdentityMode::Nobody].map(policy);
-    let alice = api_keys::create("alice").unwrap();
-    let keys = ApiKeys::parse(&alice.line).unwrap();
+    let policy = |identity| {
+        Policy::new(Settings {
+            identity,
+            secret: Some(SECRET.into()),
+            proxy_header: (identity == IdentityMode::Proxy).then(|| "X-User".into()),
+            ..settings()
+        })
+        .unwrap()
+    };
+    let policies = [
+        IdentityMode::Keys,
+        IdentityMode::Connect,
+        IdentityMode::Proxy,
+        IdentityMode::Local,
+    ]
+    .map(policy);
+    let alice = key_of("alice");
+    let keys = ApiKeys::one(alice.kept.clone());
     let samples = [
         format!(
             "Key {}\n{{\"user\": \"mike\"}}\nlocalhost:8000\nhttp://localhost:8000",
@@ -192,23 +217,24 @@ fn nobody_is_known_by_broken_headers() {
     fuzz(2000, &samples, |input, _| {
         let text = String::from_utf8_lossy(input);
         let mut lines = text.split('\n');
-        let credentials = Credentials {
-            authorization: lines.next(),
-            connect_credentials: lines.next(),
-            host: lines.next(),
-            origin: lines.next(),
-            fetch_site: lines.next(),
-            peer: lines.next().unwrap_or("127.0.0.1"),
-            is_forwarded: false,
-        };
+        let names = [
+            "Authorization",
+            "RStudio-Connect-Credentials",
+            "Host",
+            "Origin",
+            "Sec-Fetch-Site",
+            "X-User",
+        ];
+        let fields = names.into_iter().zip(lines.by_ref());
+        let headers = Headers::new(fields.map(|(name, value)| (name.into(), value.into())));
+        let peer = lines.next().unwrap_or("127.0.0.1");
         for policy in &policies {
-            let Ok(caller) = identify(credentials, policy, &keys, "own") else {
+            let Ok((user, _)) = identify(&headers, peer, policy, &keys) else {
                 continue;
             };
             match policy.identity {
-                IdentityMode::Keys => assert!(caller.name == "alice" && text.contains(&alice.key)),
-                IdentityMode::Connect => assert!(!caller.name.is_empty()),
-                IdentityMode::Nobody => assert_eq!(caller.name, "own"),
+                IdentityMode::Keys | IdentityMode::Local => assert!(user == "alice" && text.contains(&alice.key)),
+                IdentityMode::Connect | IdentityMode::Proxy => assert!(!user.is_empty()),
             }
         }
     });
