@@ -45,7 +45,9 @@ abba_follow_job_log <- function(job_id, from = c("start", "now")) {
 }
 
 follow_log <- function(road, job_id, from) {
-  following <- road$follow(job_id, from == "now")
+  # Evaluated here: what is wrong with it is said before anything is sent.
+  from_now <- from == "now"
+  following <- road$follow(job_id, from_now)
   on.exit(following$end())
   # After Ctrl-C and at the end of R's own time limit.
   tell_going_on <- function(condition) {

@@ -166,8 +166,11 @@ read_outcomes <- function(rows, ids) {
     if (!is.na(times[[row]])) {
       return(list(submitted = times[[row]]))
     }
-    reason <- if (is.na(reasons[[row]])) "The API did not say why." else reasons[[row]]
-    list(error = list(message = reason))
+    error <- rows[[row]]$error
+    if (is_error_body(error)) {
+      return(list(error = as_record(error)))
+    }
+    list(error = list(message = if (is.na(reasons[[row]])) "The API did not say why." else reasons[[row]]))
   })
 }
 
