@@ -9,25 +9,6 @@ test_that("the directory has a plumber file and a note", {
   expect_setequal(list.files(path, all.files = TRUE, no.. = TRUE), c("README.md", "plumber.R"))
 })
 
-test_that("nothing is overwritten", {
-  path <- local_path()
-  dir.create(path)
-  suppressMessages(create_batch_api(path)) # an empty one may be there
-  writeLines("mine", file.path(path, "plumber.R"))
-  expect_error(create_batch_api(path), "nothing is overwritten", class = "abba_error_input")
-  expect_identical(readLines(file.path(path, "plumber.R")), "mine")
-  file <- withr::local_tempfile(lines = "mine")
-  expect_error(create_batch_api(file), class = "abba_error_input")
-  expect_identical(readLines(file), "mine")
-})
-
-test_that("a directory that cannot be made is an error, and nothing is left", {
-  file <- withr::local_tempfile(lines = "a file")
-  expect_error(create_batch_api(file.path(file, "api")), "cannot be|can be written", class = "abba_error_input")
-  expect_error(create_batch_api(""), class = "abba_error_input")
-  expect_error(create_batch_api(NULL), class = "abba_error_input")
-})
-
 test_that("the plumber file serves the API, the page and the description", {
   path <- local_path()
   suppressMessages(create_batch_api(path))

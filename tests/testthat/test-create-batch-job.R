@@ -11,10 +11,3 @@ test_that("the document is R Markdown with the parameters that are told", {
   expect_true(all(c("abba_submit_job", "abba_wait_for_job_log") %in% called))
   expect_true(all(grep("^abba_", called, value = TRUE) %in% getNamespaceExports("abba")))
 })
-
-test_that("nothing is overwritten", {
-  path <- withr::local_tempdir("templates-")
-  writeLines("mine", file.path(path, "job.Rmd"))
-  expect_error(create_batch_job(path), "nothing is overwritten", class = "abba_error_input")
-  expect_identical(readLines(file.path(path, "job.Rmd")), "mine")
-})
