@@ -3,13 +3,13 @@
 image <- "registry.example.com/openval_4.2.1_focal:2023.09.0.02"
 
 submit <- function(file_path = "test_program.R", ..., container = image, namespace = "n") {
-  abba_submit_k8s_job_local(file_path, ..., container = container, namespace = namespace)
+  on_road("submit_job", file_path, ..., container = container, namespace = namespace)
 }
 status <- function(job_id = test_job, ..., namespace = "n") {
-  abba_get_k8s_job_status_local(job_id, ..., namespace = namespace)
+  on_road("get_job_status", job_id, ..., namespace = namespace)
 }
 log_of <- function(job_id = test_job, ..., namespace = "n") {
-  abba_get_k8s_job_log_local(job_id, ..., namespace = namespace)
+  on_road("get_job_log", job_id, ..., namespace = namespace)
 }
 
 # A program in a folder of its own, which is the working directory until the test
@@ -131,37 +131,37 @@ run_r <- function(code, ...) {
 }
 
 submit_batch <- function(file_paths, ..., container = image, namespace = "n") {
-  abba_submit_k8s_batch_local(file_paths, ..., container = container, namespace = namespace)
+  on_road("submit_batch", file_paths, ..., container = container, namespace = namespace)
 }
 batch_status <- function(batch_id = "b-1", ..., namespace = "n") {
-  abba_get_k8s_batch_status_local(batch_id, ..., namespace = namespace)
+  on_road("get_batch_status", batch_id, ..., namespace = namespace)
 }
 batch_log <- function(batch_id = "b-1", ..., namespace = "n") {
-  abba_get_k8s_batch_log_local(batch_id, ..., namespace = namespace)
+  on_road("get_batch_log", batch_id, ..., namespace = namespace)
 }
 watch <- function(job_id = test_job, ..., namespace = "n") {
-  abba_watch_k8s_job_local(job_id, ..., namespace = namespace)
+  on_road("watch_job", job_id, ..., namespace = namespace)
 }
 watch_batch <- function(batch_group_id = "b-1", ..., namespace = "n") {
-  abba_watch_k8s_batch_local(batch_group_id, ..., namespace = namespace)
+  on_road("watch_batch", batch_group_id, ..., namespace = namespace)
 }
 follow <- function(job_id = test_job, ..., namespace = "n") {
-  abba_follow_k8s_job_log_local(job_id, ..., namespace = namespace)
+  on_road("follow_job_log", job_id, ..., namespace = namespace)
 }
 list_jobs <- function(..., namespace = "n") {
-  abba_list_k8s_jobs_local(..., namespace = namespace)
+  on_road("list_jobs", ..., namespace = namespace)
 }
 cancel <- function(job_id = test_job, ..., namespace = "n") {
-  abba_cancel_k8s_job_local(job_id, ..., namespace = namespace)
+  on_road("cancel_job", job_id, ..., namespace = namespace)
 }
 cancel_batch <- function(batch_id = "b-1", ..., namespace = "n") {
-  abba_cancel_k8s_batch_local(batch_id, ..., namespace = namespace)
+  on_road("cancel_batch", batch_id, ..., namespace = namespace)
 }
 explain <- function(job_id = test_job, ..., namespace = "n") {
-  abba_explain_k8s_job_local(job_id, ..., namespace = namespace)
+  on_road("explain_job", job_id, ..., namespace = namespace)
 }
 rerun <- function(batch_id = "b-1", ..., namespace = "n") {
-  abba_rerun_k8s_batch_local(batch_id, ..., namespace = namespace)
+  on_road("rerun_batch", batch_id, ..., namespace = namespace)
 }
 
 # Programs in a folder of their own, as for `local_program()`.
@@ -175,24 +175,45 @@ local_programs <- function(names, env = parent.frame()) {
 }
 
 # Checks that each call is refused before kubectl starts, as wrong input, and
-# prints what a user reads of each. `...`: calls, not evaluated.
+# prints what a user reads of each. Over the API they read the same, and nothing is
+# sent either. `...`: calls, not evaluated.
 refuse <- function(...) {
   calls <- rlang::enquos(...)
   kubectl <- local_scripted_kubectl(fails("error: kubectl was started\n"))
-  for (call in calls) {
-    error <- tryCatch(rlang::eval_tidy(call), error = identity)
-    cat("> ", rlang::as_label(call), "\n", sep = "")
-    if (!inherits(error, "abba_error_input")) {
-      cat("NOT REFUSED: ", class(error), "\n")
-      if (inherits(error, "condition")) cat(conditionMessage(error), "\n")
+  ask <- function(call) tryCatch(rlang::eval_tidy(call), error = identity)
+  is_refused <- function(error) identical(class(error)[1:2], c("abba_error_input", "abba_error"))
+  errors <- lapply(calls, ask)
+  for (i in seq_along(calls)) {
+    cat("> ", rlang::as_label(calls[[i]]), "\n", sep = "")
+    if (!is_refused(errors[[i]])) {
+      cat("NOT REFUSED: ", class(errors[[i]]), "\n")
+      if (inherits(errors[[i]], "condition")) cat(conditionMessage(errors[[i]]), "\n")
     } else {
-      cat(conditionMessage(error), "\n\n", sep = "")
+      cat(conditionMessage(errors[[i]]), "\n\n", sep = "")
     }
-    expect_s3_class(error, "abba_error_input")
-    expect_identical(class(error)[1:2], c("abba_error_input", "abba_error"))
+    expect_true(is_refused(errors[[i]]))
+  }
+  local_road("api")
+  for (i in seq_along(calls)) {
+    text <- paste(deparse(rlang::quo_get_expr(calls[[i]])), collapse = "")
+    if (!grepl(of_kubectl_alone, text)) {
+      error <- ask(calls[[i]])
+      expect_true(is_refused(error), label = text)
+      expect_identical(first_words(error), first_words(errors[[i]]), label = text)
+    }
   }
   expect_identical(kubectl$count(), 0L)
 }
+# The rule that was broken, without what a road says beside it.
+first_words <- function(error) {
+  words <- sub("\n.*$", "", conditionMessage(error))
+  words <- sub("^Program [0-9]+ of the batch: ", "", words)
+  # The argument of the functions that watch.
+  words <- sub("batch_group_id", "batch_id", words, fixed = TRUE)
+  gsub("abba_([a-z]+)_k8s_([a-z_]+)_local", "abba_\\1_\\2", words)
+}
+# Arguments that the API has not, or chooses itself.
+of_kubectl_alone <- "^with\\(|namespace|username|home_nfs|auto_mount_home = TRUE|container = NULL|_local[(]"
 
 # What another R is told where Ctrl-C is pressed while `call` waits: once the
 # condition `ready` holds. Its kubectl must be gone soon, R goes on.

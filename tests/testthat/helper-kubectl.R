@@ -8,6 +8,8 @@
 #   is given again and again. Where several patterns match, the first counts.
 # folder: where the program is put.
 #
+# An abba server in this R that asked another one before forgets what it saw.
+#
 # Gives back a list of functions that tell what was called so far:
 #   calls(): the arguments of each call, a list of character vectors;
 #   requests(): the same in short, as "get /api/v1/namespaces/n/pods";
@@ -15,10 +17,13 @@
 #   pids(): the processes of the calls;
 #   helpers(): what these have started (see `hangs()`);
 #   manifest_text(i), manifest(i): the file that call i was given with `-f`, as
-#     text and parsed;
+#     text and parsed; by default the first one;
 #   file(i, name): the path of a file that an answer wrote as "$call.name".
 local_scripted_kubectl <- function(..., folder = NULL, env = parent.frame()) {
   answers <- list(...)
+  listed <- do.call(list_of, listed_jobs(answers))
+  answers <- Filter(function(answer) !is.null(answer$on), answers)
+  forget_server()
   base <- withr::local_tempdir(pattern = "kubectl-", .local_envir = env)
   for (part in c("bin", "calls", "taken", "answers")) {
     dir.create(file.path(base, part))
@@ -35,6 +40,7 @@ local_scripted_kubectl <- function(..., folder = NULL, env = parent.frame()) {
       "%s) queue=%d last=%d ;;", gsub(" ", "\\ ", pattern, fixed = TRUE), queue, length(queued)
     ))
   }
+  write_bytes(listed, file.path(base, "jobs"))
   program <- file.path(if (is.null(folder)) file.path(base, "bin") else folder, "kubectl")
   writeLines(c(
     "#!/bin/sh",
@@ -55,8 +61,8 @@ local_scripted_kubectl <- function(..., folder = NULL, env = parent.frame()) {
     "echo $$ > \"$call.pid\"",
     "case \"$*\" in",
     cases,
-    # Most tests have pods alone; their Jobs have nothing more to say.
-    "*/jobs[?]labelSelector=*) echo '{\"items\": []}'; exit 0 ;;",
+    "*/jobs[?]labelSelector=*) cat \"$base/jobs\"; exit 0 ;;",
+    "*/pods[?]labelSelector=*) echo '{\"items\": []}'; exit 0 ;;",
     "*) echo \"error: no scripted answer for: $*\" >&2; exit 98 ;;",
     "esac",
     "k=1",
@@ -89,7 +95,8 @@ local_scripted_kubectl <- function(..., folder = NULL, env = parent.frame()) {
     paths <- of_call(numbers(), name)
     as.integer(unlist(lapply(paths[file.exists(paths)], readLines)))
   }
-  manifest_text <- function(i = 1L) {
+  sent_first <- function() which(file.exists(of_call(numbers(), "manifest")))[[1L]]
+  manifest_text <- function(i = sent_first()) {
     path <- of_call(i, "manifest")
     text <- rawToChar(readBin(path, "raw", file.size(path)))
     Encoding(text) <- "UTF-8"
@@ -105,12 +112,21 @@ local_scripted_kubectl <- function(..., folder = NULL, env = parent.frame()) {
     pids = function() numbers_in("pid"),
     helpers = function() numbers_in("helper"),
     manifest_text = manifest_text,
-    manifest = function(i = 1L) {
+    manifest = function(i = sent_first()) {
       jsonlite::fromJSON(manifest_text(i), simplifyVector = FALSE)
     },
     file = of_call
   )
 }
+
+# The Jobs that were sent, by the paths of their programs, and the container of one.
+sent <- function(kubectl) {
+  creates <- which(grepl("^create ", kubectl$requests()))
+  manifests <- lapply(creates, kubectl$manifest)
+  names(manifests) <- vapply(manifests, function(job) job$metadata$annotations[["abba/program-path"]], "")
+  manifests[order(names(manifests))]
+}
+program_container <- function(job) job$spec$template$spec$containers[[1]]
 
 write_answer <- function(answer, path) {
   write_bytes(answer$stdout, paste0(path, ".out"))
@@ -136,6 +152,13 @@ says <- function(stdout, on = "*", stderr = "") {
     stdout = stdout, stderr = stderr, on = on
   )
 }
+
+# kubectl lists these pods, and these Jobs beside those of the pods. A Job of its own pod that is not given has nothing
+# more to say.
+pods_of <- function(..., on = "*/pods*", stderr = "") {
+  c(says(list_of(...), on, stderr), list(pods = list(...)))
+}
+jobs_of <- function(...) list(jobs = list(...))
 
 # kubectl fails and says why.
 fails <- function(stderr, status = 1L, on = "*", stdout = "") {
@@ -267,6 +290,16 @@ full_job <- function(job_id, path = "/home/mike/repos/abba/test_programs/test_pr
   }
   job$spec <- list(template = list(spec = list(containers = list(list(name = "program", image = image)))))
   job
+}
+
+# The Jobs that these answers speak of.
+listed_jobs <- function(answers) {
+  all <- function(part) unlist(lapply(answers, `[[`, part), recursive = FALSE)
+  jobs <- c(all("jobs"), lapply(all("pods"), function(pod) {
+    of <- pod$metadata
+    full_job(of$labels[["abba/job-id"]], of$annotations[["abba/program-path"]], created = of$creationTimestamp)
+  }))
+  jobs[!duplicated(lapply(jobs, function(job) job$metadata$name))]
 }
 
 # A pod as it lies in the cluster, with its limits and the times of its program.

@@ -6,13 +6,12 @@ local_explained <- function(pods = list(), jobs = list(full_job(test_job)), job_
     says(charToRaw(paste(c(paste("abba-log-of", test_job), log, ""), collapse = "\n")), on = "*/log*"),
     says(do.call(list_of, pod_events), on = "*/events*kind%3DPod*"),
     says(do.call(list_of, job_events), on = "*/events*"),
-    says(do.call(list_of, pods), on = "*/pods*"),
-    says(do.call(list_of, jobs), on = "*/jobs*"),
+    do.call(pods_of, pods), do.call(jobs_of, jobs),
     env = env
   )
 }
 
-test_that("an explanation is a list of the documented elements", {
+test_on_both_roads("an explanation is a list of the documented elements", {
   local_explained(
     list(full_pod(test_job, ended(3L), "Failed")),
     job_events = list(event("SuccessfulCreate", "Created pod", "Normal")),
@@ -37,7 +36,7 @@ test_that("an explanation is a list of the documented elements", {
   ))
 })
 
-test_that("an explanation tells the errors and warnings that R printed, beside the status", {
+test_on_both_roads("an explanation tells the errors and warnings that R printed, beside the status", {
   verdict <- function(...) {
     local_explained(...)
     unclass(explain())[c("status", "verdict", "verdict_line")]
@@ -67,7 +66,7 @@ test_that("an explanation looks for the user's patterns", {
   )
 })
 
-test_that("a job without a pod has NA where nothing is known, and a data frame without rows for no events", {
+test_on_both_roads("a job without a pod has NA where nothing is known, and a data frame without rows for no events", {
   local_explained()
   explanation <- explain()
   names <- c(
@@ -140,14 +139,14 @@ test_that("printed, an explanation says what happened, why, and what to do", {
   })
 })
 
-test_that("print gives back the explanation, invisibly", {
+test_on_both_roads("print gives back the explanation, invisibly", {
   local_explained(list(full_pod(test_job)))
   explanation <- explain()
   expect_output(expect_invisible(given <- print(explanation)))
   expect_identical(given, explanation)
 })
 
-test_that("text of the cluster is printed as it is", {
+test_on_both_roads("text of the cluster is printed as it is", {
   words <- "100% %s {x} \"q\" \\n \u00e9"
   local_explained(
     list(full_pod(test_job, waiting("CreateContainerConfigError", words))), pod_events = list(event("Failed", words))
@@ -157,7 +156,7 @@ test_that("text of the cluster is printed as it is", {
   expect_length(grep(words, printed, fixed = TRUE), 2L)
 })
 
-test_that("of several pods the newest is explained, and all are counted", {
+test_on_both_roads("of several pods the newest is explained, and all are counted", {
   local_explained(list(
     full_pod(test_job, ended(1L), "Failed", suffix = "old01", created = "2026-01-01T00:00:09Z"),
     full_pod(test_job, running(), suffix = "new01", created = "2026-01-01T00:00:10Z")
@@ -168,7 +167,7 @@ test_that("of several pods the newest is explained, and all are counted", {
   expect_identical(explanation$status, "Running")
 })
 
-test_that("events are told in the order of time, also those of the newer API", {
+test_on_both_roads("events are told in the order of time, also those of the newer API", {
   newer <- list(reason = "Pulled", message = "m", type = "Normal", eventTime = "2026-01-01T00:00:01.123456Z")
   newer["lastTimestamp"] <- list(NULL)
   local_explained(list(full_pod(test_job)), pod_events = list(event("Started", "s"), newer))
@@ -177,18 +176,17 @@ test_that("events are told in the order of time, also those of the newer API", {
   expect_identical(events$time, utc(c("2026-01-01T00:00:01Z", "2026-01-01T00:00:02Z")))
 })
 
-test_that("without the right to read events these are left out", {
+test_on_both_roads("without the right to read events these are left out", {
   local_scripted_kubectl(
     fails("Error from server (Forbidden): events is forbidden\n", on = "*/events*"),
-    says(list_of(full_pod(test_job, ended(1L), "Failed")), on = "*/pods*"),
-    says(list_of(full_job(test_job)), on = "*/jobs*")
+    pods_of(full_pod(test_job, ended(1L), "Failed"))
   )
   expect_silent(explanation <- explain())
   expect_identical(nrow(explanation$events), 0L)
   expect_identical(explanation$reason, "The program ended with exit status 1.")
 })
 
-test_that("a job that does not exist is an error that names it", {
+test_on_both_roads("a job that does not exist is an error that names it", {
   local_explained(jobs = list())
   error <- raised(explain("no-such-job"))
   expect_s3_class(error, "abba_error_not_found")

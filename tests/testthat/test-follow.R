@@ -1,4 +1,4 @@
-started <- function(state = running()) says(list_of(pod(test_job, state)), on = "*/pods?labelSelector*")
+started <- function(state = running()) pods_of(pod(test_job, state), on = "*/pods?labelSelector*")
 whole <- function(...) {
   text <- c(...)
   says(charToRaw(paste0("abba-log-of ", test_job, "\n", paste0(text, "\n", collapse = ""))), on = "*container=program*")
@@ -11,11 +11,13 @@ rest <- function(text) says(text, on = "*sinceTime=*")
 
 # What is printed, and what is returned.
 followed <- function(...) {
-  printed <- utils::capture.output(log <- follow(...))
-  list(printed = printed, log = log)
+  # Not capture.output(), which takes a minute for many lines.
+  file <- withr::local_tempfile()
+  withr::with_output_sink(file, log <- follow(...))
+  list(printed = readLines(file, encoding = "UTF-8"), log = log)
 }
 
-test_that("a followed log is printed, and returned whole in the shape of a log, invisibly", {
+test_on_both_roads("a followed log is printed, and returned whole in the shape of a log, invisibly", {
   kubectl <- local_scripted_kubectl(
     streams(streamed("[1] 4", "La-di-da")), rest(streamed("[1] 4", "La-di-da")), whole("[1] 4", "La-di-da"),
     started(), started(), started(ended())
@@ -30,7 +32,7 @@ test_that("a followed log is printed, and returned whole in the shape of a log, 
   expect_identical(found$log, list(list(job_id = test_job, log = c("[1] 4", "La-di-da"))))
 })
 
-test_that("the log of a program that has ended is printed at once", {
+test_on_both_roads("the log of a program that has ended is printed at once", {
   kubectl <- local_scripted_kubectl(
     streams(streamed("a", "b"), on = "*container=program*"), whole("a", "b"), started(ended())
   )
@@ -149,7 +151,7 @@ test_that("an API server that is away for a while does not end a follow", {
   expect_identical(followed()$printed, c("a", "b"))
 })
 
-test_that("a program that has not started is waited for", {
+test_on_both_roads("a program that has not started is waited for", {
   local_scripted_kubectl(
     watches(change(pod(test_job, running()))),
     streams(streamed("a")), rest(streamed("a")), whole("a"), started(waiting()), started(), started(ended())
@@ -157,10 +159,10 @@ test_that("a program that has not started is waited for", {
   expect_identical(followed()$printed, "a")
 })
 
-test_that("where a program never starts, the reason is printed in its place", {
+test_on_both_roads("where a program never starts, the reason is printed in its place", {
   local_scripted_kubectl(
     says(list_of(), on = "*/events*"),
-    says(list_of(pod(test_job, ended(128L, "StartError"), "Failed")))
+    pods_of(pod(test_job, ended(128L, "StartError"), "Failed"))
   )
   found <- followed()
   expect_match(found$printed, "^abba: ")
@@ -199,7 +201,7 @@ test_that("lines that were missed are told at the end by a warning of its own cl
   expect_words(invisible(follow()))
 })
 
-test_that("lines are printed as the program wrote them", {
+test_on_both_roads("lines are printed as the program wrote them", {
   text <- c("100%s %n", "{x}", "\u00e9 \u65e5", "", "  indented\t", "\u001b[31mred\u001b[0m")
   local_scripted_kubectl(streams(streamed(text)), rest(""), whole(text), started(), started(), started(ended()))
   expect_identical(followed()$printed, text)
@@ -230,7 +232,7 @@ test_that("lines that came before an error are printed before it", {
   expect_words(abba_follow_k8s_job_log_local(test_job, namespace = "n"), error = TRUE)
 })
 
-test_that("a job that does not exist is an error that names it", {
+test_on_both_roads("a job that does not exist is an error that names it", {
   local_scripted_kubectl(says(list_of()))
   error <- raised(follow("no-such-job"))
   expect_s3_class(error, "abba_error_not_found")

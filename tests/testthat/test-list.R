@@ -6,22 +6,22 @@ columns <- c(
 
 local_jobs <- function(env = parent.frame()) {
   local_scripted_kubectl(
-    says(list_of(
+    pods_of(
       full_pod("a-1"),
       full_pod("b-2", ended(1L), "Failed"),
       full_pod("c-3", list(running = list(startedAt = "2026-01-03T00:00:05Z")))
-    ), on = "*/pods*"),
-    says(list_of(
+    ),
+    jobs_of(
       full_job("a-1", "a.R", created = "2026-01-01T00:00:00Z"),
       full_job("b-2", "b.R", created = "2026-01-02T00:00:00Z", user = "anna", batch_id = "b-9"),
       full_job("c-3", "c.R", created = "2026-01-03T00:00:00Z"),
       full_job("d-4", "d.R", created = "2026-01-04T00:00:00Z")
-    ), on = "*/jobs*"),
+    ),
     env = env
   )
 }
 
-test_that("jobs are listed in a data frame of the contract's columns, the newest first", {
+test_on_both_roads("jobs are listed in a data frame of the contract's columns, the newest first", {
   local_jobs()
   jobs <- list_jobs()
   expect_identical(class(jobs), c("abba_jobs", "data.frame"))
@@ -56,7 +56,7 @@ test_that("two calls of kubectl answer for all jobs", {
   ))
 })
 
-test_that("jobs are chosen by status and by time", {
+test_on_both_roads("jobs are chosen by status and by time", {
   local_jobs()
   ids <- function(...) list_jobs(...)$job_id
   expect_identical(ids(status = "Failed"), "b-2")
@@ -69,7 +69,7 @@ test_that("jobs are chosen by status and by time", {
   expect_identical(ids(user = "anna"), "b-2")
 })
 
-test_that("a date begins at midnight where the user is", {
+test_on_both_roads("a date begins at midnight where the user is", {
   local_jobs()
   withr::local_timezone("America/New_York")
   # Midnight there is five hours later than in Greenwich.
@@ -90,15 +90,15 @@ test_that("the cluster is asked for one user's jobs, or one batch's", {
   expect_match(asked[5:6], "abba/batch-id=Study_1.tables$")
 })
 
-test_that("a cancelled job is told apart from one that failed by itself", {
+test_on_both_roads("a cancelled job is told apart from one that failed by itself", {
   cancelled <- full_pod("a-1", ended(143L), "Failed", reason = "DeadlineExceeded")
   cancelled$metadata$annotations[["abba/cancelled-by"]] <- "mike"
   local_scripted_kubectl(
-    says(list_of(cancelled, full_pod("b-2", ended(1L), "Failed")), on = "*/pods*"),
-    says(list_of(full_job("a-1"), full_job("b-2"), full_job(
+    pods_of(cancelled, full_pod("b-2", ended(1L), "Failed")),
+    jobs_of(full_job("a-1"), full_job("b-2"), full_job(
       "c-3",
       annotations = list("abba/cancelled-by" = "mike"), conditions = list(condition("Failed"))
-    )), on = "*/jobs*")
+    ))
   )
   expect_words(list_jobs()[c("job_id", "status", "reason")])
 })
@@ -179,10 +179,10 @@ test_that("bad arguments are refused before kubectl starts", {
   ))
 })
 
-test_that("an error is that of the function that the user called", {
+test_on_both_roads("an error is that of the function that the user called", {
   of <- function(error) as.character(conditionCall(error)[[1L]])
-  expect_identical(of(raised(list_jobs(status = "Done"))), "abba_list_k8s_jobs_local")
-  expect_identical(of(raised(list_jobs(since = 1))), "abba_list_k8s_jobs_local")
+  expect_identical(of(raised(list_jobs(status = "Done"))), verb_name("list_jobs"))
+  expect_identical(of(raised(list_jobs(since = 1))), verb_name("list_jobs"))
 })
 
 test_that("faults of kubectl are told as those of other reads are", {

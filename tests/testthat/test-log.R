@@ -3,7 +3,7 @@
 local_log <- function(log, pods = list(pod(test_job)), ..., env = parent.frame()) {
   answer <- if (is.list(log)) log else says(log)
   answer$on <- "*/log*"
-  local_scripted_kubectl(answer, ..., says(do.call(list_of, pods)), env = env)
+  local_scripted_kubectl(answer, ..., says(list_of(), on = "*/events*"), do.call(pods_of, pods), env = env)
 }
 marker <- function(job_id = test_job) charToRaw(paste0("abba-log-of ", job_id, "\n"))
 bytes <- function(...) {
@@ -17,7 +17,7 @@ lines_of <- function(...) {
 }
 replacement <- "\ufffd"
 
-test_that("a log has the shape of the contract", {
+test_on_both_roads("a log has the shape of the contract", {
   local_log(bytes(marker(), "[1] 4\nWarning message:\nThis is a test warning \nLa-di-da\n"))
   expect_identical(log_of(), list(list(
     job_id = "test-program-fbc3131d-a850-4081-8224-c06ef32821da",
@@ -44,12 +44,12 @@ test_that("the whole log of the program's container is asked for", {
   expect_identical(kubectl$count(), 4L)
 })
 
-test_that("logs come in the order of the ids, also where an id is given twice", {
+test_on_both_roads("logs come in the order of the ids, also where an id is given twice", {
   ids <- c("c-3", "a-1", "b-2", "a-1")
   answers <- lapply(c("a-1", "b-2", "c-3"), function(id) {
     says(bytes(marker(id), "log of ", id, "\n"), on = paste0("*/pods/", id, "-2dbr8/log*"))
   })
-  lists <- says(list_of(pod("a-1"), pod("b-2", running()), pod("c-3", ended(1L), "Failed")))
+  lists <- pods_of(pod("a-1"), pod("b-2", running()), pod("c-3", ended(1L), "Failed"))
   do.call(local_scripted_kubectl, c(answers, list(lists)))
   expect_identical(log_of(ids), lapply(ids, function(id) {
     list(job_id = id, log = paste("log of", id))
@@ -66,7 +66,7 @@ test_that("of several pods the log is that of the newest", {
   expect_match(kubectl$requests()[[2]], "pods/a-1-new01/log")
 })
 
-test_that("lines are split at line ends and nowhere else", {
+test_on_both_roads("lines are split at line ends and nowhere else", {
   expect_identical(lines_of("a\nb\n"), c("a", "b"))
   expect_identical(lines_of("a\nb"), c("a", "b"))
   expect_identical(lines_of("\n"), "")
@@ -77,19 +77,19 @@ test_that("lines are split at line ends and nowhere else", {
   expect_identical(lines_of("  indented\t\n"), "  indented\t")
 })
 
-test_that("a program that printed nothing has an empty log, without a warning", {
+test_on_both_roads("a program that printed nothing has an empty log, without a warning", {
   local_log(marker())
   expect_silent(found <- log_of())
   expect_identical(found, list(list(job_id = test_job, log = character())))
 })
 
-test_that("the log of a program that has only just begun is empty, without a warning", {
+test_on_both_roads("the log of a program that has only just begun is empty, without a warning", {
   local_log(raw(), list(pod(test_job, running())))
   expect_silent(found <- log_of())
   expect_identical(found[[1]]$log, character())
 })
 
-test_that("bytes that are no UTF-8 become the replacement character", {
+test_on_both_roads("bytes that are no UTF-8 become the replacement character", {
   expect_identical(lines_of(as.raw(c(0x63, 0x61, 0x66, 0xe9, 0x0a))), paste0("caf", replacement))
   expect_identical(lines_of(as.raw(c(0x61, 0x00, 0x62, 0x0a))), paste0("a", replacement, "b"))
   expect_identical(lines_of(as.raw(c(0x00, 0x0a))), replacement)
@@ -98,7 +98,7 @@ test_that("bytes that are no UTF-8 become the replacement character", {
   expect_true(all(validUTF8(all_bytes)))
 })
 
-test_that("text of a log is as the program wrote it", {
+test_on_both_roads("text of a log is as the program wrote it", {
   texts <- c(
     "\u001b[31mred\u001b[0m\a", "%s %n %d 100%", "{x} {{x}} {", "\\n \\u00e9 \"q\" 'q'",
     "\u00e9 \u65e5\u672c \U1F600 \ufeff \u202e", "abba-log-of x", "NA"
@@ -106,14 +106,14 @@ test_that("text of a log is as the program wrote it", {
   expect_identical(lines_of(paste0(texts, "\n", collapse = "")), texts)
 })
 
-test_that("all text of a log is valid UTF-8 and marked as such", {
+test_on_both_roads("all text of a log is valid UTF-8 and marked as such", {
   lines <- lines_of("ascii\n\u00e9\n", as.raw(c(0xe9, 0x0a)), "\u65e5\n")
   expect_true(all(validUTF8(lines)))
   expect_identical(Encoding(lines), c("unknown", "UTF-8", "UTF-8", "UTF-8"))
   expect_identical(nchar(lines), c(5L, 1L, 1L, 1L))
 })
 
-test_that("a line of 1 MiB comes whole", {
+test_on_both_roads("a line of 1 MiB comes whole", {
   long <- strrep("0123456789abcdef", 65536)
   expect_identical(lines_of(long, "\nend\n"), c(long, "end"))
 })
@@ -131,7 +131,7 @@ test_that("a log of 50 MB comes whole", {
   expect_identical(log[[1000000L]], text[[10]])
 })
 
-test_that("only the first line is the marker, and only of this job", {
+test_on_both_roads("only the first line is the marker, and only of this job", {
   expect_identical(lines_of(marker(), "x\n"), c(paste("abba-log-of", test_job), "x"))
   local_log(bytes(marker("another-job"), "x\n"))
   expect_warning(found <- log_of(), class = "abba_warning_log_incomplete")
@@ -475,7 +475,7 @@ test_that("the user's patterns decide what is warned of in a log", {
   }
 })
 
-test_that("lost workers are warned of", {
+test_on_both_roads("lost workers are warned of", {
   for (lost in c(
     "Warning message:\nIn mclapply(1:4, f) :\n  scheduled core 2 did not deliver a result, all values of the job",
     "Warning message:\nIn mclapply(1:4, f) : all scheduled cores encountered errors in user code",

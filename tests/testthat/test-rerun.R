@@ -1,7 +1,10 @@
+# An API tells nobody what others have submitted.
+of_caller <- list("abba/owner" = "daemon")
 kept <- function(path, ...) {
   utils::modifyList(list(
-    given_path = path, expanded_path = file.path(getwd(), path), batch_group_id = "b-1", user_tag = "first",
-    cpu_limit = "250m", memory_limit = "1G", container = "r:1", auto_mount_home = FALSE, time_limit_seconds = 90,
+    given_path = path, expanded_path = file.path(getwd(), path), absolute_path = file.path(getwd(), path),
+    batch_group_id = "b-1", user_tag = "first", cpu_limit = "250m", memory_limit = "1G", container = "r:1",
+    auto_mount_home = FALSE, time_limit_seconds = 90,
     arguments = c("--first", ""), environment = list(A = "first"), vanilla = TRUE,
     r_command = "/opt/R/bin/R", queue = "team-a"
   ), list(...))
@@ -13,7 +16,8 @@ local_batch <- function(create = creates(), env = parent.frame()) {
   local_programs(programs, env = env)
   ids <- c("a-1", "b-2", "c-3", "d-4", "e-5")
   jobs <- Map(function(id, path, second) {
-    full_job(id, path, created = paste0("2026-01-01T00:00:0", second, "Z"), arguments = kept(path))
+    created <- paste0("2026-01-01T00:00:0", second, "Z")
+    full_job(id, path, created = created, arguments = kept(path), annotations = of_caller)
   }, ids, programs, 1:5)
   jobs[["c-3"]]$status$conditions <- list(condition("Failed", reason = "DeadlineExceeded"))
   jobs[["c-3"]]$metadata$annotations[["abba/cancelled-by"]] <- "mike"
@@ -24,23 +28,16 @@ local_batch <- function(create = creates(), env = parent.frame()) {
   local_scripted_kubectl(
     create,
     # Not in the order of their submission.
-    says(list_of(
+    pods_of(
       of_pod("e-5", running(), 5, conditions = lost), of_pod("d-4", running(), 4),
       of_pod("b-2", ended(1L), 2, "Failed"), of_pod("a-1", ended(), 1)
-    ), on = "*/pods*"),
-    says(do.call(list_of, unname(rev(jobs))), on = "*/jobs*"),
+    ),
+    do.call(jobs_of, unname(rev(jobs))),
     env = env
   )
 }
-sent <- function(kubectl) {
-  creates <- which(grepl("^create ", kubectl$requests()))
-  manifests <- lapply(creates, kubectl$manifest)
-  names(manifests) <- vapply(manifests, function(job) job$metadata$annotations[["abba/program-path"]], "")
-  manifests[order(names(manifests))]
-}
-program_container <- function(job) job$spec$template$spec$containers[[1]]
 
-test_that("what has failed or was cancelled is submitted again, with its first arguments, under a new batch id", {
+test_on_both_roads("what has failed or was cancelled is submitted again, with its first arguments and a new batch id", {
   kubectl <- local_batch()
   expect_message(batch <- rerun(), "^2 jobs created in batch b-")
   expect_identical(class(batch), c("abba_batch", "data.frame"))
@@ -67,26 +64,28 @@ test_that("what has failed or was cancelled is submitted again, with its first a
   expect_false(any(batch$job_id %in% c("b-2", "c-3")))
 })
 
-test_that("what is unknown is submitted again on demand only, since it may still run", {
+test_on_both_roads("what is unknown is submitted again on demand only, since it may still run", {
   kubectl <- local_batch()
   expect_identical(suppressMessages(rerun(include_unknown = TRUE))$program, c("b.R", "c.R", "e.R"))
 })
 
-test_that("a program that was mended runs as it is now", {
+test_on_both_roads("a program that was mended runs as it is now, not a file of that name in the working directory", {
   kubectl <- local_batch()
   writeLines("print('mended')", "b.R")
+  local_programs(c("b.R", "c.R"))
   suppressMessages(rerun())
   text <- sent(kubectl)[["b.R"]]$spec$template$metadata$annotations[["abba/program-text"]]
   expect_identical(text, "print('mended')\n")
 })
 
-test_that("arguments that are given replace the first ones, for all programs", {
+test_on_both_roads("arguments that are given replace the first ones, for all programs", {
   kubectl <- local_batch()
   batch <- suppressMessages(rerun(
     memory_limit = "4G", cpu_limit = 2, container = "r:2", user_tag = "second", batch_group_id = "again",
     time_limit_seconds = 10, arguments = "--second",
     mounts = list(
-      volumes = list(list(name = "v", emptyDir = list())), volumeMounts = list(list(name = "v", mountPath = "/v"))
+      volumes = list(list(name = "v", nfs = list(server = "192.0.2.1", path = "/v"))),
+      volumeMounts = list(list(name = "v", mountPath = "/v"))
     )
   ))
   expect_identical(batch$batch_id, c("again", "again"))
@@ -100,31 +99,83 @@ test_that("arguments that are given replace the first ones, for all programs", {
   }
 })
 
-test_that("mounts, a time limit, a user and a tag can be taken away", {
+test_on_both_roads("mounts, a time limit, a user and a tag can be taken away", {
   local_programs("b.R")
   mounts <- list(
-    volumes = list(list(name = "v", emptyDir = list())), volumeMounts = list(list(name = "v", mountPath = "/v"))
+    volumes = list(list(name = "v", nfs = list(server = "192.0.2.1", path = "/v"))),
+    volumeMounts = list(list(name = "v", mountPath = "/v"))
   )
   kubectl <- local_scripted_kubectl(
-    creates(), says(list_of(pod("b-2", ended(1L), "Failed")), on = "*/pods*"),
-    says(list_of(full_job("b-2", "b.R", arguments = kept("b.R", mounts = mounts))), on = "*/jobs*")
+    creates(), pods_of(pod("b-2", ended(1L), "Failed")),
+    jobs_of(full_job("b-2", "b.R", arguments = kept("b.R", mounts = mounts), annotations = of_caller))
   )
   suppressMessages(rerun())
-  suppressMessages(rerun(
-    mounts = "", time_limit_seconds = NULL, user_tag = "", username = NULL, arguments = character()
-  ))
+  taken <- list(mounts = "", time_limit_seconds = NULL, user_tag = "", arguments = character(), vanilla = FALSE)
+  # Through an API a user submits as themselves.
+  taken <- c(taken, list(r_command = NULL, queue = NULL), if (by_kubectl()) list(username = NULL))
+  suppressMessages(do.call(rerun, taken))
   jobs <- sent(kubectl)
   paths <- lapply(jobs, function(job) vapply(program_container(job)$volumeMounts, `[[`, "", "mountPath"))
   expect_identical(vapply(paths, function(path) "/v" %in% path, NA, USE.NAMES = FALSE), c(TRUE, FALSE))
   limits <- lapply(unname(jobs), function(job) job$spec$template$spec$activeDeadlineSeconds)
   expect_identical(limits, list(90L, NULL))
-  has_arguments <- lapply(unname(jobs), function(job) "--args" %in% program_container(job)$command)
-  expect_identical(has_arguments, list(TRUE, FALSE))
+  queues <- lapply(unname(jobs), function(job) job$metadata$labels[["kueue.x-k8s.io/queue-name"]])
+  # A server that has queues puts what names none into its first.
+  expect_identical(queues, list("team-a", if (!by_kubectl()) "a"))
+  for (word in c("--args", "--vanilla", "/opt/R/bin/R")) {
+    has <- vapply(unname(jobs), function(job) word %in% program_container(job)$command, NA)
+    expect_identical(has, c(TRUE, FALSE), info = word)
+  }
 })
 
-test_that("where nothing has failed, nothing is submitted and it is said", {
+test_on_both_roads("what was cancelled a moment ago is waited for", {
+  local_programs("a.R")
+  ending <- full_pod("a-1", running())
+  ending$metadata$annotations[["abba/cancelled-by"]] <- "mike"
+  ended <- full_pod("a-1", ended(143L), "Failed")
+  ended$metadata$annotations <- ending$metadata$annotations
+  local_scripted_kubectl(
+    creates(), pods_of(ending), pods_of(ended),
+    jobs_of(full_job("a-1", "a.R", arguments = kept("a.R"), annotations = of_caller))
+  )
+  expect_identical(suppressMessages(rerun())$program, "a.R")
+})
+
+test_on_both_roads("a program that ran in place is submitted by its path alone, and without its mount with its text", {
+  local_programs(c("a.R", "b.R"))
+  mounts <- function(path) {
+    list(
+      volumes = list(list(name = "v", nfs = list(server = "192.0.2.1", path = path))),
+      volumeMounts = list(list(name = "v", mountPath = path))
+    )
+  }
+  batch_in <- function(folder) {
+    path <- file.path(folder, "a.R")
+    arguments <- kept(path, expanded_path = path, absolute_path = NULL, mounts = mounts(folder))
+    local_scripted_kubectl(
+      creates(), pods_of(pod("a-1", ended(1L), "Failed")),
+      jobs_of(full_job("a-1", path, arguments = arguments, annotations = of_caller)),
+      env = parent.frame()
+    )
+  }
+  text_of <- function(job) job$spec$template$metadata$annotations[["abba/program-text"]]
+  # Through an API it need not be on this machine.
+  for (folder in c(getwd(), if (!by_kubectl()) "/no-such-folder")) {
+    kubectl <- batch_in(folder)
+    suppressMessages(rerun(memory_limit = "2G"))
+    job <- sent(kubectl)[[file.path(folder, "a.R")]]
+    expect_true(paste0("--file=", file.path(folder, "a.R")) %in% program_container(job)$command)
+    expect_null(text_of(job))
+  }
+  if (!by_kubectl()) expect_s3_class(raised(rerun(mounts = "")), "abba_error_input")
+  kubectl <- batch_in(getwd())
+  suppressMessages(rerun(mounts = ""))
+  expect_identical(text_of(sent(kubectl)[[1L]]), "print(\"a.R\")\n")
+})
+
+test_on_both_roads("where nothing has failed, nothing is submitted and it is said", {
   kubectl <- local_scripted_kubectl(
-    says(list_of(pod("a-1")), on = "*/pods*"), says(list_of(full_job("a-1", arguments = list())), on = "*/jobs*")
+    pods_of(pod("a-1")), jobs_of(full_job("a-1", arguments = list(), annotations = of_caller))
   )
   expect_words(batch <- rerun())
   expect_identical(class(batch), c("abba_batch", "data.frame"))
@@ -136,7 +187,7 @@ test_that("where nothing has failed, nothing is submitted and it is said", {
   expect_no_match(kubectl$requests(), "^create")
 })
 
-test_that("where some cannot be submitted again, the error says how to submit the rest, and that works", {
+test_on_both_roads("where some cannot be submitted again, the error says how to submit the rest, and that works", {
   local_batch(runs(c(
     "if grep -q '\"abba/program-path\":\"c.R\"' \"$manifest\"; then",
     "  echo 'Error from server (Forbidden): jobs.batch is forbidden: exceeded quota: small' >&2; exit 1",
@@ -145,14 +196,14 @@ test_that("where some cannot be submitted again, the error says how to submit th
   error <- raised(rerun())
   expect_s3_class(error, "abba_error_batch_incomplete")
   expect_identical(is.na(error$batch$submitted), c(FALSE, TRUE))
-  expect_words(abba_rerun_k8s_batch_local("b-1", namespace = "n"), error = TRUE)
+  if (by_kubectl()) expect_words(abba_rerun_k8s_batch_local("b-1", namespace = "n"), error = TRUE)
   kubectl <- local_scripted_kubectl(creates())
   rest <- suppressMessages(submit_batch(error$batch))
   expect_named(sent(kubectl), "c.R")
   expect_identical(rest$batch_id, error$batch$batch_id)
 })
 
-test_that("a program that is no longer there submits nothing", {
+test_on_both_roads("a program that is no longer there submits nothing", {
   kubectl <- local_batch()
   unlink("c.R")
   error <- raised(rerun())
@@ -161,17 +212,17 @@ test_that("a program that is no longer there submits nothing", {
   expect_no_match(kubectl$requests(), "^create")
 })
 
-test_that("a job that does not say what it was submitted with is an error that names it", {
+test_on_both_roads("a job that does not say what it was submitted with is an error that names it", {
   kubectl <- local_scripted_kubectl(
-    says(list_of(pod("a-1", ended(1L), "Failed")), on = "*/pods*"), says(list_of(full_job("a-1")), on = "*/jobs*")
+    pods_of(pod("a-1", ended(1L), "Failed")), jobs_of(full_job("a-1", annotations = of_caller))
   )
   error <- raised(rerun())
   expect_s3_class(error, "abba_error_invalid")
   expect_identical(error$job_id, "a-1")
-  expect_words(abba_rerun_k8s_batch_local("b-1", namespace = "n"), error = TRUE)
+  if (by_kubectl()) expect_words(abba_rerun_k8s_batch_local("b-1", namespace = "n"), error = TRUE)
 })
 
-test_that("a batch that does not exist is an error that names it", {
+test_on_both_roads("a batch that does not exist is an error that names it", {
   local_scripted_kubectl(says(list_of()))
   expect_s3_class(raised(rerun("nope")), "abba_error_not_found")
 })

@@ -24,121 +24,6 @@ local_programs <- function(names, env = parent.frame()) {
   names
 }
 
-test_that("what has failed is submitted again with its first arguments under a new batch id", {
-  local_programs(c("a.R", "b.R"))
-  api <- local_batch(
-    list(
-      kept("a.R", arguments = list("x"), environment = list(A = "y")),
-      kept("b.R", time_limit_seconds = NULL, arguments = list(), environment = rlang::set_names(list()))
-    ),
-    makes_jobs()
-  )
-  expect_message(batch <- rerun(), "^2 jobs created in batch a-")
-  expect_identical(class(batch), c("abba_batch", "data.frame"))
-  expect_named(batch, c("job_id", "batch_id", "program", "submitted"))
-  expect_identical(batch$program, c("a.R", "b.R"))
-  expect_identical(batch$job_id, api$made())
-  expect_match(batch$batch_id, paste0("^a-", uuid, "$"), all = TRUE)
-  expect_identical(api$requests()[[1L]]$query, "batch_id=b-1&status=Failed")
-  request <- sent(api)[[1L]]
-  expect_identical(request$body$batch_group_id, batch$batch_id[[1L]])
-  first <- request$body$programs[[1L]]
-  expect_identical(first[order(names(first))], list(
-    absolute_path = file.path(getwd(), "a.R"), arguments = list("x"), auto_mount_home = FALSE, container = "r:1",
-    cpu_limit = "250m", environment = list(A = "y"), file_path = "a.R", job_id = batch$job_id[[1L]],
-    memory_limit = "1G", program_text = "print('a.R')\n",
-    time_limit_seconds = 90L, user_tag = "first"
-  ))
-  expect_false(any(c("time_limit_seconds", "arguments", "environment") %in% names(request$body$programs[[2L]])))
-})
-
-test_that("vanilla, the R that is started and the queue are kept, and can be taken away", {
-  local_programs("a.R")
-  api <- local_batch(list(kept("a.R", vanilla = TRUE, r_command = "/opt/R/bin/R", queue = "q")), makes_jobs())
-  suppressMessages(rerun())
-  suppressMessages(rerun(vanilla = FALSE, r_command = NULL, queue = NULL))
-  programs <- lapply(sent(api), function(request) request$body$programs[[1L]])
-  new <- c("vanilla", "r_command", "queue")
-  expect_identical(programs[[1L]][new], list(vanilla = TRUE, r_command = "/opt/R/bin/R", queue = "q"))
-  expect_false(any(new %in% names(programs[[2L]])))
-})
-
-test_that("programs are read from where they were, not from a file of that name in the working directory", {
-  local_programs("a.R")
-  row <- kept("a.R")
-  write_bytes("print('mended')\n", "a.R")
-  local_programs("a.R")
-  api <- local_batch(list(row), makes_jobs())
-  suppressMessages(rerun())
-  program <- sent(api)[[1L]]$body$programs[[1L]]
-  expect_identical(program$program_text, "print('mended')\n")
-  expect_identical(program[c("file_path", "absolute_path")], row[c("file_path", "absolute_path")])
-})
-
-test_that("what is unknown is asked for on demand only", {
-  local_programs("a.R")
-  api <- local_batch(list(kept("a.R")), makes_jobs())
-  suppressMessages(rerun(include_unknown = TRUE))
-  expect_identical(api$requests()[[1L]]$query, "batch_id=b-1&status=Failed,Unknown")
-})
-
-test_that("what was cancelled a moment ago is waited for", {
-  local_programs("a.R")
-  going <- kept("a.R", status = "Running", ending = TRUE)
-  api <- local_scripted_api(
-    replies(list(going), on = "GET /batch-arguments"), replies(list(kept("a.R")), on = "GET /batch-arguments"),
-    makes_jobs()
-  )
-  suppressMessages(batch <- rerun())
-  expect_identical(batch$program, "a.R")
-  paths <- vapply(api$requests(), `[[`, "", "path")
-  expect_identical(paths, c("/batch-arguments", "/batch-arguments", "/submit-batch"))
-})
-
-test_that("arguments that are given replace the first ones, and NULL takes them away", {
-  local_programs("a.R")
-  mounts <- list(
-    volumes = list(list(name = "v", nfs = list(server = "192.0.2.1", path = "/data"))),
-    volumeMounts = list(list(name = "v", mountPath = "/data", readOnly = TRUE))
-  )
-  api <- local_batch(list(kept("a.R", mounts = mounts)), makes_jobs())
-  suppressMessages(rerun(batch_group_id = "again", memory_limit = "4G", cpu_limit = 2, time_limit_seconds = NULL))
-  suppressMessages(rerun(mounts = "", user_tag = ""))
-  bodies <- lapply(sent(api), `[[`, "body")
-  expect_identical(bodies[[1L]]$batch_group_id, "again")
-  program <- bodies[[1L]]$programs[[1L]]
-  expect_identical(program[c("memory_limit", "cpu_limit")], list(memory_limit = "4G", cpu_limit = 2L))
-  expect_null(program$time_limit_seconds)
-  expect_identical(program$mounts, mounts)
-  expect_identical(program$program_text, "print('a.R')\n")
-  expect_null(bodies[[2L]]$programs[[1L]]$mounts)
-  expect_identical(bodies[[2L]]$programs[[1L]]$user_tag, "")
-})
-
-test_that("a program that ran in place is submitted by its path alone, whatever lies there on this machine", {
-  local_programs("a.R")
-  path <- file.path(getwd(), "a.R")
-  mounts <- list(
-    volumes = list(list(name = "v", nfs = list(server = "192.0.2.1", path = getwd()))),
-    volumeMounts = list(list(name = "v", mountPath = getwd()))
-  )
-  in_place <- function(path, ...) kept(path, in_place = TRUE, absolute_path = NULL, mounts = mounts)
-  api <- local_batch(list(in_place(path), in_place("/no-such-folder/b.R")), makes_jobs())
-  suppressMessages(rerun(memory_limit = "2G"))
-  programs <- sent(api)[[1L]]$body$programs
-  expect_identical(vapply(programs, `[[`, "", "file_path"), c(path, "/no-such-folder/b.R"))
-  for (program in programs) {
-    expect_null(c(program$program_text, program$program_base64))
-    expect_identical(program$mounts, mounts)
-  }
-  # Without its mount its text is needed.
-  api <- local_batch(list(in_place(path)), makes_jobs())
-  suppressMessages(rerun(mounts = ""))
-  expect_identical(sent(api)[[1L]]$body$programs[[1L]]$program_text, "print('a.R')\n")
-  local_batch(list(in_place("/no-such-folder/b.R")))
-  expect_words(abba_rerun_batch("b-1", mounts = ""), error = TRUE)
-})
-
 test_that("a program that is not there, or of which nobody knows where it is, submits nothing", {
   local_programs(c("a.R", "c.R"))
   mounts <- list(
@@ -159,17 +44,6 @@ test_that("a program that is not there, or of which nobody knows where it is, su
   expect_identical(error$job_id, "c-id")
   expect_words(abba_rerun_batch("b-1"), error = TRUE)
   expect_length(sent(api), 0L)
-})
-
-test_that("where nothing has failed, nothing is submitted and it is said", {
-  api <- local_batch(list())
-  expect_words(batch <- rerun())
-  expect_identical(class(batch), c("abba_batch", "data.frame"))
-  expect_identical(vapply(batch, function(column) class(column)[[1]], ""), c(
-    job_id = "character", batch_id = "character", program = "character", submitted = "POSIXct"
-  ))
-  expect_identical(nrow(batch), 0L)
-  expect_identical(api$calls(), "GET /batch-arguments")
 })
 
 test_that("what could not be submitted is when the error's data frame is given back, and nothing twice", {
@@ -197,11 +71,6 @@ test_that("what could not be submitted is when the error's data frame is given b
   removed <- raised(rerun(error$batch))
   expect_s3_class(removed, "abba_error_not_found")
   expect_identical(removed$job_id, "b-id")
-})
-
-test_that("a batch that does not exist is an error that says so", {
-  local_scripted_api(refuses("not_found", 404L, "You have no batch \"b-1\"."))
-  expect_s3_class(raised(rerun()), "abba_error_not_found")
 })
 
 test_that("an answer of another shape is not believed", {

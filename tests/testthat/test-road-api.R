@@ -42,13 +42,6 @@ test_that("what is not given is the server's to choose", {
   expect_identical(api$requests()[[2L]]$body$container, "r:2")
 })
 
-test_that("the program's environment is an object", {
-  local_program()
-  api <- local_scripted_api(makes_jobs("POST /submit-job"))
-  suppressMessages(abba_submit_job("test_program.R", environment = c(A = "a,b")))
-  expect_identical(api$requests()[[1L]]$body$environment, list(A = "a,b"))
-})
-
 test_that("an API that does not know `vanilla`, `r_command` and `queue` is not asked for what is not wanted", {
   local_program()
   api <- local_scripted_api(makes_jobs("POST /submit-job"))
@@ -59,27 +52,6 @@ test_that("an API that does not know `vanilla`, `r_command` and `queue` is not a
   expect_identical(
     api$requests()[[2L]]$body[new], list(vanilla = TRUE, r_command = "/opt/R/bin/R", queue = "q")
   )
-})
-
-test_that("the program's own arguments are an array, also of one", {
-  local_program()
-  api <- local_scripted_api(makes_jobs("POST /submit-job"))
-  for (arguments in list("a,b", c("", "\u00e9 \n"))) {
-    suppressMessages(abba_submit_job("test_program.R", arguments = arguments))
-    body <- api$requests()[[length(api$requests())]]$body
-    expect_identical(body$arguments, as.list(arguments))
-  }
-})
-
-test_that("bytes that are no UTF-8 text travel as base64", {
-  api <- local_scripted_api(makes_jobs("POST /submit-job"))
-  for (bytes in list(as.raw(c(0x22, 0xe9, 0x22, 0x0a)), as.raw(c(0x31, 0xff)))) {
-    local_program(bytes)
-    suppressMessages(abba_submit_job("test_program.R"))
-    body <- api$requests()[[length(api$requests())]]$body
-    expect_null(body$program_text)
-    expect_identical(jsonlite::base64_dec(body$program_base64), bytes)
-  }
 })
 
 test_that("mounts are sent as Kubernetes has them", {
@@ -117,44 +89,7 @@ test_that("a program in a mount need not be here, and may be large", {
   }
 })
 
-test_that("what cannot be right is refused before anything is sent", {
-  local_program()
-  api <- local_scripted_api(makes_jobs("POST /submit-job"))
-  refused <- function(...) expect_s3_class(raised(abba_submit_job(...)), "abba_error_input")
-  refused("missing.R")
-  refused("/missing/too.R")
-  refused(".")
-  refused("")
-  refused(NA_character_)
-  refused("test_program.R", cpu_limit = NA)
-  refused("test_program.R", memory_limit = NULL)
-  refused("test_program.R", mounts = 1)
-  refused("test_program.R", mounts = list(volumes = list(list(name = factor("a")))))
-  refused("test_program.R", auto_mount_home = "yes")
-  refused("test_program.R", user_tag = NULL)
-  refused("missing.R", mounts = list(volumes = list(), volumeMounts = list()))
-  writeLines(strrep("#", 300 * 1024), "large.R")
-  refused("large.R")
-  for (ask in list(abba_get_job_status, abba_get_job_log, abba_cancel_job, abba_watch_job, abba_wait_for_job_log)) {
-    for (id in list(character(), "a,b", "A", NA_character_, 1, NULL, "a b", "../a")) {
-      expect_s3_class(raised(ask(id)), "abba_error_input")
-    }
-  }
-  for (ask in list(abba_explain_job, abba_follow_job_log)) {
-    for (id in list(character(), c("a", "b"), "a,b", NULL)) expect_s3_class(raised(ask(id)), "abba_error_input")
-  }
-  expect_s3_class(raised(abba_list_jobs(since = "yesterday")), "abba_error_input")
-  expect_length(api$requests(), 0L)
-})
-
 # --- Reading ---------------------------------------------------------------------
-
-test_that("a status is the very list of the contract", {
-  local_scripted_api(replies(status_json()))
-  expect_identical(abba_get_job_status(test_job), list(Succeeded = list(
-    Jobs = list(list(id = paste0(test_job, "-2dbr8"), path = "test_program.R")), Description = "What it means."
-  )))
-})
 
 test_that("ids are asked for in one request, many of them in its body", {
   api <- local_scripted_api(replies(status_json()))
@@ -289,27 +224,6 @@ test_that("a wait ends at its time limit with the status as it was", {
   })
 })
 
-test_that("what keeps a job from starting for good is told once, or ends the wait", {
-  stuck <- list(
-    job_id = test_job, what = "The image cannot be pulled.", details = "not found", advice = "Check its name.",
-    is_stuck = TRUE
-  )
-  answers <- list(news("Pending", list(stuck)), news("Pending", list(stuck)), news("Succeeded"))
-  rlang::inject(local_scripted_api(!!!answers))
-  warnings <- testthat::capture_warnings(expect_named(abba_watch_job(test_job), "Succeeded"))
-  expect_length(warnings, 1L)
-
-  rlang::inject(local_scripted_api(!!!answers))
-  error <- raised(abba_watch_job(test_job, on_stuck = "fail"))
-  expect_s3_class(error, "abba_error_stuck")
-  expect_identical(error$job_id, test_job)
-  expect_named(error$status, "Pending")
-  expect_words(cat(conditionMessage(error)))
-
-  rlang::inject(local_scripted_api(!!!answers))
-  expect_no_warning(abba_watch_job(test_job, on_stuck = "wait"))
-})
-
 test_that("news of another shape are not believed", {
   good <- news_json("Succeeded")
   for (bad in list(
@@ -380,26 +294,13 @@ test_that("lines that were missed while a log was followed are not passed over i
 
 # --- Finding, explaining, cancelling -------------------------------------------------
 
-test_that("jobs are listed in the shape of the local function", {
-  api <- local_scripted_api(replies(list(
-    job_json(), with_nulls(job_json(status = "Pending"), "started", "finished", "exit_code", "reason")
-  )))
+test_that("the jobs that are wanted are named to the API", {
+  api <- local_scripted_api(replies("[]"))
   jobs <- abba_list_jobs("mike", "b", c("Failed", "Pending"), as.POSIXct("2026-01-01", tz = "UTC"))
-  time <- function(x) as.POSIXct(x, tz = "UTC")
-  expect_identical(jobs, structure(
-    data.frame(
-      job_id = test_job, batch_id = "b", program = "test_program.R", user = "mike", status = c("Failed", "Pending"),
-      submitted = time(c("2026-01-01 00:00:00", "2026-01-01 00:00:00")), started = time(c("2026-01-01 00:00:01", NA)),
-      finished = time(c("2026-01-01 00:00:02", NA)), exit_code = c(1L, NA), reason = c("The program failed.", NA),
-      verdict = NA_character_, verdict_line = NA_character_
-    ),
-    class = c("abba_jobs", "data.frame")
-  ))
+  expect_identical(nrow(jobs), 0L)
   expect_identical(
     api$requests()[[1L]]$query, "user=mike&batch_id=b&status=Failed,Pending&since=2026-01-01T00:00:00Z"
   )
-  local_scripted_api(replies("[]"))
-  expect_identical(abba_list_jobs(), jobs[0L, ])
 })
 
 test_that("an API is asked for verdicts, and says which it could not give", {
@@ -422,34 +323,6 @@ test_that("an API is asked for verdicts, and says which it could not give", {
   expect_s3_class(raised(abba_list_jobs(verdict = TRUE)), "abba_error_kubectl")
 })
 
-test_that("a job is explained in the shape of the local function", {
-  explained <- c(job_json(), list(
-    details = "OOMKilled", advice = "Ask for more.", call = "abba_submit_job(\"a.R\")", pod_id = "p", node = "n",
-    image = "i", image_digest = "d", cpu_limit = "1", memory_limit = "512M", attempts = 1L,
-    events = list(list(time = "2026-01-01T00:00:00Z", type = "Normal", reason = "Started", message = "x"))
-  ))
-  local_scripted_api(replies(explained))
-  explanation <- abba_explain_job(test_job)
-  expect_s3_class(explanation, "abba_explanation", exact = TRUE)
-  expect_identical(names(explanation), c(
-    "job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished", "exit_code", "reason",
-    "details", "advice", "call", "pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit", "attempts",
-    "events", "verdict", "verdict_line"
-  ))
-  expect_identical(explanation$events, data.frame(
-    time = as.POSIXct("2026-01-01", tz = "UTC"), type = "Normal", reason = "Started", message = "x"
-  ))
-  local_scripted_api(replies(with_nulls(
-    explained, "started", "finished", "exit_code", "reason", "details", "advice", "submit_again", "pod_id", "node",
-    "image", "image_digest", "cpu_limit", "memory_limit"
-  )))
-  explanation <- abba_explain_job(test_job)
-  expect_identical(explanation$exit_code, NA_integer_)
-  expect_identical(explanation$reason, NA_character_)
-  expect_identical(explanation$call, NA_character_)
-  expect_true(is.na(explanation$started))
-})
-
 test_that("what ran out of memory is told with the call of this road", {
   again <- 'abba_submit_job("test_program.R", memory_limit = "1024M", container = "r:1")'
   local_scripted_api(replies(c(job_json(reason = "The program needed more memory than its limit."), list(
@@ -457,22 +330,6 @@ test_that("what ran out of memory is told with the call of this road", {
     memory_limit = "512M", cpu_limit = "1", image = "r:1", attempts = 1L, events = list()
   ))))
   expect_output(print(abba_explain_job(test_job)), paste("For example:", again), fixed = TRUE)
-})
-
-test_that("cancelling tells what was done for each job", {
-  done <- function(...) list(list(job_id = "a-1", done = "stopped"), list(job_id = "b-2", ...))
-  api <- local_scripted_api(replies(done(done = "had ended")))
-  expect_identical(
-    abba_cancel_job(c("a-1", "b-2")), data.frame(job_id = c("a-1", "b-2"), done = c("stopped", "had ended"))
-  )
-  abba_cancel_batch("b")
-  expect_identical(lapply(api$requests(), `[[`, "body"), list(
-    list(job_id = list("a-1", "b-2")), list(batch_id = "b")
-  ))
-  local_scripted_api(refuses("forbidden", 403L, done = done(done = NULL), job_id = list("b-2")))
-  error <- raised(abba_cancel_job(c("a-1", "b-2")))
-  expect_s3_class(error, "abba_error_forbidden")
-  expect_identical(error$done, data.frame(job_id = c("a-1", "b-2"), done = c("stopped", NA)))
 })
 
 test_that("a program behind a link is named to the API as the mount holds it", {

@@ -1,6 +1,6 @@
 # --- What is returned and said ----------------------------------------------
 
-test_that("a submission gives back the job's id and its batch id, and nothing else", {
+test_on_both_roads("a submission gives back the job's id and its batch id, and nothing else", {
   local_program()
   kubectl <- local_scripted_kubectl(creates())
   submitted <- suppressMessages(submit())
@@ -13,7 +13,7 @@ test_that("a submission gives back the job's id and its batch id, and nothing el
   expect_match(submitted$batch_id, paste0("^test_program-", uuid, "$"))
 })
 
-test_that("a submission says in one message that the job was created", {
+test_on_both_roads("a submission says in one message that the job was created", {
   local_program()
   local_scripted_kubectl(creates())
   said <- list()
@@ -52,7 +52,7 @@ test_that("a submission is one call of kubectl, which creates a Job", {
   expect_identical(kubectl$manifest()[c("apiVersion", "kind")], list(apiVersion = "batch/v1", kind = "Job"))
 })
 
-test_that("every submission is a job of its own", {
+test_on_both_roads("every submission is a job of its own", {
   local_program()
   local_scripted_kubectl(creates())
   one <- suppressMessages(submit())
@@ -61,7 +61,7 @@ test_that("every submission is a job of its own", {
   expect_false(one$batch_id == two$batch_id)
 })
 
-test_that("a submission leaves R's random numbers as they are", {
+test_on_both_roads("a submission leaves R's random numbers as they are", {
   local_program()
   local_scripted_kubectl(creates())
   withr::local_seed(1)
@@ -126,7 +126,7 @@ test_that("job and pod carry the labels by which they are found", {
   expect_identical(pod_of(sent)$metadata$labels, c(labels, list("sidecar.istio.io/inject" = "false")))
 })
 
-test_that("job and pod carry the path as it was given and the program's SHA-256", {
+test_on_both_roads("job and pod carry the path as it was given and the program's SHA-256", {
   local_program("abc")
   sent <- sent_by("./test_program.R")
   for (annotations in list(sent$metadata$annotations, pod_of(sent)$metadata$annotations)) {
@@ -138,7 +138,7 @@ test_that("job and pod carry the path as it was given and the program's SHA-256"
   }
 })
 
-test_that("the program's text travels word for word", {
+test_on_both_roads("the program's text travels word for word", {
   for (text in c(
     "print(2 + 2)\n", "no_final_newline()", "a\r\nb\r\n", "\n\n1",
     "x <- \"\u65e5\u672c\u8a9e \U1F600 \\u00e9 %s $(HOME) ${HOME} `id` {{x}}\"\n", "\u001b[31m\t\a\n"
@@ -151,7 +151,7 @@ test_that("the program's text travels word for word", {
   }
 })
 
-test_that("bytes that are no text travel byte for byte", {
+test_on_both_roads("bytes that are no text travel byte for byte", {
   for (bytes in list(
     as.raw(c(0x22, 0xe9, 0x22, 0x0a)), as.raw(c(0x31, 0xff, 0x32)), as.raw(1:255)
   )) {
@@ -162,13 +162,13 @@ test_that("bytes that are no text travel byte for byte", {
   }
 })
 
-test_that("a program of 200 KiB is sent", {
+test_on_both_roads("a program of 200 KiB is sent", {
   text <- strrep("# 0123456789abcdef 0123456789ab\n", 200 * 1024 / 32)
   local_program(text)
   expect_identical(carried_text(sent_by()), text)
 })
 
-test_that("a program of 300 KiB is refused before kubectl starts, with the way out", {
+test_on_both_roads("a program of 300 KiB is refused before kubectl starts, with the way out", {
   kubectl <- local_scripted_kubectl(creates())
   local_program(strrep("0123456789abcde\n", 300 * 1024 / 16))
   expect_s3_class(raised(submit()), "abba_error_input")
@@ -178,7 +178,7 @@ test_that("a program of 300 KiB is refused before kubectl starts, with the way o
   expect_identical(kubectl$count(), 0L)
 })
 
-test_that("a program of any size runs where it is when a mount holds it", {
+test_on_both_roads("a program of any size runs where it is when a mount holds it", {
   local_program(strrep("0123456789abcde\n", 300 * 1024 / 16))
   folder <- normalizePath(getwd())
   sent <- sent_by(mounts = list(
@@ -194,7 +194,7 @@ test_that("a program of any size runs where it is when a mount holds it", {
   expect_identical(unique(lapply(own, function(volume) setdiff(names(volume), "name"))), list("emptyDir"))
 })
 
-test_that("the limits are sent in Kubernetes' notation, and the program is told its cores", {
+test_on_both_roads("the limits are sent in Kubernetes' notation, and the program is told its cores", {
   local_program()
   for (case in list(
     list(1L, "1", "1"), list(1, "1", "1"), list(2, "2", "2"), list(0.5, "500m", "1"),
@@ -218,7 +218,7 @@ test_that("the limits are sent in Kubernetes' notation, and the program is told 
   }
 })
 
-test_that("the program finds its ids in its environment", {
+test_on_both_roads("the program finds its ids in its environment", {
   local_program()
   sent <- sent_by(batch_group_id = "Study_1.batch-2")
   variables <- environment_of(sent)
@@ -226,7 +226,7 @@ test_that("the program finds its ids in its environment", {
   expect_identical(variables$ABBA_BATCH_ID, "Study_1.batch-2")
 })
 
-test_that("a batch id of the user's own is used as it is", {
+test_on_both_roads("a batch id of the user's own is used as it is", {
   local_program()
   kubectl <- local_scripted_kubectl(creates())
   submitted <- suppressMessages(submit(batch_group_id = "Study_1.batch-2"))
@@ -235,7 +235,7 @@ test_that("a batch id of the user's own is used as it is", {
   expect_true(is_job_name(submitted$job_id))
 })
 
-test_that("a user's tag is kept word for word", {
+test_on_both_roads("a user's tag is kept word for word", {
   local_program()
   for (tag in c("a", "Study 1/2: \"final\" 100%", "\u00e9tude \u65e5", strrep("x", 1000), "$(HOME)")) {
     sent <- sent_by(user_tag = tag)
@@ -247,7 +247,7 @@ test_that("a user's tag is kept word for word", {
   expect_null(sent$metadata$labels[["abba/user-tag"]])
 })
 
-test_that("a time limit is put on the pod, whose log is kept then", {
+test_on_both_roads("a time limit is put on the pod, whose log is kept then", {
   local_program()
   sent <- sent_by(time_limit_seconds = 3600)
   expect_identical(pod_of(sent)$spec$activeDeadlineSeconds, 3600L)
@@ -255,7 +255,7 @@ test_that("a time limit is put on the pod, whose log is kept then", {
   expect_null(pod_of(sent_by(time_limit_seconds = NULL))$spec$activeDeadlineSeconds)
 })
 
-test_that("the program's own arguments are sent letter for letter, and none where there are none", {
+test_on_both_roads("the program's own arguments are sent letter for letter, and none where there are none", {
   local_program()
   after_file <- function(...) {
     command <- unlist(container_of(sent_by(...))$command)
@@ -274,17 +274,7 @@ test_that("the program's own arguments are sent letter for letter, and none wher
   expect_identical(after_file(arguments = NULL), character())
 })
 
-test_that("arguments of a program that are no text are refused before anything is sent", {
-  local_program()
-  kubectl <- local_scripted_kubectl(creates())
-  for (bad in list(NA_character_, c("a", NA), 1, TRUE, list("a"), factor("a"))) {
-    expect_error(submit(arguments = bad), "`arguments` must", class = "abba_error_input")
-  }
-  expect_error(submit(arguments = strrep("x", 1e5)), "`arguments` must have at most", class = "abba_error_input")
-  expect_length(kubectl$requests(), 0L)
-})
-
-test_that("the program's environment is sent letter for letter, and wins over what abba sets", {
+test_on_both_roads("the program's environment is sent letter for letter, and wins over what abba sets", {
   local_program()
   variables <- function(...) {
     env <- container_of(sent_by(...))$env
@@ -301,19 +291,7 @@ test_that("the program's environment is sent letter for letter, and wins over wh
   }
 })
 
-test_that("an environment that cannot be is refused before anything is sent", {
-  local_program()
-  kubectl <- local_scripted_kubectl(creates())
-  for (bad in list(
-    "a", c(A = "a", "b"), c(A = NA), c(A = NA_character_), c(A = "a", A = "b"), c(A = 1), list(A = "a"), c(`a b` = "c"),
-    c(`1A` = "a"), c(ABBA_JOB_ID = "a"), c(ABBA_BATCH_ID = "a"), c(A = strrep("x", 1e5))
-  )) {
-    expect_error(submit(environment = bad), "`environment` must", class = "abba_error_input")
-  }
-  expect_length(kubectl$requests(), 0L)
-})
-
-test_that("vanilla leaves out start-up files and the personal library, unless the user names that", {
+test_on_both_roads("vanilla leaves out start-up files and the personal library, unless the user names that", {
   local_program()
   kubectl <- local_scripted_kubectl(creates())
   start <- function(...) {
@@ -359,7 +337,7 @@ test_that("a job for a queue is made suspended, so that it never starts past it"
   expect_length(kubectl$requests(), before)
 })
 
-test_that("the R that is started is the user's or the option's, and an argument of the script", {
+test_on_both_roads("the R that is started is the user's or the option's, and an argument of the script", {
   local_program()
   kubectl <- local_scripted_kubectl(creates())
   started <- function(...) {
@@ -674,7 +652,7 @@ test_that("a name that only R's own launcher would change is reached by a link",
   }
 })
 
-test_that("a path may be given in many ways and is kept as given", {
+test_on_both_roads("a path may be given in many ways and is kept as given", {
   local_program()
   dir.create("sub")
   for (path in c(
@@ -698,30 +676,12 @@ test_that("a tilde stands for the home folder, and the path is kept with it", {
   expect_identical(kubectl$manifest()$metadata$annotations[["abba/program-path"]], "~/test_program.R")
 })
 
-test_that("a path in another encoding is kept as the same text", {
+test_on_both_roads("a path in another encoding is kept as the same text", {
   local_program(name = "caf\u00e9.R")
   path <- "caf\xe9.R"
   Encoding(path) <- "latin1"
   sent <- sent_by(path)
   expect_identical(sent$metadata$annotations[["abba/program-path"]], "caf\u00e9.R")
-})
-
-test_that("strings with names or a class of their own are strings", {
-  local_program()
-  kubectl <- local_scripted_kubectl(creates())
-  suppressMessages(submit(
-    c(path = "test_program.R"),
-    batch_group_id = I("b"), user_tag = structure("t", class = "glue"),
-    cpu_limit = c(cpu = 2), memory_limit = c(memory = "1G"), container = c(image = "r"),
-    auto_mount_home = c(home = FALSE), namespace = I("n"), username = c(user = "root"),
-    time_limit_seconds = c(seconds = 60)
-  ))
-  sent <- kubectl$manifest()
-  expect_identical(sent$metadata$annotations[["abba/program-path"]], "test_program.R")
-  expect_identical(sent$metadata$labels[["abba/batch-id"]], "b")
-  expect_identical(container_of(sent)$resources$limits, list(cpu = "2", memory = "1G"))
-  local_scripted_kubectl(says(list_of(pod("a-1"))))
-  expect_named(status(I("a-1")), "Succeeded")
 })
 
 # --- Answers that are lost --------------------------------------------------
@@ -869,7 +829,7 @@ test_that("a create that may still be under way is not said to be none", {
   expect_length(error$job_id, 1L)
 })
 
-test_that("what is no R program is refused before anything is sent", {
+test_on_both_roads("what is no R program is refused before anything is sent", {
   local_scripted_kubectl()
   for (one in list(
     list(name = "a.R", text = "", word = "is empty"),

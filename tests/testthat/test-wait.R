@@ -1,7 +1,5 @@
 # The line that is shown while jobs are waited for.
 
-pods_of <- function(...) says(list_of(...), on = "*/pods*")
-
 test_that("the status line says how long, how many in each status, and why what waits does not start", {
   news <- list(
     counts = list(Pending = 2L, Running = 3L, Succeeded = 10L),
