@@ -11,6 +11,7 @@ pub mod job_log;
 pub mod job_name;
 pub mod job_record;
 pub mod job_status;
+pub mod job_template;
 pub mod manifest;
 pub mod mounts;
 pub mod paths;
