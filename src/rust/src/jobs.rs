@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use abba_core::domain::job_record::JobRecord;
+use abba_core::domain::job_template::JobTemplate;
 use abba_core::domain::program::ProgramSource;
 use abba_core::domain::submission::SubmitArguments;
 use abba_core::domain::verdict::LogPatterns;
@@ -20,10 +21,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::background::Background;
-use crate::objects::Argument;
+use crate::objects::{Argument, Content};
 use crate::registration::r_functions;
 use crate::settings::{is_pending, Settings};
-use crate::values::{read, to_json, Value};
+use crate::values::{read, template_to_json, to_json, Value};
 use crate::Answer;
 
 /// A watch under way: each of its news is all jobs as they stand.
@@ -143,6 +144,18 @@ r_functions! {
     /// An R value as JSON, by the rules of `to_json()` in `values.rs`: a string.
     fn core_json(value) {
         Ok(Value::Text(to_json(value)?.to_string()).into())
+    }
+
+    /// A Job template, checked, as JSON: a string. `template` is a list, or the JSON of a file.
+    fn core_job_template(template) {
+        let template = match template.content() {
+            Content::Texts(_) => {
+                let text: String = read(template)?;
+                JobTemplate::parse(&text)?
+            }
+            _ => JobTemplate::from_value(&template_to_json(template)?)?,
+        };
+        Ok(Value::Text(json!(template).to_string()).into())
     }
 
     /// The states of jobs, grouped: for each state a list with `Jobs` (lists of `id` and `path`) and `Description`. `which`

@@ -1,7 +1,9 @@
 //! R values in, R lists out.
 
 use std::any::Any;
+use std::cell::Cell;
 
+use abba_core::domain::job_template;
 use abba_core::{Error, ErrorClass, Warning};
 use serde::de::DeserializeOwned;
 use serde::Serialize;
@@ -120,108 +122,138 @@ const DEEPEST: usize = 50;
 ///
 /// The R code has checked all arguments but `mounts`, so that is what errors are about: `NA`, infinite numbers, and what JSON cannot hold (functions, factors...).
 pub fn to_json(value: Argument<'_>) -> Result<Json, Error> {
-    convert(value, 0)
-}
-
-fn convert(value: Argument<'_>, depth: usize) -> Result<Json, Error> {
-    if depth > DEEPEST {
-        return Err(Error::input(format!(
-            "`mounts` is nested deeper than {DEEPEST} levels."
-        )));
-    }
-    if value.inherits("factor") {
-        return Err(Error::input("`mounts` holds a factor where text is expected.").advise("Use as.character()."));
-    }
-    let elements: Vec<Json> = match value.content() {
-        Content::Null => return Ok(Json::Null),
-        Content::Flags(flags) => flags
-            .iter()
-            .map(|&flag| available(flag).map(|flag| Json::Bool(flag != 0)))
-            .collect::<Result<_, _>>()?,
-        Content::Integers(numbers) => numbers
-            .iter()
-            .map(|&number| available(number).map(Json::from))
-            .collect::<Result<_, _>>()?,
-        Content::Numbers(numbers) => numbers
-            .iter()
-            .map(|&number| json_number(number))
-            .collect::<Result<_, _>>()?,
-        Content::Texts(texts) => texts
-            .map(|text| match text {
-                Ok(Some(text)) => Ok(Json::String(text.to_string())),
-                Ok(None) => Err(not_available()),
-                Err(error) => Err(Error::input(format!("Text cannot be read: {error}."))),
-            })
-            .collect::<Result<_, _>>()?,
-        Content::List(elements) => return list_to_json(value, elements, depth),
-        Content::Other(what) => return Err(unsupported(what)),
+    let reader = Reader {
+        argument: "mounts",
+        keeps_null: false,
+        room: Cell::new(usize::MAX),
     };
-    if let Some(names) = value.names() {
-        return object(names, elements.into_iter().map(Ok));
-    }
-    match <[Json; 1]>::try_from(elements) {
-        Ok([single]) if !value.is_list_by_itself() => Ok(single),
-        Ok(single) => Ok(Json::Array(single.into())),
-        Err(elements) => Ok(Json::Array(elements)),
-    }
+    reader.convert(value, 0)
 }
 
-fn list_to_json(list: Argument<'_>, elements: Elements<'_>, depth: usize) -> Result<Json, Error> {
-    let is_empty = elements.len() == 0;
-    let values = elements.map(|value| convert(value, depth + 1));
-    match list.names() {
-        Some(names) => object(names, values),
-        // Kubernetes has empty objects (`emptyDir = list()`) where empty arrays mean nothing.
-        None if is_empty => Ok(Json::Object(Map::new())),
-        None => values.collect::<Result<Vec<_>, _>>().map(Json::Array),
-    }
+/// The same for an administrator's Job template, where a `NULL` means something.
+pub fn template_to_json(value: Argument<'_>) -> Result<Json, Error> {
+    let reader = Reader {
+        argument: "job_template",
+        keeps_null: true,
+        // A short file with names for its parts can stand for any number of values, and each takes a byte at least.
+        room: Cell::new(job_template::MOST_BYTES),
+    };
+    reader.convert(value, 0)
 }
 
-fn object(names: Texts<'_>, values: impl Iterator<Item = Result<Json, Error>>) -> Result<Json, Error> {
-    let mut object = Map::new();
-    for (name, value) in names.zip(values) {
-        let value = value?;
-        let name = match name {
-            Ok(Some(name)) if !name.is_empty() => name,
-            Ok(_) => {
-                return Err(Error::input(
-                    "`mounts` holds a list with names for some of its elements only.",
-                ))
-            }
-            Err(error) => return Err(Error::input(format!("A name cannot be read: {error}."))),
+struct Reader {
+    /// The argument that errors are about.
+    argument: &'static str,
+    /// Whether `NULL` elements of a list are kept.
+    keeps_null: bool,
+    /// How many more values there may be.
+    room: Cell<usize>,
+}
+
+impl Reader {
+    fn convert(&self, value: Argument<'_>, depth: usize) -> Result<Json, Error> {
+        if depth > DEEPEST {
+            return Err(self.refuse(&format!("is nested deeper than {DEEPEST} levels")));
+        }
+        if value.inherits("factor") {
+            let error = self.refuse("holds a factor where text is expected");
+            return Err(error.advise("Use as.character()."));
+        }
+        match self.room.get().checked_sub(1) {
+            Some(left) => self.room.set(left),
+            None => return Err(self.refuse("holds too many values")),
+        }
+        let elements: Vec<Json> = match value.content() {
+            Content::Null => return Ok(Json::Null),
+            Content::Flags(flags) => flags
+                .iter()
+                .map(|&flag| self.available(flag).map(|flag| Json::Bool(flag != 0)))
+                .collect::<Result<_, _>>()?,
+            Content::Integers(numbers) => numbers
+                .iter()
+                .map(|&number| self.available(number).map(Json::from))
+                .collect::<Result<_, _>>()?,
+            Content::Numbers(numbers) => numbers
+                .iter()
+                .map(|&number| self.number(number))
+                .collect::<Result<_, _>>()?,
+            Content::Texts(texts) => texts
+                .map(|text| match text {
+                    Ok(Some(text)) => Ok(Json::String(text.to_string())),
+                    Ok(None) => Err(self.not_available()),
+                    Err(error) => Err(Error::input(format!("Text cannot be read: {error}."))),
+                })
+                .collect::<Result<_, _>>()?,
+            Content::List(elements) => return self.list(value, elements, depth),
+            Content::Other(what) => return Err(self.unsupported(what)),
         };
-        if !value.is_null() {
-            object.insert(name.to_string(), value);
+        if let Some(names) = value.names() {
+            return self.object(names, elements.into_iter().map(Ok));
+        }
+        match <[Json; 1]>::try_from(elements) {
+            Ok([single]) if !value.is_list_by_itself() => Ok(single),
+            Ok(single) => Ok(Json::Array(single.into())),
+            Err(elements) => Ok(Json::Array(elements)),
         }
     }
-    Ok(Json::Object(object))
-}
 
-fn json_number(number: f64) -> Result<Json, Error> {
-    // Doubles hold every whole number up to here; Kubernetes refuses 420.0 where it wants an integer.
-    const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
-    if number.is_nan() {
-        return Err(not_available());
+    fn list(&self, list: Argument<'_>, elements: Elements<'_>, depth: usize) -> Result<Json, Error> {
+        let is_empty = elements.len() == 0;
+        let values = elements.map(|value| self.convert(value, depth + 1));
+        match list.names() {
+            Some(names) => self.object(names, values),
+            // Kubernetes has empty objects (`emptyDir = list()`) where empty arrays mean nothing.
+            None if is_empty => Ok(Json::Object(Map::new())),
+            None => values.collect::<Result<Vec<_>, _>>().map(Json::Array),
+        }
     }
-    if number.fract() == 0.0 && number.abs() <= LARGEST_EXACT {
-        return Ok(Json::from(number as i64));
+
+    fn object(&self, names: Texts<'_>, values: impl Iterator<Item = Result<Json, Error>>) -> Result<Json, Error> {
+        let mut object = Map::new();
+        for (name, value) in names.zip(values) {
+            let value = value?;
+            let name = match name {
+                Ok(Some(name)) if !name.is_empty() => name,
+                Ok(_) => return Err(self.refuse("holds a list with names for some of its elements only")),
+                Err(error) => return Err(Error::input(format!("A name cannot be read: {error}."))),
+            };
+            if !value.is_null() || self.keeps_null {
+                object.insert(name.to_string(), value);
+            }
+        }
+        Ok(Json::Object(object))
     }
-    Number::from_f64(number)
-        .map(Json::Number)
-        .ok_or_else(|| unsupported("an infinite number"))
-}
 
-fn available(number: i32) -> Result<i32, Error> {
-    match number == objects::not_available() {
-        true => Err(not_available()),
-        false => Ok(number),
+    fn number(&self, number: f64) -> Result<Json, Error> {
+        // Doubles hold every whole number up to here; Kubernetes refuses 420.0 where it wants an integer.
+        const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
+        if number.is_nan() {
+            return Err(self.not_available());
+        }
+        if number.fract() == 0.0 && number.abs() <= LARGEST_EXACT {
+            return Ok(Json::from(number as i64));
+        }
+        Number::from_f64(number)
+            .map(Json::Number)
+            .ok_or_else(|| self.unsupported("an infinite number"))
     }
-}
 
-fn not_available() -> Error {
-    Error::input("`mounts` holds NA, which means nothing to Kubernetes.")
-}
+    fn available(&self, number: i32) -> Result<i32, Error> {
+        match number == objects::not_available() {
+            true => Err(self.not_available()),
+            false => Ok(number),
+        }
+    }
 
-fn unsupported(what: &str) -> Error {
-    Error::input(format!("`mounts` holds {what}, which Kubernetes cannot take."))
+    fn not_available(&self) -> Error {
+        self.refuse("holds NA, which means nothing to Kubernetes")
+    }
+
+    fn unsupported(&self, what: &str) -> Error {
+        self.refuse(&format!("holds {what}, which Kubernetes cannot take"))
+    }
+
+    fn refuse(&self, what: &str) -> Error {
+        Error::input(format!("`{}` {what}.", self.argument))
+    }
 }
