@@ -3,6 +3,7 @@
 #' |---|---|---|
 #' | `abba.default.container` | The container image that programs run in. | none: give `container` |
 #' | `abba.r.command` | The R in the container that runs programs (see argument `r_command`). | `R` |
+#' | `abba.k8s.job.template` | What the cluster needs for programs (see argument `job_template`). | nothing |
 #' | `abba.k8s.namespace` | The namespace of your jobs. | kubectl's (see argument `namespace`) |
 #' | `abba.k8s.queue` | The queue that programs go through (see argument `queue`). | none |
 #' | `abba.home.nfs.ip.address` | The server that holds the home folders. | none |

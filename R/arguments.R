@@ -18,7 +18,8 @@ argument_checks <- list(
   environment = function(x, ...) check_variables(x, ...),
   vanilla = function(x, ...) if (check_flag(x, ...)) TRUE,
   r_command = function(x, ...) check_string(x, null = TRUE, ...),
-  queue = function(x, ...) check_string(x, null = TRUE, ...)
+  queue = function(x, ...) check_string(x, null = TRUE, ...),
+  job_template = function(x, ...) check_template_argument(x, ...)
 )
 
 # The names of the arguments that are vectors by themselves: those whose default is character().
@@ -39,6 +40,9 @@ spread_arguments <- function(arguments, count, call = rlang::caller_env()) {
   if (is.list(arguments$mounts) && !is.null(names(arguments$mounts))) {
     # One list of volumes and mounts, not one for each program.
     arguments$mounts <- list(arguments$mounts)
+  }
+  if (is.list(arguments$job_template) && !is.null(names(arguments$job_template))) {
+    arguments$job_template <- list(arguments$job_template)
   }
   # A vector of these is one value.
   for (name in vector_arguments()) {

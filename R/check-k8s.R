@@ -10,8 +10,8 @@
 #' an error. Where the cluster does not answer at all, it takes up to the option
 #' `abba.k8s.request.timeout`.
 #'
-#' @param container,cpu_limit,memory_limit,username,queue The container image, limits,
-#'   user and queue of the programs that you want to run, as of
+#' @param container,cpu_limit,memory_limit,username,queue,job_template The container image, limits,
+#'   user, queue and Job template of the programs that you want to run, as of
 #'   [abba_submit_k8s_job_local()].
 #' @inheritParams abba_submit_k8s_job_local
 #'
@@ -78,7 +78,8 @@ abba_check_k8s_local <- function(
     memory_limit = "512M",
     username = NULL,
     namespace = getOption("abba.k8s.namespace"),
-    queue = getOption("abba.k8s.queue")) {
+    queue = getOption("abba.k8s.queue"),
+    job_template = getOption("abba.k8s.job.template")) {
   permitted <- getOption("abba.permitted.containers")
   if (!is.null(permitted)) {
     permitted <- I(check_strings(unlist(permitted), argument = "abba.permitted.containers"))
@@ -87,6 +88,7 @@ abba_check_k8s_local <- function(
     container = container, cpu_limit = cpu_limit, memory_limit = memory_limit, username = username, queue = queue
   ))
   arguments$permitted_containers <- permitted
+  arguments$job_template <- check_job_template(job_template)
   report <- core_value(core_check(arguments, settings(namespace)))
   checks <- as.data.frame(text_columns(report$checks, c("check", "result", "what", "advice")))
   checks$advice[checks$advice == ""] <- NA

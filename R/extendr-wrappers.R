@@ -41,8 +41,9 @@ core_check_which <- function(which) .Call(wrap__core_check_which, which)
 # An R value as JSON, by the rules of `to_json()` in `values.rs`: a string.
 core_json <- function(value) .Call(wrap__core_json, value)
 
-# A Job template, checked, as JSON: a string. `template` is a list, or the JSON of a file.
-core_job_template <- function(template) .Call(wrap__core_job_template, template)
+# A Job template, checked, as JSON: a string. `template` is a list, or the JSON of a file; `argument` the name under which
+# the user gave it.
+core_job_template <- function(template, argument) .Call(wrap__core_job_template, template, argument)
 
 # The states of jobs, grouped: for each state a list with `Jobs` (lists of `id` and `path`) and `Description`. `which`
 # is a list with `job_id`, a character vector, or `batch_id`, a string.

@@ -1,20 +1,46 @@
 # The administrator's Job template: a part of a Job that is merged into each Job. What it may have is the core's to say
 # (`domain/job_template.rs`).
 
+# NULL for none, a list, or a string: the path of a file, or a name where an abba API has templates. What it says is
+# read on the road, once for all programs.
+check_template_argument <- function(x, argument = rlang::caller_arg(x), call = rlang::caller_env()) {
+  if (is.null(x) || is.list(x)) {
+    return(if (!is.null(x)) as_utf8(x, argument, call))
+  }
+  if (!is.character(x) || length(x) != 1L) {
+    abort_input(argument, "must be a part of a Job as a list, or the path of a YAML or JSON file with it", x, call)
+  }
+  check_string(x, argument = argument, call = call)
+}
+
+# Checks templates one after another, and the same one once.
+template_reader <- function(call) {
+  last <- NULL
+  function(x) {
+    if (is.null(last) || !identical(x, last$x)) {
+      last <<- list(x = x, text = check_job_template(x, argument = "job_template", call = call))
+    }
+    last$text
+  }
+}
+
 # NULL for none; else the template, checked, as JSON: a string. It is a list, or the path of a YAML or JSON file.
 check_job_template <- function(x, argument = rlang::caller_arg(x), call = rlang::caller_env()) {
   if (is.null(x)) {
     return(NULL)
   }
-  if (!is.list(x) && !(is.character(x) && length(x) == 1L && is.null(names(x)))) {
-    abort_input(argument, "must be a part of a Job as a list, or the path of a YAML or JSON file with it", x, call)
-  }
-  template <- if (is.list(x)) {
-    as_utf8(x, argument, call)
-  } else {
-    read_job_template(check_string(x, argument = argument, call = call), argument, call)
-  }
-  core_value(core_job_template(template), call)
+  template <- check_template_argument(x, argument, call)
+  if (!is.list(template)) template <- read_job_template(template, argument, call)
+  core_value(core_job_template(template, argument), call)
+}
+
+# Whether a template out of a job is the one that this session gives to its programs anyway.
+is_session_template <- function(kept) {
+  own <- getOption("abba.k8s.job.template")
+  is.list(kept) && !is.null(own) && tryCatch(
+    identical(check_job_template(with_empty_arrays(kept)), check_job_template(own)),
+    error = function(error) FALSE
+  )
 }
 
 # A list, or JSON as a string.

@@ -22,6 +22,7 @@ verb_text <- function(verb, arguments, namespace = NULL) {
     after <- names(arguments) %in% known[seq_along(known) > match("namespace", known)]
     arguments <- c(arguments[!after], list(namespace = namespace), arguments[after])
   }
+  if (is_session_template(arguments$job_template)) arguments$job_template <- NULL
   # Lists out of JSON, and vectors in R.
   vectors <- intersect(names(arguments), vector_arguments())
   arguments[vectors] <- lapply(arguments[vectors], unlist)
@@ -32,6 +33,9 @@ verb_text <- function(verb, arguments, namespace = NULL) {
 # A value out of JSON as R code that makes it. R's own deparse() translates text into the encoding of the session, and
 # lets a backtick in a name end that name.
 value_text <- function(value) {
+  if (is.null(value)) {
+    return("NULL")
+  }
   if (is.list(value)) {
     # Without names it was an empty array, which list() would not be.
     is_array <- length(value) == 0L && is.null(names(value))

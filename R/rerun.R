@@ -123,11 +123,11 @@ kept_submissions <- function(road, batch_id, states) {
 # The arguments of a submission that is made again, under new ids.
 submission_again <- function(kept, changes, ids) {
   again <- kept$arguments
-  again["mounts"] <- list(with_empty_arrays(again$mounts))
+  for (name in c("mounts", "job_template")) again[name] <- list(with_empty_arrays(again[[name]]))
   again[names(changes)] <- changes
   again[names(ids)] <- ids
   # With other storage it is found out anew whether the program can run in place.
-  same_storage <- !any(c("mounts", "auto_mount_home") %in% names(changes))
+  same_storage <- !any(c("mounts", "auto_mount_home", "job_template") %in% names(changes))
   c(again, list(
     rerun_of = kept$job_id, read_from = kept$read_from, in_place = if (same_storage) kept$in_place
   ))

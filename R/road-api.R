@@ -116,6 +116,12 @@ check_programs <- function(programs, call) {
 
 # The arguments of a submission as the API wants them, the program read. What an argument may be is checked by the API.
 api_submission <- function(submission, call) {
+  if (is.list(submission$job_template)) {
+    abort_input(
+      "job_template", "must be the name of a template of the API, one of abba_permitted_templates()",
+      submission$job_template, call
+    )
+  }
   path <- submission$file_path
   in_place <- submission$in_place %||% (!is.null(submission$mounts) || submission$auto_mount_home)
   program <- if (!isTRUE(submission$in_place)) {

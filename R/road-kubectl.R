@@ -42,7 +42,7 @@ kubectl_functions <- function(settings, call, submit_verb) {
       )
     },
     prepare = function(submissions) {
-      ready <- lapply(submissions, kubectl_submission, call = call)
+      ready <- lapply(submissions, kubectl_submission, template = template_reader(call), call = call)
       parts <- split(seq_along(ready), ceiling(seq_along(ready) / batch_part))
       # The core checks all that it is given before it sends the first of them, but a part at a time.
       if (length(parts) > 1L) {
@@ -92,8 +92,8 @@ kubectl_functions <- function(settings, call, submit_verb) {
 # How many programs are submitted in one go, between two steps of the progress bar.
 batch_part <- 100L
 
-# The arguments of a submission as the core reads them.
-kubectl_submission <- function(submission, call) {
+# The arguments of a submission as the core reads them. `template`: a template_reader().
+kubectl_submission <- function(submission, template, call) {
   if (is.null(submission$container)) {
     rlang::abort(
       c(
@@ -104,6 +104,7 @@ kubectl_submission <- function(submission, call) {
       call = call
     )
   }
+  submission$job_template <- template(submission$job_template)
   path <- submission$file_path
   c(
     list(

@@ -32,6 +32,7 @@ api_policy <- function(identity, call = rlang::caller_env()) {
     lower_memory_limit = limit_option("abba.lower.memory.limit", "128M", call),
     memory_limit = limit_option("abba.memory.limit", "1G", call),
     permitted_mounts = permitted_mounts_option(call),
+    permitted_templates = permitted_templates_option(call),
     home_nfs_ip_address = text("abba.home.nfs.ip.address"),
     least_uid = least("abba.api.least.uid"),
     least_gid = least("abba.api.least.gid"),
@@ -113,6 +114,24 @@ permitted_mounts_option <- function(call) {
     )
   }
   if (length(mounts) == 0L) NULL else as_utf8(mounts, "abba.permitted.mounts", call)
+}
+
+# The templates by their names, each as JSON.
+permitted_templates_option <- function(call) {
+  name <- "abba.permitted.templates"
+  templates <- getOption(name, list())
+  names <- names(templates)
+  if (!(is.list(templates) || is.character(templates)) || length(templates) > 0L && is.null(names) ||
+    !all(nzchar(names)) || anyDuplicated(names) > 0L || any(vapply(templates, is.null, NA))) {
+    rule <- "must be a list with a name for each template, such as list(default = \"/etc/abba/job.yaml\")"
+    abort_input(name, rule, templates, call)
+  }
+  if (length(templates) == 0L) {
+    return(NULL)
+  }
+  Map(function(template, one) {
+    check_job_template(template, argument = paste0(name, "$", one), call = call)
+  }, as.list(templates), names)
 }
 
 # What a call of the server to the cluster may take: nobody else is answered

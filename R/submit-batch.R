@@ -19,10 +19,10 @@
 #'   error of an earlier call, or rows of it.
 #' @param batch_group_id The batch id of all jobs; with `''` a new one is made from
 #'   the name of the first program.
-#' @param user_tag,cpu_limit,memory_limit,container,mounts,username,time_limit_seconds,vanilla,r_command,queue
+#' @param user_tag,cpu_limit,memory_limit,container,mounts,username,time_limit_seconds,vanilla,r_command,queue,job_template
 #'   As for [abba_submit_k8s_job_local()]. Each may also be a vector or a list with
 #'   one element for each program. One `mounts` (a list with `volumes` and
-#'   `volumeMounts`) is for all programs; a list of such lists has one for each.
+#'   `volumeMounts`) is for all programs; a list of such lists has one for each. The same holds for `job_template`.
 #' @param arguments,environment As for [abba_submit_k8s_job_local()]: a character vector
 #'   is for all programs; a list of such vectors has one for each.
 #' @param auto_mount_home,home_nfs_ip_address The same.
@@ -68,7 +68,8 @@ abba_submit_k8s_batch_local <- function(
     environment = character(),
     vanilla = FALSE,
     r_command = getOption("abba.r.command"),
-    queue = getOption("abba.k8s.queue")) {
+    queue = getOption("abba.k8s.queue"),
+    job_template = getOption("abba.k8s.job.template")) {
   submit_batch(road_kubectl(namespace), mget(names(formals())))
 }
 
@@ -88,7 +89,8 @@ abba_submit_batch <- function(
     environment = character(),
     vanilla = FALSE,
     r_command = getOption("abba.r.command"),
-    queue = getOption("abba.k8s.queue")) {
+    queue = getOption("abba.k8s.queue"),
+    job_template = NULL) {
   submit_batch(road_api(), mget(names(formals())))
 }
 

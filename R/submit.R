@@ -86,10 +86,74 @@
 #'   queue may end a program to make room for another one, and starts it anew later:
 #'   abba warns of programs that were started more than once. An abba API may have a queue
 #'   of its own for programs that name none, and permits those that its administrator named.
+#' @param job_template What your cluster needs for programs, as your administrator knows
+#'   it: a part of a Job as a list, or the path of a YAML or JSON file with it. See the
+#'   section "Job template". Through the API the name of one of
+#'   [abba_permitted_templates()]; with `NULL` the one named `"default"`, where there is
+#'   one.
 #'
 #' @return A list of two strings: `job_id`, by which the other functions know the
 #'   job, and `batch_id`. A message says that the job was created; use
 #'   [suppressMessages()] to silence it.
+#'
+#' @section Job template:
+#' Pull secrets, node selectors, tolerations, priorities, service accounts, labels for
+#' cost, secrets as environment, GPUs: an administrator gives them once, as the option
+#' `abba.k8s.job.template` in the file `Rprofile.site`, and every program has them. A
+#' template is a part of a
+#' [Job](https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/),
+#' at most 16 KiB as JSON:
+#'
+#' ```
+#' spec:
+#'   template:
+#'     spec:
+#'       imagePullSecrets:
+#'         - name: registry
+#'       tolerations:
+#'         - key: statistics
+#'           operator: Exists
+#'       containers:
+#'         - name: program
+#'           env:
+#'             - name: DB_PASSWORD
+#'               valueFrom:
+#'                 secretKeyRef: {name: database, key: password}
+#' ```
+#'
+#' It is merged into each Job as Kubernetes merges: maps by their keys; `containers`,
+#' `initContainers`, `volumes`, `env`, `imagePullSecrets`, `resourceClaims` and
+#' `schedulingGates` by `name`, `volumeMounts` by `mountPath`, `volumeDevices` by
+#' `devicePath`, `ports` by `containerPort`, `hostAliases` by `ip`,
+#' `topologySpreadConstraints` by `topologyKey`; every other list, such as
+#' `tolerations`, as a whole. `null` takes a field away. The program's container is
+#' named `program`; each other one in `containers` or `initContainers` runs beside or
+#' before it and needs an image. A job is over when its program is; what runs on beside
+#' it keeps its cores until it ends, so a helper belongs into `initContainers` with
+#' `restartPolicy: Always`, which Kubernetes ends with the program. Storage of the
+#' program's container may hold programs, as `mounts` may (not through the API).
+#'
+#' What users say with arguments wins: `environment` over `env`, `username` over
+#' `runAsUser`, `runAsGroup`, `runAsNonRoot` and `supplementalGroups`. A volume or a
+#' folder that is both in `mounts` and in the template is an error. What belongs to
+#' abba is refused by its path, before anything is sent:
+#' * of `metadata`, also the pod's, all but `labels` and `annotations`; of these
+#'   `abba/...`, `batch.kubernetes.io/...`, `job-name`, `controller-uid` and
+#'   `app.kubernetes.io/managed-by`;
+#' * of `spec` all but `template`: a program runs once, and is kept for a week;
+#' * of `spec.template.spec` the fields `restartPolicy`, `activeDeadlineSeconds` (see
+#'   `time_limit_seconds`), `shareProcessNamespace` and `ephemeralContainers`, and
+#'   volumes named `abba-...`;
+#' * of the container `program` the fields `image` (see `container`), `command`,
+#'   `args`, `workingDir`, `restartPolicy`, the limits `cpu` and `memory` (see
+#'   `cpu_limit`, `memory_limit`; its `requests` and other limits may be set), the
+#'   variables `ABBA_JOB_ID`, `ABBA_BATCH_ID` and `OPTIND`, and mounts at `/abba` and
+#'   below; of each container `restartPolicyRules`;
+#' * instructions of a patch, such as `$patch`.
+#'
+#' A field that Kubernetes does not know is refused by the cluster. The template is
+#' kept with the job, where all can read it who may look at jobs, and a rerun uses it
+#' again: passwords belong into a Secret that it names.
 #'
 #' @section Address and key:
 #' Put both into the file `.Renviron` in your home folder, and restart R:
@@ -164,7 +228,8 @@ abba_submit_k8s_job_local <- function(
     environment = character(),
     vanilla = FALSE,
     r_command = getOption("abba.r.command"),
-    queue = getOption("abba.k8s.queue")) {
+    queue = getOption("abba.k8s.queue"),
+    job_template = getOption("abba.k8s.job.template")) {
   submit_job(road_kubectl(namespace), mget(names(formals())))
 }
 
@@ -184,7 +249,8 @@ abba_submit_job <- function(
     environment = character(),
     vanilla = FALSE,
     r_command = getOption("abba.r.command"),
-    queue = getOption("abba.k8s.queue")) {
+    queue = getOption("abba.k8s.queue"),
+    job_template = NULL) {
   submit_job(road_api(), mget(names(formals())))
 }
 

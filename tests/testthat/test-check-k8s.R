@@ -101,6 +101,20 @@ test_that("what is sent is a dry run of the very job", {
   expect_identical(kubectl$manifest(sent[[2L]])$spec, job$spec$template$spec)
 })
 
+test_that("the dry run has the Job template, and one that cannot be used is an error", {
+  kubectl <- local_cluster()
+  withr::local_options(abba.k8s.job.template = list(spec = list(template = list(spec = list(
+    nodeSelector = list(disk = "ssd"),
+    containers = list(list(name = "program", resources = list(limits = list("nvidia.com/gpu" = 1))))
+  )))))
+  expect_identical(problems(check()), character())
+  sent <- grep("^create .*/(jobs|pods)", kubectl$requests())
+  job <- kubectl$manifest(sent[[1L]])
+  expect_identical(job$spec$template$spec$nodeSelector, list(disk = "ssd"))
+  expect_identical(kubectl$manifest(sent[[2L]])$spec, job$spec$template$spec)
+  expect_error(check(job_template = list(status = list())), "status belongs to", class = "abba_error_input")
+})
+
 test_that("rights that are missing come with the Role that gives them", {
   kubectl <- local_cluster(
     says(rules(

@@ -73,3 +73,18 @@ test_that("many ids are told as the expression that was given for them, where th
   expect_identical(call_text("f", ids, ids), "f(job_id)")
   expect_identical(call_text("f", ids), "f(job_id)")
 })
+
+test_that("a call to be copied leaves out the Job template that the session gives anyway", {
+  template <- list(spec = list(template = list(spec = list(hostname = NULL, tolerations = list(list(key = "a"))))))
+  call <- function() verb_text("f", list("a.R", job_template = template))
+  shown <- paste0(
+    "f(\"a.R\", job_template = list(spec = list(template = list(spec = list(hostname = NULL, ",
+    "tolerations = list(list(key = \"a\")))))))"
+  )
+  expect_identical(call(), shown)
+  withr::local_options(abba.k8s.job.template = list())
+  expect_identical(call(), shown)
+  withr::local_options(abba.k8s.job.template = template)
+  expect_identical(call(), "f(\"a.R\")")
+  expect_identical(verb_text("f", list("a.R", job_template = "gpu")), "f(\"a.R\", job_template = \"gpu\")")
+})

@@ -37,6 +37,42 @@ local_batch <- function(create = creates(), env = parent.frame()) {
   )
 }
 
+test_that("the Job template is kept as it was, and can be replaced and taken away", {
+  template <- list(spec = list(template = list(
+    metadata = list(annotations = list("sidecar.istio.io/inject" = NULL)),
+    spec = list(
+      tolerations = list(list(key = "a")),
+      volumes = list(list(name = "v", emptyDir = stats::setNames(list(), character())))
+    )
+  )))
+  local_programs("b.R")
+  rerun_of <- function(...) {
+    job <- full_job("b-2", "b.R", arguments = kept("b.R"))
+    arguments <- jsonlite::parse_json(job$metadata$annotations[["abba/arguments"]])
+    arguments$job_template <- template
+    job$metadata$annotations[["abba/arguments"]] <- to_json(arguments)
+    kubectl <- local_scripted_kubectl(
+      creates(), says(list_of(pod("b-2", ended(1L), "Failed")), on = "*/pods*"), says(list_of(job), on = "*/jobs*")
+    )
+    suppressMessages(rerun(...))
+    sent(kubectl)[[1L]]
+  }
+  job <- rerun_of()
+  expect_identical(job$spec$template$spec$tolerations, list(list(key = "a")))
+  expect_true("v" %in% vapply(job$spec$template$spec$volumes, `[[`, "", "name"))
+  expect_null(job$spec$template$metadata$annotations[["sidecar.istio.io/inject"]])
+  expect_identical(
+    jsonlite::parse_json(job$metadata$annotations[["abba/arguments"]])$job_template,
+    jsonlite::parse_json(check_job_template(template))
+  )
+  withr::local_options(abba.k8s.job.template = list(metadata = list(labels = list(a = "b"))))
+  expect_identical(rerun_of()$spec$template$spec$tolerations, list(list(key = "a")))
+  other <- rerun_of(job_template = list(metadata = list(labels = list(c = "d"))))
+  expect_identical(other$metadata$labels$c, "d")
+  expect_null(other$spec$template$spec$tolerations)
+  expect_null(rerun_of(job_template = NULL)$spec$template$spec$tolerations)
+})
+
 test_on_both_roads("what has failed or was cancelled is submitted again, with its first arguments and a new batch id", {
   kubectl <- local_batch()
   expect_message(batch <- rerun(), "^2 jobs created in batch b-")

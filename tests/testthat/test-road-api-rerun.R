@@ -24,6 +24,16 @@ local_programs <- function(names, env = parent.frame()) {
   names
 }
 
+test_that("the name of the Job template is kept, and can be taken away", {
+  local_programs("a.R")
+  api <- local_batch(list(kept("a.R", job_template = "gpu")), makes_jobs())
+  suppressMessages(rerun())
+  suppressMessages(rerun(job_template = NULL))
+  programs <- lapply(sent(api), function(request) request$body$programs[[1L]])
+  expect_identical(programs[[1L]]$job_template, "gpu")
+  expect_null(programs[[2L]]$job_template)
+})
+
 test_that("a program that is not there, or of which nobody knows where it is, submits nothing", {
   local_programs(c("a.R", "c.R"))
   mounts <- list(

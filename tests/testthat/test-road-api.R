@@ -54,6 +54,20 @@ test_that("an API that does not know `vanilla`, `r_command` and `queue` is not a
   )
 })
 
+test_that("the name of a Job template is sent, and a template of one's own is refused", {
+  local_program()
+  withr::local_options(abba.k8s.job.template = list(metadata = list(labels = list(a = "b"))))
+  api <- local_scripted_api(makes_jobs("POST /submit-job"))
+  suppressMessages(abba_submit_job("test_program.R"))
+  expect_false("job_template" %in% names(api$requests()[[1L]]$body))
+  suppressMessages(abba_submit_job("test_program.R", job_template = "gpu"))
+  expect_identical(api$requests()[[2L]]$body$job_template, "gpu")
+  for (own in list(list(metadata = list(labels = list(a = "b"))), 1, c("a", "b"))) {
+    expect_error(abba_submit_job("test_program.R", job_template = own), "`job_template`", class = "abba_error_input")
+  }
+  expect_length(api$requests(), 2L)
+})
+
 test_that("mounts are sent as Kubernetes has them", {
   local_program()
   api <- local_scripted_api(makes_jobs("POST /submit-job"))

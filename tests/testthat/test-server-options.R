@@ -11,6 +11,10 @@ test_that("an option that is wrong is named when the server starts", {
     list(abba.lower.memory.limit = "512m"), list(abba.memory.limit = "1"), list(abba.memory.limit = NA),
     list(abba.permitted.mounts = "/studies"), list(abba.permitted.mounts = list(list(server = "x"))),
     list(abba.permitted.mounts = list(list(server = "192.0.2.1", path = "/studies/../etc"))),
+    list(abba.permitted.templates = 1), list(abba.permitted.templates = list(list())),
+    list(abba.permitted.templates = list(gpu = "/no/such.yaml")), list(abba.permitted.templates = list("a b" = list())),
+    list(abba.permitted.templates = list(gpu = list(spec = list(suspend = TRUE)))),
+    list(abba.permitted.templates = list(gpu = NULL)),
     list(abba.home.nfs.ip.address = 1), list(abba.api.operators = NA_character_),
     list(abba.api.requests.per.minute = "many"), list(abba.api.requests.per.minute = 0),
     list(abba.api.requests.per.minute = 1.5), list(abba.api.open.jobs = -1), list(abba.api.log.page.bytes = 0),
@@ -74,6 +78,10 @@ test_that("options that are right are taken", {
     abba.permitted.containers = c("registry.example.com/r:4.2", "registry.example.com/r:4.3"),
     abba.permitted.queues = c("day", "night"), abba.lower.cpu.limit = 0.5, abba.cpu.limit = 1, abba.memory.limit = "2G",
     abba.permitted.mounts = list(list(server = "192.0.2.1", path = "/studies")),
+    abba.permitted.templates = list(
+      gpu = list(metadata = list(labels = list(is = "gpu"))),
+      default = list(metadata = list(labels = list(is = "usual")))
+    ),
     abba.api.operators = c("sys", "bin"), keys = c("daemon", "sys")
   )
   kubectl <- local_scripted_kubectl(says(list_of(), on = "get *"), creates())
@@ -81,6 +89,7 @@ test_that("options that are right are taken", {
   expect_identical(
     unlist(ask("permitted-containers")$body), c(image, "registry.example.com/r:4.2", "registry.example.com/r:4.3")
   )
+  expect_identical(unlist(ask("permitted-templates")$body), c("default", "gpu"))
   expect_false(ask("whoami")$body$operator)
   expect_true(ask_api("whoami", key = api$keys$sys)$body$operator)
   submit <- function(limits) {
@@ -92,12 +101,16 @@ test_that("options that are right are taken", {
   expect_identical(submit("\"cpu_limit\": 1.1"), 403L)
   expect_identical(submit("\"memory_limit\": \"2001M\""), 403L)
   expect_identical(submit("\"cpu_limit\": 1, \"queue\": \"other\""), 403L)
+  expect_identical(submit("\"job_template\": \"usual\""), 403L)
   expect_identical(kubectl$count(), 0L)
   expect_identical(submit("\"cpu_limit\": 1, \"memory_limit\": \"2G\""), 200L)
+  expect_identical(kubectl$manifest(length(kubectl$requests()))$metadata$labels$is, "usual")
   expect_identical(submit("\"cpu_limit\": 1, \"queue\": \"night\""), 200L)
   created <- grep("^create ", kubectl$requests())
   queues <- vapply(created, function(i) kubectl$manifest(i)$metadata$labels[["kueue.x-k8s.io/queue-name"]], "")
   expect_identical(queues, c("day", "night"))
+  expect_identical(submit("\"job_template\": \"gpu\""), 200L)
+  expect_identical(kubectl$manifest(length(kubectl$requests()))$metadata$labels$is, "gpu")
 })
 
 test_that("programs run as accounts of people, from the number on that the machine or the administrator names", {
@@ -119,6 +132,8 @@ test_that("messages of wrong options", {
     cat(options_error(abba.memory.limit = "512m"), "\n")
     cat(options_error(abba.lower.cpu.limit = 3), "\n")
     cat(options_error(abba.permitted.mounts = "/studies"), "\n")
+    cat(options_error(abba.permitted.templates = list(list())), "\n")
+    cat(options_error(abba.permitted.templates = list(gpu = list(spec = list(suspend = TRUE)))), "\n")
     cat(options_error(abba.api.requests.per.minute = 1.5), "\n")
     cat(options_error(abba.api.keys = "/no/such/file"), "\n")
   })

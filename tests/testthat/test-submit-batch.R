@@ -43,6 +43,21 @@ test_on_both_roads("a batch says in one message how many jobs were created", {
   expect_words(invisible(submit_batch(programs[1], batch_group_id = "b-1")))
 })
 
+test_that("one Job template is for all programs, and a list has one for each", {
+  local_programs(programs)
+  priorities <- function(job_template) {
+    kubectl <- local_scripted_kubectl(creates())
+    suppressMessages(submit_batch(programs, job_template = job_template))
+    lapply(unname(sent(kubectl)[programs]), function(job) job$spec$template$spec$priorityClassName)
+  }
+  template <- function(name) list(spec = list(template = list(spec = list(priorityClassName = name))))
+  writeLines("{\"spec\": {\"template\": {\"spec\": {\"priorityClassName\": \"file\"}}}}", "job.json")
+  expect_identical(priorities(template("low")), list("low", "low", "low"))
+  expect_identical(priorities("job.json"), list("file", "file", "file"))
+  expect_identical(priorities(list(template("low"), NULL, "job.json")), list("low", NULL, "file"))
+  expect_error(priorities(list(template("low"), 1, NULL)), "`job_template`", class = "abba_error_input")
+})
+
 test_on_both_roads("a program may be submitted several times in one batch", {
   local_programs(programs)
   kubectl <- local_scripted_kubectl(creates())

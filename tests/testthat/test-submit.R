@@ -360,6 +360,52 @@ test_on_both_roads("the R that is started is the user's or the option's, and an 
   expect_length(kubectl$requests(), before)
 })
 
+test_that("the Job template is the user's or the option's, a list or a file, and in the job that is sent", {
+  local_program()
+  kubectl <- local_scripted_kubectl(creates())
+  sent <- function(...) {
+    suppressMessages(submit(...))
+    kubectl$manifest(length(kubectl$requests()))
+  }
+  priority <- function(job) job$spec$template$spec$priorityClassName
+  template <- function(priority) {
+    list(
+      metadata = list(labels = list(cost = "42")),
+      spec = list(template = list(spec = list(
+        priorityClassName = priority, hostname = NULL,
+        containers = list(list(name = "program", env = list(
+          list(name = "A", value = "template's"), list(name = "B", value = "template's")
+        )))
+      )))
+    )
+  }
+  expect_null(priority(sent()))
+  job <- sent(job_template = template("low"), environment = c(A = "user's"))
+  expect_identical(priority(job), "low")
+  expect_identical(job$metadata$labels$cost, "42")
+  expect_identical(job$metadata$labels[["app.kubernetes.io/managed-by"]], "abba")
+  variables <- container_of(job)$env
+  names(variables) <- vapply(variables, `[[`, "", "name")
+  expect_identical(variables$A$value, "user's")
+  expect_identical(variables$B$value, "template's")
+  writeLines(jsonlite::toJSON(template("file"), auto_unbox = TRUE, null = "null"), "job.json")
+  expect_identical(priority(sent(job_template = "job.json")), "file")
+  withr::local_options(abba.k8s.job.template = "job.json")
+  job <- sent()
+  expect_identical(priority(job), "file")
+  kept <- jsonlite::parse_json(job$metadata$annotations[["abba/arguments"]])
+  expect_identical(kept$job_template$spec$template$spec$priorityClassName, "file")
+  expect_null(priority(sent(job_template = NULL)))
+  before <- length(kubectl$requests())
+  for (bad in list(
+    "gpu", "no-such.yaml", 1, NA_character_, c("a.json", "b.json"), list(1),
+    list(spec = list(template = list(spec = list(restartPolicy = "Never"))))
+  )) {
+    expect_error(submit(job_template = bad), "`job_template`", class = "abba_error_input")
+  }
+  expect_length(kubectl$requests(), before)
+})
+
 # --- Mounts -----------------------------------------------------------------
 
 test_that("mounts are passed on as they were given", {

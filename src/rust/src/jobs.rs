@@ -146,15 +146,18 @@ r_functions! {
         Ok(Value::Text(to_json(value)?.to_string()).into())
     }
 
-    /// A Job template, checked, as JSON: a string. `template` is a list, or the JSON of a file.
-    fn core_job_template(template) {
+    /// A Job template, checked, as JSON: a string. `template` is a list, or the JSON of a file; `argument` the name under which
+    /// the user gave it.
+    fn core_job_template(template, argument) {
+        let argument: String = read(argument)?;
         let template = match template.content() {
-            Content::Texts(_) => {
-                let text: String = read(template)?;
-                JobTemplate::parse(&text)?
-            }
-            _ => JobTemplate::from_value(&template_to_json(template)?)?,
+            Content::Texts(_) => JobTemplate::parse(&read::<String>(template)?),
+            _ => template_to_json(template).and_then(|value| JobTemplate::from_value(&value)),
         };
+        let template = template.map_err(|error| Error {
+            message: error.message.replacen("`job_template`", &format!("`{argument}`"), 1),
+            ..error
+        })?;
         Ok(Value::Text(json!(template).to_string()).into())
     }
 

@@ -476,7 +476,7 @@ fn of_waiting(reason: &str, message: &str, image: &str, events: &[Event]) -> Opt
             "The program has not started: its container cannot be made.",
             match message.contains("runAsNonRoot") {
                 true => "The cluster does not let programs run as root: submit it with `username`.",
-                false => "Check `mounts`, `username` and the container image.",
+                false => "Check `mounts`, `username`, the container image, and the Job template where there is one.",
             },
             join(reason, message),
         )
@@ -697,7 +697,7 @@ fn of_obstacle(event: &Event) -> Diagnosis {
         return of_unscheduled(&condition, &[]);
     }
     let advice = if event.reason == "FailedMount" || event.reason == "FailedAttachVolume" {
-        "Check the servers and paths in `mounts` (and `home_nfs_ip_address`). Kubernetes keeps trying."
+        "Check the servers and paths in `mounts` (and `home_nfs_ip_address`), and the Job template where there is one. Kubernetes keeps trying."
     } else {
         "Kubernetes keeps trying; if it does not heal, show this to the cluster's administrator."
     };

@@ -32,7 +32,7 @@ pub struct RefusedField {
 }
 
 /// A template, checked.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct JobTemplate(Value);
 
@@ -94,6 +94,13 @@ impl JobTemplate {
         }
     }
 
+    /// The bytes of the annotations that it gives to the pod, which have a common bound with the program that a pod carries.
+    pub fn pod_annotation_bytes(&self) -> usize {
+        let annotations = &self.0["spec"]["template"]["metadata"]["annotations"];
+        let bytes = |(name, value): (&String, &Value)| name.len() + value.as_str().map_or(0, str::len);
+        annotations.as_object().map_or(0, |all| all.iter().map(bytes).sum())
+    }
+
     /// The volumes that it adds, and where they appear in the program's container.
     pub fn mounts(&self) -> Mounts {
         let pod = &self.0["spec"]["template"]["spec"];
@@ -142,6 +149,13 @@ impl JobTemplate {
     #[must_use]
     pub fn merged_into(&self, mut job: Value, wins: Precedence<'_>) -> Value {
         let mut patch = self.0.clone();
+        // The labels of the Job itself are abba's own, or come from an argument, such as that of a queue.
+        if let (Some(labels), Some(of_job)) = (
+            patch.pointer_mut("/metadata/labels").and_then(Value::as_object_mut),
+            job["metadata"]["labels"].as_object(),
+        ) {
+            labels.retain(|name, _| !of_job.contains_key(name));
+        }
         if wins.account {
             remove(patch.pointer_mut("/spec/template/spec/securityContext"), &IDENTITY);
         }
@@ -479,8 +493,10 @@ impl Check {
             }
             return;
         }
-        if matches!(place, Place::Labels | Place::Annotations) {
-            return self.scalar(Kind::Text, value, path);
+        match place {
+            Place::Labels | Place::Annotations => return self.scalar(Kind::Text, value, path),
+            Place::ProgramLimits => return self.scalar(Kind::Quantity, value, path),
+            _ => {}
         }
         let Some(kind) = kind(name) else {
             // The server's to say.
@@ -489,7 +505,13 @@ impl Check {
         match (kind, &mut *value) {
             (Kind::Object | Kind::ObjectOrList, Value::Object(fields)) => self.object(fields, path, inner),
             (Kind::MapOfText, Value::Object(fields)) => self.map(fields, Kind::Text, path, inner),
-            (Kind::MapOfQuantities, Value::Object(fields)) => self.map(fields, Kind::Quantity, path, inner),
+            (Kind::MapOfQuantities, Value::Object(fields)) => {
+                // As the server keeps them.
+                for value in fields.values_mut().filter(|value| value.is_number()) {
+                    *value = Value::String(value.to_string());
+                }
+                self.map(fields, Kind::Quantity, path, inner);
+            }
             (Kind::Object | Kind::MapOfText | Kind::MapOfQuantities, _) => {
                 self.refuse(path, "must be a map of names and values");
             }
@@ -692,7 +714,7 @@ mod tests {
         assert_eq!((&program["image"], &program["command"]), (&json!("r"), &json!(["sh"])));
         assert_eq!(
             program["resources"],
-            json!({"limits": {"cpu": "1", "memory": "1G", "nvidia.com/gpu": 1}, "requests": {"cpu": "100m"}})
+            json!({"limits": {"cpu": "1", "memory": "1G", "nvidia.com/gpu": "1"}, "requests": {"cpu": "100m"}})
         );
         assert_eq!(program["env"].as_array().unwrap().len(), 3);
         assert_eq!(program["envFrom"], json!([{"secretRef": {"name": "s"}}]));
@@ -826,6 +848,20 @@ mod tests {
         assert_eq!(program["env"][2], json!({"name": "LANG", "value": "C"}));
         assert_eq!(*second, template["spec"]["template"]["spec"]["containers"][1]);
         assert_eq!(pod(&merged(&template))["securityContext"]["runAsUser"], 7);
+    }
+
+    #[test]
+    fn a_label_that_the_job_has_from_an_argument_stays() {
+        let template = json!({"metadata": {"labels": {"queue": "of-template", "cost": "1"}}});
+        let mut job = job();
+        job["metadata"]["labels"]["queue"] = json!("of-argument");
+        let job = JobTemplate::from_value(&template)
+            .unwrap()
+            .merged_into(job, Precedence::default());
+        assert_eq!(
+            job["metadata"]["labels"],
+            json!({"abba/job-id": "a-1", "queue": "of-argument", "cost": "1"})
+        );
     }
 
     #[test]

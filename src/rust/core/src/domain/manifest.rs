@@ -6,6 +6,7 @@ use serde_json::{json, Value};
 
 use crate::domain::identity::Identity;
 use crate::domain::job_log;
+use crate::domain::job_template::{JobTemplate, Precedence};
 use crate::domain::mounts::Mounts;
 use crate::domain::program::{survives_r_launcher, Program, ProgramSource};
 use crate::domain::submission::{SubmitArguments, Values};
@@ -91,6 +92,10 @@ pub struct JobRequest {
     pub arguments: SubmitArguments,
     /// What their values mean; the mounts have the user's home where it was asked for.
     pub values: Values,
+    /// The mounts that may hold the program.
+    pub storage: Mounts,
+    /// The administrator's part of the Job.
+    pub template: Option<JobTemplate>,
     /// The fingerprint of this submission.
     pub submission: String,
     /// The program.
@@ -108,7 +113,23 @@ pub struct JobRequest {
 /// The Job for a request, ready to be sent.
 ///
 /// Errors: the program is too large to be carried.
-pub fn job(request: &JobRequest) -> Result<Job, Error> {
+pub fn manifest(request: &JobRequest) -> Result<Value, Error> {
+    let job = json!(job(request)?);
+    let Some(template) = &request.template else {
+        return Ok(job);
+    };
+    let variables: Vec<&str> = request.arguments.environment.keys().map(String::as_str).collect();
+    Ok(template.merged_into(
+        job,
+        Precedence {
+            variables: &variables,
+            account: request.run_as.is_some(),
+        },
+    ))
+}
+
+/// The Job without the administrator's part.
+fn job(request: &JobRequest) -> Result<Job, Error> {
     let (program, given, values) = (&request.program, &request.arguments, &request.values);
     let mut annotations = BTreeMap::from([
         (labels::PROGRAM_PATH.to_string(), program.given_path.clone()),
@@ -124,8 +145,9 @@ pub fn job(request: &JobRequest) -> Result<Job, Error> {
         annotations.insert(labels::USER_TAG_VERBATIM.into(), given.user_tag.clone());
     }
     let mut pod_annotations = with(annotations.clone(), &NO_INJECTION_ANNOTATIONS);
-    let annotations_size = pod_annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
-    let delivery = program.delivery(&values.mounts, annotations_size)?;
+    let annotations_size: usize = pod_annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let of_template = request.template.as_ref().map_or(0, JobTemplate::pod_annotation_bytes);
+    let delivery = program.delivery(&request.storage, annotations_size + of_template)?;
     let launch = launch(program, given, &delivery);
 
     let job_labels = job_labels(request);
@@ -412,6 +434,8 @@ mod tests {
             job_id: "test-program-1".into(),
             batch_id: "test_program-1".into(),
             values: arguments.values().unwrap(),
+            storage: Mounts::default(),
+            template: None,
             arguments,
             submission: "1".into(),
             program: Program {
@@ -432,6 +456,7 @@ mod tests {
             "volumeMounts": [{"name": "d", "mountPath": folder}],
         }))
         .unwrap();
+        request.storage = request.values.mounts.clone();
         request
     }
 

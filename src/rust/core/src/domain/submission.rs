@@ -10,6 +10,7 @@ use serde_json::{json, Map, Value};
 
 use crate::domain::container::check_container;
 use crate::domain::job_name;
+use crate::domain::job_template::JobTemplate;
 use crate::domain::mounts::Mounts;
 use crate::domain::paths;
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
@@ -75,6 +76,10 @@ pub struct SubmitArguments {
     /// The queue of Kueue that the program goes through; `None`: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
+    /// The administrator's part of the Job: an object, or its JSON as text; of a caller of the abba API the name of one of the
+    /// server's. `None`: none, or the server's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_template: Option<Value>,
     /// The job's id, where it was made before the submission; `None`: a new one.
     pub job_id: Option<String>,
 }
@@ -100,6 +105,7 @@ impl Default for SubmitArguments {
             vanilla: false,
             r_command: None,
             queue: None,
+            job_template: None,
             job_id: None,
         }
     }
@@ -116,6 +122,8 @@ pub struct Values {
     pub time_limit_seconds: Option<u64>,
     /// Volumes and volume mounts.
     pub mounts: Mounts,
+    /// The administrator's part of the Job; `None`: none, or one that is told by its name.
+    pub template: Option<JobTemplate>,
 }
 
 impl SubmitArguments {
@@ -168,6 +176,12 @@ impl SubmitArguments {
             mounts: match &self.mounts {
                 Some(value) => Mounts::from_value(value)?,
                 None => Mounts::default(),
+            },
+            template: match &self.job_template {
+                Some(Value::String(text)) if !text.trim_start().starts_with('{') => None,
+                Some(Value::String(text)) => Some(JobTemplate::parse(text)?),
+                Some(value) => Some(JobTemplate::from_value(value)?),
+                None => None,
             },
         })
     }
@@ -452,6 +466,7 @@ mod tests {
             vanilla: true,
             r_command: Some("/opt/R/4.2.1/bin/R".into()),
             queue: Some("team-a".into()),
+            job_template: Some(json!({"spec": {"template": {"spec": {"priorityClassName": "low"}}}})),
             ..kept()
         };
         let again = given.with_twice_the_memory().unwrap();
@@ -461,6 +476,7 @@ mod tests {
             "home_nfs_ip_address": "192.0.2.1", "username": "mike", "time_limit_seconds": 60.0,
             "arguments": ["--cut-off", ""], "environment": {"STUDY": "s 1"}, "vanilla": true,
             "r_command": "/opt/R/4.2.1/bin/R", "queue": "team-a",
+            "job_template": {"spec": {"template": {"spec": {"priorityClassName": "low"}}}},
         });
         assert_eq!(serde_json::to_value(&again).unwrap(), expected);
         let is_theirs = |name: &str| name != "home_nfs_ip_address" && name != "username";

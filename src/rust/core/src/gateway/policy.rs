@@ -1,13 +1,16 @@
 //! What the administrator permits.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::permitted_mounts::PermittedMount;
 use crate::domain::container::check_container;
+use crate::domain::job_template::JobTemplate;
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
 use crate::error::quote_shortened;
 use crate::gateway::api_keys::equal_in_constant_time;
-use crate::kubernetes::labels::check_queue_name;
+use crate::kubernetes::labels::{check_queue_name, is_label_value, RULE};
 use crate::local::accounts;
 use crate::{Error, ErrorClass};
 
@@ -41,6 +44,9 @@ pub struct Settings {
     /// NFS folders that callers may mount.
     #[serde(default)]
     pub permitted_mounts: Vec<PermittedMountSetting>,
+    /// Job templates by their names, each as JSON.
+    #[serde(default)]
+    pub permitted_templates: BTreeMap<String, String>,
     /// The NFS server of the home folders; `None`: they cannot be mounted.
     pub home_nfs_ip_address: Option<String>,
     /// The least user number that programs run as; `None`: the machine's own for people.
@@ -120,6 +126,8 @@ pub struct Policy {
     memory: (MemoryLimit, MemoryLimit),
     /// NFS folders that callers may mount.
     pub permitted_mounts: Vec<PermittedMount>,
+    /// Job templates that callers may name.
+    pub permitted_templates: BTreeMap<String, JobTemplate>,
     /// The NFS server of the home folders.
     pub home_nfs_ip_address: Option<String>,
     /// The least user number that programs run as.
@@ -203,6 +211,11 @@ impl Policy {
                 .iter()
                 .map(|mount| PermittedMount::new(&mount.server, &mount.path))
                 .collect::<Result<_, _>>()?,
+            permitted_templates: settings
+                .permitted_templates
+                .into_iter()
+                .map(|(name, text)| template(&name, &text).map(|template| (name, template)))
+                .collect::<Result<_, _>>()?,
             home_nfs_ip_address: settings.home_nfs_ip_address,
             operators: settings.operators,
             requests_per_minute: settings.requests_per_minute,
@@ -252,6 +265,21 @@ impl Policy {
         )
         .meaning("No job was created.")
         .advise(advice))
+    }
+
+    /// The Job template for a request: the one of this name, which must be permitted, or the default one where there is one.
+    pub fn template(&self, wanted: Option<&str>) -> Result<Option<JobTemplate>, Error> {
+        let Some(name) = wanted else {
+            return Ok(self.permitted_templates.get(DEFAULT_TEMPLATE).cloned());
+        };
+        self.permitted_templates.get(name).cloned().map(Some).ok_or_else(|| {
+            Error::new(
+                ErrorClass::Forbidden,
+                format!("The Job template {} is not permitted here.", quote_shortened(name)),
+            )
+            .meaning("No job was created.")
+            .advise("abba_permitted_templates() lists those that are permitted.")
+        })
     }
 
     /// Checks that a `cpu_limit` is within the bounds.
@@ -358,6 +386,24 @@ fn check_identity(settings: &Settings) -> Result<Option<String>, Error> {
     }
 }
 
+/// The template of a request that names none.
+const DEFAULT_TEMPLATE: &str = "default";
+
+/// A template of the option `abba.permitted.templates`.
+fn template(name: &str, text: &str) -> Result<JobTemplate, Error> {
+    let option = "The option `abba.permitted.templates` cannot be used:";
+    if !is_label_value(name) {
+        return Err(
+            Error::input(format!("{option} {} is no name of a template.", quote_shortened(name)))
+                .advise(format!("A name has {RULE}.")),
+        );
+    }
+    JobTemplate::parse(text).map_err(|error| Error {
+        message: format!("{option} of \"{name}\", {}", error.message),
+        ..error
+    })
+}
+
 const ASK_FOR_CONTAINERS: &str = "abba_permitted_containers() lists those that are permitted.";
 
 fn out_of_bounds(argument: &str, given: &str, lower: &str, upper: &str) -> Error {
@@ -393,6 +439,16 @@ pub(super) mod tests {
                 server: "192.0.2.1".into(),
                 path: "/studies".into(),
             }],
+            permitted_templates: BTreeMap::from([
+                (
+                    "default".into(),
+                    r#"{"spec": {"template": {"spec": {"imagePullSecrets": [{"name": "registry"}]}}}}"#.into(),
+                ),
+                (
+                    "gpu".into(),
+                    r#"{"spec": {"template": {"spec": {"nodeSelector": {"gpu": "yes"}}}}}"#.into(),
+                ),
+            ]),
             home_nfs_ip_address: None,
             // Accounts that every machine has.
             least_uid: Some(1),
@@ -447,6 +503,50 @@ pub(super) mod tests {
         assert_eq!(none.queue(Some("day".into())).unwrap_err().class, ErrorClass::Forbidden);
         let error = permitting(&["A b"]).unwrap_err();
         assert!(error.message.contains("abba.permitted.queues"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_template_is_one_of_those_that_are_permitted_or_the_default_one() {
+        let policy = Policy::new(settings()).unwrap();
+        assert_eq!(
+            policy.template(None).unwrap().as_ref(),
+            policy.permitted_templates.get("default")
+        );
+        assert_eq!(
+            policy.template(Some("gpu")).unwrap().as_ref(),
+            policy.permitted_templates.get("gpu")
+        );
+        for name in ["", "GPU", "gpu.yaml", "{}"] {
+            assert_eq!(policy.template(Some(name)).unwrap_err().class, ErrorClass::Forbidden);
+        }
+        let none = Policy::new(Settings {
+            permitted_templates: BTreeMap::new(),
+            ..settings()
+        });
+        assert_eq!(none.unwrap().template(None).unwrap(), None);
+    }
+
+    #[test]
+    fn a_template_that_cannot_be_used_keeps_the_server_from_starting() {
+        for (name, text, words) in [
+            ("a b", "{}", "\"a b\""),
+            ("gpu", "{", "\"gpu\", `job_template` is no JSON"),
+            (
+                "gpu",
+                r#"{"spec": {"suspend": true}}"#,
+                "\"gpu\", `job_template` cannot be used: spec.suspend",
+            ),
+        ] {
+            let settings = Settings {
+                permitted_templates: BTreeMap::from([(name.into(), text.into())]),
+                ..settings()
+            };
+            let message = Policy::new(settings).unwrap_err().message;
+            assert!(
+                message.starts_with("The option `abba.permitted.templates` cannot be used:") && message.contains(words),
+                "{message}"
+            );
+        }
     }
 
     #[test]

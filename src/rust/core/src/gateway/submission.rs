@@ -129,6 +129,12 @@ pub const SETTINGS: &[Argument] = &[
         "The queue that the program goes through, one of those that the server permits. Left out: the first of them, and no \
          queue where it permits none.",
     ),
+    Argument::optional(
+        "job_template",
+        Kind::Text,
+        "The name of a Job template, one of `/permitted-templates`: what the cluster needs for such programs. Left out: the \
+         one named `default`, where there is one.",
+    ),
 ];
 
 /// By what a submission that is repeated is known as the same one.
@@ -176,6 +182,7 @@ pub fn prepare(
         (None, Some(key)) => (Some(uuid_of_key(&caller.name, key)), Key::Header),
         (None, None) => (None, Key::None),
     };
+    let template = policy.template(submit.job_template.as_ref().and_then(Value::as_str))?;
     submit.container = policy.container(Some(submit.container.as_str()).filter(|given| !given.is_empty()))?;
     submit.queue = policy.queue(submit.queue)?;
     let values = submit.values()?;
@@ -203,6 +210,7 @@ pub fn prepare(
         owner: Some(caller.name.clone()),
         run_as,
         uuid,
+        template,
     };
     Ok((prepare_program(&submit, program, origin)?, key))
 }
@@ -438,6 +446,44 @@ mod tests {
             assert_ne!(theirs.contains(field), servers.contains(field), "{field}");
         }
         assert!(SETTINGS.iter().all(|argument| fields.contains(&argument.name)));
+    }
+
+    #[test]
+    fn a_caller_chooses_a_template_by_its_name_and_gets_the_default_one_otherwise() {
+        let pod = |body: &Value| ask(body).unwrap().job()["spec"]["template"]["spec"].clone();
+        assert_eq!(pod(&body())["imagePullSecrets"], json!([{"name": "registry"}]));
+        let mut named = body();
+        named["job_template"] = "gpu".into();
+        let gpu = pod(&named);
+        assert_eq!(
+            (&gpu["nodeSelector"], &gpu["imagePullSecrets"]),
+            (&json!({"gpu": "yes"}), &Value::Null)
+        );
+        for (wrong, class) in [
+            (json!("cpu"), ErrorClass::Forbidden),
+            (json!(r#"{"spec": {}}"#), ErrorClass::Forbidden),
+            (json!({"spec": {}}), ErrorClass::Input),
+        ] {
+            named["job_template"] = wrong;
+            assert_eq!(ask(&named).unwrap_err().class, class, "{named}");
+        }
+    }
+
+    #[test]
+    fn a_callers_program_is_the_one_that_was_sent_whatever_lies_in_the_storage_of_a_template() {
+        let template = r#"{"spec": {"template": {"spec": {
+            "containers": [{"name": "program", "volumeMounts": [{"name": "h", "mountPath": "/home"}]}],
+            "volumes": [{"name": "h", "nfs": {"server": "192.0.2.9", "path": "/home"}}]}}}}"#;
+        let mut settings = settings();
+        settings.permitted_templates.insert("default".into(), template.into());
+        let policy = Policy::new(settings).unwrap();
+        let mut arguments = Arguments::read("", body().to_string().as_bytes()).unwrap();
+        arguments.check(PROGRAM.iter().chain(SETTINGS)).unwrap();
+        let (prepared, _) = prepare(arguments, &caller("daemon"), &policy, None).unwrap();
+        let template = &prepared.job()["spec"]["template"];
+        assert_eq!(template["metadata"]["annotations"]["abba/program-text"], "1 + 1\n");
+        assert_eq!(template["spec"]["volumes"][0]["name"], "abba-program");
+        assert!(template["spec"]["volumes"].to_string().contains("192.0.2.9"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::submit::{prepare_program, Origin};
 use super::{error_messages, stopped};
@@ -37,6 +38,9 @@ pub struct CheckArguments {
     /// As of a submission.
     #[serde(default)]
     pub queue: Option<String>,
+    /// As of a submission.
+    #[serde(default)]
+    pub job_template: Option<Value>,
 }
 
 /// What was found.
@@ -101,7 +105,7 @@ pub fn check_cluster(
 }
 
 /// The Job of a submission with these arguments, of a program without any text.
-fn job_to_try(arguments: &CheckArguments, without_image: bool) -> Result<Job, Error> {
+fn job_to_try(arguments: &CheckArguments, without_image: bool) -> Result<Value, Error> {
     const PATH: &str = "/abba-check.R";
     let submission = SubmitArguments {
         given_path: PATH.into(),
@@ -114,6 +118,7 @@ fn job_to_try(arguments: &CheckArguments, without_image: bool) -> Result<Job, Er
         },
         username: arguments.username.clone(),
         queue: arguments.queue.clone(),
+        job_template: arguments.job_template.clone(),
         ..SubmitArguments::default()
     };
     let program = Program {
@@ -140,7 +145,7 @@ impl From<Stopped> for End {
 
 struct ClusterCheck<'a> {
     patience: Patience<'a>,
-    job: Job,
+    job: Value,
     container: String,
     queue: Option<String>,
     image_problem: Option<Finding>,
@@ -440,7 +445,8 @@ impl<'a> ClusterCheck<'a> {
             trials,
             refused_pods: &refused_pods,
         };
-        let needs = Needs::of(&self.job);
+        let job: Job = serde_json::from_value(self.job.clone()).unwrap_or_default();
+        let needs = Needs::of(&job);
         let quotas = self.asked(api.list_quotas(), "list the quotas")?;
         self.findings.push(namespace_rules::quota(
             quotas.as_deref().map_err(String::clone),
@@ -455,7 +461,7 @@ impl<'a> ClusterCheck<'a> {
         ));
         self.findings.push(namespace_rules::pod_security(
             object.as_ref().map_err(String::clone),
-            &self.job,
+            &job,
             evidence,
         ));
         self.look_at_queue(api)?;

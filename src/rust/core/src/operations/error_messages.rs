@@ -100,7 +100,7 @@ pub fn error(failure: &Failure, doing: &str, namespace: &str, patience: &Patienc
             ErrorClass::Invalid,
             format!("The cluster refuses to {doing}{place}: the request is not valid."),
             match doing {
-                "create jobs" => "kubectl's words name the field; `mounts` is passed on as you gave it.".into(),
+                "create jobs" => "kubectl's words name the field; `mounts` and `job_template` are passed on as they were given.".into(),
                 _ => "kubectl's words say why.".into(),
             },
         ),

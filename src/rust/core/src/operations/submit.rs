@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
+use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -10,12 +11,12 @@ use super::parallel_map::parallel_map;
 use super::{error_messages, Connection};
 use crate::domain::identity::Identity;
 use crate::domain::job_name;
+use crate::domain::job_template::JobTemplate;
 use crate::domain::manifest::{self, JobRequest};
 use crate::domain::mounts::Mounts;
 use crate::domain::program::{hexadecimal, Program};
-use crate::domain::submission::SubmitArguments;
+use crate::domain::submission::{SubmitArguments, Values};
 use crate::error::{Error, ErrorClass, Hint, Warning};
-use crate::kubernetes::objects::Job;
 use crate::kubernetes::Api;
 use crate::local::{accounts, program_file};
 use crate::transport::{FailureKind, Patience};
@@ -23,7 +24,7 @@ use crate::transport::{FailureKind, Patience};
 /// A Job that is ready to be sent.
 #[derive(Clone, Debug)]
 pub struct PreparedJob {
-    job: Job,
+    job: Value,
     submitted: Submitted,
     submission: String,
     program_path: String,
@@ -36,7 +37,7 @@ impl PreparedJob {
     }
 
     /// The Job as it will be sent.
-    pub fn job(&self) -> &Job {
+    pub fn job(&self) -> &Value {
         &self.job
     }
 
@@ -92,6 +93,8 @@ pub struct Origin {
     pub run_as: Option<Identity>,
     /// What the ids end with, so that the same request makes the same ids; `None`: random ones.
     pub uuid: Option<Uuid>,
+    /// The template that the server has for it, where the caller may only name one.
+    pub template: Option<JobTemplate>,
 }
 
 /// Checks the arguments, reads the program, and makes the Job. Speaks to nobody.
@@ -126,14 +129,37 @@ fn prepare_with(
     origin: Origin,
 ) -> Result<PreparedJob, Error> {
     let mut values = arguments.values()?;
-    let run_as = match origin.run_as {
+    let run_as = match origin.run_as.clone() {
         Some(known) => Some(known),
         None => account(arguments)?,
     };
     let mounted_home = add_home(&mut values.mounts, arguments, run_as.as_ref())?;
-    let program = read(&values.mounts)?;
+    let template = match (&arguments.job_template, values.template.take(), &origin) {
+        (
+            _,
+            None,
+            Origin {
+                owner: Some(_),
+                template,
+                ..
+            },
+        ) => template.clone(),
+        (Some(name), None, _) => return Err(no_template(name)),
+        (_, own, _) => own,
+    };
+    let storage = match &template {
+        Some(template) => template.with_mounts(&values.mounts)?,
+        None => values.mounts.clone(),
+    };
+    // A caller's program is the one that was sent, whatever the server's template has under the same path.
+    let storage = if origin.owner.is_some() {
+        values.mounts.clone()
+    } else {
+        storage
+    };
+    let program = read(&storage)?;
     program.check()?;
-    let program = program.without_byte_order_mark(&values.mounts)?;
+    let program = program.without_byte_order_mark(&storage)?;
 
     let file_name = program.file_name().to_string();
     let batch_id = if arguments.batch_group_id.is_empty() {
@@ -152,6 +178,10 @@ fn prepare_with(
         expanded_path: program.absolute_path.clone(),
         batch_group_id: batch_id.clone(),
         job_id: None,
+        job_template: match &template {
+            Some(template) if origin.owner.is_none() => Some(json!(template)),
+            _ => arguments.job_template.clone(),
+        },
         // An option of the session that this job does not use.
         home_nfs_ip_address: arguments
             .home_nfs_ip_address
@@ -171,13 +201,15 @@ fn prepare_with(
         submission = hexadecimal(&Sha256::digest(parts.join("\n")));
     }
     let program_path = program.given_path.clone();
-    let job = manifest::job(&JobRequest {
+    let job = manifest::manifest(&JobRequest {
         arguments: kept,
         job_id: job_id.clone(),
         batch_id: batch_id.clone(),
         submission: submission.clone(),
         program,
         values,
+        storage,
+        template,
         run_as,
         mounted_home,
         user,
@@ -193,6 +225,13 @@ fn prepare_with(
         submission,
         program_path,
     })
+}
+
+fn no_template(name: &Value) -> Error {
+    Error::input(format!(
+        "`job_template` is {name}, which only an abba API can know: it is the name of one of its templates."
+    ))
+    .advise("Through kubectl give the template itself, as a list or as the path of a file.")
 }
 
 /// Adds the home folder to the mounts where that is wanted; its path.
@@ -216,9 +255,14 @@ fn add_home(
 ///
 /// Errors: they are no legal arguments (any more: an account may be gone).
 pub(super) fn ran_in_place(kept: &SubmitArguments) -> Result<bool, Error> {
-    let mut mounts = kept.values()?.mounts;
+    let Values {
+        mut mounts, template, ..
+    } = kept.values()?;
     let run_as = account(kept)?;
     add_home(&mut mounts, kept, run_as.as_ref())?;
+    if let Some(template) = template {
+        mounts = template.with_mounts(&mounts)?;
+    }
     Ok(mounts.cover(&kept.expanded_path))
 }
 
@@ -312,6 +356,7 @@ fn send(api: &Api<'_>, patience: &Patience<'_>, prepared: &PreparedJob) -> Resul
 mod tests {
     use super::*;
     use crate::domain::submission::CpuArgument;
+    use crate::kubernetes::labels;
 
     fn arguments() -> SubmitArguments {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs");
@@ -359,6 +404,77 @@ mod tests {
         let mut arguments = arguments();
         arguments.batch_group_id = "Study_1.batch-2".into();
         assert_eq!(prepare(&arguments).unwrap().submitted.batch_id, "Study_1.batch-2");
+    }
+
+    fn with_template(template: Value) -> SubmitArguments {
+        SubmitArguments {
+            job_template: Some(template),
+            ..arguments()
+        }
+    }
+
+    #[test]
+    fn a_template_is_in_the_job_and_kept_with_it() {
+        let template = json!({"spec": {"template": {"spec": {"priorityClassName": "low", "hostname": null}}}});
+        for given in [template.clone(), json!(template.to_string())] {
+            let job = prepare(&with_template(given)).unwrap().job().clone();
+            assert_eq!(job["spec"]["template"]["spec"]["priorityClassName"], "low");
+            let kept: SubmitArguments =
+                serde_json::from_str(job["metadata"]["annotations"][labels::ARGUMENTS].as_str().unwrap()).unwrap();
+            assert_eq!(kept.job_template, Some(template.clone()));
+        }
+    }
+
+    #[test]
+    fn the_storage_of_a_template_holds_programs_as_mounts_do() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+        let template = json!({"spec": {"template": {"spec": {
+            "containers": [{"name": "program", "volumeMounts": [{"name": "src", "mountPath": folder}]}],
+            "volumes": [{"name": "src", "nfs": {"server": "192.0.2.1", "path": "/src"}}],
+        }}}});
+        let prepared = prepare(&with_template(template.clone())).unwrap();
+        let pod = &prepared.job()["spec"]["template"];
+        assert_eq!(pod["metadata"]["annotations"].get(labels::PROGRAM_TEXT), None);
+        assert!(pod["spec"]["volumes"].to_string().contains("192.0.2.1"));
+        let kept = SubmitArguments {
+            expanded_path: format!("{folder}/lib.rs"),
+            ..with_template(template.clone())
+        };
+        assert!(ran_in_place(&kept).unwrap());
+        let twice = SubmitArguments {
+            mounts: Some(json!({"volumes": [{"name": "src", "emptyDir": {}}]})),
+            ..with_template(template)
+        };
+        assert!(prepare(&twice)
+            .unwrap_err()
+            .message
+            .contains("both have a volume \"src\""));
+    }
+
+    #[test]
+    fn annotations_of_a_template_take_room_from_the_program() {
+        let mut template = json!({"spec": {"template": {"metadata": {"annotations": {"a": "x".repeat(10_000)}}}}});
+        let program = Program {
+            given_path: "/p/a.R".into(),
+            absolute_path: "/p/a.R".into(),
+            bytes: Some(b"1\n".repeat(120_000)),
+        };
+        let fits = |template: &Value| {
+            prepare_program(&with_template(template.clone()), program.clone(), Origin::default()).is_ok()
+        };
+        assert!(fits(&json!({})) && !fits(&template));
+        template["spec"]["template"]["metadata"]["annotations"] = json!({});
+        assert!(fits(&template));
+    }
+
+    #[test]
+    fn the_name_of_a_template_means_nothing_without_a_server() {
+        let error = prepare(&with_template(json!("gpu"))).unwrap_err();
+        assert!(
+            error.message.contains("`job_template` is \"gpu\"") && error.class == ErrorClass::Input,
+            "{}",
+            error.message
+        );
     }
 
     #[test]

@@ -56,6 +56,28 @@ pub(super) const PERMITTED_CONTAINERS: Call = Call {
     },
 };
 
+pub(super) const PERMITTED_TEMPLATES: Call = Call {
+    name: "permitted-templates",
+    methods: &["GET"],
+    arguments: &[],
+    answers: Answers::Callers(|gateway, _| {
+        Ok(json!(gateway.policy.permitted_templates.keys().collect::<Vec<_>>()).into())
+    }),
+    #[cfg(test)]
+    description: Description {
+        id: "listPermittedTemplates",
+        tag: "Server",
+        summary: "The Job templates that programs may have",
+        text: "",
+        requests: &[],
+        answer: Schema::Strings,
+        answer_text: "Their names; the one named `default` is that of a program for which none is named.",
+        headers: &[],
+        examples: &[("two", "Two templates", r#"["default", "gpu"]"#)],
+        errors: &[],
+    },
+};
+
 /// For monitoring: it needs no login, and tells nothing of any user.
 pub(super) const HEALTH: Call = Call {
     name: "health",

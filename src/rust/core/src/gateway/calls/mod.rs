@@ -70,6 +70,7 @@ pub const CALLS: &[Call] = &[
     jobs::JOBS,
     explain::EXPLAIN_JOB,
     about::PERMITTED_CONTAINERS,
+    about::PERMITTED_TEMPLATES,
     about::WHOAMI,
     about::HEALTH,
 ];

@@ -79,16 +79,16 @@ impl Api<'_> {
     /// Has the server check a Job as it would check one that is created, and keeps nothing. Its warnings.
     ///
     /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>
-    pub fn dry_run_job(&self, job: &Job) -> Result<Vec<String>, Failure> {
-        self.try_object::<Job>(&self.jobs(), &json!(job))
+    pub fn dry_run_job(&self, job: &Value) -> Result<Vec<String>, Failure> {
+        self.try_object::<Job>(&self.jobs(), job)
     }
 
     /// The same for the pod of a Job, which more rules apply to: the user needs the right to create pods.
-    pub fn dry_run_pod(&self, job: &Job) -> Result<Vec<String>, Failure> {
-        let mut pod = json!(job.spec.template);
+    pub fn dry_run_pod(&self, job: &Value) -> Result<Vec<String>, Failure> {
+        let mut pod = job["spec"]["template"].clone();
         pod["apiVersion"] = json!("v1");
         pod["kind"] = json!("Pod");
-        pod["metadata"]["name"] = json!(job.metadata.name);
+        pod["metadata"]["name"] = job["metadata"]["name"].clone();
         self.try_object::<Pod>(&self.pods(), &pod)
     }
 
