@@ -19,10 +19,12 @@
 #'   error of an earlier call, or rows of it.
 #' @param batch_group_id The batch id of all jobs; with `''` a new one is made from
 #'   the name of the first program.
-#' @param user_tag,cpu_limit,memory_limit,container,mounts,username,time_limit_seconds,vanilla,r_command,queue,job_template
-#'   As for [abba_submit_k8s_job_local()]. Each may also be a vector or a list with
-#'   one element for each program. One `mounts` (a list with `volumes` and
-#'   `volumeMounts`) is for all programs; a list of such lists has one for each. The same holds for `job_template`.
+#' @param user_tag,cpu_limit,memory_limit,container,mounts,username As for
+#'   [abba_submit_k8s_job_local()]. Each may also be a vector or a list with one element
+#'   for each program. One `mounts` (a list with `volumes` and `volumeMounts`) is for all
+#'   programs; a list of such lists has one for each.
+#' @param time_limit_seconds,vanilla,r_command,queue,job_template The same. One
+#'   `job_template` is for all programs; a list of such templates has one for each.
 #' @param arguments,environment As for [abba_submit_k8s_job_local()]: a character vector
 #'   is for all programs; a list of such vectors has one for each.
 #' @param auto_mount_home,home_nfs_ip_address The same.
