@@ -1,4 +1,12 @@
-# Checks the style of the R code against .lintr; prints what breaks it and fails.
+# Checks the style of the R code against .lintr, and that the tests are there that CONTRIBUTING.md names for README's
+# promises; prints what breaks that and fails.
+promises <- grep("^[|] .*test-[a-z-]+[.]R`", readLines("CONTRIBUTING.md"), value = TRUE)
+tests <- unlist(regmatches(promises, gregexpr("(?<=`)[^`]+[.](R|rs|md)(?=`)", promises, perl = TRUE)))
+tests <- ifelse(grepl("/", tests, fixed = TRUE), tests, file.path("tests/cluster/testthat", tests))
+missing <- tests[!file.exists(tests)]
+if (length(promises) == 0L || length(missing) > 0L) {
+  stop("CONTRIBUTING.md names tests that are not there: ", toString(missing))
+}
 lints <- c(
   lintr::lint_dir("R", exclusions = list("R/extendr-wrappers.R")),
   lintr::lint_dir("tests"),
