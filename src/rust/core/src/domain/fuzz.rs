@@ -6,6 +6,7 @@ use serde_json::{json, Value};
 use super::cluster_check::{dry_run, image, namespace_rules, nodes, rights, versions, Needs};
 use super::followed_log::{compare_ends, End, FollowedLog};
 use super::job_status::{self, Status};
+use super::job_template::{JobTemplate, Precedence};
 use super::mounts::Mounts;
 use super::program::{Program, ProgramSource};
 use super::quantity::{parse_quantity, CpuLimit, MemoryLimit};
@@ -599,5 +600,32 @@ fn mounts_are_objects_or_refused() {
             }
             let _ = mounts.cover("/d/e/a.R");
         }
+    });
+}
+
+#[test]
+fn a_template_is_merged_or_refused_and_never_takes_the_program_away() {
+    let sample = json!({"metadata": {"labels": {"cost": "a"}, "annotations": {"x": null}}, "spec": {"template": {
+        "metadata": {"annotations": {"sidecar.istio.io/inject": "false"}},
+        "spec": {"serviceAccountName": "s", "priorityClassName": "low", "nodeSelector": {"gpu": "yes"}, "imagePullSecrets": [{"name": "r"}],
+            "tolerations": [{"key": "a", "operator": "Exists"}],
+            "volumes": [{"name": "v", "secret": {"secretName": "s"}}],
+            "containers": [{"name": "program", "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+                "volumeMounts": [{"name": "v", "mountPath": "/v"}], "resources": {"limits": {"nvidia.com/gpu": 1}}},
+                {"name": "second", "image": "i:1"}]}}}});
+    let job = json!({"metadata": {"name": "a-1", "labels": {"abba/job-id": "a-1"}}, "spec": {"backoffLimit": 0, "template": {"spec": {
+        "restartPolicy": "Never", "containers": [{"name": "program", "image": "r:1", "command": ["R"], "env": [{"name": "ABBA_JOB_ID", "value": "a-1"}]}]}}}});
+    fuzz(2000, &[sample.to_string()], |input, _| {
+        let Ok(template) = JobTemplate::parse(&text(input)) else {
+            return;
+        };
+        let _ = template.with_mounts(&Mounts::default());
+        let merged = template.merged_into(job.clone(), Precedence::default());
+        let program = &merged["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(program["command"], json!(["R"]));
+        assert_eq!(program["image"], json!("r:1"));
+        assert_eq!(merged["metadata"]["name"], json!("a-1"));
+        assert_eq!(merged["spec"]["backoffLimit"], json!(0));
+        assert_eq!(merged["spec"]["template"]["spec"]["restartPolicy"], json!("Never"));
     });
 }
