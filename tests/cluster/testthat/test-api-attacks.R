@@ -81,7 +81,7 @@ test_that("nobody passes for another", {
     expect_identical(request(server, "whoami", user = "games", key = key)$status, 401L)
   }
   two <- c("--header", paste("Authorization: Key", server$keys$games))
-  expect_identical(request(server, "whoami", two, user = "daemon")$status, 401L)
+  expect_identical(request(server, "whoami", two, user = "daemon")$status, 400L)
   for (query in c("user=games", "username=games", "owner=games", "run_as=0")) {
     expect_identical(request(server, paste0("whoami?", query), user = "daemon")$status, 400L)
   }
