@@ -81,6 +81,8 @@ local_browser <- function(env = parent.frame()) {
       tab <- post("/window/new", type = "tab")$handle
       ask("DELETE", "/window")
       post("/window", handle = tab)
+      # Chromium may leave a new tab behind the one that was closed, where nothing has the focus.
+      devtools("Page.bringToFront")
       post("/se/log", type = "browser")
       invisible()
     },

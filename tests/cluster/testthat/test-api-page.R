@@ -27,7 +27,9 @@ is_shown <- function(browser, css) {
 }
 
 wait_for_key_field <- function(browser) {
-  wait_until(function() if (browser$has_focus("#key")) TRUE else browser$text("main"), what = "the field for the key")
+  shown <- "return [document.visibilityState, document.hasFocus(), document.activeElement?.id, document.body.innerText]"
+  has_focus <- function() if (browser$has_focus("#key")) TRUE else toString(browser$script(shown))
+  wait_until(has_focus, what = "the field for the key")
 }
 
 sign_in <- function(browser, address = page) {
