@@ -24,6 +24,10 @@ core_new_request_key <- function() .Call(wrap__core_new_request_key)
 # `job_ids`, a list of strings.
 core_new_ids <- function(paths, batch_group_id) .Call(wrap__core_new_ids, paths, batch_group_id)
 
+# The order of programs that read each other's files; asks nobody. `arguments` is a list with the names of the struct
+# `PlanArguments`. A list with the names of `PlanColumns`.
+core_plan <- function(arguments) .Call(wrap__core_plan, arguments)
+
 # What the jobs of a batch were submitted with, in the order of their submission; `statuses` names the states that are
 # meant, all if it is empty. A list of lists of `job_id`, `status`, `ending`, `in_place` and `arguments`.
 core_kept_submissions <- function(batch_id, statuses, settings) .Call(wrap__core_kept_submissions, batch_id, statuses, settings)

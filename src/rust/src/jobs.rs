@@ -105,6 +105,12 @@ r_functions! {
         Value::json(&json!({"batch_id": batch_id, "job_ids": job_ids}))
     }
 
+    /// The order of programs that read each other's files; asks nobody. `arguments` is a list with the names of the struct
+    /// `PlanArguments`. A list with the names of `PlanColumns`.
+    fn core_plan(arguments) {
+        Value::json(&operations::plan(&read(arguments)?)?)
+    }
+
     /// What the jobs of a batch were submitted with, in the order of their submission; `statuses` names the states that are
     /// meant, all if it is empty. A list of lists of `job_id`, `status`, `ending`, `in_place` and `arguments`.
     fn core_kept_submissions(batch_id, statuses, settings) {

@@ -15,6 +15,7 @@ pub mod job_template;
 pub mod manifest;
 pub mod mounts;
 pub mod paths;
+pub mod plan;
 pub mod program;
 pub mod quantity;
 pub mod queue;

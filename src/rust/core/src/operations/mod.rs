@@ -12,6 +12,7 @@ mod list_all;
 mod log;
 mod observation;
 mod parallel_map;
+mod plan;
 mod queue;
 mod reconnect;
 mod rerun;
@@ -32,6 +33,7 @@ pub use follow::follow;
 pub use list::{list, JobList, ListArguments};
 pub use list_all::{list_all, JobSnapshot};
 pub use log::{log, log_page, LogOfJob, LogPage, LogPosition, Logs};
+pub use plan::{plan, PlanArguments, PlanColumns};
 pub use rerun::{does_not_end, kept_submissions, KeptSubmission};
 pub use status::status;
 pub use submit::{
