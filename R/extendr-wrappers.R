@@ -28,6 +28,11 @@ core_new_ids <- function(paths, batch_group_id) .Call(wrap__core_new_ids, paths,
 # `PlanArguments`. A list with the names of `PlanColumns`.
 core_plan <- function(arguments) .Call(wrap__core_plan, arguments)
 
+# The verdicts of log files of this machine: a list of lists with `verdict`, a string, and `verdict_line`, a
+# string or `NULL`.
+# `patterns`: the option `abba.log.patterns`, or `NULL`.
+core_log_check <- function(paths, patterns) .Call(wrap__core_log_check, paths, patterns)
+
 # What the jobs of a batch were submitted with, in the order of their submission; `statuses` names the states that are
 # meant, all if it is empty. A list of lists of `job_id`, `status`, `ending`, `in_place` and `arguments`.
 core_kept_submissions <- function(batch_id, statuses, settings) .Call(wrap__core_kept_submissions, batch_id, statuses, settings)

@@ -111,6 +111,15 @@ r_functions! {
         Value::json(&operations::plan(&read(arguments)?)?)
     }
 
+    /// The verdicts of log files of this machine: a list of lists with `verdict`, a string, and `verdict_line`, a
+    /// string or `NULL`.
+    /// `patterns`: the option `abba.log.patterns`, or `NULL`.
+    fn core_log_check(paths, patterns) {
+        let (paths, patterns): (Vec<String>, Option<_>) = (read(paths.as_list())?, read(patterns)?);
+        let patterns = LogPatterns::new(patterns.unwrap_or_default())?;
+        Value::json(&operations::log_check(&paths, &patterns)?)
+    }
+
     /// What the jobs of a batch were submitted with, in the order of their submission; `statuses` names the states that are
     /// meant, all if it is empty. A list of lists of `job_id`, `status`, `ending`, `in_place` and `arguments`.
     fn core_kept_submissions(batch_id, statuses, settings) {

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::domain::plan;
+use crate::error::quote_shortened;
+use crate::Error;
 
 /// Whether there is a file or a folder for which an absolute path stands, in which `*` and `?` stand for a part of a name.
 /// A file that has such letters in its name is found by it, too.
@@ -20,6 +22,16 @@ pub fn is_any_there(pattern: &str) -> bool {
         found.retain(|path| path.exists());
     }
     !found.is_empty()
+}
+
+/// The lines of a text file, without their ends. Bytes that are no UTF-8 text become U+FFFD.
+///
+/// Errors, of class `Input`: the file cannot be read.
+pub fn lines(path: &str) -> Result<Vec<String>, Error> {
+    let bytes =
+        fs::read(path).map_err(|error| Error::input(format!("{} cannot be read: {error}.", quote_shortened(path))))?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.lines().map(str::to_string).collect())
 }
 
 /// The entries of a folder whose names a pattern stands for; none where it cannot be read.
