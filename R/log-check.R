@@ -10,8 +10,9 @@
 #' @param logs A folder, of which all files are meant that end in `.log` or `.Rout`, also in
 #'   folders below; or paths of log files; or a data frame as of [abba_list_k8s_jobs_local()] or
 #'   [abba_list_jobs()] with `verdict = TRUE`.
-#' @param html The path of an HTML page that is to be written, or `NULL` for none. It needs no other file, has the logs with
-#'   errors first, and links to the log files by paths relative to its folder.
+#' @param html The path of an HTML page that is to be written, or `NULL` for none. It needs
+#'   no other file, has the logs with errors first, and links to the log files by paths
+#'   relative to its folder.
 #'
 #' @return A data frame with one row for each log and the columns `program` (the name of the file without its ending, or
 #'   the program of the job), `verdict`, `verdict_line`, as of [abba_list_k8s_jobs_local()], and `log` (the path of the
@@ -91,7 +92,8 @@ log_check_page <- function(checked, folder) {
   name[is_file] <- paste0("<a href=\"", escape(links), "\">", name[is_file], "</a>")
   line <- ifelse(is.na(checked$verdict_line), "", escape(checked$verdict_line))
   c(
-    "<!DOCTYPE html>", "<html lang=\"en\">", "<head>", "<meta charset=\"utf-8\">", "<title>Log check</title>", "<style>",
+    "<!DOCTYPE html>", "<html lang=\"en\">", "<head>", "<meta charset=\"utf-8\">", "<title>Log check</title>",
+    "<style>",
     "body { font-family: sans-serif; margin: 2em; }",
     "table { border-collapse: collapse; }",
     "th, td { text-align: left; vertical-align: top; padding: 0.3em 1em 0.3em 0; border-bottom: 1px solid #ccc; }",
