@@ -10,6 +10,11 @@
 #' your home folder with `auto_mount_home`, holds it: then it runs where it is, with its
 #' own folder as working directory; through the API it need not be on this machine then.
 #'
+#' An R Markdown document (`.Rmd`) or a Quarto document (`.qmd`) is a program, too, where
+#' such storage holds it: `rmarkdown::render()` or `quarto render` makes it in its own
+#' folder, with what lies beside it, and writes its output there. The image must hold R with
+#' the package rmarkdown, and pandoc; or quarto. `arguments` are for `.Rmd` alone.
+#'
 #' The program runs once: if it fails it is not tried again. Its output and its
 #' messages make up one log, in the order in which they were written, which
 #' [abba_get_k8s_job_log_local()] reads. The job and its log are kept for a week

@@ -194,6 +194,36 @@ test_on_both_roads("a program of any size runs where it is when a mount holds it
   expect_identical(unique(lapply(own, function(volume) setdiff(names(volume), "name"))), list("emptyDir"))
 })
 
+test_on_both_roads("a document is made where a mount holds it, and refused elsewhere", {
+  storage <- function(folder, ...) {
+    list(
+      volumes = list(list(name = "studies", nfs = list(server = "192.0.2.1", path = "/studies"))),
+      volumeMounts = list(list(name = "studies", mountPath = folder, ...))
+    )
+  }
+  for (name in c("report.Rmd", "report.qmd")) {
+    local_program("---\ntitle: T\n---\n", name)
+    folder <- normalizePath(getwd())
+    sent <- sent_by(name, mounts = storage(folder))
+    expect_null(carried_text(sent))
+    command <- unlist(container_of(sent)$command)
+    expect_true(all(c(folder, file.path(folder, name)) %in% command))
+    expect_false(any(startsWith(command, "--file=")))
+    made_by <- if (name == "report.Rmd") "rmarkdown::render" else "exec quarto render"
+    expect_true(any(grepl(made_by, command, fixed = TRUE)))
+    for (mounts in list("", storage("/elsewhere"), storage(folder, readOnly = TRUE))) {
+      kubectl <- local_scripted_kubectl()
+      error <- raised(submit(name, mounts = mounts))
+      expect_s3_class(error, "abba_error_input")
+      expect_match(conditionMessage(error), "no mount holds|read-only")
+      expect_match(conditionMessage(error), "`mounts`", fixed = TRUE)
+      expect_identical(kubectl$count(), 0L)
+    }
+  }
+  error <- raised(submit(name, mounts = storage(folder), arguments = "a"))
+  expect_match(conditionMessage(error), "`environment`", fixed = TRUE)
+})
+
 test_on_both_roads("the limits are sent in Kubernetes' notation, and the program is told its cores", {
   local_program()
   for (case in list(

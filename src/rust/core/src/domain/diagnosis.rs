@@ -1,6 +1,7 @@
 //! Why a program has not run, in words for a statistician.
 
 use crate::domain::job_status::{self, Status};
+use crate::domain::program::Runner;
 use crate::domain::queue::{self, QueueLook};
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::{Condition, Event, Job, Pod};
@@ -149,6 +150,8 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
         Some(terminated) if of_pod.is_empty() => join(&terminated.reason, &terminated.message),
         _ => of_pod,
     };
+    let path = pod.metadata.annotations.get(labels::PROGRAM_PATH);
+    let runner = path.map_or(Runner::R, |path| Runner::of(path));
     let (what, advice) = match (pod_reason, terminated) {
         ("DeadlineExceeded", _) if !pod.has_started() => {
             return Some(of_failed_pod("DeadlineExceeded", &pod.status.message))
@@ -203,6 +206,17 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
             ("ContainerStatusUnknown", _) => (
                 "The node lost the program: it may or may not have ended.".into(),
                 "Look for its results before you submit it again.".into(),
+            ),
+            (_, 127) if runner != Runner::R => (
+                "The container image lacks something that makes this document, or the program ended with exit status 127."
+                    .into(),
+                format!(
+                    "Check `container`: the image must hold R and {}. Its log says what is missing.",
+                    match runner {
+                        Runner::Quarto => "quarto",
+                        _ => "its package rmarkdown, and pandoc",
+                    }
+                ),
             ),
             (_, 127) => (
                 "The container image has no R, or the program ended with exit status 127.".into(),
@@ -977,6 +991,24 @@ mod tests {
         assert!(stuck("serviceaccount \"nope\" not found"));
         assert!(!stuck("exceeded quota: small"));
         assert!(!stuck("failed calling webhook \"x\": context deadline exceeded"));
+    }
+
+    #[test]
+    fn what_an_image_lacks_is_named_by_what_the_program_is() {
+        for (path, words) in [
+            ("/d/a.R", "hold R, on the PATH"),
+            ("/d/a.Rmd", "R and its package rmarkdown, and pandoc"),
+            ("/d/a.qmd", "R and quarto"),
+        ] {
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": {"annotations": {labels::PROGRAM_PATH: path}},
+                "status": {"phase": "Failed", "containerStatuses": [
+                    {"name": "program", "state": {"terminated": {"exitCode": 127, "reason": "Error"}}}]},
+            }))
+            .unwrap();
+            let advice = of_failed(&pod).unwrap().advice;
+            assert!(advice.contains(words), "{advice}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::followed_log::{compare_ends, End, FollowedLog};
 use super::job_status::{self, Status};
 use super::job_template::{JobTemplate, Precedence};
 use super::mounts::Mounts;
-use super::program::{Program, ProgramSource};
+use super::program::{Program, ProgramSource, Runner};
 use super::quantity::{parse_quantity, CpuLimit, MemoryLimit};
 use super::queue::{Place, QueueLook};
 use super::submission::SubmitArguments;
@@ -443,8 +443,12 @@ fn a_program_of_any_bytes_is_carried_as_it_is_or_refused() {
             bytes: Some(bytes.to_vec()),
         };
         let (_, _) = (program.submission("j", "b"), program.folder());
-        let is_refused = program.check().is_err();
+        let is_refused = program.check(mounts.access(&program.absolute_path)).is_err();
         let unmarked = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        if !is_refused && program.runner() != Runner::R {
+            assert!(mounts.cover(&program.absolute_path));
+            return;
+        }
         assert!(is_refused || !unmarked.iter().all(u8::is_ascii_whitespace));
         let Ok(program) = program.without_byte_order_mark(&mounts) else {
             return;

@@ -8,7 +8,7 @@ use crate::domain::identity::Identity;
 use crate::domain::job_log;
 use crate::domain::job_template::{JobTemplate, Precedence};
 use crate::domain::mounts::Mounts;
-use crate::domain::program::{survives_r_launcher, Program, ProgramSource};
+use crate::domain::program::{survives_r_launcher, Program, ProgramSource, Runner};
 use crate::domain::submission::{SubmitArguments, Values};
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::{
@@ -61,9 +61,9 @@ if [ ! -d "${TMPDIR:-/tmp}" ] || [ ! -w "${TMPDIR:-/tmp}" ]; then
   export TMPDIR=/abba/tmp
 fi"#;
 
-/// Says where R is, when the image does not find it, and ends as a shell does that finds no command; then starts R. dash
-/// takes each file for a command, also a folder.
-const START_R: &str = r#"case $1 in
+/// Says where R is, when the image does not find it, and ends as a shell does that finds no command. dash takes each file
+/// for a command, also a folder.
+const FIND_R: &str = r#"case $1 in
   /*) [ -f "$1" ] && [ -x "$1" ] ;;
   *) command -v "$1" >/dev/null ;;
 esac || {
@@ -78,8 +78,36 @@ esac || {
     fi
   done
   exit 127
+}"#;
+
+/// Starts R.
+const START_R: &str = r#"exec "$@""#;
+
+/// Makes an R Markdown document, and says what of it the image lacks. The document's path comes in a variable, so that
+/// `commandArgs(TRUE)` has the program's own arguments alone. R's launcher leaves a text as it is that has no tabs, line
+/// ends, backslashes, and patterns of a shell.
+const RENDER: &str = "invisible(tryCatch(loadNamespace(\"rmarkdown\"), error = function(e) { \
+    writeLines(paste(\"abba:\", c(\"The image has no R package rmarkdown that can be loaded, and rmarkdown makes this document.\", \
+      conditionMessage(e)))); \
+    quit(status = 127) })); \
+  if (!rmarkdown::pandoc_available()) { \
+    writeLines(paste(\"abba:\", c(\"The image has no pandoc on its PATH, and rmarkdown needs it.\", \
+      \"Where it has one elsewhere, name its folder: environment = c(RSTUDIO_PANDOC = '/folder').\"))); \
+    quit(status = 127) }; \
+  invisible(rmarkdown::render(Sys.getenv(\"ABBA_DOCUMENT\")))";
+
+/// Makes a Quarto document, with the R that was found. Quarto starts the one beside it, Rscript.
+const START_QUARTO: &str = r#"PATH=${PATH:-/usr/local/bin:/usr/bin:/bin}:/opt/quarto/bin:/usr/lib/rstudio-server/bin/quarto/bin
+export PATH
+command -v quarto >/dev/null || {
+  printf 'abba: The image has no "quarto" on its PATH, and it makes this document; its entry point is not run.\n'
+  exit 127
 }
-exec "$@""#;
+if [ -z "$QUARTO_R" ]; then
+  QUARTO_R=`command -v "$1"`
+  export QUARTO_R="${QUARTO_R%/*}"
+fi
+exec quarto render "$2""#;
 
 /// Everything that makes one Job, checked.
 #[derive(Clone, Debug)]
@@ -309,6 +337,9 @@ fn environment(request: &JobRequest) -> Vec<EnvVar> {
     if request.arguments.vanilla {
         // R's own default is a folder of the home. This is no folder, and empty would be that default again.
         environment.push(("R_LIBS_USER", "/dev/null".to_string()));
+        if request.program.runner() == Runner::Quarto {
+            environment.push(("QUARTO_KNITR_RSCRIPT_ARGS", "--vanilla".to_string()));
+        }
     }
     let own = &request.arguments.environment;
     environment
@@ -373,27 +404,45 @@ fn launch(program: &Program, given: &SubmitArguments, delivery: &ProgramSource) 
     add_volume("abba-work", WORKING_FOLDER, json!({"emptyDir": {}}));
     // Not at /tmp: it would hide what the image has there.
     add_volume("abba-tmp", TEMPORARY_FOLDER, json!({"emptyDir": {}}));
-    let r_path = if survives_r_launcher(&path) {
-        path
-    } else {
-        let link = format!("{LINK_FOLDER}/program.R");
-        add_volume("abba-link", LINK_FOLDER, json!({"emptyDir": {}}));
-        script.push("ln -s \"$1\" \"$2\" || exit 1; shift 2");
-        arguments.extend([path, link.clone()]);
-        link
-    };
+    let mut start = vec![given.r_command.clone().unwrap_or_else(|| "R".into())];
+    let runner = program.runner();
+    if runner != Runner::Quarto {
+        // `-s` is `--no-echo` to R 4 and `--slave` to R 3.
+        start.push("-s".into());
+        match given.vanilla {
+            // All of the others and no start-up files.
+            true => start.push("--vanilla".into()),
+            false => start.extend(["--no-save", "--no-restore"].map(String::from)),
+        }
+    }
+    match runner {
+        Runner::R if survives_r_launcher(&path) => {
+            // Programs look for `--file=` to find themselves.
+            start.push(format!("--file={path}"));
+        }
+        Runner::R => {
+            let link = format!("{LINK_FOLDER}/program.R");
+            add_volume("abba-link", LINK_FOLDER, json!({"emptyDir": {}}));
+            script.push("ln -s \"$1\" \"$2\" || exit 1; shift 2");
+            start.push(format!("--file={link}"));
+            arguments.extend([path, link]);
+        }
+        Runner::RMarkdown => {
+            script.push("export ABBA_DOCUMENT=\"$1\"; shift");
+            start.extend(["-e", RENDER].map(String::from));
+            arguments.push(path);
+        }
+        Runner::Quarto => start.push(path),
+    }
     // Not the container's `workingDir`: the runtime would make a missing folder, in the user's own storage.
-    script.push("cd \"$1\" || exit 1; shift");
+    script.extend(["cd \"$1\" || exit 1; shift", FIND_R]);
     arguments.push(folder);
-    script.push(START_R);
-    // `-s` is `--no-echo` to R 4 and `--slave` to R 3. Programs look for `--file=` to find themselves.
-    arguments.extend([given.r_command.as_deref().unwrap_or("R"), "-s"].map(String::from));
-    arguments.extend(match given.vanilla {
-        // All of the others and no start-up files.
-        true => vec!["--vanilla".into()],
-        false => vec!["--no-save".into(), "--no-restore".into()],
+    script.push(if runner == Runner::Quarto {
+        START_QUARTO
+    } else {
+        START_R
     });
-    arguments.push(format!("--file={r_path}"));
+    arguments.extend(start);
     if !given.arguments.is_empty() {
         // R and its launcher leave alone what comes after it.
         arguments.push("--args".into());
@@ -563,6 +612,44 @@ mod tests {
         assert!(command.contains(&"/x/a\tb.R".to_string()));
         // The working directory stays the program's own.
         assert!(command.contains(&"/x".to_string()));
+    }
+
+    #[test]
+    fn a_document_is_made_by_a_constant_call_that_gets_its_path_as_an_argument() {
+        let path = "/x/a 'b\t$(touch).Rmd";
+        let mut request = with_mount(request(path, b"1"), "/x");
+        request.arguments.arguments = vec!["one".into()];
+        let document = job(&request).unwrap();
+        let command = command(&document);
+        let expected = [
+            &path.replace('$', "$$"),
+            "/x",
+            "R",
+            "-s",
+            "--no-save",
+            "--no-restore",
+            "-e",
+            RENDER,
+            "--args",
+            "one",
+        ];
+        assert_eq!(command[4..], expected);
+        assert!(!command[2].contains("touch"));
+        // R's launcher changes none of it.
+        assert!(!RENDER.contains(['\t', '\n', '\\', '*', '?', '[', '$']) && !RENDER.contains("~+~"));
+    }
+
+    #[test]
+    fn a_quarto_document_is_made_by_quarto_with_the_r_that_is_named() {
+        let mut request = with_mount(request("/x/$(a).qmd", b"1"), "/x");
+        request.arguments.r_command = Some("/opt/R/bin/R".into());
+        request.arguments.vanilla = true;
+        let document = job(&request).unwrap();
+        assert_eq!(command(&document)[4..], ["/x", "/opt/R/bin/R", "/x/$$(a).qmd"]);
+        assert!(command(&document)[2].ends_with("exec quarto render \"$2\""));
+        let env = &document.spec.template.spec.containers[0].env;
+        let of_quarto = env.iter().find(|variable| variable.name == "QUARTO_KNITR_RSCRIPT_ARGS");
+        assert_eq!(of_quarto.map(|variable| variable.value.as_str()), Some("--vanilla"));
     }
 
     #[test]

@@ -17,6 +17,15 @@ const BORN_WITH_THE_POD: [&str; 8] = [
     "image",
 ];
 
+/// What a program may do in storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read only.
+    Read,
+    /// Read and write, as far as the storage's own rights go.
+    Write,
+}
+
 /// Volumes and where they appear in the container: Kubernetes' own objects, passed through as they were given. The API
 /// server checks them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -89,25 +98,36 @@ impl Mounts {
     /// Whether `path` (absolute, without `..`) lies in storage that is mounted, so that the container sees it there. Of
     /// nested mounts the innermost counts, which hides what lies under it.
     pub fn cover(&self, path: &str) -> bool {
+        self.access(path).is_some()
+    }
+
+    /// The same, and what may be done there.
+    pub fn access(&self, path: &str) -> Option<Access> {
         self.folders()
             .filter(|(folder, _)| path != folder && paths::is_in(path, folder))
             .max_by_key(|(folder, _)| folder.len())
-            .is_some_and(|(_, holds_files)| holds_files)
+            .and_then(|(_, access)| access)
     }
 
     /// The folders where storage is mounted that may hold a program.
     pub fn storage_folders(&self) -> impl Iterator<Item = String> + '_ {
         self.folders()
-            .filter(|(_, holds_files)| *holds_files)
+            .filter(|(_, access)| access.is_some())
             .map(|(folder, _)| folder)
     }
 
-    /// Each mount's folder, and whether its volume may hold files that were there before the job.
-    fn folders(&self) -> impl Iterator<Item = (String, bool)> + '_ {
+    /// Each mount's folder, and what may be done there; `None` where its volume holds no files that were there before the
+    /// job.
+    fn folders(&self) -> impl Iterator<Item = (String, Option<Access>)> + '_ {
         self.volume_mounts.iter().filter_map(|mount| {
             let folder = paths::normalise(mount["mountPath"].as_str()?)?;
             let volume = self.volumes.iter().find(|volume| volume["name"] == mount["name"])?;
-            Some((folder, !BORN_WITH_THE_POD.iter().any(|kind| volume.get(kind).is_some())))
+            let holds_files = !BORN_WITH_THE_POD.iter().any(|kind| volume.get(kind).is_some());
+            // Each kind of volume that can be read-only says so in a field of this name.
+            let mut kinds = volume.as_object().into_iter().flat_map(|fields| fields.values());
+            let read_only = mount["readOnly"] == true || kinds.any(|kind| kind["readOnly"] == true);
+            let access = if read_only { Access::Read } else { Access::Write };
+            Some((folder, holds_files.then_some(access)))
         })
     }
 }
@@ -132,6 +152,29 @@ mod tests {
         assert!(!mounts.cover("/data2/a.R"));
         assert!(!mounts.cover("/data"));
         assert!(!Mounts::default().cover("/data/a.R"));
+    }
+
+    #[test]
+    fn storage_is_read_only_where_its_mount_or_its_volume_says_so() {
+        for (volume, mount, access) in [
+            (json!({"nfs": {"path": "/x"}}), json!({}), Access::Write),
+            (
+                json!({"nfs": {"readOnly": false}}),
+                json!({"readOnly": false}),
+                Access::Write,
+            ),
+            (json!({"nfs": {"readOnly": true}}), json!({}), Access::Read),
+            (
+                json!({"persistentVolumeClaim": {"claimName": "c"}}),
+                json!({"readOnly": true}),
+                Access::Read,
+            ),
+        ] {
+            let (mut volume, mut mount) = (volume, mount);
+            (volume["name"], mount["name"], mount["mountPath"]) = (json!("d"), json!("d"), json!("/d"));
+            let mounts = Mounts::from_value(&json!({"volumes": [volume], "volumeMounts": [mount]})).unwrap();
+            assert_eq!(mounts.access("/d/a.Rmd"), Some(access));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use base64::prelude::{Engine, BASE64_STANDARD};
 use sha2::{Digest, Sha256};
 
-use crate::domain::mounts::Mounts;
+use crate::domain::mounts::{Access, Mounts};
 use crate::domain::paths;
 use crate::error::quote_shortened;
 use crate::kubernetes::labels;
@@ -39,14 +39,37 @@ pub const TOTAL_ANNOTATION_BYTES: usize = 256 * 1024;
 /// some KiB, and cannot start one that has no room for it.
 pub const ANNOTATION_BYTES_OF_OTHERS: usize = 16 * 1024;
 
-/// Documents that hold R and are made by a call, by the ends of their names.
-const DOCUMENTS: [(&str, &str); 5] = [
-    ("rmd", "rmarkdown::render()"),
-    ("rmarkdown", "rmarkdown::render()"),
-    ("qmd", "quarto::quarto_render()"),
-    ("rnw", "knitr::knit2pdf()"),
-    ("rpres", "rmarkdown::render()"),
-];
+/// How a program is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runner {
+    /// By R itself.
+    R,
+    /// An R Markdown document, by `rmarkdown::render()`.
+    RMarkdown,
+    /// A Quarto document, by `quarto render`.
+    Quarto,
+}
+
+impl Runner {
+    /// That of a program, by the end of its name.
+    pub fn of(file_name: &str) -> Self {
+        match extension(file_name).as_str() {
+            "rmd" | "rmarkdown" => Self::RMarkdown,
+            "qmd" => Self::Quarto,
+            _ => Self::R,
+        }
+    }
+}
+
+/// In lower case; empty where the name has none.
+fn extension(file_name: &str) -> String {
+    file_name
+        .rsplit_once('.')
+        .map_or_else(String::new, |(_, extension)| extension.to_ascii_lowercase())
+}
+
+/// Documents that a program of the user's own has to make, by the ends of their names.
+const DOCUMENTS: [(&str, &str); 2] = [("rnw", "knitr::knit2pdf()"), ("rpres", "rmarkdown::render()")];
 
 /// Ends of names that no R program has.
 const NO_R: [(&str, &str); 26] = [
@@ -105,10 +128,17 @@ impl Program {
         hexadecimal(&Sha256::digest(parts))
     }
 
-    /// Checks that it can be an R program, by the end of its name and by its bytes.
+    /// How it is run.
+    pub fn runner(&self) -> Runner {
+        Runner::of(self.file_name())
+    }
+
+    /// Checks that it can be an R program, by the end of its name and by its bytes. `place`: the storage that holds it, if
+    /// any does.
     ///
-    /// Errors: it is surely something else, is empty, or is text that R does not read.
-    pub fn check(&self) -> Result<(), Error> {
+    /// Errors: it is surely something else, is empty, or is text that R does not read; it is a document that has no place
+    /// for its output.
+    pub fn check(&self, place: Option<Access>) -> Result<(), Error> {
         let refuse = |what: &str, advice: &str| {
             Err(Error::input(format!(
                 "`file_path` must name an R program, and {} {what}.",
@@ -116,8 +146,7 @@ impl Program {
             ))
             .advise(advice))
         };
-        let extension = self.file_name().rsplit_once('.').map_or("", |(_, extension)| extension);
-        let extension = extension.to_ascii_lowercase();
+        let extension = extension(self.file_name());
         if let Some((_, call)) = DOCUMENTS.iter().find(|(known, _)| *known == extension) {
             return refuse(
                 "is a document that R does not run by itself",
@@ -129,6 +158,37 @@ impl Program {
                 &format!("has the name of {language}"),
                 "Submit a program that is written in R; it may read or start that file where a mount holds it.",
             );
+        }
+        let maker = match self.runner() {
+            Runner::R => "",
+            Runner::RMarkdown => "rmarkdown::render()",
+            Runner::Quarto => "`quarto render`",
+        };
+        // rmarkdown starts pandoc by a shell, and quotes neither these nor what has none of the signs that it knows.
+        let is_read_by_shell = |c: char| matches!(c, '`' | '$' | '"' | '!') || c.is_control();
+        if self.runner() == Runner::RMarkdown && self.absolute_path.contains(is_read_by_shell) {
+            return refuse(
+                "is a document whose path has one of ` $ \" ! or a control character in it, which rmarkdown would hand to a shell",
+                "Rename it, or its folder, and submit it again.",
+            );
+        }
+        match place {
+            _ if maker.is_empty() => {}
+            Some(Access::Write) => {}
+            Some(Access::Read) => {
+                return refuse(
+                    &format!("is a document in a mount that is read-only, and {maker} writes beside it"),
+                    "Let `mounts` name its storage without `readOnly`, or copy the document and its folder to where a job may write.",
+                )
+            }
+            None => {
+                return refuse(
+                    "is a document that no mount holds: its output would have no place, and what lies beside it would be missing",
+                    &format!(
+                        "Name the storage that holds it in `mounts`, or use `auto_mount_home = TRUE`: then {maker} makes it in its own folder."
+                    ),
+                )
+            }
         }
         let Some(bytes) = &self.bytes else { return Ok(()) };
         if without_byte_order_mark(bytes).iter().all(u8::is_ascii_whitespace) {
@@ -156,7 +216,8 @@ impl Program {
     pub fn without_byte_order_mark(mut self, mounts: &Mounts) -> Result<Self, Error> {
         let Some(bytes) = &self.bytes else { return Ok(self) };
         let text = without_byte_order_mark(bytes);
-        if text.len() == bytes.len() {
+        // Those that make documents know it.
+        if text.len() == bytes.len() || self.runner() != Runner::R {
             return Ok(self);
         }
         if mounts.cover(&self.absolute_path) {
@@ -273,7 +334,7 @@ mod tests {
             ("/prog.sas", b"1", "SAS"),
             ("/a.RData", b"1", "saved R objects"),
         ] {
-            let error = program(path, bytes).check().unwrap_err();
+            let error = program(path, bytes).check(None).unwrap_err();
             assert!(error.message.contains(word), "{}", error.message);
             assert!(error.advice.is_some());
         }
@@ -292,10 +353,54 @@ mod tests {
             "/py",
             "/sas",
         ] {
-            program(path, b"1").check().unwrap();
-            program(path, b"# caf\xe9\n").check().unwrap();
-            program(path, b"\xef\xbb\xbf1").check().unwrap();
+            for bytes in [&b"1"[..], b"# caf\xe9\n", b"\xef\xbb\xbf1"] {
+                program(path, bytes).check(None).unwrap();
+                program(path, bytes).check(Some(Access::Read)).unwrap();
+            }
         }
+    }
+
+    #[test]
+    fn a_document_is_run_where_it_can_write_beside_it() {
+        for (path, runner, maker) in [
+            ("/d/a.Rmd", Runner::RMarkdown, "rmarkdown::render()"),
+            ("/d/a.rmarkdown", Runner::RMarkdown, "rmarkdown::render()"),
+            ("/d/a.QMD", Runner::Quarto, "`quarto render`"),
+        ] {
+            // A document may begin with a byte order mark.
+            let document = program(path, b"\xef\xbb\xbf---\n");
+            assert_eq!(document.runner(), runner);
+            document.check(Some(Access::Write)).unwrap();
+            let mut mounts = Mounts::default();
+            mounts.add_home("/d", "192.0.2.1");
+            assert_eq!(document.clone().without_byte_order_mark(&mounts).unwrap(), document);
+            let error = document.check(Some(Access::Read)).unwrap_err();
+            assert!(
+                error.message.contains("read-only") && error.message.contains(maker),
+                "{}",
+                error.message
+            );
+            let error = document.check(None).unwrap_err();
+            assert!(error.message.contains("no mount holds"), "{}", error.message);
+            assert!(error.advice.unwrap().contains(maker));
+            assert!(program(path, b" ").check(Some(Access::Write)).is_err());
+        }
+        for path in [
+            "/d/$(touch x).Rmd",
+            "/d/`id`/a.Rmd",
+            "/d/a\"b.Rmd",
+            "/d/a\nb.Rmd",
+            "/d/!a.Rmd",
+        ] {
+            let error = program(path, b"1").check(Some(Access::Write)).unwrap_err();
+            assert!(error.message.contains("to a shell"), "{}", error.message);
+        }
+        program("/d/a 'b' & (c); d.Rmd", b"1")
+            .check(Some(Access::Write))
+            .unwrap();
+        program("/d/$a.qmd", b"1").check(Some(Access::Write)).unwrap();
+        assert!(program("/d/a.Rnw", b"1").check(Some(Access::Write)).is_err());
+        assert_eq!(program("/d/Rmd", b"1").runner(), Runner::R);
     }
 
     #[test]

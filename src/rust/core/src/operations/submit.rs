@@ -14,7 +14,7 @@ use crate::domain::job_name;
 use crate::domain::job_template::JobTemplate;
 use crate::domain::manifest::{self, JobRequest};
 use crate::domain::mounts::Mounts;
-use crate::domain::program::{hexadecimal, Program};
+use crate::domain::program::{hexadecimal, Program, Runner};
 use crate::domain::submission::{SubmitArguments, Values};
 use crate::error::{Error, ErrorClass, Hint, Warning};
 use crate::kubernetes::Api;
@@ -158,7 +158,13 @@ fn prepare_with(
         storage
     };
     let program = read(&storage)?;
-    program.check()?;
+    program.check(storage.access(&program.absolute_path))?;
+    if program.runner() == Runner::Quarto && !arguments.arguments.is_empty() {
+        return Err(Error::input(
+            "`arguments` do not reach a Quarto document, since `quarto render` starts its R without them.",
+        )
+        .advise("Give them by `environment`, and read them with Sys.getenv() in the document."));
+    }
     let program = program.without_byte_order_mark(&storage)?;
 
     let file_name = program.file_name().to_string();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::domain::mounts::Mounts;
+use crate::domain::mounts::{Access, Mounts};
 use crate::domain::program::ProgramSource;
 use crate::local::program_file;
 use crate::Error;
@@ -43,7 +43,7 @@ pub fn program_upload(
         });
     }
     let program = program_file::read(given_path, expanded_path)?;
-    program.check()?;
+    program.check(in_place.then_some(Access::Write))?;
     let contents = match program.delivery(&Mounts::default(), 0) {
         Ok(delivery) => Some(delivery),
         Err(_) if in_place => None,
