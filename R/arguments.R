@@ -19,7 +19,8 @@ argument_checks <- list(
   vanilla = function(x, ...) if (check_flag(x, ...)) TRUE,
   r_command = function(x, ...) check_string(x, null = TRUE, ...),
   queue = function(x, ...) check_string(x, null = TRUE, ...),
-  job_template = function(x, ...) check_template_argument(x, ...)
+  job_template = function(x, ...) check_template_argument(x, ...),
+  keep_days = function(x, ...) check_number(x, null = TRUE, ...)
 )
 
 # The names of the arguments that are vectors by themselves: those whose default is character().

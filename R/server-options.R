@@ -5,7 +5,7 @@ api_policy <- function(identity, call = rlang::caller_env()) {
   text <- function(name, default = NULL) {
     check_string(getOption(name, default), null = TRUE, argument = name, call = call)
   }
-  number <- function(name, default) {
+  number <- function(name, default = NULL) {
     check_number(getOption(name, default), argument = name, call = call)
   }
   count <- function(name, default, least = 1) {
@@ -36,6 +36,7 @@ api_policy <- function(identity, call = rlang::caller_env()) {
     home_nfs_ip_address = text("abba.home.nfs.ip.address"),
     least_uid = least("abba.api.least.uid"),
     least_gid = least("abba.api.least.gid"),
+    keep_days = if (!is.null(getOption("abba.k8s.keep.days"))) number("abba.k8s.keep.days"),
     operators = texts("abba.api.operators"),
     requests_per_minute = count("abba.api.requests.per.minute", 300),
     open_jobs = count("abba.api.open.jobs", 500),

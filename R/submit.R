@@ -18,7 +18,7 @@
 #' The program runs once: if it fails it is not tried again. Its output and its
 #' messages make up one log, in the order in which they were written, which
 #' [abba_get_k8s_job_log_local()] reads. The job and its log are kept for a week
-#' after its end.
+#' after its end, unless `keep_days` says otherwise.
 #'
 #' The program finds its job's id in the environment variable `ABBA_JOB_ID`, its
 #' batch id in `ABBA_BATCH_ID`, and the number of whole cores that it may use
@@ -96,6 +96,9 @@
 #'   section "Job template". Through the API the name of one of
 #'   [abba_permitted_templates()]; with `NULL` the one named `"default"`, where there is
 #'   one.
+#' @param keep_days For how many days the cluster keeps the job and its log after its end, a number such as `30` or
+#'   `0.5`, at least `1/24` (an hour); `NULL` for seven. **What is removed is gone, its log with it.** Through the API the
+#'   administrator says it.
 #'
 #' @return A list of two strings: `job_id`, by which the other functions know the
 #'   job, and `batch_id`. A message says that the job was created; use
@@ -145,7 +148,7 @@
 #' * of `metadata`, also the pod's, all but `labels` and `annotations`; of these
 #'   `abba/...`, `batch.kubernetes.io/...`, `job-name`, `controller-uid` and
 #'   `app.kubernetes.io/managed-by`;
-#' * of `spec` all but `template`: a program runs once, and is kept for a week;
+#' * of `spec` all but `template`: a program runs once, and is kept as `keep_days` says;
 #' * of `spec.template.spec` the fields `restartPolicy`, `activeDeadlineSeconds` (see
 #'   `time_limit_seconds`), `shareProcessNamespace` and `ephemeralContainers`, and
 #'   volumes named `abba-...`;
@@ -234,7 +237,8 @@ abba_submit_k8s_job_local <- function(
     vanilla = FALSE,
     r_command = getOption("abba.r.command"),
     queue = getOption("abba.k8s.queue"),
-    job_template = getOption("abba.k8s.job.template")) {
+    job_template = getOption("abba.k8s.job.template"),
+    keep_days = getOption("abba.k8s.keep.days")) {
   submit_job(road_kubectl(namespace), mget(names(formals())))
 }
 

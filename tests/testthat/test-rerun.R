@@ -6,7 +6,7 @@ kept <- function(path, ...) {
     batch_group_id = "b-1", user_tag = "first", cpu_limit = "250m", memory_limit = "1G", container = "r:1",
     auto_mount_home = FALSE, time_limit_seconds = 90,
     arguments = c("--first", ""), environment = list(A = "first"), vanilla = TRUE,
-    r_command = "/opt/R/bin/R", queue = "team-a"
+    r_command = "/opt/R/bin/R", queue = "team-a", keep_days = 2
   ), list(...))
 }
 # A batch of which a-1 has succeeded, b-2 failed, c-3 was cancelled before it began, d-4 is
@@ -95,6 +95,8 @@ test_on_both_roads("what has failed or was cancelled is submitted again, with it
     expect_true(all(c("/opt/R/bin/R", "--vanilla") %in% unlist(program_container(job)$command)))
     expect_identical(job$metadata$labels[["kueue.x-k8s.io/queue-name"]], "team-a")
     expect_identical(job$metadata$labels[["abba/batch-id"]], batch$batch_id[[1]])
+    # How long jobs are kept is the server's to say.
+    expect_identical(job$spec$ttlSecondsAfterFinished, if (by_kubectl()) 172800L else 604800L)
   }
   expect_identical(vapply(jobs, function(job) job$metadata$name, "", USE.NAMES = FALSE), batch$job_id)
   expect_false(any(batch$job_id %in% c("b-2", "c-3")))

@@ -112,6 +112,25 @@ test_that("the job runs once, is kept for a week, and gets no rights in the clus
   expect_null(container$imagePullPolicy)
 })
 
+test_on_both_roads("for how many days a job is kept is said by an argument or an option, on a server by the latter", {
+  local_program()
+  kept <- function(...) sent_by(...)$spec$ttlSecondsAfterFinished
+  expect_identical(kept(), 604800L)
+  withr::local_options(abba.k8s.keep.days = 0.5)
+  if (!by_kubectl()) abba:::api_open()
+  expect_identical(kept(), 43200L)
+  if (by_kubectl()) {
+    expect_identical(kept(keep_days = 30), 2592000L)
+    expect_identical(kept(keep_days = NULL), 604800L)
+    for (bad in list(0, -1, 0.04, 1e5)) {
+      expect_error(submit(keep_days = bad), "`keep_days` must be a number of days", class = "abba_error_input")
+    }
+    expect_error(submit(keep_days = "7"), "`keep_days` must be a single number", class = "abba_error_input")
+  } else {
+    expect_error(submit(keep_days = 30), "unused argument", fixed = TRUE)
+  }
+})
+
 test_that("job and pod carry the labels by which they are found", {
   local_program(name = "My Program.R")
   sent <- sent_by("My Program.R", user_tag = "Study 1/2")

@@ -1,7 +1,9 @@
 # The behaviours that both roads share, by kubectl of this machine and through an abba server, on the same cluster.
 local_namespace()
 missing_image <- cluster_image("no-such-image:1")
-server <- local_abba_server(paste0("options(abba.permitted.containers = ", deparse(missing_image), ")"))
+server <- local_abba_server(paste0(
+  "options(abba.permitted.containers = ", deparse(missing_image), ", abba.k8s.keep.days = 2)"
+))
 
 test_program <- file.path(repository, "test_programs", "test_program.R")
 quiet <- function(code) suppressMessages(code)
@@ -17,6 +19,13 @@ test_both_roads("a program is submitted, ends and gives its log", function(road)
   expect_identical(road$log(job$job_id), list(list(
     job_id = job$job_id, log = c("[1] 4", "Warning message:", "This is a test warning ", "La-di-da")
   )))
+})
+
+test_that("the cluster keeps a job for as many days as its submitter says, and on a server its administrator", {
+  seconds <- function(job) field("job", job$job_id, ".spec.ttlSecondsAfterFinished")
+  expect_identical(seconds(quiet(roads$local$submit(test_program, cpu_limit = fifth, keep_days = 0.5))), "43200")
+  expect_identical(seconds(quiet(roads$local$submit(test_program, cpu_limit = fifth))), "604800")
+  expect_identical(seconds(quiet(roads$api$submit(test_program, cpu_limit = fifth))), "172800")
 })
 
 test_that("both roads tell the same of the same jobs, to the last attribute", {

@@ -179,7 +179,7 @@ export function drawList() {
   element("jobs").hidden = shown.length === 0;
   element("none").hidden = !state.isLoaded || shown.length > 0;
   setText(element("none"), state.order.length === 0
-    ? "You have no jobs. A job that has ended is kept for a week."
+    ? "You have no jobs. A job that has ended is kept for some days."
     : "None of your jobs is like that.");
   element("more").hidden = all.length <= shown.length;
   setText(element("more"), `Show more: ${all.length - shown.length} older ones`);

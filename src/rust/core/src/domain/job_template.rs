@@ -381,7 +381,7 @@ impl Place {
             ) => ONCE,
             (Self::JobSpec, "suspend") => "belongs to the queue that holds a job back",
             (Self::JobSpec, "selector" | "manualSelector") => "belongs to Kubernetes, which finds a job's pods by it",
-            (Self::JobSpec, "ttlSecondsAfterFinished") => "belongs to abba: a job and its log are kept for a week",
+            (Self::JobSpec, "ttlSecondsAfterFinished") => "belongs to abba: how long a job is kept is said by `keep_days`",
             (Self::JobSpec, "activeDeadlineSeconds") => {
                 "belongs to abba: it would delete the log; the argument `time_limit_seconds` ends a program and keeps it"
             }

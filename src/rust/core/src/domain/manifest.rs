@@ -17,10 +17,6 @@ use crate::kubernetes::objects::{
 };
 use crate::Error;
 
-/// How long Kubernetes keeps a finished job and its log: a week, so that what ended on a Friday night is there on
-/// Monday.
-pub const SECONDS_KEPT_AFTER_END: u32 = 7 * 24 * 60 * 60;
-
 /// Where a carried program appears in the container.
 const PROGRAM_FOLDER: &str = "/abba/program";
 /// Where its base64 form appears, when it needs one.
@@ -211,7 +207,7 @@ fn job(request: &JobRequest) -> Result<Job, Error> {
         spec: JobSpec {
             // A second attempt would run a program twice.
             backoff_limit: 0,
-            ttl_seconds_after_finished: SECONDS_KEPT_AFTER_END,
+            ttl_seconds_after_finished: values.seconds_kept,
             // Kueue would do it. But where Kueue is away, or does not look after the namespace, the program must not start
             // past its queue.
             suspend: queue.is_some().then_some(true),

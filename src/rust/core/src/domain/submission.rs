@@ -80,9 +80,21 @@ pub struct SubmitArguments {
     /// server's. `None`: none, or the server's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_template: Option<Value>,
+    /// For how many days Kubernetes keeps the job and its log after its end; `None`: for [`USUAL_DAYS_KEPT`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<f64>,
     /// The job's id, where it was made before the submission; `None`: a new one.
     pub job_id: Option<String>,
 }
+
+/// For how many days Kubernetes keeps a job and its log after its end: what ended on a Friday night is there on Monday.
+pub const USUAL_DAYS_KEPT: f64 = 7.0;
+
+/// Whoever waits for a job must see its end also after an outage, so it is kept for an hour at least.
+const LEAST_SECONDS_KEPT: f64 = 3600.0;
+const SECONDS_OF_DAY: f64 = 86_400.0;
+/// About ten years.
+const MOST_DAYS_KEPT: f64 = 3650.0;
 
 impl Default for SubmitArguments {
     fn default() -> Self {
@@ -106,6 +118,7 @@ impl Default for SubmitArguments {
             r_command: None,
             queue: None,
             job_template: None,
+            keep_days: None,
             job_id: None,
         }
     }
@@ -120,6 +133,8 @@ pub struct Values {
     pub memory_limit: MemoryLimit,
     /// After how many seconds the program is ended.
     pub time_limit_seconds: Option<u64>,
+    /// For how many seconds the job is kept after its end.
+    pub seconds_kept: u32,
     /// Volumes and volume mounts.
     pub mounts: Mounts,
     /// The administrator's part of the Job; `None`: none, or one that is told by its name.
@@ -173,6 +188,7 @@ impl SubmitArguments {
             cpu_limit,
             memory_limit,
             time_limit_seconds: self.time_limit_seconds.map(check_time_limit).transpose()?,
+            seconds_kept: check_keep_days(self.keep_days.unwrap_or(USUAL_DAYS_KEPT))?,
             mounts: match &self.mounts {
                 Some(value) => Mounts::from_value(value)?,
                 None => Mounts::default(),
@@ -282,6 +298,19 @@ fn check_time_limit(seconds: f64) -> Result<u64, Error> {
     }
     Err(Error::input(format!(
         "`time_limit_seconds` must be a whole number of seconds, at least 1, not {seconds}."
+    )))
+}
+
+/// The whole seconds of a number of days for which a job is kept after its end.
+///
+/// Errors: it is less than an hour, or more than ten years.
+pub fn check_keep_days(days: f64) -> Result<u32, Error> {
+    let seconds = (days * SECONDS_OF_DAY).round();
+    if seconds >= LEAST_SECONDS_KEPT && days <= MOST_DAYS_KEPT {
+        return Ok(seconds as u32);
+    }
+    Err(Error::input(format!(
+        "`keep_days` must be a number of days from 1/24 (an hour) to {MOST_DAYS_KEPT}, not {days}."
     )))
 }
 
@@ -467,6 +496,7 @@ mod tests {
             r_command: Some("/opt/R/4.2.1/bin/R".into()),
             queue: Some("team-a".into()),
             job_template: Some(json!({"spec": {"template": {"spec": {"priorityClassName": "low"}}}})),
+            keep_days: Some(0.5),
             ..kept()
         };
         let again = given.with_twice_the_memory().unwrap();
@@ -476,7 +506,7 @@ mod tests {
             "home_nfs_ip_address": "192.0.2.1", "username": "mike", "time_limit_seconds": 60.0,
             "arguments": ["--cut-off", ""], "environment": {"STUDY": "s 1"}, "vanilla": true,
             "r_command": "/opt/R/4.2.1/bin/R", "queue": "team-a",
-            "job_template": {"spec": {"template": {"spec": {"priorityClassName": "low"}}}},
+            "job_template": {"spec": {"template": {"spec": {"priorityClassName": "low"}}}}, "keep_days": 0.5,
         });
         assert_eq!(serde_json::to_value(&again).unwrap(), expected);
         let is_theirs = |name: &str| name != "home_nfs_ip_address" && name != "username";
@@ -511,6 +541,29 @@ mod tests {
                 "{}",
                 error.message
             );
+        }
+    }
+
+    #[test]
+    fn a_job_is_kept_for_an_hour_at_least_and_for_ten_years_at_most() {
+        let seconds = |keep_days| {
+            SubmitArguments { keep_days, ..kept() }
+                .values()
+                .map(|values| values.seconds_kept)
+        };
+        for (days, expected) in [
+            (None, 604_800),
+            (Some(1.0 / 24.0), 3600),
+            (Some(0.5), 43_200),
+            (Some(30.0), 2_592_000),
+            (Some(3650.0), 315_360_000),
+        ] {
+            assert_eq!(seconds(days).unwrap(), expected);
+        }
+        for days in [0.0, -1.0, 0.04, 3651.0, 1e300, f64::NAN, f64::INFINITY] {
+            let error = seconds(Some(days)).unwrap_err();
+            assert_eq!(error.class, crate::ErrorClass::Input);
+            assert!(error.message.starts_with("`keep_days` must be"), "{}", error.message);
         }
     }
 

@@ -8,6 +8,7 @@ use super::permitted_mounts::PermittedMount;
 use crate::domain::container::check_container;
 use crate::domain::job_template::JobTemplate;
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
+use crate::domain::submission::check_keep_days;
 use crate::error::quote_shortened;
 use crate::gateway::api_keys::equal_in_constant_time;
 use crate::kubernetes::labels::{check_queue_name, is_label_value, RULE};
@@ -55,6 +56,9 @@ pub struct Settings {
     /// The least group number; `None`: `least_uid`.
     #[serde(default)]
     pub least_gid: Option<u32>,
+    /// For how many days a job is kept after its end; `None`: as without a server.
+    #[serde(default)]
+    pub keep_days: Option<f64>,
     /// Callers who may see and cancel everybody's jobs.
     pub operators: Vec<String>,
     /// Requests a minute for each caller.
@@ -134,6 +138,8 @@ pub struct Policy {
     pub least_uid: u32,
     /// The least group number that they run with.
     pub least_gid: u32,
+    /// For how many days a job is kept after its end; `None`: as without a server.
+    pub keep_days: Option<f64>,
     /// Callers who may see and cancel everybody's jobs.
     pub operators: Vec<String>,
     /// Requests a minute for each caller.
@@ -194,6 +200,9 @@ impl Policy {
         }
         let snapshot_age = std::time::Duration::try_from_secs_f64(settings.snapshot_seconds)
             .map_err(|_| Error::input("The option `abba.api.snapshot.seconds` must be a number of seconds."))?;
+        if let Some(days) = settings.keep_days {
+            check_keep_days(days).map_err(option("abba.k8s.keep.days"))?;
+        }
         let least_uid = settings.least_uid.unwrap_or_else(accounts::least_uid);
         Ok(Self {
             least_uid,
@@ -217,6 +226,7 @@ impl Policy {
                 .map(|(name, text)| template(&name, &text).map(|template| (name, template)))
                 .collect::<Result<_, _>>()?,
             home_nfs_ip_address: settings.home_nfs_ip_address,
+            keep_days: settings.keep_days,
             operators: settings.operators,
             requests_per_minute: settings.requests_per_minute,
             open_jobs: settings.open_jobs,
@@ -453,6 +463,7 @@ pub(super) mod tests {
             // Accounts that every machine has.
             least_uid: Some(1),
             least_gid: Some(1),
+            keep_days: None,
             operators: vec!["olga".into()],
             requests_per_minute: 300,
             open_jobs: 100,

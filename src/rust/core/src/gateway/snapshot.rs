@@ -89,7 +89,7 @@ pub fn no_batch(batch_id: &str) -> Error {
 
 fn not_found(message: String) -> Error {
     Error::new(ErrorClass::NotFound, message)
-        .meaning("It never existed, it was removed, or it is somebody else's: a job is removed a week after its end.")
+        .meaning("It never existed, it was removed, or it is somebody else's: a job is removed some days after its end, usually seven.")
         .advise("Check the id.")
 }
 

@@ -204,6 +204,7 @@ pub fn prepare(
         given_path: program.given_path.clone(),
         home_nfs_ip_address: policy.home_nfs_ip_address.clone(),
         username: run_as.as_ref().map(|identity| identity.name.clone()),
+        keep_days: policy.keep_days,
         ..submit
     };
     let origin = Origin {
@@ -440,7 +441,13 @@ mod tests {
         <SubmitArguments as serde::Deserialize>::deserialize(FieldNames(&mut fields)).unwrap_err();
         let theirs: Vec<&str> = PROGRAM.iter().chain(SETTINGS).map(|argument| argument.name).collect();
         // `file_path` becomes the first two.
-        let servers = ["given_path", "expanded_path", "home_nfs_ip_address", "username"];
+        let servers = [
+            "given_path",
+            "expanded_path",
+            "home_nfs_ip_address",
+            "username",
+            "keep_days",
+        ];
         assert!(fields.len() > servers.len());
         for field in fields {
             assert_ne!(theirs.contains(field), servers.contains(field), "{field}");
@@ -488,7 +495,14 @@ mod tests {
 
     #[test]
     fn what_is_not_the_callers_to_choose_is_refused() {
-        for key in ["namespace", "username", "run_as", "home_nfs_ip_address", "backoffLimit"] {
+        for key in [
+            "namespace",
+            "username",
+            "run_as",
+            "home_nfs_ip_address",
+            "keep_days",
+            "backoffLimit",
+        ] {
             let error = ask(&with(key, "x".into())).unwrap_err();
             assert_eq!(error.class, ErrorClass::Input, "{key}");
         }

@@ -503,8 +503,8 @@ pub(super) fn not_found(missing: &[&str], namespace: &str) -> Error {
         ),
     };
     let consequence = match missing.len() {
-        1 => "It never existed there, or it was removed: Kubernetes removes a job a week after its end.",
-        _ => "They never existed there, or they were removed: Kubernetes removes a job a week after its end.",
+        1 => "It never existed there, or it was removed: Kubernetes removes a job some days after its end, usually seven.",
+        _ => "They never existed there, or they were removed: Kubernetes removes a job some days after its end, usually seven.",
     };
     Error::new(ErrorClass::NotFound, message)
         .meaning(consequence)
@@ -517,7 +517,7 @@ pub(super) fn no_batch(batch_id: &str, namespace: &str) -> Error {
         ErrorClass::NotFound,
         format!("There is no batch \"{batch_id}\" in the namespace \"{namespace}\"."),
     )
-    .meaning("It never existed there, or all its jobs were removed: Kubernetes removes a job a week after its end.")
+    .meaning("It never existed there, or all its jobs were removed: Kubernetes removes a job some days after its end, usually seven.")
     .advise(WHERE_TO_LOOK)
 }
 

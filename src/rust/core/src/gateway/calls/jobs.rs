@@ -45,7 +45,7 @@ pub(super) const JOBS: Call = Call {
         id: "listJobs",
         tag: "Jobs",
         summary: "Your jobs",
-        text: "The jobs that you may see, the newest first. A job is removed a week after its end.\n\nWith `verdict=true` each has a `verdict`, null while the program runs or where its log cannot be read. The logs of ended jobs are read for that, as many as ten seconds allow and 1,000 at most, and what was found is kept. Where more are left, the header `Abba-Warnings` says so: the same request goes on with the next ones.",
+        text: "The jobs that you may see, the newest first. A job is removed some days after its end, usually seven.\n\nWith `verdict=true` each has a `verdict`, null while the program runs or where its log cannot be read. The logs of ended jobs are read for that, as many as ten seconds allow and 1,000 at most, and what was found is kept. Where more are left, the header `Abba-Warnings` says so: the same request goes on with the next ones.",
         requests: &[],
         answer: Schema::Many("Job"),
         answer_text: "The jobs.",
