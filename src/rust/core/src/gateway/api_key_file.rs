@@ -108,13 +108,34 @@ fn is_ours(uid: u32) -> bool {
 fn check_file(metadata: &fs::Metadata) -> Result<(), &'static str> {
     use std::os::unix::fs::MetadataExt;
 
-    if metadata.mode() & 0o077 != 0 {
+    if metadata.mode() & 0o077 != 0 && !is_lent_by_root(metadata) {
         return Err("can be read or written by others than its owner");
     }
     if !is_ours(metadata.uid()) {
         return Err("belongs to another account than the one that runs the server, and not to root");
     }
     Ok(())
+}
+
+/// Whether root lets a group read a file in which nobody is but this account: one without a name, or its own. So Kubernetes
+/// mounts a Secret for a pod with an `fsGroup`, which stays root's and cannot be made the account's.
+/// <https://kubernetes.io/docs/tasks/configure-pod-container/security-context/#set-the-security-context-for-a-pod>
+#[cfg(unix)]
+fn is_lent_by_root(metadata: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    use nix::unistd::{Gid, Group};
+
+    let is_for_its_group = metadata.uid() == 0 && metadata.gid() != 0 && metadata.mode() & 0o037 == 0;
+    is_for_its_group
+        && match Group::from_gid(Gid::from_raw(metadata.gid())) {
+            Ok(None) => true,
+            Ok(Some(group)) => {
+                let own = accounts::account_name();
+                own.as_ref() == Some(&group.name) && group.mem.iter().all(|member| own.as_ref() == Some(member))
+            }
+            Err(_) => false,
+        }
 }
 
 #[cfg(unix)]
@@ -410,6 +431,18 @@ mod tests {
         set_mode(&other.0, 0o777);
         assert!(linked.keys().is_err());
         if accounts::own_uid() == Some(0) {
+            // As Kubernetes mounts a Secret: it stays root's, and a group without a name may read it.
+            let lend = |gid, mode| {
+                std::os::unix::fs::chown(&path, Some(0), Some(gid)).unwrap();
+                set_mode(&path, mode);
+            };
+            lend(4_100_900_900, 0o440);
+            file.keys().unwrap();
+            for (gid, mode) in [(4_100_900_900, 0o460), (4_100_900_900, 0o444), (1, 0o440), (0, 0o440)] {
+                lend(gid, mode);
+                assert!(refusal().contains("others than its owner"), "{gid} {mode:o}");
+            }
+            set_mode(&path, 0o600);
             std::os::unix::fs::chown(&path, Some(1), Some(1)).unwrap();
             assert!(refusal().contains("another account"));
         }

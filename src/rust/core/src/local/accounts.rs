@@ -163,9 +163,10 @@ pub fn current_name() -> String {
         .unwrap_or_default()
 }
 
-/// The account's name by itself: to look up its groups in a directory takes long, and is done for no record.
+/// The name of the account that this process runs as, by itself: to look up its groups in a directory takes long, and is
+/// done for no record. `None`: it has none.
 #[cfg(unix)]
-fn account_name() -> Option<String> {
+pub fn account_name() -> Option<String> {
     use std::sync::Mutex;
 
     use nix::unistd::{Uid, User};
@@ -182,8 +183,9 @@ fn account_name() -> Option<String> {
     Some(name)
 }
 
+/// There are no Unix accounts here.
 #[cfg(not(unix))]
-fn account_name() -> Option<String> {
+pub fn account_name() -> Option<String> {
     None
 }
 
