@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Deadline;
 
@@ -27,9 +27,10 @@ pub enum End {
     BrokenOff,
 }
 
-/// How long to wait for more from the streams once the program is gone. Something that it started (a login helper) may
-/// hold them open for ever.
-const STREAMS_AFTER_EXIT: Duration = Duration::from_millis(500);
+/// How often in a row nothing may come from the streams, a millisecond each time, before they are left once the program is
+/// gone. Something that it started (a login helper) may hold them open for ever. It is no time on the clock: where this
+/// process stands still for a while, or is busy with what has come, the rest of the answer still waits to be taken.
+const QUIET_LOOKS: u32 = 500;
 
 /// Keeps kubectl from the user's own defaults and aliases, which are made for people at a terminal.
 /// <https://kubernetes.io/docs/reference/kubectl/kuberc/>
@@ -138,7 +139,7 @@ fn wait(
 ) -> io::Result<End> {
     let mut open_streams = 2;
     let mut exited: Option<Option<ExitStatus>> = None;
-    let mut last_heard = Instant::now();
+    let mut quiet_looks = 0;
     let mut has_answered = false;
     loop {
         if exited.is_none() {
@@ -148,16 +149,14 @@ fn wait(
                 Err(error) if error.raw_os_error() == NO_CHILD => Some(None),
                 Err(error) => return Err(error),
             };
-            if exited.is_some() {
-                last_heard = Instant::now();
-            }
+            quiet_looks = 0;
         }
         if let Some(status) = exited {
             let end = || status.map_or(End::Unseen, End::Exited);
             if open_streams == 0 {
                 return Ok(end());
             }
-            if last_heard.elapsed() >= STREAMS_AFTER_EXIT {
+            if quiet_looks >= QUIET_LOOKS {
                 running.end_group();
                 return Ok(end());
             }
@@ -169,6 +168,7 @@ fn wait(
         };
         if wait_on(&moment).is_break() {
             running.end_group();
+            hear_the_rest(streams, open_streams, stderr);
             return Ok(End::TimedOut);
         }
         if deadline.is_interrupted() {
@@ -183,7 +183,7 @@ fn wait(
         };
         match streams.recv_timeout(look) {
             Ok(Heard::Stdout(bytes)) => {
-                last_heard = Instant::now();
+                quiet_looks = 0;
                 has_answered = true;
                 if part(&bytes).is_break() {
                     running.end_group();
@@ -191,15 +191,29 @@ fn wait(
                 }
             }
             Ok(Heard::Stderr(bytes)) => {
-                last_heard = Instant::now();
+                quiet_looks = 0;
                 stderr.extend_from_slice(&bytes);
             }
             Ok(Heard::Closed) => open_streams -= 1,
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => quiet_looks += 1,
             Err(RecvTimeoutError::Disconnected) => {
                 open_streams = 0;
                 thread::sleep(look);
             }
+        }
+    }
+}
+
+/// Takes what a program wrote to stderr before it was ended: its words may have come while this process stood still.
+fn hear_the_rest(streams: &Receiver<Heard>, mut open_streams: u32, stderr: &mut Vec<u8>) {
+    let mut quiet_looks = 0;
+    while open_streams > 0 && quiet_looks < QUIET_LOOKS {
+        match streams.recv_timeout(Duration::from_millis(1)) {
+            Ok(Heard::Stdout(_)) => {}
+            Ok(Heard::Stderr(bytes)) => stderr.extend_from_slice(&bytes),
+            Ok(Heard::Closed) => open_streams -= 1,
+            Err(RecvTimeoutError::Timeout) => quiet_looks += 1,
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
@@ -265,7 +279,8 @@ pub fn leave_signals_to_main_thread() {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
+    use std::time::Instant;
 
     struct Output {
         end: End,
@@ -330,16 +345,69 @@ mod tests {
 
     #[test]
     fn an_interrupt_ends_it() {
-        let looks = Cell::new(0);
-        let third_time = || {
-            looks.set(looks.get() + 1);
-            looks.get() >= 3
+        let (stdout, asked) = (RefCell::new(Vec::new()), Cell::new(0));
+        // Once it runs, so that there is something to end.
+        let once_it_runs = || {
+            let runs = !stdout.borrow().is_empty();
+            asked.set(asked.get() + u32::from(runs));
+            runs
         };
-        let deadline = Deadline::new(Duration::from_secs(600), &third_time);
-        let output = shell("echo $$; exec sleep 1000", &deadline);
-        assert!(matches!(output.end, End::Interrupted));
-        assert_eq!(looks.get(), 3);
-        wait_until_gone(&String::from_utf8(output.stdout).unwrap());
+        let deadline = Deadline::new(Duration::from_secs(600), &once_it_runs);
+        let mut part = |part: &[u8]| {
+            stdout.borrow_mut().extend_from_slice(part);
+            ControlFlow::Continue(())
+        };
+        let arguments = ["-c", "echo $$; exec sleep 1000"];
+        let program = Path::new("/bin/sh");
+        let (end, _) = run(program, &arguments, &deadline, &mut part, &mut until(&deadline)).unwrap();
+        assert!(matches!(end, End::Interrupted));
+        // It is asked no more after it has said so.
+        assert_eq!(asked.get(), 1);
+        wait_until_gone(&String::from_utf8(stdout.take()).unwrap());
+    }
+
+    #[test]
+    fn what_a_program_has_written_is_taken_whole_however_long_that_takes() {
+        let deadline = Deadline::new(Duration::from_secs(600), &never);
+        let mut length = 0;
+        let (end, _) = run(
+            Path::new("/bin/sh"),
+            &["-c", "head -c 400000 /dev/zero"],
+            &deadline,
+            &mut |part| {
+                length += part.len();
+                // The program is gone long before.
+                thread::sleep(Duration::from_millis(600));
+                ControlFlow::Continue(())
+            },
+            &mut until(&deadline),
+        )
+        .unwrap();
+        assert!(matches!(end, End::Exited(status) if status.success()));
+        assert_eq!(length, 400_000);
+    }
+
+    #[test]
+    fn what_a_program_said_before_the_time_limit_is_heard_after_a_standstill() {
+        let deadline = Deadline::new(Duration::from_secs(600), &never);
+        let mut looks = 0;
+        let (end, stderr) = run(
+            Path::new("/bin/sh"),
+            &["-c", "echo words >&2; echo said; exec sleep 1000"],
+            &deadline,
+            &mut |_| ControlFlow::Continue(()),
+            // The time is over at the next look after those words, at which stdout alone was heard.
+            &mut |moment| {
+                looks += u32::from(moment.has_answered);
+                match looks {
+                    0 => ControlFlow::Continue(()),
+                    _ => ControlFlow::Break(()),
+                }
+            },
+        )
+        .unwrap();
+        assert!(matches!(end, End::TimedOut));
+        assert_eq!(stderr, b"words\n");
     }
 
     #[test]
