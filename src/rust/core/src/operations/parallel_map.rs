@@ -149,6 +149,10 @@ mod tests {
             |(), patience| {
                 most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 patience.sleep(Duration::from_millis(2));
+                // However late the second thread begins.
+                while most.load(Ordering::SeqCst) < 2 {
+                    thread::yield_now();
+                }
                 under_way.fetch_sub(1, Ordering::SeqCst);
             },
         );

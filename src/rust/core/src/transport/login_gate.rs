@@ -129,6 +129,7 @@ impl Drop for Pass {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     // The state is one for the process: a single test, so that no other changes it.
     #[test]
@@ -139,10 +140,19 @@ mod tests {
         assert!(first.is_alone());
         assert_eq!(enter(1, &now).err().unwrap().kind, FailureKind::LoginPending);
         let failure = Failure::new(FailureKind::LoginHelperFailed, "scripted");
+        let is_waiting = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| enter(1, &Deadline::new(Duration::from_secs(20), &|| false)).err());
-            // It waits in any case: it shares a failure that it has seen coming.
-            std::thread::sleep(Duration::from_millis(100));
+            let waits = scope.spawn(|| {
+                let asked = || {
+                    is_waiting.store(true, Ordering::SeqCst);
+                    false
+                };
+                enter(1, &Deadline::new(Duration::from_secs(600), &asked)).err()
+            });
+            // It shares a failure that it has seen coming.
+            while !is_waiting.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
             let mut first = first;
             first.has_no_login(&failure);
             assert_eq!(waits.join().unwrap(), Some(failure.clone()));

@@ -512,13 +512,19 @@ mod tests {
             .get(WATCH, [stream(&[], StreamEnd::Lives)])
             .get("/pods", [list(1, [pod("a", 1, running())])]);
         let end = Instant::now() + LONGEST_SILENCE * 2;
-        let interrupted = || Instant::now() > end;
+        // A machine that stands still makes a silence of its own.
+        let (last_asked, silences) = (Cell::new(Instant::now()), Cell::new(0));
+        let interrupted = || {
+            let since = last_asked.replace(Instant::now()).elapsed();
+            silences.set(silences.get() + usize::from(since > LONGEST_SILENCE / 2));
+            Instant::now() > end
+        };
         let connection = Connection {
             patience: Patience::new(Duration::from_secs(60), &interrupted),
             ..patient(&cluster)
         };
         watch_all(&connection, &jobs(&["a"])).unwrap();
-        assert_eq!(cluster.paths(WATCH).len(), 1);
+        assert!((1..=1 + silences.get()).contains(&cluster.paths(WATCH).len()));
     }
 
     #[test]
