@@ -41,7 +41,15 @@ api_policy <- function(identity, call = rlang::caller_env()) {
     requests_per_minute = count("abba.api.requests.per.minute", 300),
     open_jobs = count("abba.api.open.jobs", 500),
     log_page_bytes = count("abba.api.log.page.bytes", 4 * 1024^2),
-    snapshot_seconds = number("abba.api.snapshot.seconds", 1)
+    snapshot_seconds = number("abba.api.snapshot.seconds", 1),
+    bounds = list(
+      requests_at_once = count("abba.api.requests.at.once", 8),
+      log_reads = count("abba.api.log.reads", 4),
+      log_wait_seconds = number("abba.api.log.wait", 20),
+      batch_bytes = count("abba.api.batch.bytes", 64 * 1024^2),
+      mounts = count("abba.api.mounts", 32, least = 0),
+      strangers_per_minute = count("abba.api.strangers.per.minute", 600)
+    )
   )
 }
 

@@ -21,7 +21,10 @@ test_that("an option that is wrong is named when the server starts", {
     list(abba.api.snapshot.seconds = -1), list(abba.api.cluster.timeout = 0), list(abba.api.cluster.timeout = "x"),
     list(abba.api.keys = c("a", "b")), list(abba.api.keys = "/no/such/file"), list(abba.k8s.namespace = 1),
     list(abba.kubectl = 1), list(abba.api.log = 1), list(abba.api.least.uid = "x"), list(abba.api.least.uid = -1),
-    list(abba.api.least.gid = 0.5), list(abba.k8s.keep.days = "7"), list(abba.k8s.keep.days = 0)
+    list(abba.api.least.gid = 0.5), list(abba.k8s.keep.days = "7"), list(abba.k8s.keep.days = 0),
+    list(abba.api.requests.at.once = 0), list(abba.api.log.reads = 0), list(abba.api.log.wait = -1),
+    list(abba.api.log.wait = 1e5), list(abba.api.batch.bytes = 0), list(abba.api.batch.bytes = "64M"),
+    list(abba.api.mounts = 33), list(abba.api.mounts = -1), list(abba.api.strangers.per.minute = 0)
   )
   for (options in wrong) {
     message <- do.call(options_error, options)

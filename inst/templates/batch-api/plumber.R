@@ -74,6 +74,22 @@ options(
   # Jobs of one caller that have not ended.
   abba.api.open.jobs = 500,
 
+  # Requests of one caller that are under way.
+  abba.api.requests.at.once = 8,
+
+  # Requests that read logs at a time, of all callers, who take turns; and for how many seconds one waits for its turn.
+  abba.api.log.reads = 4,
+  abba.api.log.wait = 20,
+
+  # How much the programs of one request may come to, in bytes: what they have in common counts for each.
+  abba.api.batch.bytes = 64 * 1024^2,
+
+  # Volumes of a program, and volume mounts, at most 32.
+  abba.api.mounts = 32,
+
+  # Requests in a minute that no known caller has sent, of all together.
+  abba.api.strangers.per.minute = 600,
+
   # How much of a log one answer holds, in bytes.
   abba.api.log.page.bytes = 4 * 1024^2,
 

@@ -1,5 +1,7 @@
 //! The volumes of a job: what the user gave, and the user's home.
 
+use std::collections::HashSet;
+
 use serde_json::{json, Value};
 
 use crate::domain::paths;
@@ -25,6 +27,9 @@ pub enum Access {
     /// Read and write, as far as the storage's own rights go.
     Write,
 }
+
+/// Volumes of a program, at most, and volume mounts: each is a mount on the node.
+pub const MOST_MOUNTS: usize = 32;
 
 /// Volumes and where they appear in the container: Kubernetes' own objects, passed through as they were given. The API
 /// server checks them.
@@ -65,7 +70,8 @@ impl Mounts {
                 }
             }
         }
-        let names: Vec<&str> = mounts
+        mounts.check_count(MOST_MOUNTS)?;
+        let names: HashSet<&str> = mounts
             .volumes
             .iter()
             .filter_map(|volume| volume["name"].as_str())
@@ -74,7 +80,7 @@ impl Mounts {
             let Some(name) = mount["name"].as_str() else {
                 return refuse("A volume mount in `mounts$volumeMounts` has no `name`.".into());
             };
-            if !names.contains(&name) {
+            if !names.contains(name) {
                 return refuse(format!(
                     "`mounts$volumeMounts` names the volume \"{name}\", which is not in `mounts$volumes`."
                 ));
@@ -86,6 +92,20 @@ impl Mounts {
             }
         }
         Ok(mounts)
+    }
+
+    /// Checks that there are at most `most` volumes, and as many volume mounts.
+    pub fn check_count(&self, most: usize) -> Result<(), Error> {
+        for (name, objects) in [("volumes", &self.volumes), ("volumeMounts", &self.volume_mounts)] {
+            if objects.len() > most {
+                return Err(Error::input(format!(
+                    "`mounts${name}` must hold at most {most} elements, and holds {}.",
+                    objects.len()
+                ))
+                .advise("Mount a folder that holds the others, once."));
+            }
+        }
+        Ok(())
     }
 
     /// Adds a user's home folder from an NFS server, under its own path.
@@ -213,6 +233,24 @@ mod tests {
         mounts.add_home("/home/mike", "192.0.2.1");
         assert!(mounts.cover("/home/mike/a.R"));
         assert_eq!(mounts.volumes[1]["nfs"]["server"], "192.0.2.1");
+    }
+
+    #[test]
+    fn a_program_has_some_mounts_and_not_thousands() {
+        let mounts = |volumes: usize, volume_mounts: usize| {
+            let volumes: Vec<Value> = (0..volumes)
+                .map(|k| json!({"name": format!("v{k}"), "nfs": {}}))
+                .collect();
+            let mount = |k: usize| json!({"name": "v0", "mountPath": format!("/m{k}")});
+            let volume_mounts: Vec<Value> = (0..volume_mounts).map(mount).collect();
+            Mounts::from_value(&json!({"volumes": volumes, "volumeMounts": volume_mounts}))
+        };
+        assert!(mounts(MOST_MOUNTS, MOST_MOUNTS).is_ok());
+        for (volumes, volume_mounts, name) in [(MOST_MOUNTS + 1, 1, "volumes"), (1, 100_000, "volumeMounts")] {
+            let error = mounts(volumes, volume_mounts).unwrap_err();
+            assert!(error.message.contains(&format!("`mounts${name}`")), "{}", error.message);
+            assert!(error.message.contains(&MOST_MOUNTS.to_string()), "{}", error.message);
+        }
     }
 
     #[test]

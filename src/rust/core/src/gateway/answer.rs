@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{json, Map, Value};
 
-use super::{snapshot, submission};
+use super::{cluster_words, snapshot, submission};
 use crate::domain::job_record::{Explanation, JobRecord};
 use crate::operations::{KeptSubmission, LogOfJob};
 use crate::{Error, ErrorClass, Warning};
@@ -167,7 +167,7 @@ impl ApiError {
         Self {
             retry_after: matches!(status, 429 | 502 | 504).then_some(2),
             status,
-            error,
+            error: cluster_words::error_for_callers(error),
             reason,
             allow: None,
             detail: None,
@@ -379,12 +379,16 @@ pub fn kept_submission(kept: &KeptSubmission) -> Result<Value, Error> {
 /// A job explained, for a caller of the API; `user` is the job's owner.
 ///
 /// Errors: as of [`json`].
-pub fn explanation(explanation: Explanation, user: &str) -> Result<Value, Error> {
+pub fn explanation(mut explanation: Explanation, user: &str) -> Result<Value, Error> {
+    for event in &mut explanation.events {
+        event.message = cluster_words::for_callers(&event.message);
+    }
     json(&Explanation {
         record: JobRecord {
             user: user.to_string(),
             ..explanation.record
         },
+        details: explanation.details.as_deref().map(cluster_words::for_callers),
         submit_again: explanation
             .submit_again
             .map(|again| again.for_callers(submission::is_setting)),
@@ -443,9 +447,16 @@ mod tests {
 
     #[test]
     fn what_the_cluster_says_of_the_callers_job_reaches_the_caller() {
-        let quota = ApiError::from(of_cluster(ErrorClass::QuotaExceeded, "Error: exceeded quota: pods=1"));
+        let quota = ApiError::from(of_cluster(
+            ErrorClass::QuotaExceeded,
+            "Error: exceeded quota: q, requested: pods=1, used: pods=7, limited: pods=7",
+        ));
         assert_eq!(quota.status, 429);
-        assert!(quota.body()["details"].as_str().unwrap().contains("pods=1"));
+        assert_eq!(
+            quota.body()["details"],
+            "Kubernetes says: Error: exceeded quota: q, requested: pods=1, limited: pods=7"
+        );
+        assert!(quota.reason.contains("used: pods=7"), "{}", quota.reason);
         let invalid = ApiError::from(of_cluster(ErrorClass::Invalid, "The Job is invalid: spec.x"));
         assert_eq!(invalid.status, 400);
         assert!(invalid.body()["details"].as_str().unwrap().contains("spec.x"));

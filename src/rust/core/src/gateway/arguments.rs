@@ -10,6 +10,9 @@ use crate::Error;
 /// Ids in one request, at most.
 const MOST_IDS: usize = 10_000;
 
+/// JSON values in one request, at most: in memory each is several times as large as its text.
+const MOST_VALUES: usize = 100_000;
+
 /// An argument that a call knows.
 #[derive(Clone, Copy, Debug)]
 pub struct Argument {
@@ -115,6 +118,7 @@ impl Arguments {
         // A mark of the byte order, which some write before UTF-8.
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         if !body.iter().all(u8::is_ascii_whitespace) {
+            check_size(body)?;
             let body: Value = serde_json::from_slice(body).map_err(|error| no_json(body, &error))?;
             let Value::Object(object) = body else {
                 return Err(Error::input("The body of the request must be a JSON object."));
@@ -178,15 +182,9 @@ impl Arguments {
         self.values.contains_key(name)
     }
 
-    /// Gives an argument a value where it has none.
-    pub fn set_default(&mut self, name: &str, value: &str) {
-        let is_set = self
-            .values
-            .get(name)
-            .is_some_and(|value| *value != Value::String(String::new()));
-        if !is_set {
-            self.values.insert(name.into(), value.into());
-        }
+    /// About how many bytes all of them are as JSON.
+    pub fn size(&self) -> usize {
+        self.values.iter().map(|(name, value)| name.len() + size(value)).sum()
     }
 
     /// A string; `None` where it is not there or empty.
@@ -213,6 +211,7 @@ impl Arguments {
     pub fn texts(&mut self, name: &str) -> Result<Vec<String>, Error> {
         match self.values.remove(name) {
             None => Ok(Vec::new()),
+            Some(Value::String(text)) if text.matches(',').count() >= MOST_IDS => Err(too_many_ids(name)),
             Some(Value::String(text)) => Ok(text.split(',').map(String::from).collect()),
             Some(Value::Array(values)) => values
                 .into_iter()
@@ -246,6 +245,7 @@ impl Arguments {
             (_, Some(Value::String(text))) if text.is_empty() => return Ok(None),
             (Kind::Mounts | Kind::Variables, Some(Value::Array(values))) if values.is_empty() => return Ok(None),
             (Kind::Mounts | Kind::Variables | Kind::Strings, Some(Value::String(text))) => {
+                check_size(text.as_bytes())?;
                 serde_json::from_str(&text).unwrap_or_default()
             }
             (Kind::Number, Some(Value::String(text))) => text
@@ -284,7 +284,7 @@ impl Arguments {
     pub fn jobs(&mut self) -> Result<JobSelector, Error> {
         let ids = self.texts("job_id")?;
         if ids.len() > MOST_IDS {
-            return Err(Error::input(format!("`job_id` may hold {MOST_IDS} ids at most.")));
+            return Err(too_many_ids("job_id"));
         }
         let which = JobSelector::Jobs(ids);
         operations::check(&which)?;
@@ -389,6 +389,42 @@ fn deeply_unboxed(value: Value) -> Value {
     }
 }
 
+/// About how many bytes a value is as JSON.
+pub fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(size).sum(),
+        Value::Object(object) => object.iter().map(|(name, value)| name.len() + size(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => size_of::<f64>(),
+    }
+}
+
+/// Refuses JSON that holds too many values, before anything is made of it.
+fn check_size(json: &[u8]) -> Result<(), Error> {
+    let (mut count, mut in_text, mut is_escaped) = (1, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_text,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => count += 1,
+            _ => {}
+        }
+    }
+    match count > MOST_VALUES {
+        false => Ok(()),
+        true => Err(Error::input(format!(
+            "The request holds more than {MOST_VALUES} values, all lists and fields counted."
+        ))
+        .meaning("Nothing was done.")
+        .advise("Send several smaller ones.")),
+    }
+}
+
+fn too_many_ids(name: &str) -> Error {
+    Error::input(format!("`{name}` may hold {MOST_IDS} ids at most."))
+}
+
 fn no_json(body: &[u8], error: &serde_json::Error) -> Error {
     let what = match body {
         [0x1f, 0x8b, ..] => "It is packed with gzip: send it as it is.".to_string(),
@@ -454,6 +490,31 @@ mod tests {
         }
         assert!(Arguments::read("", b" \n").is_ok());
         assert!(Arguments::read("a=%ff", b"").is_err());
+    }
+
+    #[test]
+    fn a_body_of_a_few_megabytes_that_would_be_hundreds_of_them_in_memory_is_refused() {
+        let many = |part: &str| part.repeat(1_000_000);
+        for body in [
+            format!("{{\"a\": [{}0]}}", many("0,")),
+            format!("{{\"a\": [{}0]}}", many("{\"a\":0},")),
+            format!("{{\"a\": [{}0]}}", many("[],")),
+            format!("{{\"a\": [\"\\\\\",\"\\\"\",{}0]}}", many("{},")),
+            format!("{{{}\"x\":0}}", many("\"a\":0,")),
+            // As text, too.
+            json!({"mounts": format!("[{}0]", many("0,"))}).to_string(),
+        ] {
+            let refused = Arguments::read("", body.as_bytes())
+                .and_then(|mut read| read.value(&Argument::optional("mounts", Kind::Mounts, "")));
+            let error = refused.unwrap_err();
+            assert!(error.message.contains("more than 100000 values"), "{}", error.message);
+        }
+        // A long text is one value, whatever is in it.
+        let text = json!({"a": many("[{,\"\\")}).to_string();
+        assert!(Arguments::read("", text.as_bytes()).is_ok());
+        let ids = json!({"job_id": many("a,")}).to_string();
+        let error = Arguments::read("", ids.as_bytes()).unwrap().jobs().unwrap_err();
+        assert!(error.message.contains("10000 ids"), "{}", error.message);
     }
 
     #[test]

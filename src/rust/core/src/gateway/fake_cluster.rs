@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use percent_encoding::percent_decode_str;
 use serde_json::{json, Value};
 
+use super::bounds::Bounds;
 use super::description;
 use super::headers::Headers;
 use super::policy::tests::settings;
@@ -26,7 +27,10 @@ pub struct Cluster {
     events: Mutex<Vec<Value>>,
     /// How calls whose request line holds the text fail.
     faults: Mutex<Vec<(String, FailureKind)>>,
+    /// Calls whose request line holds one of these are not answered.
+    held: Mutex<Vec<String>>,
     clock: AtomicUsize,
+    is_to_panic: AtomicBool,
     /// How long the answer to a LIST of Jobs is on its way.
     pub slowness: Mutex<Duration>,
     /// How often the Jobs were looked at for a LIST.
@@ -39,6 +43,19 @@ pub const PODS: &str = "/api/v1/namespaces/n/pods";
 impl Cluster {
     pub fn fails(&self, part: &str, kind: FailureKind) {
         self.faults.lock().unwrap().push((part.into(), kind));
+    }
+
+    /// Does not answer calls whose request line holds the text until [`Self::lets_go`].
+    pub fn holds(&self, part: &str) {
+        self.held.lock().unwrap().push(part.into());
+    }
+
+    pub fn lets_go(&self) {
+        self.held.lock().unwrap().clear();
+    }
+
+    pub fn panics_at_next_create(&self) {
+        self.is_to_panic.store(true, Ordering::SeqCst);
     }
 
     pub fn heals(&self) {
@@ -146,6 +163,7 @@ impl Cluster {
     }
 
     fn create(&self, body: &[u8]) -> Result<Vec<u8>, Failure> {
+        assert!(!self.is_to_panic.swap(false, Ordering::SeqCst), "for the test");
         let mut job: Value = serde_json::from_slice(body).unwrap();
         let path = format!("{JOBS}/{}", job["metadata"]["name"].as_str().unwrap());
         let mut objects = self.objects.lock().unwrap();
@@ -168,6 +186,16 @@ impl Transport for Cluster {
     ) -> Result<(), Failure> {
         let line = call.request_line();
         self.calls.lock().unwrap().push(line.clone());
+        let is_held = || {
+            self.held
+                .lock()
+                .unwrap()
+                .iter()
+                .any(|part| line.contains(part.as_str()))
+        };
+        while is_held() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let fault = self
             .faults
             .lock()
@@ -231,6 +259,10 @@ pub fn server_with(change: impl FnOnce(&mut Settings)) -> Server {
         secret: Some(SECRET.into()),
         operators: vec!["sys".into()],
         requests_per_minute: 1_000_000,
+        bounds: Bounds {
+            requests_at_once: 1000,
+            ..Default::default()
+        },
         // No answer is as old as this.
         snapshot_seconds: 3600.0,
         ..settings()
@@ -306,6 +338,15 @@ impl Server {
         let (status, body) = self.post(user, "submit-job", &body, None);
         assert_eq!(status, 200, "{body}");
         body["job_id"].as_str().unwrap().to_string()
+    }
+}
+
+/// Waits for a condition.
+pub fn wait_until(condition: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < Duration::from_secs(600));
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

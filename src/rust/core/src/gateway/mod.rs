@@ -10,7 +10,8 @@
 //! - [`arguments`]: what a request says; [`submission`]: how it becomes a Job.
 //! - [`snapshot`]: what was seen of all jobs a moment ago, so that a hundred callers do not ask the cluster a hundred times.
 //! - [`watchers`]: the requests that wait for a change.
-//! - [`semaphore`]: how many do the same at a time.
+//! - [`bounds`]: how much a caller may take; [`turns`]: who comes next; [`semaphore`]: how many do the same at a time.
+//! - [`cluster_words`]: what callers are told of the words of the cluster.
 //! - [`server`]: what comes before each call; [`calls`]: the calls; [`answer`]: what goes back, and the line for the log of
 //!   decisions.
 
@@ -18,8 +19,10 @@ pub mod answer;
 pub mod api_key_file;
 pub mod api_keys;
 pub mod arguments;
+pub mod bounds;
 pub mod caller;
 pub mod calls;
+mod cluster_words;
 mod directory;
 pub mod headers;
 pub mod permitted_mounts;
@@ -29,6 +32,7 @@ mod semaphore;
 mod server;
 mod snapshot;
 pub mod submission;
+mod turns;
 mod watchers;
 
 #[cfg(test)]

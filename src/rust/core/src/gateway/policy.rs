@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::bounds::Bounds;
 use super::permitted_mounts::PermittedMount;
 use crate::domain::container::check_container;
 use crate::domain::job_template::JobTemplate;
@@ -69,6 +70,9 @@ pub struct Settings {
     pub log_page_bytes: usize,
     /// For how many seconds what was seen of the jobs is good enough for the next caller.
     pub snapshot_seconds: f64,
+    /// How much of the server a caller may take.
+    #[serde(default)]
+    pub bounds: Bounds,
 }
 
 /// An element of the option `abba.permitted.mounts`.
@@ -150,6 +154,8 @@ pub struct Policy {
     pub log_page_bytes: usize,
     /// For how long what was seen of the jobs is good enough for the next caller.
     pub snapshot_age: std::time::Duration,
+    /// How much of the server a caller may take.
+    pub bounds: Bounds,
 }
 
 impl Policy {
@@ -203,6 +209,7 @@ impl Policy {
         if let Some(days) = settings.keep_days {
             check_keep_days(days).map_err(option("abba.k8s.keep.days"))?;
         }
+        settings.bounds.check()?;
         let least_uid = settings.least_uid.unwrap_or_else(accounts::least_uid);
         Ok(Self {
             least_uid,
@@ -232,6 +239,7 @@ impl Policy {
             open_jobs: settings.open_jobs,
             log_page_bytes: settings.log_page_bytes,
             snapshot_age,
+            bounds: settings.bounds,
         })
     }
 
@@ -469,6 +477,7 @@ pub(super) mod tests {
             open_jobs: 100,
             log_page_bytes: 4_000_000,
             snapshot_seconds: 1.0,
+            bounds: Bounds::default(),
         }
     }
 

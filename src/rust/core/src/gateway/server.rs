@@ -1,17 +1,17 @@
 //! The server's side of the abba API: which call is asked for, by whom, how often, and whether the cluster can be asked.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::answer::{self, ApiError, AuditEntry, Reply, Response};
 use super::arguments::Arguments;
+use super::bounds::Places;
 use super::caller::{self, Caller};
 use super::calls::{self, Answers, Asked, Call};
 use super::directory::Directory;
 use super::headers::Headers;
 use super::policy::{IdentityMode, Policy};
 use super::request_rate::RequestRate;
-use super::semaphore::Semaphore;
 use super::snapshot::{Snapshot, Snapshots};
 use super::watchers::Watchers;
 use crate::error::quote_shortened;
@@ -53,10 +53,9 @@ pub struct Gateway {
     rate: Mutex<RequestRate>,
     pub(super) snapshots: Snapshots,
     health: Mutex<Health>,
-    /// For the requests that are with the cluster.
-    cluster_permits: Semaphore,
-    /// For those that read logs, which are large.
-    pub(super) log_permits: Semaphore,
+    /// Requests that no known caller has sent.
+    strangers: Mutex<RequestRate>,
+    pub(super) places: Places,
     pub(super) watchers: Watchers,
     /// How the cluster failed last, and when.
     outage: Mutex<Option<(Instant, ApiError)>>,
@@ -94,11 +93,14 @@ struct Health {
     is_asked: bool,
 }
 
-/// Requests that may be with the cluster at a time: each has a thread.
-const MOST_WITH_CLUSTER: usize = 200;
+/// Sees to it that the next one asks again, whatever becomes of this one.
+struct Asking<'a>(&'a Gateway);
 
-/// Requests that may read logs at a time; the others wait. Each holds up to a page, and while it reads it a log or several.
-const LOG_PERMITS: usize = 4;
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.health().is_asked = false;
+    }
+}
 
 /// For how long an answer about the health of the cluster is good.
 const HEALTH: Duration = Duration::from_secs(if cfg!(test) { 600 } else { 5 });
@@ -118,14 +120,14 @@ impl Gateway {
         }
         Ok(Self {
             rate: Mutex::new(RequestRate::new(policy.requests_per_minute)),
+            strangers: Mutex::new(RequestRate::new(policy.bounds.strangers_per_minute)),
+            places: Places::new(&policy.bounds),
             snapshots: Snapshots::new(policy.snapshot_age),
             policy,
             keys,
             directory: Directory::default(),
             abba_version: abba_version.to_string(),
             health: Mutex::default(),
-            cluster_permits: Semaphore::new(MOST_WITH_CLUSTER),
-            log_permits: Semaphore::new(LOG_PERMITS),
             watchers: Watchers::default(),
             outage: Mutex::new(None),
         })
@@ -136,12 +138,14 @@ impl Gateway {
         let mut who = None;
         let outcome = self.check_sender(&request).and_then(|()| {
             match calls::find(request.call).map(|call| (call, call.answers)) {
-                Some((call, Answers::Anybody(answer))) => {
-                    check_method(call, &request).and_then(|()| answer(self, with_connection))
-                }
+                Some((call, Answers::Anybody(answer))) => check_method(call, &request).and_then(|()| {
+                    let is_known = self.identify(&request, None).is_ok();
+                    answer(self, with_connection, is_known)
+                }),
                 // Callers that are not known do not learn either which calls there are.
                 call => self
                     .identify(&request, call.map(|(call, _)| call))
+                    .map_err(|refusal| self.count_stranger(refusal))
                     .and_then(|mut caller| {
                         who = Some(caller.name.clone());
                         match call {
@@ -159,10 +163,34 @@ impl Gateway {
 
     /// Looks at a request before its body is read.
     pub fn look_early(&self, request: Request<'_>) -> Early {
-        let caller = self.check_sender(&request).and_then(|()| self.identify(&request, None));
+        let caller = self.check_sender(&request).and_then(|()| {
+            self.identify(&request, None)
+                .map_err(|refusal| self.count_stranger(refusal))
+        });
         match caller {
             Ok(caller) => Early::From(caller.name),
             Err(refusal) => Early::Refused(Box::new(answer::answer(Err(refusal), audit_entry(&request, None)))),
+        }
+    }
+
+    /// The refusal of a request whose sender is not known, counted. All strangers are counted together: where they come
+    /// from is theirs to choose. Those who are known are not concerned.
+    fn count_stranger(&self, refusal: ApiError) -> ApiError {
+        if refusal.status >= 500 {
+            return refusal;
+        }
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        match strangers.ask("", Instant::now()) {
+            Ok(()) => refusal,
+            Err(seconds) => {
+                let error = Error::new(
+                    ErrorClass::Unavailable,
+                    "The abba server does not know you, and it is asked too often by others that it does not know.",
+                )
+                .meaning("Nothing was done.")
+                .advise(format!("Check your API key, and ask again in {seconds} s."));
+                ApiError::too_many(error, seconds)
+            }
         }
     }
 
@@ -203,7 +231,7 @@ impl Gateway {
 
     /// Counts a caller's request, and reads its arguments.
     fn ask<'a>(
-        &self,
+        &'a self,
         call: &Call,
         request: &Request<'a>,
         caller: &'a mut Caller,
@@ -238,7 +266,11 @@ impl Gateway {
             .advise("Ask the administrator of the abba server for a key that may.")
             .into());
         }
-        let mut arguments = Arguments::read(request.query, request.body)?;
+        let place = self.places.for_request(&caller.name, request.body.len())?;
+        let mut arguments = {
+            let _reading = self.places.for_reading(request.body.len());
+            Arguments::read(request.query, request.body)?
+        };
         arguments.check(call.arguments())?;
         if call.submits() && caller.account.is_none() {
             caller.account = self.directory.account(&caller.name)?;
@@ -249,19 +281,18 @@ impl Gateway {
             idempotency_key: request.headers.get("idempotency-key"),
             when: request.when,
             with_connection,
+            places: &self.places,
+            place: Some(place),
         })
     }
 
-    /// Does something with the cluster, unless it has just failed or too many do.
+    /// Does something with the cluster, unless it has just failed.
     pub(super) fn with_cluster(
         &self,
         with_connection: WithConnection<'_>,
         operation: &mut dyn FnMut(&Connection<'_>) -> Result<Reply, ApiError>,
     ) -> Result<Reply, ApiError> {
-        self.unless_outage(|| match self.cluster_permits.try_acquire() {
-            Some(_permit) => with_connection(operation),
-            None => Err(too_busy()),
-        })
+        self.unless_outage(|| with_connection(operation))
     }
 
     /// Does something with the cluster, unless it has just failed.
@@ -294,25 +325,27 @@ impl Gateway {
     /// The version of Kubernetes; `None`: the cluster does not answer. Asked by one at a time, since everybody may ask for
     /// it: the others get what was seen last.
     pub(super) fn cluster_version(&self, with_connection: WithConnection<'_>) -> Option<String> {
-        let health = || self.health.lock().unwrap_or_else(PoisonError::into_inner);
         {
-            let mut health = health();
+            let mut health = self.health();
             let is_good = health.seen.as_ref().is_some_and(|(when, _)| when.elapsed() < HEALTH);
             if is_good || health.is_asked {
                 return health.seen.as_ref().and_then(|(_, version)| version.clone());
             }
             health.is_asked = true;
         }
+        let asking = Asking(self);
         let mut version = None;
         let _ = with_connection(&mut |connection| {
             version = Some(operations::server_version(connection)?);
             Ok(Reply::default())
         });
-        *health() = Health {
-            seen: Some((Instant::now(), version.clone())),
-            is_asked: false,
-        };
+        self.health().seen = Some((Instant::now(), version.clone()));
+        drop(asking);
         version
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The jobs that are meant, if the caller may see them.
@@ -329,17 +362,6 @@ impl Gateway {
             };
             Ok(jobs.into_iter().cloned().collect())
         })
-    }
-}
-
-/// The refusal where too many requests are under way.
-pub(super) fn too_busy() -> ApiError {
-    let error = Error::new(ErrorClass::Unavailable, "The abba server is too busy to answer.")
-        .meaning("Nothing was asked of the cluster.")
-        .advise("Repeat the call in a moment.");
-    ApiError {
-        retry_after: Some(1),
-        ..ApiError::new(503, error)
     }
 }
 
@@ -604,6 +626,19 @@ mod tests {
         // Less, where the requests themselves took their time.
         assert!((1..=20).contains(&seconds.parse::<u32>().unwrap()), "{seconds}");
         assert_eq!(server.get("bin", "whoami").0, 200);
+    }
+
+    #[test]
+    fn strangers_are_bounded_together_and_keep_nobody_else_out() {
+        let server = server_with(|settings| settings.bounds.strangers_per_minute = 1);
+        assert_eq!(server.get("", "whoami").0, 401);
+        let answer = server.send("", "GET", "jobs", &Value::Null, None);
+        assert_eq!((answer.status, answer.headers[0].0), (429, "Retry-After"));
+        assert_eq!(server.get("daemon", "whoami").0, 200);
+        // Who watches over the server is no caller, and is not taken for one that guesses.
+        for _ in 0..10 {
+            assert_eq!(server.get("", "health").0, 200);
+        }
     }
 
     #[test]

@@ -363,6 +363,12 @@ impl Snapshots {
         }
     }
 
+    /// Whether [`Self::reserve`] would find no place, as far as that is known without asking the cluster.
+    pub fn seems_full(&self, owner: &str, job_ids: &[String], limit: usize) -> bool {
+        let (open, more) = self.state().open_jobs(owner, job_ids);
+        more > 0 && open + more > limit
+    }
+
     /// Ends a reservation: the jobs were submitted, all but `refused`, of which there is surely none.
     pub fn submitted(&self, reservation: Reservation, refused: &[String]) {
         let mut state = self.state();

@@ -17,7 +17,7 @@ use crate::domain::program::Program;
 use crate::domain::submission::SubmitArguments;
 use crate::error::quote_shortened;
 use crate::local::accounts;
-use crate::operations::{prepare_program, Origin, PreparedJob};
+use crate::operations::{prepare_program, Origin, PreparedJob, Submitted};
 use crate::{Error, ErrorClass};
 
 /// The longest path of a program, in bytes: Linux's own bound (`PATH_MAX`).
@@ -148,8 +148,64 @@ pub enum Key {
     None,
 }
 
+/// A program of a request before its Job is made.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// The ids that its job gets.
+    pub submitted: Submitted,
+    /// By what it is known.
+    pub key: Key,
+    /// Its path as it was given.
+    pub program_path: String,
+}
+
+/// The ids of the Job that a caller asks for; `batch_id`: that of the batch which it belongs to unless it says another one.
+/// Nothing else of the arguments is looked at, and none of them is read twice: `arguments` are used up.
+///
+/// Errors: as of [`prepare`].
+pub fn name(
+    mut arguments: Arguments,
+    caller: &Caller,
+    key: Option<&str>,
+    batch_id: Option<&str>,
+) -> Result<Named, Error> {
+    let program_path = file_path(&mut arguments)?;
+    let job_id = arguments.text("job_id")?;
+    let (uuid, key) = known_by(job_id.as_deref(), caller, key)?;
+    let program = program(program_path.clone(), Some(Vec::new()))?;
+    let uuid = || uuid.unwrap_or_else(Uuid::new_v4);
+    let own_batch_id = arguments.text("batch_group_id")?;
+    Ok(Named {
+        submitted: Submitted {
+            job_id: job_id.unwrap_or_else(|| job_name::job_id(program.file_name(), uuid())),
+            batch_id: own_batch_id
+                .or_else(|| batch_id.map(String::from))
+                .unwrap_or_else(|| job_name::batch_id(program.file_name(), uuid())),
+            warnings: Vec::new(),
+        },
+        key,
+        program_path,
+    })
+}
+
+fn file_path(arguments: &mut Arguments) -> Result<String, Error> {
+    arguments
+        .text("file_path")?
+        .ok_or_else(|| Error::input("`file_path` is missing: the path of the program."))
+}
+
+/// The uuid of a submission that is known by its id or by the request's key.
+fn known_by(job_id: Option<&str>, caller: &Caller, key: Option<&str>) -> Result<(Option<Uuid>, Key), Error> {
+    Ok(match (job_id, key) {
+        (Some(job_id), _) => (Some(uuid_of_id(job_id)?), Key::JobId),
+        (None, Some(key)) => (Some(uuid_of_key(&caller.name, key)), Key::Header),
+        (None, None) => (None, Key::None),
+    })
+}
+
 /// Makes the Job that a caller asks for. `arguments` are out of [`PROGRAM`] and [`SETTINGS`]; `key` is the request's, with
-/// the program's place in it. An argument `job_id` goes before it.
+/// the program's place in it. An argument `job_id` goes before it. `ids`: what [`name`] has made of the same arguments, and
+/// for which this makes the same Job each time; `None`: they are made here.
 ///
 /// The program runs as the caller's account on this machine. Its file is not read here: its text comes with the request,
 /// or it lies in a mount and is read there by the caller's own user.
@@ -160,11 +216,10 @@ pub fn prepare(
     caller: &Caller,
     policy: &Policy,
     key: Option<&str>,
+    ids: Option<&Submitted>,
 ) -> Result<(PreparedJob, Key), Error> {
     let run_as = run_as(caller, policy)?;
-    let given_path = arguments
-        .text("file_path")?
-        .ok_or_else(|| Error::input("`file_path` is missing: the path of the program."))?;
+    let given_path = file_path(&mut arguments)?;
     let bytes = program_bytes(&mut arguments)?;
     let program = program(given_path, bytes)?;
     let mut submit = asked(&mut arguments)?;
@@ -177,11 +232,11 @@ pub fn prepare(
             "`absolute_path` must be a path on the caller's machine, and holds a NUL or is longer than a path can be.",
         ));
     }
-    let (uuid, key) = match (&submit.job_id, key) {
-        (Some(job_id), _) => (Some(uuid_of_id(job_id)?), Key::JobId),
-        (None, Some(key)) => (Some(uuid_of_key(&caller.name, key)), Key::Header),
-        (None, None) => (None, Key::None),
-    };
+    let (uuid, key) = known_by(submit.job_id.as_deref(), caller, key)?;
+    if let Some(ids) = ids {
+        submit.job_id = Some(ids.job_id.clone());
+        submit.batch_group_id = ids.batch_id.clone();
+    }
     let template = policy.template(submit.job_template.as_ref().and_then(Value::as_str))?;
     submit.container = policy.container(Some(submit.container.as_str()).filter(|given| !given.is_empty()))?;
     submit.queue = policy.queue(submit.queue)?;
@@ -189,6 +244,7 @@ pub fn prepare(
     policy.check_cpu_limit(&values.cpu_limit)?;
     policy.check_memory_limit(&values.memory_limit)?;
     if submit.mounts.is_some() {
+        values.mounts.check_count(policy.bounds.mounts)?;
         let mounts = permitted_mounts::check(&values.mounts, &policy.permitted_mounts)?;
         submit.mounts = Some(json!({"volumes": mounts.volumes, "volumeMounts": mounts.volume_mounts}));
     }
@@ -361,7 +417,7 @@ mod tests {
     fn ask_as(name: &str, body: &serde_json::Value, key: Option<&str>) -> Result<PreparedJob, Error> {
         let mut arguments = Arguments::read("", body.to_string().as_bytes())?;
         arguments.check(PROGRAM.iter().chain(SETTINGS))?;
-        prepare(arguments, &caller(name), &policy(), key).map(|(prepared, _)| prepared)
+        prepare(arguments, &caller(name), &policy(), key, None).map(|(prepared, _)| prepared)
     }
 
     fn body() -> serde_json::Value {
@@ -404,7 +460,7 @@ mod tests {
         })
         .unwrap();
         let arguments = Arguments::read("", body().to_string().as_bytes()).unwrap();
-        let (prepared, _) = prepare(arguments, &caller("root"), &policy, None).unwrap();
+        let (prepared, _) = prepare(arguments, &caller("root"), &policy, None, None).unwrap();
         let job = serde_json::to_value(prepared.job()).unwrap();
         assert!(job["spec"]["template"]["spec"]["securityContext"]["runAsUser"].is_null());
     }
@@ -486,7 +542,7 @@ mod tests {
         let policy = Policy::new(settings).unwrap();
         let mut arguments = Arguments::read("", body().to_string().as_bytes()).unwrap();
         arguments.check(PROGRAM.iter().chain(SETTINGS)).unwrap();
-        let (prepared, _) = prepare(arguments, &caller("daemon"), &policy, None).unwrap();
+        let (prepared, _) = prepare(arguments, &caller("daemon"), &policy, None, None).unwrap();
         let template = &prepared.job()["spec"]["template"];
         assert_eq!(template["metadata"]["annotations"]["abba/program-text"], "1 + 1\n");
         assert_eq!(template["spec"]["volumes"][0]["name"], "abba-program");

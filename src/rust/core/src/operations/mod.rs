@@ -39,7 +39,8 @@ pub use plan::{plan, PlanArguments, PlanColumns};
 pub use rerun::{does_not_end, kept_submissions, KeptSubmission};
 pub use status::status;
 pub use submit::{
-    prepare, prepare_all, prepare_program, submission_warnings, submit, submit_many, Origin, PreparedJob, Submitted,
+    prepare, prepare_all, prepare_program, submission_warnings, submit, submit_each, submit_many, Origin, PreparedJob,
+    Submitted,
 };
 pub use upload::{program_upload, ProgramUpload};
 pub use verdicts::{verdicts, Verdicts};

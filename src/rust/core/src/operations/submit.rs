@@ -1,5 +1,6 @@
 //! Submitting a program as a Job.
 
+use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
@@ -294,16 +295,28 @@ pub fn submit_many(
     connection: &Connection<'_>,
     prepared: &[PreparedJob],
 ) -> Result<Vec<Result<Submitted, Error>>, Error> {
+    submit_each(connection, prepared, |one| Ok(Cow::Borrowed(one)))
+}
+
+/// The same for Jobs of which each is made by `prepare` when it is its turn, so that no more are held than are sent at a
+/// time. An error of `prepare` is its Job's outcome.
+pub fn submit_each<'a, Item: Sync>(
+    connection: &Connection<'_>,
+    items: &'a [Item],
+    prepare: impl Fn(&'a Item) -> Result<Cow<'a, PreparedJob>, Error> + Sync,
+) -> Result<Vec<Result<Submitted, Error>>, Error> {
     let api = connection.api().map_err(|error| error.meaning(NO_JOB))?;
     let (transport, namespace) = (api.transport(), api.namespace());
     // Where a login is wanted, each further program would start the login helper anew.
     let no_login: Mutex<Option<Error>> = Mutex::new(None);
-    let outcomes = parallel_map(prepared, &connection.patience, |prepared, patience| {
+    let items: Vec<&Item> = items.iter().collect();
+    let outcomes = parallel_map(&items, &connection.patience, |item, patience| {
         let known = || no_login.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = known().as_ref() {
             return Err(error.clone());
         }
-        let outcome = send(&Api::in_namespace(transport, namespace, *patience), patience, prepared);
+        let prepared = prepare(item).map_err(|error| error.meaning(NO_JOB))?;
+        let outcome = send(&Api::in_namespace(transport, namespace, *patience), patience, &prepared);
         if let Err(error) = &outcome {
             if error.class == ErrorClass::LoginWanted && error.job_ids.is_empty() {
                 known().get_or_insert_with(|| error.clone());

@@ -89,7 +89,7 @@ pub(super) const HEALTH: Call = Call {
         id: "health",
         tag: "Server",
         summary: "Is the server well",
-        text: "For programs that watch over the server. It needs no key.",
+        text: "For programs that watch over the server. It needs no key; with one it tells the versions, too.",
         requests: &[],
         answer: Schema::One("Health"),
         answer_text: "The server is well and reaches the cluster.",
@@ -103,13 +103,13 @@ pub(super) const HEALTH: Call = Call {
     },
 };
 
-fn health(gateway: &Gateway, with_connection: WithConnection<'_>) -> Result<Reply, ApiError> {
+/// Which faults a version has is public, so strangers do not learn it.
+fn health(gateway: &Gateway, with_connection: WithConnection<'_>, is_known: bool) -> Result<Reply, ApiError> {
     let version = gateway.cluster_version(with_connection);
-    let body = json!({
-        "alive": true,
-        "cluster": version.is_some(),
-        "versions": {"abba": gateway.abba_version, "kubernetes": version},
-    });
+    let mut body = json!({"alive": true, "cluster": version.is_some()});
+    if is_known {
+        body["versions"] = json!({"abba": gateway.abba_version, "kubernetes": version});
+    }
     match version {
         Some(_) => Ok(body.into()),
         None => Err(ApiError {
@@ -124,7 +124,9 @@ fn health(gateway: &Gateway, with_connection: WithConnection<'_>) -> Result<Repl
 
 #[cfg(test)]
 mod tests {
+    use super::{ApiError, Reply};
     use crate::gateway::fake_cluster::{self, server};
+    use crate::operations::Connection;
     use crate::transport::FailureKind;
     use serde_json::json;
 
@@ -132,7 +134,9 @@ mod tests {
     fn health_is_asked_once_for_many_and_tells_of_a_cluster_that_is_away() {
         let server = server();
         for _ in 0..10 {
-            let (status, body) = server.get("", "health");
+            // Strangers do not learn which faults the versions have.
+            assert_eq!(server.get("", "health"), (200, json!({"alive": true, "cluster": true})));
+            let (status, body) = server.get("daemon", "health");
             assert_eq!((status, &body["cluster"]), (200, &json!(true)));
             assert_eq!(body["versions"], json!({"abba": "0.1.0", "kubernetes": "v1.34.4"}));
         }
@@ -141,5 +145,15 @@ mod tests {
         server.cluster.fails("/version", FailureKind::Timeout);
         let (status, body) = server.get("", "health");
         assert_eq!((status, &body["health"]["cluster"]), (503, &json!(false)));
+        assert_eq!(body["health"].get("versions"), None);
+    }
+
+    #[test]
+    fn a_panic_while_the_cluster_is_asked_does_not_keep_it_from_being_asked_again() {
+        let server = server();
+        let panics = |_: &mut dyn FnMut(&Connection<'_>) -> Result<Reply, ApiError>| panic!("for the test");
+        let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| server.gateway.cluster_version(&panics)));
+        assert!(asked.is_err());
+        assert_eq!(server.get("", "health").1["cluster"], true);
     }
 }

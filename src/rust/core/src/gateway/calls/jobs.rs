@@ -72,6 +72,9 @@ fn jobs(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
     }
     let user = arguments.text("user")?;
     let with_verdict = arguments.value(&VERDICT)? == Some(Value::Bool(true));
+    if with_verdict {
+        asked.begin_to_read_logs()?;
+    }
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let (snapshot, _) = gateway.snapshots.recent(connection)?;
         let mut jobs: Vec<_> = snapshot
@@ -84,10 +87,7 @@ fn jobs(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
         // As operations::list() has them: the newest first, those of one second by their ids.
         jobs.sort_by(|a, b| (&b.record.submitted, &a.record.job_id).cmp(&(&a.record.submitted, &b.record.job_id)));
         let verdicts = match with_verdict {
-            true => {
-                let _permit = gateway.log_permits.acquire();
-                Some(operations::verdicts(connection, &jobs, Instant::now() + TIME_TO_READ)?)
-            }
+            true => Some(operations::verdicts(connection, &jobs, Instant::now() + TIME_TO_READ)?),
             false => None,
         };
         let rows: Vec<JobRecord> = jobs
@@ -112,7 +112,7 @@ fn jobs(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
     })
 }
 
-/// For how long logs are read for one list: others wait for the permit, and the caller for the answer.
+/// For how long logs are read for one list: others wait for their turn, and the caller for the answer.
 const TIME_TO_READ: Duration = Duration::from_secs(10);
 
 /// A time as Kubernetes writes it, so that times can be compared as text.

@@ -43,18 +43,17 @@ fn batch_arguments(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, Api
         return Ok(Reply::default());
     };
     let statuses = asked.arguments.statuses()?;
+    // They may be as large as logs.
+    asked.begin_to_read_logs()?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         // First, so that how long an answer takes tells nothing of a batch of this name that others have.
         gateway.seen(connection, asked.caller, &which)?;
-        let kept = {
-            // They may be as large as logs.
-            let _permit = gateway.log_permits.acquire();
-            operations::kept_submissions(connection, batch_id, Some(&asked.caller.name), &statuses)
-        };
-        let kept = kept.map_err(|error| match error.class {
-            ErrorClass::NotFound => snapshot::no_batch(batch_id),
-            _ => error,
-        })?;
+        let kept = operations::kept_submissions(connection, batch_id, Some(&asked.caller.name), &statuses).map_err(
+            |error| match error.class {
+                ErrorClass::NotFound => snapshot::no_batch(batch_id),
+                _ => error,
+            },
+        )?;
         Ok(Reply {
             job_ids: kept.iter().map(|kept| kept.job_id.clone()).collect(),
             body: kept

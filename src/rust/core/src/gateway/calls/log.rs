@@ -65,13 +65,12 @@ const PAGE: Argument = Argument::optional(
 /// `id`: the name under which each log is told.
 fn log(gateway: &Gateway, mut asked: Asked<'_>, which: &JobSelector, id: &str) -> Result<Reply, ApiError> {
     let page = page(asked.arguments.text("page")?.as_deref())?;
+    asked.begin_to_read_logs()?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let jobs = gateway.seen(connection, asked.caller, which)?;
         let which = JobSelector::Jobs(logged_ids(&jobs));
-        let permit = gateway.log_permits.acquire();
         let read = operations::log_page(connection, &which, page, gateway.policy.log_page_bytes)
             .map_err(snapshot::in_words_for_callers)?;
-        drop(permit);
         let mut headers = Vec::new();
         if let Some(next) = read.next {
             headers.push(("Abba-Next-Page", format!("{}.{}", next.log, next.line)));

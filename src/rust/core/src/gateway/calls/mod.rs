@@ -13,10 +13,12 @@ mod watch;
 
 use super::answer::{ApiError, Reply};
 use super::arguments::{Argument, Arguments, Kind};
+use super::bounds::Places;
 use super::caller::Caller;
 #[cfg(test)]
 use super::description::Description;
 use super::server::{Gateway, WithConnection};
+use super::turns::Turn;
 use crate::operations::JobSnapshot;
 
 /// A call.
@@ -39,8 +41,8 @@ pub struct Call {
 /// or, for an operator, everybody's.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answers {
-    /// Everybody, also without a key.
-    Anybody(fn(&Gateway, WithConnection<'_>) -> Result<Reply, ApiError>),
+    /// Everybody, also without a key; the last argument says whether the sender is a caller that is known.
+    Anybody(fn(&Gateway, WithConnection<'_>, bool) -> Result<Reply, ApiError>),
     /// Callers that are known.
     Callers(fn(&Gateway, Asked<'_>) -> Result<Reply, ApiError>),
 }
@@ -54,6 +56,25 @@ pub(super) struct Asked<'a> {
     /// When the request came, RFC 3339.
     pub when: &'a str,
     pub with_connection: WithConnection<'a>,
+    pub places: &'a Places,
+    /// The place that the request has among these.
+    pub place: Option<Turn<'a>>,
+}
+
+impl Asked<'_> {
+    /// Exchanges the request's place for one among those that read logs, in the caller's turn.
+    pub fn begin_to_read_logs(&mut self) -> Result<(), ApiError> {
+        self.place = None;
+        self.place = Some(self.places.for_logs(&self.caller.name)?);
+        Ok(())
+    }
+
+    /// Exchanges the request's place for one among those that wait for a change.
+    pub fn begin_to_watch(&mut self) -> Result<(), ApiError> {
+        self.place = None;
+        self.place = Some(self.places.for_watching(&self.caller.name)?);
+        Ok(())
+    }
 }
 
 /// All calls.

@@ -1,12 +1,16 @@
 //! Submitting programs.
 
+use std::borrow::Cow;
+
 use serde_json::{json, Value};
 
 use super::super::answer::{self, ApiError, Reply};
+use super::super::arguments;
 #[cfg(test)]
 use super::super::description::{Description, Schema};
+use super::super::policy::Policy;
 use super::super::snapshot::Reservation;
-use super::super::submission::{self, Key, PROGRAM, SETTINGS};
+use super::super::submission::{self, Key, Named, PROGRAM, SETTINGS};
 use super::{Answers, Argument, Arguments, Asked, Call, Caller, Gateway, Kind};
 use crate::operations::{self, Connection, PreparedJob, Submitted};
 use crate::{Error, ErrorClass, Warning};
@@ -84,14 +88,13 @@ pub(super) const SUBMIT_BATCH: Call = Call {
 fn submit_job(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> {
     let Asked { caller, arguments, .. } = asked;
     let key = check_key(asked.idempotency_key)?;
-    let (prepared, key) = submission::prepare(arguments, caller, &gateway.policy, key)?;
+    let (prepared, key) = submission::prepare(arguments, caller, &gateway.policy, key, None)?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
-        let reservation = reserve(gateway, connection, caller, std::slice::from_ref(&prepared), &[key])?;
+        let job_ids = vec![prepared.submitted().job_id.clone()];
+        let mut reserved = reserve(gateway, connection, caller, job_ids, &[key])?;
+        reserved.is_sent = true;
         let outcome = operations::submit(connection, &prepared);
-        gateway.snapshots.submitted(
-            reservation,
-            &surely_not_there(&prepared, &outcome).into_iter().collect::<Vec<_>>(),
-        );
+        reserved.end(std::slice::from_ref(&outcome));
         let submitted = outcome.map_err(|error| refusal(error, key))?;
         Ok(Reply {
             body: json!({"job_id": submitted.job_id, "batch_id": submitted.batch_id}),
@@ -104,31 +107,59 @@ fn submit_job(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> {
 fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> {
     let Asked { caller, arguments, .. } = asked;
     let key = check_key(asked.idempotency_key)?;
-    let (prepared, keys) = prepare_batch(gateway, arguments, caller, key)?;
+    let batch = Batch::read(arguments, caller, key, gateway.policy.bounds.batch_bytes)?;
+    let prepare = |index: &usize| batch.prepare(*index, caller, &gateway.policy);
+    let indices: Vec<usize> = (0..batch.programs.len()).collect();
+    let keys: Vec<Key> = batch.programs.iter().map(|(_, named)| named.key).collect();
+    let job_ids: Vec<String> = batch
+        .programs
+        .iter()
+        .map(|(_, named)| named.submitted.job_id.clone())
+        .collect();
+    // A mistake in the last one sends nothing. The Jobs are made again when it is their turn, because all at once may be
+    // larger than the machine.
+    let check = || {
+        let _preparing = asked.places.for_preparing();
+        indices.iter().try_for_each(|index| prepare(index).map(drop))
+    };
+    // Without a place for them no Job is made at all.
+    let is_full = gateway
+        .snapshots
+        .seems_full(&caller.name, &job_ids, gateway.policy.open_jobs);
+    if !is_full {
+        check()?;
+    }
     gateway.with_cluster(asked.with_connection, &mut |connection| {
-        let reservation = reserve(gateway, connection, caller, &prepared, &keys)?;
-        let outcomes = operations::submit_many(connection, &prepared);
-        let refused: Vec<String> = match &outcomes {
-            Ok(outcomes) => prepared
-                .iter()
-                .zip(outcomes)
-                .filter_map(|(one, outcome)| surely_not_there(one, outcome))
-                .collect(),
-            Err(_) => prepared.iter().map(|one| one.submitted().job_id.clone()).collect(),
-        };
-        gateway.snapshots.submitted(reservation, &refused);
+        let mut reserved = reserve(gateway, connection, caller, job_ids.clone(), &keys)?;
+        if is_full {
+            check()?;
+        }
+        reserved.is_sent = true;
+        let outcomes = operations::submit_each(connection, &indices, |index| prepare(index).map(Cow::Owned))
+            // Then nothing was sent.
+            .inspect_err(|_| reserved.is_sent = false)?;
+        reserved.end(&outcomes);
         let mut rows = Vec::new();
         let mut first_refusal = None;
         let mut job_ids = Vec::new();
-        let outcomes = outcomes?;
         let made: Vec<&Submitted> = outcomes.iter().flatten().collect();
         let headers = warnings(&made);
-        for ((prepared, key), outcome) in prepared.iter().zip(&keys).zip(outcomes) {
-            let submitted = prepared.submitted();
+        for (
+            (
+                _,
+                Named {
+                    submitted,
+                    key,
+                    program_path,
+                },
+            ),
+            outcome,
+        ) in batch.programs.iter().zip(outcomes)
+        {
             let mut row = json!({
                 "job_id": submitted.job_id,
                 "batch_id": submitted.batch_id,
-                "program": prepared.program_path(),
+                "program": program_path,
                 "submitted": asked.when,
             });
             match outcome {
@@ -178,52 +209,135 @@ fn warnings(submitted: &[&Submitted]) -> Vec<(&'static str, String)> {
     }
 }
 
-/// The Jobs of a batch. A program without a `job_id` has the request's key with its own place in it.
-fn prepare_batch(
-    gateway: &Gateway,
-    mut arguments: Arguments,
-    caller: &Caller,
-    key: Option<&str>,
-) -> Result<(Vec<PreparedJob>, Vec<Key>), ApiError> {
-    let programs = arguments.array("programs")?.unwrap_or_default();
-    if programs.is_empty() || programs.len() > LARGEST_BATCH {
-        return Err(Error::input(format!(
-            "`programs` must be an array of 1 to {LARGEST_BATCH} programs, not of {}.",
-            programs.len()
-        ))
-        .into());
-    }
-    let mut prepared: Vec<PreparedJob> = Vec::with_capacity(programs.len());
-    let mut keys = Vec::with_capacity(programs.len());
-    for (index, element) in programs.into_iter().enumerate() {
-        let key = key.map(|key| format!("{key}\0{index}"));
-        let mut own = Arguments::of_element(element, &arguments)?;
-        if let Some(first) = prepared.first() {
-            own.set_default("batch_group_id", &first.submitted().batch_id);
+/// The programs of a batch, with what they have in common.
+struct Batch<'a> {
+    programs: Vec<(Value, Named)>,
+    common: Arguments,
+    /// The request's key.
+    key: Option<&'a str>,
+}
+
+impl<'a> Batch<'a> {
+    /// Reads what a request says of its programs, as far as that needs no Job, and names the jobs.
+    ///
+    /// Errors: they are too many, or come to more than `most_bytes`; or one cannot be named.
+    fn read(mut arguments: Arguments, caller: &Caller, key: Option<&'a str>, most_bytes: usize) -> Result<Self, Error> {
+        let programs = arguments.array("programs")?.unwrap_or_default();
+        if programs.is_empty() || programs.len() > LARGEST_BATCH {
+            return Err(Error::input(format!(
+                "`programs` must be an array of 1 to {LARGEST_BATCH} programs, not of {}.",
+                programs.len()
+            )));
         }
-        let (made, key) = own
-            .check(PROGRAM.iter().chain(SETTINGS))
-            .and_then(|()| submission::prepare(own, caller, &gateway.policy, key.as_deref()))
-            .map_err(|error| {
-                let message = format!("Program {} of the batch: {}", index + 1, error.message);
-                Error { message, ..error }
-            })?;
-        prepared.push(made);
-        keys.push(key);
+        let own: usize = programs.iter().map(arguments::size).sum();
+        let bytes = own + programs.len() * arguments.size();
+        if bytes > most_bytes {
+            return Err(Error::input(format!(
+                "`programs` come to {bytes} bytes with what they have in common, which counts for each, and the abba server \
+                 takes {most_bytes}."
+            ))
+            .meaning("No job was created.")
+            .advise("Submit fewer programs at a time."));
+        }
+        let mut batch = Self {
+            programs: Vec::with_capacity(programs.len()),
+            common: arguments,
+            key,
+        };
+        for (index, program) in programs.into_iter().enumerate() {
+            let batch_id = batch
+                .programs
+                .first()
+                .map(|(_, first)| first.submitted.batch_id.as_str());
+            let named = batch
+                .arguments(program.clone())
+                .and_then(|own| submission::name(own, caller, batch.key_of(index).as_deref(), batch_id))
+                .map_err(|error| of_program(index, error))?;
+            batch.programs.push((program, named));
+        }
+        Ok(batch)
     }
-    Ok((prepared, keys))
+
+    /// The arguments of a program, its own and those that all have in common.
+    fn arguments(&self, program: Value) -> Result<Arguments, Error> {
+        let mut arguments = Arguments::of_element(program, &self.common)?;
+        arguments.check(PROGRAM.iter().chain(SETTINGS))?;
+        Ok(arguments)
+    }
+
+    /// The request's key with the program's place in it: that of a program without a `job_id`.
+    fn key_of(&self, index: usize) -> Option<String> {
+        self.key.map(|key| format!("{key}\0{index}"))
+    }
+
+    /// The Job of a program; each time the same.
+    fn prepare(&self, index: usize, caller: &Caller, policy: &Policy) -> Result<PreparedJob, Error> {
+        let (program, named) = &self.programs[index];
+        self.arguments(program.clone())
+            .and_then(|own| {
+                let key = self.key_of(index);
+                submission::prepare(own, caller, policy, key.as_deref(), Some(&named.submitted))
+            })
+            .map(|(prepared, _)| prepared)
+            .map_err(|error| of_program(index, error))
+    }
+}
+
+fn of_program(index: usize, error: Error) -> Error {
+    let message = format!("Program {} of the batch: {}", index + 1, error.message);
+    Error { message, ..error }
+}
+
+/// A place for jobs that are about to be submitted, which ends whatever becomes of the request.
+struct Reserved<'a> {
+    gateway: &'a Gateway,
+    reservation: Option<Reservation>,
+    job_ids: Vec<String>,
+    /// Whether anything was sent to the cluster.
+    is_sent: bool,
+}
+
+impl Reserved<'_> {
+    /// Ends it with what became of each job.
+    fn end(mut self, outcomes: &[Result<Submitted, Error>]) {
+        // A job that was refused for certain has an error that names none.
+        let is_refused = |outcome: &Result<Submitted, Error>| matches!(outcome, Err(error) if error.job_ids.is_empty());
+        let all = self.job_ids.iter().zip(outcomes);
+        let refused: Vec<String> = all
+            .filter(|(_, outcome)| is_refused(outcome))
+            .map(|(id, _)| id.clone())
+            .collect();
+        self.release(&refused);
+    }
+
+    fn release(&mut self, refused: &[String]) {
+        if let Some(reservation) = self.reservation.take() {
+            self.gateway.snapshots.submitted(reservation, refused);
+        }
+    }
+}
+
+impl Drop for Reserved<'_> {
+    /// Without an end of its own, whether a job that was sent is there shows with the next look at the cluster.
+    fn drop(&mut self) {
+        let none_is_there = if self.is_sent {
+            Vec::new()
+        } else {
+            std::mem::take(&mut self.job_ids)
+        };
+        self.release(&none_is_there);
+    }
 }
 
 /// A place for jobs that are about to be submitted. Refused where the caller would have too many that have not ended, or
 /// where the request's `Idempotency-Key` was used for others.
-fn reserve(
-    gateway: &Gateway,
+fn reserve<'a>(
+    gateway: &'a Gateway,
     connection: &Connection<'_>,
     caller: &Caller,
-    prepared: &[PreparedJob],
+    job_ids: Vec<String>,
     keys: &[Key],
-) -> Result<Reservation, ApiError> {
-    let job_ids: Vec<String> = prepared.iter().map(|one| one.submitted().job_id.clone()).collect();
+) -> Result<Reserved<'a>, ApiError> {
     let reserved = gateway
         .snapshots
         .reserve(connection, &caller.name, &job_ids, gateway.policy.open_jobs)
@@ -244,20 +358,21 @@ fn reserve(
         .advise("Wait until some have ended, or cancel some.");
         ApiError::too_many(error, 10)
     })?;
-    let mut of_header = job_ids.iter().zip(keys).filter(|(_, key)| **key == Key::Header);
+    let reserved = Reserved {
+        gateway,
+        reservation: Some(reservation),
+        job_ids,
+        is_sent: false,
+    };
+    let mut of_header = reserved
+        .job_ids
+        .iter()
+        .zip(keys)
+        .filter(|(_, key)| **key == Key::Header);
     if of_header.any(|(id, _)| gateway.snapshots.has_other_of_same_key(id)) {
-        gateway.snapshots.submitted(reservation, &job_ids);
         return Err(key_was_used(Vec::new()));
     }
-    Ok(reservation)
-}
-
-/// The job of a submission that was refused for certain.
-fn surely_not_there(prepared: &PreparedJob, outcome: &Result<operations::Submitted, Error>) -> Option<String> {
-    match outcome {
-        Err(error) if error.job_ids.is_empty() => Some(prepared.submitted().job_id.clone()),
-        _ => None,
-    }
+    Ok(reserved)
 }
 
 /// What went wrong with a submission. A Job of that name that is another was made by an earlier submission of the same key:
@@ -374,12 +489,82 @@ mod tests {
     }
 
     #[test]
+    fn what_a_batch_becomes_is_bounded_and_refused_before_anything_is_made() {
+        let server = server_with(|settings| settings.bounds.batch_bytes = 50_000);
+        let mut batch = programs(&["a.R"; 40]);
+        assert_eq!(server.post("daemon", "submit-batch", &batch, None).0, 200);
+        // In common: once in the request, and in each of its jobs.
+        batch["arguments"] = json!(["x".repeat(2000)]);
+        let (status, body) = server.post("daemon", "submit-batch", &batch, None);
+        assert_eq!((status, &body["class"]), (400, &json!("input")));
+        assert!(body["message"].as_str().unwrap().contains("takes 50000"), "{body}");
+        batch["programs"].as_array_mut().unwrap().truncate(20);
+        assert_eq!(server.post("daemon", "submit-batch", &batch, None).0, 200);
+        assert_eq!(server.cluster.count("POST"), 60);
+    }
+
+    #[test]
+    fn mounts_are_bounded_by_the_server_too() {
+        let mounts = |count: usize| {
+            let volume =
+                |k: usize| json!({"name": format!("v{k}"), "nfs": {"server": "192.0.2.1", "path": "/studies"}});
+            let mount = |k: usize| json!({"name": format!("v{k}"), "mountPath": format!("/m{k}")});
+            let mut program = program("a.R");
+            program["mounts"] = json!({
+                "volumes": (0..count).map(volume).collect::<Vec<_>>(),
+                "volumeMounts": (0..count).map(mount).collect::<Vec<_>>(),
+            });
+            program
+        };
+        let server = server_with(|settings| settings.bounds.mounts = 3);
+        assert_eq!(server.post("daemon", "submit-job", &mounts(3), None).0, 200);
+        let (status, body) = server.post("daemon", "submit-job", &mounts(4), None);
+        assert_eq!(status, 400);
+        assert!(body["message"].as_str().unwrap().contains("at most 3"), "{body}");
+        assert_eq!(
+            fake_cluster::server().post("daemon", "submit-job", &mounts(33), None).0,
+            400
+        );
+    }
+
+    #[test]
+    fn too_many_open_jobs_are_refused_before_a_job_is_made() {
+        let server = server_with(|settings| settings.open_jobs = 2);
+        // The last one would be refused for itself, once it is made.
+        let mut batch = programs(&["a.R", "b.R", "c.R"]);
+        batch["programs"][2]["memory_limit"] = "512G".into();
+        assert_eq!(server.post("daemon", "submit-batch", &batch, None).0, 429);
+        batch["programs"].as_array_mut().unwrap().swap_remove(0);
+        assert_eq!(server.post("daemon", "submit-batch", &batch, None).0, 403);
+        assert_eq!(server.cluster.count("POST"), 0);
+        // What was refused takes no place.
+        assert_eq!(
+            server
+                .post("daemon", "submit-batch", &programs(&["a.R", "b.R"]), None)
+                .0,
+            200
+        );
+    }
+
+    #[test]
     fn a_submission_that_was_refused_takes_no_place() {
         let server = server_with(|settings| settings.open_jobs = 1);
         server.cluster.fails("POST", FailureKind::Invalid);
         assert_eq!(server.post("daemon", "submit-job", &program("a.R"), None).0, 400);
         server.cluster.heals();
         assert_eq!(server.post("daemon", "submit-job", &program("a.R"), None).0, 200);
+    }
+
+    #[test]
+    fn a_panic_in_a_submission_takes_no_place_for_good() {
+        let server = server_with(|settings| settings.open_jobs = 1);
+        server.cluster.panics_at_next_create();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            server.post("daemon", "submit-job", &program("a.R"), None)
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(server.post("daemon", "submit-job", &program("a.R"), None).0, 200);
+        assert_eq!(server.post("daemon", "submit-job", &program("a.R"), None).0, 429);
     }
 
     #[test]

@@ -6,10 +6,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::super::answer::{self, ApiError, Reply};
+use super::super::cluster_words;
 #[cfg(test)]
 use super::super::description::{Description, Schema};
-use super::super::server::too_busy;
 use super::{logged_ids, Answers, Argument, Asked, Call, Gateway, Kind, JOB_IDS};
+use crate::domain::diagnosis::Diagnosis;
 use crate::domain::job_status::Status;
 use crate::domain::program::hexadecimal;
 use crate::operations::{self, JobSelector, JobSnapshot, WatchUpdate, WatchedJob, WatchedJobs, REASONS_ASKED};
@@ -66,7 +67,7 @@ fn watch(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
     let state = asked.arguments.text("state")?;
     let which = asked.arguments.jobs_or_batch()?;
     let deadline = Instant::now() + Duration::from_secs_f64(wait);
-    let _watcher = gateway.watchers.enter(&asked.caller.name).ok_or_else(too_busy)?;
+    asked.begin_to_watch()?;
     loop {
         let count = gateway.snapshots.count();
         let jobs = look(gateway, &asked, &which)?;
@@ -133,7 +134,10 @@ fn update(gateway: &Gateway, jobs: &[JobSnapshot]) -> Result<Value, Error> {
             job_id: job.record.job_id.clone(),
             status: job.status.clone(),
             obstacle: match job.status.status {
-                Status::Pending => gateway.watchers.obstacle(job),
+                Status::Pending => gateway.watchers.obstacle(job).map(|obstacle| Diagnosis {
+                    details: cluster_words::for_callers(&obstacle.details),
+                    ..obstacle
+                }),
                 _ => None,
             },
         })
@@ -200,7 +204,7 @@ mod tests {
         let begin = Instant::now();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| watch(&server, &format!("job_id={id}&state={}", state(&before))));
-            wait_until(begin, || server.gateway.watchers.count() == 1);
+            wait_until(begin, || server.gateway.places.watching() == 1);
             assert!(!waiting.is_finished());
             server.cluster.ends(&id, "");
             wait_until(begin, || waiting.is_finished());
@@ -273,7 +277,7 @@ mod tests {
             let waiting: Vec<_> = (0..100)
                 .map(|_| scope.spawn(|| watch(&server, &format!("batch_id=b&state={}", state(&before)))))
                 .collect();
-            wait_until(begin, || server.gateway.watchers.count() == 100);
+            wait_until(begin, || server.gateway.places.watching() == 100);
             assert_eq!(server.cluster.lists(), lists);
             // Others are answered meanwhile.
             assert_eq!(server.get("bin", "jobs").0, 200);
@@ -288,9 +292,12 @@ mod tests {
         let server = attentive();
         let id = server.submit("daemon", "b");
         let before = watch(&server, "batch_id=b");
-        server
-            .cluster
-            .note("Job", &id, "FailedCreate", "exceeded quota: q, limited: pods=1");
+        server.cluster.note(
+            "Job",
+            &id,
+            "FailedCreate",
+            "exceeded quota: q, requested: pods=1, used: pods=7, limited: pods=8",
+        );
         let after = watch(&server, &format!("batch_id=b&state={}", state(&before)));
         let obstacle = &after["obstacles"][0];
         assert_eq!(obstacle["job_id"], id.as_str());
@@ -298,6 +305,10 @@ mod tests {
             obstacle["details"].as_str().unwrap().contains("exceeded quota"),
             "{obstacle}"
         );
+        let (_, explained) = server.get("daemon", &format!("explain-job?job_id={id}"));
+        for told in [&after, &explained] {
+            assert!(!told.to_string().contains("pods=7"), "{told}");
+        }
         // It is known for a while: nobody asks again.
         assert_eq!(watch(&server, "batch_id=b"), after);
         // Once the program runs, nothing is in its way.
