@@ -56,7 +56,9 @@ abba_api_answer <- function(call, req, res) {
     return(fill_response(res, answer))
   }
   promises::promise(function(resolve, reject) {
-    await(number, function(ready) resolve(fill_response(res, ready)))
+    await(number, function(ready) {
+      tryCatch(resolve(fill_response(res, ready)), error = reject)
+    })
     look_for_answers()
   })
 }
@@ -79,9 +81,14 @@ take_answers <- function(number, seconds) {
     deliver <- the_server$awaited[[name]]
     if (!is.null(deliver)) {
       the_server$awaited[[name]] <- NULL
-      deliver(answer)
+      # One that cannot be delivered takes none of the others with it.
+      tryCatch(deliver(answer), error = note_fault)
     }
   }
+}
+
+note_fault <- function(error) {
+  cat("abba: an answer was lost: ", conditionMessage(error), "\n", file = stderr(), sep = "")
 }
 
 # Looks every few milliseconds for answers, as long as some are awaited; less often where no request has come for a
@@ -93,10 +100,9 @@ look_for_answers <- function() {
   the_server$is_looking <- TRUE
   look <- function() {
     the_server$is_looking <- FALSE
-    take_answers(0L, 0)
-    if (length(the_server$awaited) > 0L) {
-      look_for_answers()
-    }
+    # Whatever happens, the others are looked for again.
+    on.exit(if (length(the_server$awaited) > 0L) look_for_answers())
+    tryCatch(take_answers(0L, 0), error = note_fault)
   }
   is_quiet <- proc.time()[["elapsed"]] - the_server$begun > 1
   later::later(look, if (is_quiet) 0.05 else 0.004)

@@ -273,12 +273,12 @@ test_that("what is wrong with the cluster is told without anything of kubectl", 
   expect_nothing_of_server(answer$text)
 })
 
-test_that("quota and refusals of the cluster are told in its words", {
+test_that("quota and refusals of the cluster are told in its words, and not what others use of it", {
   api <- local_api()
   local_scripted_kubectl(
     says(list_of(), on = "get *"),
     fails(
-      "Error from server (Forbidden): jobs.batch \"a\" is forbidden: exceeded quota: q, limited: pods=1",
+      "Error from server (Forbidden): jobs.batch \"a\" is forbidden: exceeded quota: q, used: pods=7, limited: pods=1",
       on = "create *"
     ),
     fails("The Job \"a\" is invalid: spec.template: Invalid value", on = "create *")
@@ -286,6 +286,8 @@ test_that("quota and refusals of the cluster are told in its words", {
   quota <- submit_api(key = api$keys$daemon)
   expect_identical(quota$status, 429L)
   expect_match(quota$body$details, "pods=1", fixed = TRUE)
+  expect_no_match(quota$text, "pods=7", fixed = TRUE)
+  expect_nothing_of_server(quota$text)
   expect_false(is.null(quota$headers$`Retry-After`))
   invalid <- submit_api(key = api$keys$daemon)
   expect_identical(c(invalid$status, invalid$body$class), c("400", "invalid"))
@@ -383,4 +385,37 @@ test_that("answers in words", {
     say(submit(mounts = mount(list(nfs = list(server = "192.0.2.1", path = "/studies")), "/abba")))
     say(submit(auto_mount_home = TRUE))
   }, hide = api$keys$daemon)
+})
+
+test_that("an answer that cannot be delivered takes none of the others with it", {
+  api <- local_api()
+  empty_cluster()
+  abba:::api_open()
+  server <- abba:::the_server
+  withr::defer(server$awaited <- list())
+  begin <- function(call) {
+    request <- api_request(key = api$keys$daemon)
+    abba:::core_value(abba:::core_gateway_begin(
+      server$gateway, abba:::api_request(call, request), raw(), abba:::api_settings()
+    ))
+  }
+  # Whoever is answered first meets with the fault.
+  delivered <- 0
+  deliver <- function(answer) {
+    delivered <<- delivered + 1
+    if (delivered == 1) stop("for the test")
+  }
+  for (call in c("whoami", "jobs", "permitted-containers")) abba:::await(begin(call), deliver)
+  said <- capture.output(
+    {
+      abba:::look_for_answers()
+      wait_until(function() {
+        later::run_now(0.05)
+        delivered == 3
+      }, 600)
+    },
+    type = "message"
+  )
+  expect_match(said, "an answer was lost: for the test", fixed = TRUE, all = FALSE)
+  expect_length(server$awaited, 0L)
 })
