@@ -79,7 +79,7 @@ test_that("where all is in order, it says so", {
   kubectl <- local_cluster()
   found <- check()
   expect_identical(problems(found), character())
-  expect_identical(dim(found), c(24L, 4L))
+  expect_identical(dim(found), c(25L, 4L))
   expect_identical(attr(found, "for_admin"), NA_character_)
   expect_true(all(is.na(found$advice)))
   expect_words(show(found, kubectl))
@@ -128,7 +128,10 @@ test_that("rights that are missing come with the Role that gives them", {
   found <- check()
   expect_identical(
     problems(found),
-    c("right to update jobs", "right to update pods", "right to get pods/log", "right to list events")
+    c(
+      "right to update jobs", "right to delete jobs", "right to update pods", "right to get pods/log",
+      "right to list events"
+    )
   )
   # Pods are tried by those who may create them.
   expect_false(any(grepl("^create /api/v1/namespaces/n/pods", kubectl$requests())))
@@ -142,14 +145,14 @@ test_that("a right that only another authorizer gives is one", {
   )
   expect_identical(problems(check()), character())
   local_cluster(says("{\"status\": {\"resourceRules\": null}}", on = asks$rules))
-  expect_length(problems(check()), 10L)
+  expect_length(problems(check()), 11L)
 })
 
 test_that("without kubectl there is a report all the same", {
   withr::local_options(abba.kubectl = "no-such-kubectl")
   found <- check()
   expect_identical(problems(found), "kubectl")
-  expect_identical(sum(found$result == "not known"), 23L)
+  expect_identical(sum(found$result == "not known"), 24L)
   expect_words(print(found))
 })
 
@@ -258,7 +261,7 @@ test_that("a cluster that stops answering ends the examination", {
   found <- check()
   expect_identical(problems(found), character())
   expect_identical(what(found, "right to create jobs"), "The cluster does not answer any more.")
-  expect_identical(found$check[[24L]], "trial")
+  expect_identical(found$check[[25L]], "trial")
   expect_reaped(kubectl$pids())
   expect_ended(kubectl$helpers())
 })

@@ -2,7 +2,7 @@
 
 # The Role of the README, as rules.
 documented_role <- list(
-  list(apiGroups = "batch", resources = "jobs", verbs = c("create", "get", "list", "update")),
+  list(apiGroups = "batch", resources = "jobs", verbs = c("create", "get", "list", "update", "delete")),
   list(apiGroups = "", resources = "pods", verbs = c("get", "list", "watch", "update")),
   list(apiGroups = "", resources = "pods/log", verbs = "get"),
   list(apiGroups = "", resources = "events", verbs = "list")

@@ -3,7 +3,7 @@ namespace <- local_namespace()
 
 # The Role of the README.
 role <- list(
-  list(apiGroups = "batch", resources = "jobs", verbs = c("create", "get", "list", "update")),
+  list(apiGroups = "batch", resources = "jobs", verbs = c("create", "get", "list", "update", "delete")),
   list(apiGroups = "", resources = "pods", verbs = c("get", "list", "watch", "update")),
   list(apiGroups = "", resources = "pods/log", verbs = "get"),
   list(apiGroups = "", resources = "events", verbs = "list")
@@ -84,12 +84,12 @@ test_that("a user who lacks rights gets exactly those, and they are enough once 
     list(apiGroups = "", resources = "events", verbs = "list")
   ))
   found <- check()
-  missing <- c("right to get jobs", "right to update jobs", "right to watch pods", "right to get pods/log")
+  missing <- paste("right to", c("get jobs", "update jobs", "delete jobs", "watch pods", "get pods/log"))
   expect_identical(problems(found), missing)
   yaml <- apply_printed(found)
   objects <- objects_of(yaml)
   expect_identical(objects[[1L]]$rules, list(
-    list(apiGroups = list("batch"), resources = list("jobs"), verbs = list("get", "update")),
+    list(apiGroups = list("batch"), resources = list("jobs"), verbs = list("get", "update", "delete")),
     list(apiGroups = list(""), resources = list("pods"), verbs = list("watch")),
     list(apiGroups = list(""), resources = list("pods/log"), verbs = list("get"))
   ))

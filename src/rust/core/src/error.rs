@@ -26,6 +26,8 @@ pub enum ErrorClass {
     Invalid,
     /// Another object has the name that was to be used.
     NameTaken,
+    /// The job has not ended, and what is asked for is done to ended ones alone.
+    NotEnded,
     /// A quota of the namespace is used up.
     QuotaExceeded,
     /// The API server, or the node, cannot be reached or is overloaded.
@@ -55,6 +57,7 @@ impl ErrorClass {
             Self::Forbidden | Self::QuotaExceeded | Self::RuleRefused => "forbidden",
             Self::Unauthorized | Self::LoginWanted => "unauthorized",
             Self::Invalid | Self::NameTaken => "invalid",
+            Self::NotEnded => "not_ended",
             Self::Unavailable | Self::LogUnavailable => "unavailable",
             Self::Timeout => "timeout",
             Self::KubectlMissing => "kubectl_missing",

@@ -150,6 +150,7 @@ impl ApiError {
             ErrorClass::NotFound if !of_cluster => (404, error),
             ErrorClass::Forbidden if !of_cluster => (403, error),
             ErrorClass::Unauthorized if !of_cluster => (401, error),
+            ErrorClass::NotEnded => (409, error),
             ErrorClass::Internal => {
                 let told = Error::new(ErrorClass::Internal, "The abba server failed.")
                     .advise("Tell the administrator of the abba server; its log says more.");

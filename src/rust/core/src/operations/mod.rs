@@ -16,6 +16,7 @@ mod parallel_map;
 mod plan;
 mod queue;
 mod reconnect;
+mod remove;
 mod rerun;
 #[cfg(test)]
 mod scripted;
@@ -36,6 +37,7 @@ pub use list_all::{list_all, JobSnapshot};
 pub use log::{log, log_page, LogOfJob, LogPage, LogPosition, Logs};
 pub use log_check::{log_check, CheckedLog};
 pub use plan::{plan, PlanArguments, PlanColumns};
+pub use remove::{of_others, remove, RemoveOutcome, Removed, Submitter};
 pub use rerun::{does_not_end, kept_submissions, KeptSubmission};
 pub use status::status;
 pub use submit::{

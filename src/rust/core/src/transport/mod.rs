@@ -109,12 +109,12 @@ impl Call {
         }
     }
 
-    /// A call that deletes an object.
-    pub fn delete(path: impl Into<String>) -> Self {
+    /// A call that deletes an object; `options` say how.
+    pub fn delete(path: impl Into<String>, options: Vec<u8>) -> Self {
         Self {
             verb: Verb::Delete,
             path: path.into(),
-            body: None,
+            body: Some(options),
             metadata_only: false,
         }
     }

@@ -21,7 +21,7 @@ pub struct Right {
 }
 
 /// The rights that abba needs, in the order in which a Role lists them.
-pub const NEEDED: [Right; 10] = [
+pub const NEEDED: [Right; 11] = [
     right("batch", "jobs", "create", "submit programs"),
     right(
         "batch",
@@ -31,6 +31,7 @@ pub const NEEDED: [Right; 10] = [
     ),
     right("batch", "jobs", "list", "find jobs and their states"),
     right("batch", "jobs", "update", "cancel jobs"),
+    right("batch", "jobs", "delete", "remove jobs that have ended"),
     right("", "pods", "get", "cancel jobs"),
     right("", "pods", "list", "read the states and logs of jobs"),
     right("", "pods", "watch", "wait for the end of jobs"),
@@ -212,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_rule_gives_what_it_names_and_no_more() {
-        let log = NEEDED[8];
+        let log = NEEDED[9];
         assert_eq!(log.words(), "get pods/log");
         for (given, rule) in [
             (true, rule(&["get"], &[""], &["pods/log"])),
@@ -235,7 +236,7 @@ mod tests {
     #[test]
     fn a_service_account_is_bound_as_one() {
         let subject = Subject::of_username("system:serviceaccount:rstudio:connect");
-        let yaml = role_yaml("abba", "n", &NEEDED[8..9], &subject);
+        let yaml = role_yaml("abba", "n", &NEEDED[9..10], &subject);
         assert!(yaml.ends_with("subjects:\n  - {kind: ServiceAccount, name: \"connect\", namespace: \"rstudio\"}\n"));
         assert_eq!(
             Subject::of_username("mike@example.com"),
@@ -246,7 +247,7 @@ mod tests {
     #[test]
     fn a_role_holds_what_is_asked_for_alone_and_no_name_breaks_out() {
         let subject = Subject::User("a\"}\n- {kind: Group".into());
-        let yaml = role_yaml("r", "n", &[NEEDED[1], NEEDED[4], NEEDED[6]], &subject);
+        let yaml = role_yaml("r", "n", &[NEEDED[1], NEEDED[5], NEEDED[7]], &subject);
         assert!(yaml.contains(
             "rules:\n  - apiGroups: [\"batch\"]\n    resources: [\"jobs\"]\n    verbs: [\"get\"]\n  - apiGroups: [\"\"]\n    resources: [\"pods\"]\n    verbs: [\"get\", \"watch\"]\n---"
         ));

@@ -1,10 +1,11 @@
 //! The API calls that abba uses, each as a function.
 //!
 //! Reads are tried again while the failure may heal; a create is tried again under the same name, so that however often
-//! its answer is lost there is one Job.
+//! its answer is lost there is one Job; a delete is tried again for the very Job that was seen, and no other of its name.
 
 mod attempts;
 mod create;
+mod delete;
 #[cfg(test)]
 mod fuzz;
 mod lines;
@@ -19,6 +20,7 @@ mod update;
 mod watch;
 
 pub use create::CreateFailure;
+pub use delete::{DeleteFailure, Deletion};
 pub use list::Listed;
 pub use log::LogQuestion;
 pub use selection::LabelSelector;
