@@ -27,9 +27,9 @@
 #' `abba_error_input`, and nothing has been sent to the cluster then. All that
 #' concerns the cluster has the class `abba_error_kubectl` and one of
 #' `abba_error_not_found`, `abba_error_forbidden`, `abba_error_unauthorized`,
-#' `abba_error_invalid`, `abba_error_unavailable`, `abba_error_timeout`,
-#' `abba_error_kubectl_missing`, `abba_error_not_configured`, where one of them
-#' fits. Such a condition has the fields `request` (the request to the cluster),
+#' `abba_error_invalid`, `abba_error_not_ended`, `abba_error_unavailable`,
+#' `abba_error_timeout`, `abba_error_kubectl_missing`, `abba_error_not_configured`,
+#' where one of them fits. Such a condition has the fields `request` (the request to the cluster),
 #' `exit_status` (kubectl's), `stderr` (kubectl's own words) and `job_id` (the
 #' jobs that it is about); each is `NULL` or empty where there is none.
 #'

@@ -125,10 +125,17 @@ check_variables <- function(x, argument = rlang::caller_arg(x), call = rlang::ca
   stats::setNames(as.vector(values), names)
 }
 
-# Which jobs are meant, as all roads take it.
-these_jobs <- function(job_id, call = rlang::caller_env()) {
-  list(job_id = check_strings(job_id, call = call))
+# Which jobs are meant, as all roads take it: a list of `job_id` or `batch_id`, and `everybody`, TRUE, where jobs of others
+# are meant, too.
+these_jobs <- function(job_id, everybody = FALSE, call = rlang::caller_env()) {
+  c(list(job_id = check_strings(job_id, call = call)), of_everybody(everybody, call))
 }
-this_batch <- function(batch_id, argument = "batch_id", call = rlang::caller_env()) {
-  list(batch_id = check_string(batch_id, argument = argument, call = call))
+this_batch <- function(batch_id, argument = "batch_id", everybody = FALSE, call = rlang::caller_env()) {
+  c(list(batch_id = check_string(batch_id, argument = argument, call = call)), of_everybody(everybody, call))
 }
+of_everybody <- function(everybody, call) {
+  if (check_flag(everybody, argument = "everybody", call = call)) list(everybody = TRUE)
+}
+
+# Those of them that say which jobs, without whose.
+jobs_of <- function(which) which[intersect(names(which), c("job_id", "batch_id"))]

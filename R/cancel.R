@@ -60,8 +60,8 @@ abba_cancel_k8s_batch_local <- function(
 
 #' @rdname abba_cancel_k8s_job_local
 #' @export
-abba_cancel_batch <- function(batch_id) {
-  road_api()$cancel(this_batch(batch_id))
+abba_cancel_batch <- function(batch_id, everybody = FALSE) {
+  road_api()$cancel(this_batch(batch_id, everybody = everybody))
 }
 
 # What was done for each job, out of the core's or an API's rows.

@@ -32,14 +32,15 @@ reading <- function(path, expr, call, consequence = NULL) {
 # Asks something about jobs. `which`: list(job_id = ) or list(batch_id = ). `more`: further arguments. Many ids travel
 # in a body: an address has a bounded length. ... : as for client_call().
 client_ask <- function(path, which, more = list(), ..., call = rlang::caller_env()) {
-  core_value(core_check_which(which), call)
-  ids <- which$job_id %||% which$batch_id
-  more <- more[!vapply(more, is.null, NA)]
+  jobs <- jobs_of(which)
+  core_value(core_check_which(jobs), call)
+  ids <- jobs[[1L]]
+  more <- c(which[setdiff(names(which), names(jobs))], more[!vapply(more, is.null, NA)])
   if (sum(nchar(ids, "bytes") + 1L) <= 1500L) {
-    query <- rlang::set_names(list(paste(ids, collapse = ",")), names(which))
+    query <- rlang::set_names(list(paste(ids, collapse = ",")), names(jobs))
     return(client_call("GET", path, c(query, lapply(more, as.character)), ..., call = call))
   }
-  client_call("POST", path, body = core_value(core_json(c(which, more)), call), ..., call = call)
+  client_call("POST", path, body = core_value(core_json(c(jobs, more)), call), ..., call = call)
 }
 
 client_status <- function(which, call = rlang::caller_env()) {

@@ -67,6 +67,10 @@ core_log <- function(which, settings) .Call(wrap__core_log, which, settings)
 # `core_status`.
 core_cancel <- function(which, settings) .Call(wrap__core_cancel, which, settings)
 
+# Removes jobs that have ended. A list of lists with `job_id`, `done`, a string or `NULL`, and `error`, a record or `NULL`.
+# `which` as for `core_status`; `everybody`: also what others have submitted.
+core_remove <- function(which, everybody, settings) .Call(wrap__core_remove, which, everybody, settings)
+
 # Lists jobs: a list of vectors of equal length, named as the fields of a job in one line; times as RFC 3339. Ten thousand
 # jobs take less room and time than as a list each. Where they were asked for, there are `verdict` and `verdict_line`, too.
 core_list <- function(arguments, settings) .Call(wrap__core_list, arguments, settings)

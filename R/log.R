@@ -125,8 +125,8 @@ abba_get_k8s_batch_log_local <- function(
 
 #' @rdname abba_get_k8s_job_log_local
 #' @export
-abba_get_batch_log <- function(batch_id) {
-  road_api()$log(this_batch(batch_id))
+abba_get_batch_log <- function(batch_id, everybody = FALSE) {
+  road_api()$log(this_batch(batch_id, everybody = everybody))
 }
 
 # The logs of a road's answer, rows of an id, either `log` or `error`, a record, and maybe `warning`, a record. Those

@@ -2,7 +2,8 @@
 
 # A call of one of the package's functions with these ids, as text to be copied. Many ids stand as the expression that
 # the user gave for them; do.call() gives the ids themselves.
-call_text <- function(name, ids, expression = NULL, namespace = getOption("abba.k8s.namespace")) {
+call_text <- function(
+    name, ids, expression = NULL, namespace = getOption("abba.k8s.namespace"), everybody = NULL) {
   arguments <- if (length(ids) > 3L) {
     rlang::expr_name(if (is.language(expression)) expression else quote(job_id))
   } else {
@@ -10,6 +11,9 @@ call_text <- function(name, ids, expression = NULL, namespace = getOption("abba.
   }
   if (!identical(namespace, getOption("abba.k8s.namespace"))) {
     arguments <- paste0(arguments, ", namespace = ", deparse(namespace))
+  }
+  if (isTRUE(everybody)) {
+    arguments <- paste0(arguments, ", everybody = TRUE")
   }
   paste0(name, "(", arguments, ")")
 }

@@ -3,17 +3,8 @@ api_functions <- function(call, submit_verb) {
   list(
     status = function(which) client_status(which, call = call),
     log = function(which) client_log(which, call = call),
-    cancel = function(which) {
-      core_value(core_check_which(which), call)
-      answer <- client_call(
-        "POST", "/cancel-job",
-        body = core_value(core_json(which), call), call = call,
-        fields = function(body) {
-          if (is.list(body$done)) list(done = reading("/cancel-job", read_done(body$done), call))
-        }
-      )
-      reading("/cancel-job", read_done(answer$body), call)
-    },
+    cancel = function(which) client_done("/cancel-job", which, call),
+    remove = function(which) client_done("/remove-job", which, call),
     list = function(arguments) {
       if (!is.null(arguments$status)) arguments$status <- paste(arguments$status, collapse = ",")
       verdict <- arguments$verdict
@@ -27,7 +18,7 @@ api_functions <- function(call, submit_verb) {
       reading("/explain-job", read_explanation(answer$body, submit_verb), call)
     },
     watch = function(which) {
-      core_value(core_check_which(which), call)
+      core_value(core_check_which(jobs_of(which)), call)
       list(next_update = client_updates(which, longest_wait(), call), end = function() NULL)
     },
     follow = function(job_id, from_now) {
@@ -77,6 +68,19 @@ api_functions <- function(call, submit_verb) {
       reading("/batch-arguments", lapply(answer$body, kept_from_json), call)
     }
   )
+}
+
+# Does something to jobs: the data frame of what was done for each.
+client_done <- function(path, which, call) {
+  core_value(core_check_which(jobs_of(which)), call)
+  answer <- client_call(
+    "POST", path,
+    body = core_value(core_json(which), call), call = call,
+    fields = function(body) {
+      if (is.list(body$done)) list(done = reading(path, read_done(body$done), call))
+    }
+  )
+  reading(path, read_done(answer$body), call)
 }
 
 # What one request carries at most; the bytes leave room below the 4 MiB that an API takes.

@@ -1,16 +1,21 @@
 # The functions of the road over the kubectl of this machine: calls of the core and nothing else.
 kubectl_functions <- function(settings, call, submit_verb) {
   value <- function(answer) core_value(answer, call)
+  done <- function(rows) {
+    failed <- Filter(Negate(is.null), lapply(rows, `[[`, "error"))
+    if (length(failed) > 0L) {
+      abort_record(failed[[1L]], call, done = read_done(rows))
+    }
+    read_done(rows)
+  }
   list(
     status = function(which) read_status(value(core_status(which, settings))),
     log = function(which) read_logs(value(core_log(which, settings))),
-    cancel = function(which) {
-      rows <- value(core_cancel(which, settings))
-      failed <- Filter(Negate(is.null), lapply(rows, `[[`, "error"))
-      if (length(failed) > 0L) {
-        abort_record(failed[[1L]], call, done = read_done(rows))
-      }
-      read_done(rows)
+    cancel = function(which) done(value(core_cancel(which, settings))),
+    remove = function(which) {
+      everybody <- isTRUE(which$everybody)
+      which$everybody <- NULL
+      done(value(core_remove(which, everybody, settings)))
     },
     list = function(arguments) {
       if (!is.null(arguments$status)) arguments$status <- I(arguments$status)

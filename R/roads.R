@@ -4,9 +4,9 @@
 # roads, or raise the error of the verb that the user called. Verbs are written over a road, and know nothing of which
 # it is:
 #
-# verb(name): the exported function for a verb such as "get_job_status"; call_text(name, ids, expression): a call of it
-#   as text to be copied, see call_text().
-# status(which), log(which), cancel(which): of jobs, or of a batch, see these_jobs() and this_batch().
+# verb(name): the exported function for a verb such as "get_job_status"; call_text(name, ids, expression,
+#   everybody): a call of it as text to be copied, see call_text().
+# status(which), log(which), cancel(which), remove(which): of jobs, or of a batch, see these_jobs() and this_batch().
 # list(arguments): the data frame of jobs; explain(job_id).
 # watch(which): a list of next_update(seconds, last), which waits for news after the last ones, at most those seconds:
 #   a list of `status`, `counts`, `obstacles` and `ended`, or NULL; and end().
@@ -29,7 +29,9 @@ road_kubectl <- function(namespace, call = rlang::caller_env()) {
     list(
       call = call,
       verb = verb,
-      call_text = function(name, ids, expression = NULL) call_text(verb(name), ids, expression, namespace)
+      call_text = function(name, ids, expression = NULL, everybody = NULL) {
+        call_text(verb(name), ids, expression, namespace)
+      }
     ),
     kubectl_functions(settings(namespace, call), call, verb("submit_job"))
   )
@@ -42,7 +44,9 @@ road_api <- function(call = rlang::caller_env()) {
     list(
       call = call,
       verb = verb,
-      call_text = function(name, ids, expression = NULL) call_text(verb(name), ids, expression)
+      call_text = function(name, ids, expression = NULL, everybody = NULL) {
+        call_text(verb(name), ids, expression, everybody = everybody)
+      }
     ),
     api_functions(call, verb("submit_job"))
   )

@@ -13,6 +13,8 @@
 #' @param batch_id The id of a batch, as the column `batch_id` of what
 #'   [abba_submit_k8s_batch_local()] or [abba_submit_batch()] returned, or the
 #'   `batch_group_id` of your own.
+#' @param everybody For operators of the API: `TRUE` for the jobs that everybody has in the
+#'   batch. They mean their own otherwise, as all do: others may use a batch id, too.
 #' @inheritParams abba_submit_k8s_job_local
 #'
 #' @return A list with one element for each state that occurs, named `Pending`,
@@ -78,8 +80,8 @@ abba_get_k8s_batch_status_local <- function(
 
 #' @rdname abba_get_k8s_job_status_local
 #' @export
-abba_get_batch_status <- function(batch_id) {
-  road_api()$status(this_batch(batch_id))
+abba_get_batch_status <- function(batch_id, everybody = FALSE) {
+  road_api()$status(this_batch(batch_id, everybody = everybody))
 }
 
 # The status of jobs out of the core's or an API's groups of jobs by state.

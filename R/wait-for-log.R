@@ -33,9 +33,10 @@ abba_wait_for_batch_log <- function(
     batch_id,
     poll_interval_seconds = 3,
     timeout_seconds = 600,
-    on_stuck = c("warn", "fail", "wait")) {
+    on_stuck = c("warn", "fail", "wait"),
+    everybody = FALSE) {
   wait <- check_wait(poll_interval_seconds, timeout_seconds, on_stuck)
-  wait_for_log(road_api(), this_batch(batch_id), wait)
+  wait_for_log(road_api(), this_batch(batch_id, everybody = everybody), wait)
 }
 
 #' @rdname abba_wait_for_job_log

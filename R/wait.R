@@ -21,7 +21,7 @@ check_wait <- function(poll_interval_seconds, timeout_seconds, on_stuck, call = 
 # verb: the verb that is told to come back to the wait, without the word for what is waited for.
 watch_jobs <- function(road, which, wait, expression = NULL, verb = c("watch_job", "watch_batch")) {
   verbs <- if (is.null(which$batch_id)) c(verb[[1L]], "cancel_job") else c(verb[[2L]], "cancel_batch")
-  again <- vapply(verbs, road$call_text, "", which[[1L]], expression)
+  again <- vapply(verbs, road$call_text, "", which[[1L]], expression, which$everybody)
   watching <- road$watch(which)
   on.exit(watching$end())
   wait_for_end(watching$next_update, wait$timeout_seconds, wait$on_stuck, again, road$call)

@@ -97,9 +97,10 @@ abba_watch_batch <- function(
     batch_group_id,
     poll_interval_seconds = 3,
     timeout_seconds = 600,
-    on_stuck = c("warn", "fail", "wait")) {
+    on_stuck = c("warn", "fail", "wait"),
+    everybody = FALSE) {
   wait <- check_wait(poll_interval_seconds, timeout_seconds, on_stuck)
-  watch_jobs(road_api(), this_batch(batch_group_id, "batch_group_id"), wait)
+  watch_jobs(road_api(), this_batch(batch_group_id, "batch_group_id", everybody), wait)
 }
 
 #' Submit a program and wait for its end

@@ -157,6 +157,12 @@ cancel <- function(job_id = test_job, ..., namespace = "n") {
 cancel_batch <- function(batch_id = "b-1", ..., namespace = "n") {
   on_road("cancel_batch", batch_id, ..., namespace = namespace)
 }
+remove_job <- function(job_id = test_job, ..., namespace = "n") {
+  on_road("remove_job", job_id, ..., namespace = namespace)
+}
+remove_batch <- function(batch_id = "b-1", ..., namespace = "n") {
+  on_road("remove_batch", batch_id, ..., namespace = namespace)
+}
 explain <- function(job_id = test_job, ..., namespace = "n") {
   on_road("explain_job", job_id, ..., namespace = namespace)
 }

@@ -9,9 +9,10 @@ use abba_core::domain::submission::SubmitArguments;
 use abba_core::domain::verdict::LogPatterns;
 use abba_core::domain::{job_name, paths};
 use abba_core::kubernetes::labels;
+use abba_core::local::accounts;
 use abba_core::operations::{
-    self, CheckArguments, JobList, JobSelector, ListArguments, LogOfJob, Logs, PreparedJob, Reached, WatchUpdate,
-    WatchedJobs,
+    self, CheckArguments, JobList, JobSelector, ListArguments, LogOfJob, Logs, PreparedJob, Reached, Submitter,
+    WatchUpdate, WatchedJobs,
 };
 use abba_core::transport::Kubectl;
 #[cfg(unix)]
@@ -199,6 +200,18 @@ r_functions! {
     fn core_cancel(which, settings) {
         let (which, settings): (JobSelector, Settings) = (read(which)?, read(settings)?);
         Value::json(&settings.connected_for(&which, |connection| operations::cancel(connection, &which))?)
+    }
+
+    /// Removes jobs that have ended. A list of lists with `job_id`, `done`, a string or `NULL`, and `error`, a record or `NULL`.
+    /// `which` as for `core_status`; `everybody`: also what others have submitted.
+    fn core_remove(which, everybody, settings) {
+        let (which, everybody, settings): (JobSelector, bool, Settings) = (read(which)?, read(everybody)?, read(settings)?);
+        let account = accounts::current_name();
+        let submitter = match everybody {
+            true => Submitter::Anybody,
+            false => Submitter::Account(&account),
+        };
+        Value::json(&settings.connected_for(&which, |connection| operations::remove(connection, &which, submitter))?)
     }
 
     /// Lists jobs: a list of vectors of equal length, named as the fields of a job in one line; times as RFC 3339. Ten thousand

@@ -72,6 +72,7 @@ roads <- list(
     submit_and_poll = abba_submit_k8s_job_and_poll_local, follow = abba_follow_k8s_job_log_local,
     list = abba_list_k8s_jobs_local, explain = abba_explain_k8s_job_local,
     cancel = abba_cancel_k8s_job_local, cancel_batch = abba_cancel_k8s_batch_local,
+    remove = abba_remove_k8s_job_local, remove_batch = abba_remove_k8s_batch_local,
     rerun_batch = abba_rerun_k8s_batch_local
   ),
   api = list(
@@ -82,6 +83,7 @@ roads <- list(
     submit_and_poll = abba_submit_job_and_poll, follow = abba_follow_job_log,
     list = abba_list_jobs, explain = abba_explain_job,
     cancel = abba_cancel_job, cancel_batch = abba_cancel_batch,
+    remove = abba_remove_job, remove_batch = abba_remove_batch,
     rerun_batch = abba_rerun_batch
   )
 )

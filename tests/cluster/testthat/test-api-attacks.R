@@ -55,6 +55,12 @@ test_that("another's job looks as one that does not exist, by id and by batch", 
     target <- paste0(target, "shared")
     expect_identical(request(server, target, user = "daemon")$status, 404L)
   }
+  remove <- function(id) {
+    answer <- request(server, "remove-job", user = "daemon", body = list(job_id = id))
+    list(answer$status, vapply(answer$body, `[[`, "", "done"))
+  }
+  expect_identical(remove(theirs), remove("no-such-job-1"))
+  expect_true(theirs %in% jobs_in())
   for (body in list(list(job_id = theirs), list(batch_id = "shared"))) {
     expect_identical(request(server, "cancel-job", user = "daemon", body = body)$status, 404L)
   }

@@ -62,6 +62,42 @@ test_that("an operator cancels another's job; another caller cannot", {
   expect_identical(request(server, "cancel-job", user = "daemon", body = list(job_id = id))$status, 404L)
 })
 
+test_that("a batch is an operator's own unless they say otherwise, also where it is cancelled or removed", {
+  ids <- vapply(c(daemon = "daemon", games = "games"), function(user) {
+    submit_to(server, user = user, text = "Sys.sleep(600)", batch_group_id = "met")
+  }, "")
+  for (user in names(ids)) {
+    wait_until(function() state_at(server, ids[[user]], user) == "Running", 120, what = "the jobs to run")
+  }
+  done_for <- function(call, ...) {
+    rows <- request(server, call, user = "games", body = list(...))$body
+    rows <- stats::setNames(lapply(rows, `[[`, "done"), vapply(rows, `[[`, "", "job_id"))
+    rows[order(names(rows))]
+  }
+  all_ids <- sort(unname(ids))
+  own <- request(server, "batch-status?batch_id=met", user = "games")$body
+  expect_identical(lengths(lapply(own, `[[`, "Jobs")), c(Running = 1L))
+  expect_identical(done_for("cancel-job", batch_id = "met"), stats::setNames(list("stopped"), ids[["games"]]))
+  expect_identical(state_at(server, ids[["daemon"]]), "Running")
+  # It has to end before it can be removed; another's is not even asked for.
+  wait_until(function() state_at(server, ids[["games"]], "games") == "Failed", 120, what = "the end")
+  expect_identical(
+    request(server, "remove-job", user = "games", body = list(batch_id = "met", everybody = TRUE))$status, 409L
+  )
+  expect_true(all(ids %in% jobs_in()))
+  expect_identical(done_for("remove-job", batch_id = "met"), stats::setNames(list("removed"), ids[["games"]]))
+  expect_identical(intersect(jobs_in(), ids), ids[["daemon"]])
+  refused <- request(server, "remove-job", user = "games", body = list(job_id = ids[["daemon"]]))
+  expect_identical(list(refused$status, refused$body$class), list(400L, "input"))
+  stopped <- done_for("cancel-job", batch_id = "met", everybody = TRUE)
+  expect_identical(stopped, stats::setNames(list("stopped"), ids[["daemon"]]))
+  wait_until(function() state_at(server, ids[["daemon"]]) == "Failed", 120, what = "the end")
+  expect_identical(
+    done_for("remove-job", job_id = all_ids, everybody = TRUE),
+    as.list(stats::setNames(ifelse(all_ids == ids[["daemon"]], "removed", "gone"), all_ids))
+  )
+})
+
 test_that("the same key makes one job, of each caller", {
   key <- c("--header", "Idempotency-Key: 0d3f1a52-1")
   ids <- vapply(1:3, function(k) submit_to(server, curl = key), "")

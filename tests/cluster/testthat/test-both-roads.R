@@ -50,8 +50,8 @@ test_that("both roads tell the same of the same jobs, to the last attribute", {
     same(function() roads$local$status(some), function() roads$api$status(some))
     same(function() roads$local$log(some), function() roads$api$log(some))
   }
-  same(function() roads$local$batch_status("same"), function() roads$api$batch_status("same"))
-  same(function() roads$local$batch_log("same"), function() roads$api$batch_log("same"))
+  same(function() roads$local$batch_status("same"), function() roads$api$batch_status("same", everybody = TRUE))
+  same(function() roads$local$batch_log("same"), function() roads$api$batch_log("same", everybody = TRUE))
   for (arguments in list(
     list(), list(batch_id = "same"), list(status = "Failed"),
     list(status = c("Succeeded", "Failed"), batch_id = "same"), list(since = Sys.time() + 3600),
@@ -63,7 +63,7 @@ test_that("both roads tell the same of the same jobs, to the last attribute", {
     same(function() roads$local$explain(id), function() roads$api$explain(id))
   }
   expect_identical(roads$api$cancel(ids), roads$local$cancel(ids))
-  expect_identical(roads$api$cancel_batch("same"), roads$local$cancel_batch("same"))
+  expect_identical(roads$api$cancel_batch("same", everybody = TRUE), roads$local$cancel_batch("same"))
 })
 
 test_both_roads("a batch is submitted, waited for and read together", function(road) {
@@ -229,4 +229,32 @@ test_both_roads("a namespace that takes no more jobs refuses them with the same 
     is.data.frame(batch) && identical(batch$program, programs)
   }, what = "the rest of the batch")
   expect_length(jobs_in(), before + 2L)
+})
+
+test_both_roads("ended jobs are removed with their pods and logs, and none where one still runs", function(road) {
+  gate <- local_gate()
+  batch_id <- paste0("removed-", if (identical(road, roads$api)) "api" else "local")
+  quick <- local_program("cat('read me first\\n')", "quick.R")
+  ended <- quiet(road$submit_batch(rep(quick, 2L), batch_group_id = batch_id, cpu_limit = 0.1))$job_id
+  open <- quiet(roads$local$submit(
+    local_program(gate$wait, "open.R"),
+    batch_group_id = batch_id, cpu_limit = 0.1, mounts = gate$mounts
+  ))$job_id
+  road$watch(ended)
+  expect_identical(road$log(ended[[1L]])[[1L]]$log, "read me first")
+  error <- tryCatch(road$remove(c(ended, open), everybody = TRUE), error = identity)
+  expect_s3_class(error, "abba_error_not_ended")
+  expect_identical(error$job_id, open)
+  expect_true(all(c(ended, open) %in% jobs_in()))
+
+  expect_identical(road$remove(ended[[1L]]), data.frame(job_id = ended[[1L]], done = "removed"))
+  expect_identical(road$remove(ended), data.frame(job_id = ended, done = c("gone", "removed")))
+  expect_s3_class(tryCatch(road$status(ended), error = identity), "abba_error_not_found")
+  wait_until(function() length(unlist(lapply(ended, pods_of))) == 0L, what = "the pods to go")
+  gate$open()
+  roads$local$watch(open)
+  expect_identical(
+    road$remove_batch(batch_id, everybody = TRUE), data.frame(job_id = open, done = "removed")
+  )
+  expect_identical(nrow(road$remove_batch(batch_id)), 0L)
 })

@@ -21,6 +21,16 @@ pub struct Caller {
     pub account: Option<Identity>,
 }
 
+impl Caller {
+    /// The same person, who asks as no operator does.
+    pub fn as_anybody(&self) -> Self {
+        Self {
+            is_operator: false,
+            ..self.clone()
+        }
+    }
+}
+
 /// The header with the secret that plumber's host gives to the process, so that no other program of its machine can pass for
 /// it: <https://www.rplumber.io/reference/options_plumber.html>, `plumber.sharedSecret`.
 const SECRET: &str = "plumber-shared-secret";

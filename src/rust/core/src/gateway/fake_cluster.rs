@@ -172,6 +172,8 @@ impl Cluster {
         }
         let second = self.clock.fetch_add(1, Ordering::SeqCst);
         job["metadata"]["creationTimestamp"] = format!("2026-01-01T00:{:02}:{:02}Z", second / 60, second % 60).into();
+        job["metadata"]["uid"] = format!("00000000-0000-4000-8000-{second:012}").into();
+        job["metadata"]["resourceVersion"] = "1".into();
         objects.insert(path, job.clone());
         Ok(job.to_string().into_bytes())
     }
@@ -233,7 +235,18 @@ impl Transport for Cluster {
                 self.objects.lock().unwrap().insert(path.into(), object);
                 body.to_vec()
             }
-            (Verb::Delete, _, _) => panic!("nothing is ever deleted"),
+            (Verb::Delete, path, _) => {
+                let object = found(path).ok_or_else(not_found)?;
+                let options: Value = serde_json::from_slice(body).unwrap();
+                if options["preconditions"]["uid"] != object["metadata"]["uid"] {
+                    return Err(Failure::new(FailureKind::Conflict, ""));
+                }
+                let id = path.rsplit('/').next().unwrap_or_default();
+                let mut objects = self.objects.lock().unwrap();
+                objects.remove(path);
+                objects.remove(&format!("{PODS}/{id}-x"));
+                br#"{"kind": "Status", "status": "Success"}"#.to_vec()
+            }
         };
         let _ = part(&answer);
         Ok(())

@@ -6,7 +6,7 @@ use super::super::answer::{ApiError, Reply};
 #[cfg(test)]
 use super::super::description::{Description, Schema};
 use super::super::snapshot;
-use super::{logged_ids, Answers, Argument, Asked, Call, Kind, JOB_IDS};
+use super::{logged_ids, Answers, Argument, Asked, Call, Kind, EVERYBODY, JOB_IDS};
 use crate::gateway::Gateway;
 use crate::operations::{self, JobSelector};
 
@@ -19,6 +19,7 @@ pub(super) const CANCEL_JOB: Call = Call {
             ..JOB_IDS
         },
         Argument::optional("batch_id", Kind::Text, "All jobs of this batch."),
+        EVERYBODY,
     ]],
     answers: Answers::Callers(cancel),
     #[cfg(test)]
@@ -37,10 +38,11 @@ pub(super) const CANCEL_JOB: Call = Call {
 };
 
 fn cancel(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
+    let everybody = asked.everybody()?;
     let which = asked.arguments.jobs_or_batch()?;
     let caller = asked.caller;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
-        let jobs = gateway.seen(connection, caller, &which)?;
+        let jobs = asked.seen(gateway, connection, &which, everybody)?;
         let outcomes = operations::cancel_as(connection, &JobSelector::Jobs(logged_ids(&jobs)), &caller.name)
             .map_err(snapshot::in_words_for_callers)?;
         gateway.snapshots.cancelled();

@@ -4,7 +4,7 @@ use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
 use super::super::description::{Description, Schema};
 use super::super::snapshot;
-use super::{logged_ids, Answers, Argument, Asked, Call, Kind, BATCH_ID, JOB_IDS};
+use super::{logged_ids, Answers, Argument, Asked, Call, Kind, BATCH_ID, EVERYBODY, JOB_IDS};
 use crate::error::quote_shortened;
 use crate::gateway::Gateway;
 use crate::operations::{self, JobSelector, LogPosition};
@@ -36,7 +36,7 @@ pub(super) const JOB_LOG: Call = Call {
 pub(super) const BATCH_LOG: Call = Call {
     name: "batch-log",
     methods: &["GET"],
-    arguments: &[&[BATCH_ID, PAGE]],
+    arguments: &[&[BATCH_ID, EVERYBODY, PAGE]],
     answers: Answers::Callers(|gateway, mut asked| {
         let which = asked.arguments.batch()?;
         log(gateway, asked, &which, "pod_id")
@@ -65,9 +65,10 @@ const PAGE: Argument = Argument::optional(
 /// `id`: the name under which each log is told.
 fn log(gateway: &Gateway, mut asked: Asked<'_>, which: &JobSelector, id: &str) -> Result<Reply, ApiError> {
     let page = page(asked.arguments.text("page")?.as_deref())?;
+    let everybody = asked.everybody()?;
     asked.begin_to_read_logs()?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
-        let jobs = gateway.seen(connection, asked.caller, which)?;
+        let jobs = asked.seen(gateway, connection, which, everybody)?;
         let which = JobSelector::Jobs(logged_ids(&jobs));
         let read = operations::log_page(connection, &which, page, gateway.policy.log_page_bytes)
             .map_err(snapshot::in_words_for_callers)?;

@@ -7,6 +7,7 @@ mod explain;
 mod jobs;
 mod kept;
 mod log;
+mod remove;
 mod status;
 mod submit;
 mod watch;
@@ -19,7 +20,9 @@ use super::caller::Caller;
 use super::description::Description;
 use super::server::{Gateway, WithConnection};
 use super::turns::Turn;
-use crate::operations::JobSnapshot;
+use crate::operations::{Connection, JobSelector, JobSnapshot};
+use crate::{Error, ErrorClass};
+use serde_json::Value;
 
 /// A call.
 #[derive(Debug)]
@@ -88,6 +91,7 @@ pub const CALLS: &[Call] = &[
     log::BATCH_LOG,
     kept::BATCH_ARGUMENTS,
     cancel::CANCEL_JOB,
+    remove::REMOVE_JOB,
     jobs::JOBS,
     explain::EXPLAIN_JOB,
     about::PERMITTED_CONTAINERS,
@@ -99,6 +103,44 @@ pub const CALLS: &[Call] = &[
 /// The call of this name.
 pub(super) fn find(name: &str) -> Option<&'static Call> {
     CALLS.iter().find(|call| call.name == name)
+}
+
+impl Asked<'_> {
+    /// Whether the jobs of everybody are meant.
+    ///
+    /// Errors: the caller is no operator.
+    fn everybody(&mut self) -> Result<bool, Error> {
+        let everybody = self.arguments.value(&EVERYBODY)? == Some(Value::Bool(true));
+        if everybody && !self.caller.is_operator {
+            return Err(Error::new(
+                ErrorClass::Forbidden,
+                "Only operators of the abba server may ask for the jobs of everybody.",
+            )
+            .meaning("Nothing was done.")
+            .advise("Leave out `everybody`: your own jobs are meant then."));
+        }
+        Ok(everybody)
+    }
+
+    /// The jobs that are meant, if the caller may see them. Of a batch an operator means their own, like anybody, unless
+    /// `everybody` says otherwise: others may put jobs into a batch of any name.
+    fn seen(
+        &self,
+        gateway: &Gateway,
+        connection: &Connection<'_>,
+        which: &JobSelector,
+        everybody: bool,
+    ) -> Result<Vec<JobSnapshot>, Error> {
+        if everybody || !self.caller.is_operator || matches!(which, JobSelector::Jobs(_)) {
+            return gateway.seen(connection, self.caller, which);
+        }
+        gateway
+            .seen(connection, &self.caller.as_anybody(), which)
+            .map_err(|error| match error.class {
+                ErrorClass::NotFound => error.advise("Check the id. If you mean jobs of others, say so: `everybody`."),
+                _ => error,
+            })
+    }
 }
 
 impl Call {
@@ -127,6 +169,12 @@ const JOB_IDS: Argument = Argument::required(
 
 const BATCH_ID: Argument = Argument::required("batch_id", Kind::Id, "The batch. `id` is a synonym.");
 
+const EVERYBODY: Argument = Argument::optional(
+    "everybody",
+    Kind::Flag,
+    "For operators: the jobs of everybody in the batch, not their own alone.",
+);
+
 const STATUS: Argument = Argument::optional(
     "status",
     Kind::Texts,
@@ -147,7 +195,7 @@ fn logged_ids(jobs: &[JobSnapshot]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::gateway::fake_cluster::{self, program, server, Server, JOBS};
-    use serde_json::{json, Value};
+    use serde_json::json;
 
     #[test]
     fn a_job_from_its_submission_to_its_log() {
@@ -248,6 +296,51 @@ mod tests {
             (200, json!([{"job_id": theirs, "done": "stopped"}]))
         );
         // Who did it is noted.
+        assert_eq!(server.cluster.cancelled_by(&theirs), "sys");
+    }
+
+    #[test]
+    fn a_batch_is_an_operators_own_unless_they_say_otherwise() {
+        let server = server();
+        let (theirs, mine) = (server.submit("bin", "study-1"), server.submit("sys", "study-1"));
+        server.submit("bin", "theirs");
+        for id in [&theirs, &mine] {
+            server.cluster.ends(id, "x\n");
+        }
+        for call in ["batch-status", "batch-log", "watch-jobs"] {
+            let (_, own) = server.get("sys", &format!("{call}?batch_id=study-1"));
+            assert!(
+                own.to_string().contains(&mine) && !own.to_string().contains(&theirs),
+                "{call}: {own}"
+            );
+            let (_, all) = server.get("sys", &format!("{call}?batch_id=study-1&everybody=true"));
+            assert!(
+                all.to_string().contains(&mine) && all.to_string().contains(&theirs),
+                "{call}: {all}"
+            );
+            // What is somebody else's alone is none, and the answer says how to ask for it.
+            let (status, none) = server.get("sys", &format!("{call}?batch_id=theirs"));
+            assert_eq!(status, 404, "{call}: {none}");
+            assert_eq!(
+                server.get("sys", &format!("{call}?batch_id=theirs&everybody=true")).0,
+                200,
+                "{call}"
+            );
+            // Nobody gets more by saying so.
+            let (status, refusal) = server.get("daemon", &format!("{call}?batch_id=study-1&everybody=true"));
+            assert_eq!((status, &refusal["class"]), (403, &json!("forbidden")), "{call}");
+        }
+        for id in [&theirs, &mine] {
+            server.cluster.start(id);
+        }
+        let cancel = |body: &Value| server.post("sys", "cancel-job", body, None);
+        assert_eq!(
+            cancel(&json!({"batch_id": "study-1"})),
+            (200, json!([{"job_id": mine, "done": "stopped"}]))
+        );
+        assert_eq!(server.cluster.cancelled_by(&theirs), Value::Null);
+        let (status, done) = cancel(&json!({"batch_id": "study-1", "everybody": true}));
+        assert_eq!((status, done.as_array().unwrap().len()), (200, 2));
         assert_eq!(server.cluster.cancelled_by(&theirs), "sys");
     }
 

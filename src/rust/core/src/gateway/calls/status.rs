@@ -3,7 +3,7 @@
 use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
 use super::super::description::{Description, Schema};
-use super::{logged_ids, Answers, Asked, Call, BATCH_ID, JOB_IDS};
+use super::{logged_ids, Answers, Asked, Call, BATCH_ID, EVERYBODY, JOB_IDS};
 use crate::domain::job_status::by_status;
 use crate::domain::restarts;
 use crate::gateway::Gateway;
@@ -15,7 +15,7 @@ pub(super) const JOB_STATUS: Call = Call {
     arguments: &[&[JOB_IDS]],
     answers: Answers::Callers(|gateway, mut asked| {
         let which = asked.arguments.jobs()?;
-        status(gateway, &asked, &which)
+        status(gateway, asked, &which)
     }),
     #[cfg(test)]
     description: Description {
@@ -50,10 +50,10 @@ pub(super) const JOB_STATUS: Call = Call {
 pub(super) const BATCH_STATUS: Call = Call {
     name: "batch-status",
     methods: &["GET"],
-    arguments: &[&[BATCH_ID]],
+    arguments: &[&[BATCH_ID, EVERYBODY]],
     answers: Answers::Callers(|gateway, mut asked| {
         let which = asked.arguments.batch()?;
-        status(gateway, &asked, &which)
+        status(gateway, asked, &which)
     }),
     #[cfg(test)]
     description: Description {
@@ -74,9 +74,10 @@ pub(super) const BATCH_STATUS: Call = Call {
     },
 };
 
-fn status(gateway: &Gateway, asked: &Asked<'_>, which: &JobSelector) -> Result<Reply, ApiError> {
+fn status(gateway: &Gateway, mut asked: Asked<'_>, which: &JobSelector) -> Result<Reply, ApiError> {
+    let everybody = asked.everybody()?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
-        let jobs = gateway.seen(connection, asked.caller, which)?;
+        let jobs = asked.seen(gateway, connection, which, everybody)?;
         let starts = jobs.iter().map(|job| (job.record.job_id.as_str(), job.starts));
         let headers = match restarts::warnings(starts) {
             none if none.is_empty() => Vec::new(),

@@ -9,7 +9,7 @@ use super::super::answer::{self, ApiError, Reply};
 use super::super::cluster_words;
 #[cfg(test)]
 use super::super::description::{Description, Schema};
-use super::{logged_ids, Answers, Argument, Asked, Call, Gateway, Kind, JOB_IDS};
+use super::{logged_ids, Answers, Argument, Asked, Call, Gateway, Kind, EVERYBODY, JOB_IDS};
 use crate::domain::diagnosis::Diagnosis;
 use crate::domain::job_status::Status;
 use crate::domain::program::hexadecimal;
@@ -29,6 +29,7 @@ pub(super) const WATCH_JOBS: Call = Call {
             Kind::Text,
             "All jobs of this batch, also those that are submitted in the meantime.",
         ),
+        EVERYBODY,
         Argument::optional(
             "wait",
             Kind::Number,
@@ -65,12 +66,13 @@ fn watch(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
         return Err(Error::input("`wait` must be a number of seconds from 0 to 20.").into());
     }
     let state = asked.arguments.text("state")?;
+    let everybody = asked.everybody()?;
     let which = asked.arguments.jobs_or_batch()?;
     let deadline = Instant::now() + Duration::from_secs_f64(wait);
     asked.begin_to_watch()?;
     loop {
         let count = gateway.snapshots.count();
-        let jobs = look(gateway, &asked, &which)?;
+        let jobs = look(gateway, &asked, &which, everybody)?;
         let update = update(gateway, &jobs)?;
         if state.as_ref() != update["state"].as_str().map(String::from).as_ref() || Instant::now() >= deadline {
             return Ok(Reply {
@@ -87,11 +89,16 @@ fn watch(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
 }
 
 /// The jobs that are meant. It takes no place of those that work with the cluster: of all that wait one asks it.
-fn look(gateway: &Gateway, asked: &Asked<'_>, which: &JobSelector) -> Result<Vec<JobSnapshot>, ApiError> {
+fn look(
+    gateway: &Gateway,
+    asked: &Asked<'_>,
+    which: &JobSelector,
+    everybody: bool,
+) -> Result<Vec<JobSnapshot>, ApiError> {
     gateway.unless_outage(|| {
         let mut jobs = Vec::new();
         (asked.with_connection)(&mut |connection| {
-            jobs = gateway.seen(connection, asked.caller, which)?;
+            jobs = asked.seen(gateway, connection, which, everybody)?;
             Ok(Reply::default())
         })?;
         Ok(jobs)
