@@ -125,8 +125,8 @@ check_variables <- function(x, argument = rlang::caller_arg(x), call = rlang::ca
   stats::setNames(as.vector(values), names)
 }
 
-# Which jobs are meant, as all roads take it: a list of `job_id` or `batch_id`, and `everybody`, TRUE, where jobs of others
-# are meant, too.
+# Which jobs are meant, as all roads take it: a list of `job_id` or `batch_id`, and `everybody`, TRUE, where jobs of
+# others are meant, too.
 these_jobs <- function(job_id, everybody = FALSE, call = rlang::caller_env()) {
   c(list(job_id = check_strings(job_id, call = call)), of_everybody(everybody, call))
 }

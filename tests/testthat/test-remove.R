@@ -1,8 +1,8 @@
-# A kubectl that says what there is and accepts each removal. The Jobs are of the account that runs the tests, unless they
-# are given as `jobs`.
+# A kubectl that says what there is and accepts each removal. The Jobs are of the account that runs the tests, unless
+# they are given as `jobs`.
 local_ended <- function(pods = list(), jobs = list(), ..., env = parent.frame()) {
-  own <- lapply(pods, function(pod) {
-    full_job(pod$metadata$labels[["abba/job-id"]], user = Sys.info()[["user"]], created = pod$metadata$creationTimestamp)
+  own <- lapply(lapply(pods, `[[`, "metadata"), function(of) {
+    full_job(of$labels[["abba/job-id"]], user = Sys.info()[["user"]], created = of$creationTimestamp)
   })
   jobs <- c(own[!vapply(own, function(job) any(names_of(jobs) == job$metadata$name), NA)], jobs)
   jobs <- Map(function(job, number) {
