@@ -264,6 +264,36 @@ test_that("a batch is looked at and cancelled as one", {
   browser$click("#confirm-yes")
   wait_until(function() browser$count("#jobs .state[data-state=Failed]") == 3L, what = "all to be cancelled")
   expect_false(is_shown(browser, "#cancel-batch"))
+
+  # One of them is removed, then the others; by the keyboard the focus goes on from where it was.
+  first <- batch$job_id[[1L]]
+  browser$tab_to(paste0("tr:has(a[href='#job=", first, "']) button.quiet"))
+  browser$press("Enter")
+  wait_until(function() is_shown(browser, "#confirm"), what = "the question")
+  expect_identical(browser$text("#confirm-title"), "Remove t_1.R?")
+  expect_match(browser$text("#confirm-text"), "its log with it", fixed = TRUE)
+  expect_true(browser$has_focus("#confirm-no"))
+  browser$press("Escape")
+  wait_until(
+    function() browser$has_focus(paste0("tr:has(a[href='#job=", first, "']) button.quiet")),
+    what = "the focus on the button"
+  )
+  expect_true(all(batch$job_id %in% jobs_in()))
+  browser$press("Enter")
+  wait_until(function() is_shown(browser, "#confirm"), what = "the question")
+  browser$tab_to("#confirm-yes")
+  browser$press("Enter")
+  sees(browser, "#announcement", paste0(first, ": removed"))
+  expect_identical(browser$count("#jobs tbody tr"), 2L)
+  expect_true(browser$has_focus("#list-title"))
+  expect_false(first %in% jobs_in())
+  browser$click("#remove-batch")
+  expect_identical(browser$text("#confirm-title"), "Remove 2 jobs?")
+  browser$click("#confirm-yes")
+  sees(browser, "#announcement", "2 jobs: removed")
+  expect_identical(browser$count("#jobs tbody tr"), 0L)
+  expect_false(any(batch$job_id %in% jobs_in()))
+  expect_true(other$job_id %in% jobs_in())
   browser$click("#all-jobs a")
   wait_until(function() browser$count(paste0("a[href='#job=", other$job_id, "']")) == 1L, what = "all jobs")
 })

@@ -249,8 +249,9 @@ test_both_roads("ended jobs are removed with their pods and logs, and none where
 
   expect_identical(road$remove(ended[[1L]]), data.frame(job_id = ended[[1L]], done = "removed"))
   expect_identical(road$remove(ended), data.frame(job_id = ended, done = c("gone", "removed")))
-  expect_s3_class(tryCatch(road$status(ended), error = identity), "abba_error_not_found")
+  # What is on its way out is still seen by kubectl.
   wait_until(function() length(unlist(lapply(ended, pods_of))) == 0L, what = "the pods to go")
+  expect_s3_class(tryCatch(road$status(ended), error = identity), "abba_error_not_found")
   gate$open()
   roads$local$watch(open)
   expect_identical(

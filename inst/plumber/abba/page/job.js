@@ -1,6 +1,6 @@
 // One job.
 
-import { canBeCancelled, offer } from "./cancel.js";
+import { canBeCancelled, canBeRemoved, offer } from "./cancel.js";
 import { lookAtEverybody } from "./jobs.js";
 import { log } from "./log.js";
 import { ask } from "./server.js";
@@ -34,6 +34,7 @@ export function drawJob() {
   element("job-known").hidden = record === undefined;
   element("job-status").hidden = record === undefined;
   offer(element("job-cancel"), record !== undefined && canBeCancelled(record), element("job-title"));
+  offer(element("job-remove"), record !== undefined && canBeRemoved(record), element("job-title"));
   if (record === undefined) {
     setText(element("job-title"), id);
     document.title = "abba";

@@ -1,6 +1,6 @@
 // The jobs: read again and again, or once something has changed, and shown as a list.
 
-import { canBeCancelled, confirmCancel, offer } from "./cancel.js";
+import { canBeCancelled, canBeRemoved, confirmCancel, confirmRemove, offer } from "./cancel.js";
 import { drawJob } from "./job.js";
 import { ask } from "./server.js";
 import { announce, explainFailure, hasEnded, notice, sleep, state } from "./state.js";
@@ -29,6 +29,7 @@ const watched = { subject: "", state: null };
 async function pauseUntilChange() {
   const { job, batch } = state.view;
   const parameters = job !== null ? { job_id: job } : { batch_id: batch };
+  if (job === null && state.user.operator && element("everybody").checked) parameters.everybody = true;
   const subject = JSON.stringify(parameters);
   if (watched.subject !== subject) Object.assign(watched, { subject, state: null });
   // Without a state the answer comes at once.
@@ -77,8 +78,11 @@ async function readJobs(session) {
   const { body } = await ask("GET", "jobs", parameters);
   if (session !== state.session || everybody !== element("everybody").checked) return;
   const before = new Map(state.records);
-  state.records = new Map(body.map((record) => [record.job_id, record]));
-  state.order = body
+  const told = new Set(body.map((record) => record.job_id));
+  for (const id of state.removing) if (!told.has(id)) state.removing.delete(id);
+  const there = body.filter((record) => !state.removing.has(record.job_id));
+  state.records = new Map(there.map((record) => [record.job_id, record]));
+  state.order = there
     .sort((a, b) => b.submitted.localeCompare(a.submitted) || a.job_id.localeCompare(b.job_id))
     .map((record) => record.job_id);
   if (state.isLoaded) announceChanges(before);
@@ -107,7 +111,7 @@ function announceChanges(before) {
 
 export const rows = new Map(); // by id: the row and its parts; it stays the same element, and so keeps the focus
 
-function chosen() {
+export function chosen() {
   const text = element("search").value.trim().toLowerCase();
   const statuses = element("status").value.split(",").filter(Boolean);
   const { batch } = state.view;
@@ -129,15 +133,18 @@ function makeRow(id) {
     submitted: make("time"),
     duration: cell("number"),
     cancel: make("button", { type: "button", class: "danger" }, "Cancel"),
+    remove: make("button", { type: "button", class: "quiet" }, "Remove"),
   };
-  part.cancel.addEventListener("click", () => confirmCancel({ job_id: id }, part.cancel));
+  const its = () => [state.records.get(id)].filter((record) => record !== undefined);
+  part.cancel.addEventListener("click", () => confirmCancel(its(), part.cancel));
+  part.remove.addEventListener("click", () => confirmRemove(its(), part.remove));
   const row = make("tr", { role: "row" },
     cell("status", part.state),
     cell("program", part.program, make("span", { class: "more" }, part.user, part.batch)),
     part.reason,
     cell("submitted", part.submitted),
     part.duration,
-    cell("action", part.cancel));
+    cell("action", part.cancel, part.remove));
   return { row, part };
 }
 
@@ -155,6 +162,8 @@ function drawRow(part, record) {
   setText(part.duration, duration(record));
   part.cancel.setAttribute("aria-label", `Cancel ${visible(name)}`);
   offer(part.cancel, canBeCancelled(record), part.program);
+  part.remove.setAttribute("aria-label", `Remove ${visible(name)}`);
+  offer(part.remove, canBeRemoved(record), part.program);
 }
 
 export function drawList() {
@@ -164,6 +173,8 @@ export function drawList() {
   const wanted = new Set(shown.map((record) => record.job_id));
   for (const [id, { row }] of rows) {
     if (!wanted.has(id)) {
+      // The focus of a row that goes is not lost.
+      if (row.contains(document.activeElement)) element("list-title").focus();
       row.remove();
       rows.delete(id);
     }
@@ -194,4 +205,5 @@ export function drawList() {
   document.title = `${batch === null ? mine : visible(batch)} – abba`;
   element("all-jobs").hidden = batch === null;
   offer(element("cancel-batch"), batch !== null && all.some(canBeCancelled), element("list-title"));
+  offer(element("remove-batch"), batch !== null && all.some(canBeRemoved), element("list-title"));
 }

@@ -1,8 +1,8 @@
-// The page for people: who am I, my jobs, their logs while they run, cancel.
+// The page for people: who am I, my jobs, their logs while they run, cancel, remove.
 
-import { confirmCancel } from "./cancel.js";
+import { canBeCancelled, canBeRemoved, confirmCancel, confirmRemove } from "./cancel.js";
 import { drawJob, showJob } from "./job.js";
-import { drawList, lookAtEverybody, rows, wake, watchJobs } from "./jobs.js";
+import { chosen, drawList, lookAtEverybody, rows, wake, watchJobs } from "./jobs.js";
 import { log } from "./log.js";
 import { ask, theKey } from "./server.js";
 import { explainFailure, notice, notices, ROWS, sleep, state } from "./state.js";
@@ -32,6 +32,7 @@ function forgetAll() {
   state.records.clear();
   state.order = [];
   state.cancelled.clear();
+  state.removing.clear();
   state.isLoaded = false;
   state.rowsShown = ROWS;
   for (const { row } of rows.values()) row.remove();
@@ -148,10 +149,16 @@ element("more").addEventListener("click", () => {
   state.rowsShown += ROWS;
   drawList();
 });
+// What is shown is what is meant: of a batch others may have jobs, too.
 element("cancel-batch").addEventListener("click", () => {
-  confirmCancel({ batch_id: state.view.batch }, element("cancel-batch"));
+  confirmCancel(chosen().filter(canBeCancelled), element("cancel-batch"));
 });
-element("job-cancel").addEventListener("click", () => confirmCancel({ job_id: state.view.job }, element("job-cancel")));
+element("remove-batch").addEventListener("click", () => {
+  confirmRemove(chosen().filter(canBeRemoved), element("remove-batch"));
+});
+const theJob = () => [state.records.get(state.view.job)].filter((record) => record !== undefined);
+element("job-cancel").addEventListener("click", () => confirmCancel(theJob(), element("job-cancel")));
+element("job-remove").addEventListener("click", () => confirmRemove(theJob(), element("job-remove")));
 element("save").addEventListener("click", () => log.save());
 element("wrap").addEventListener("change", () => element("log").classList.toggle("wrap", element("wrap").checked));
 window.addEventListener("hashchange", () => {

@@ -13,6 +13,7 @@ export const state = {
   records: new Map(), // by id, as /jobs has them
   order: [], // ids, newest first
   cancelled: new Set(), // ids of those that were cancelled here, which takes a moment to be seen
+  removing: new Set(), // ids of those that were removed here: an answer that was on its way may still have them
   isLoaded: false, // whether the jobs were read at all
   rowsShown: ROWS,
   view: { name: "list", batch: null, job: null },
