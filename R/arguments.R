@@ -8,6 +8,7 @@ argument_checks <- list(
   user_tag = function(x, ...) check_string(x, empty = TRUE, ...),
   cpu_limit = function(x, ...) check_number_or_string(x, ...),
   memory_limit = function(x, ...) check_memory_limit(x, ...),
+  disk_limit = function(x, ...) if (!is.null(x)) check_memory_limit(x, ...),
   container = function(x, ...) check_string(x, null = TRUE, empty = TRUE, ...),
   mounts = function(x, ...) check_mounts(x, ...),
   auto_mount_home = function(x, ...) check_flag(x, ...),

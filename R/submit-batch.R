@@ -23,7 +23,7 @@
 #'   [abba_submit_k8s_job_local()]. Each may also be a vector or a list with one element
 #'   for each program. One `mounts` (a list with `volumes` and `volumeMounts`) is for all
 #'   programs; a list of such lists has one for each.
-#' @param time_limit_seconds,vanilla,r_command,queue,job_template,keep_days The same. One
+#' @param time_limit_seconds,vanilla,r_command,queue,job_template,keep_days,disk_limit The same. One
 #'   `job_template` is for all programs; a list of such templates has one for each.
 #' @param arguments,environment As for [abba_submit_k8s_job_local()]: a character vector
 #'   is for all programs; a list of such vectors has one for each.
@@ -72,7 +72,8 @@ abba_submit_k8s_batch_local <- function(
     r_command = getOption("abba.r.command"),
     queue = getOption("abba.k8s.queue"),
     job_template = getOption("abba.k8s.job.template"),
-    keep_days = getOption("abba.k8s.keep.days")) {
+    keep_days = getOption("abba.k8s.keep.days"),
+    disk_limit = getOption("abba.k8s.disk.limit")) {
   submit_batch(road_kubectl(namespace), mget(names(formals())))
 }
 
@@ -93,7 +94,8 @@ abba_submit_batch <- function(
     vanilla = FALSE,
     r_command = getOption("abba.r.command"),
     queue = getOption("abba.k8s.queue"),
-    job_template = NULL) {
+    job_template = NULL,
+    disk_limit = NULL) {
   submit_batch(road_api(), mget(names(formals())))
 }
 

@@ -99,6 +99,10 @@
 #' @param keep_days For how many days the cluster keeps the job and its log after its end, a number such as `30` or
 #'   `0.5`, at least `1/24` (an hour); `NULL` for seven. **What is removed is gone, its log with it.** Through the API the
 #'   administrator says it.
+#' @param disk_limit How much of its node's disk the program may fill, as a string such as `"2G"`; `NULL` for what the
+#'   cluster says. All that it writes outside the storage in `mounts` counts: its temporary files, its working
+#'   directory where its text was carried there, its log. A program that writes more is ended, and its log may be
+#'   gone then. An abba API may have a default and a largest one.
 #'
 #' @return A list of two strings: `job_id`, by which the other functions know the
 #'   job, and `batch_id`. A message says that the job was created; use
@@ -142,7 +146,8 @@
 #' program's container may hold programs, as `mounts` may (not through the API).
 #'
 #' What users say with arguments wins: `environment` over `env`, `username` over
-#' `runAsUser`, `runAsGroup`, `runAsNonRoot` and `supplementalGroups`. A volume or a
+#' `runAsUser`, `runAsGroup`, `runAsNonRoot` and `supplementalGroups`, `disk_limit` over the limit
+#' and the request of `ephemeral-storage`. A volume or a
 #' folder that is both in `mounts` and in the template is an error. What belongs to
 #' abba is refused by its path, before anything is sent:
 #' * of `metadata`, also the pod's, all but `labels` and `annotations`; of these
@@ -238,7 +243,8 @@ abba_submit_k8s_job_local <- function(
     r_command = getOption("abba.r.command"),
     queue = getOption("abba.k8s.queue"),
     job_template = getOption("abba.k8s.job.template"),
-    keep_days = getOption("abba.k8s.keep.days")) {
+    keep_days = getOption("abba.k8s.keep.days"),
+    disk_limit = getOption("abba.k8s.disk.limit")) {
   submit_job(road_kubectl(namespace), mget(names(formals())))
 }
 
@@ -259,7 +265,8 @@ abba_submit_job <- function(
     vanilla = FALSE,
     r_command = getOption("abba.r.command"),
     queue = getOption("abba.k8s.queue"),
-    job_template = NULL) {
+    job_template = NULL,
+    disk_limit = NULL) {
   submit_job(road_api(), mget(names(formals())))
 }
 

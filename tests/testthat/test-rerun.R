@@ -6,7 +6,8 @@ kept <- function(path, ...) {
     batch_group_id = "b-1", user_tag = "first", cpu_limit = "250m", memory_limit = "1G", container = "r:1",
     auto_mount_home = FALSE, time_limit_seconds = 90,
     arguments = c("--first", ""), environment = list(A = "first"), vanilla = TRUE,
-    r_command = "/opt/R/bin/R", queue = "team-a", keep_days = 2
+    r_command = "/opt/R/bin/R", queue = "team-a", keep_days = 2,
+    disk_limit = "3G"
   ), list(...))
 }
 # A batch of which a-1 has succeeded, b-2 failed, c-3 was cancelled before it began, d-4 is
@@ -87,7 +88,9 @@ test_on_both_roads("what has failed or was cancelled is submitted again, with it
   expect_named(jobs, c("b.R", "c.R"))
   for (job in jobs) {
     expect_identical(program_container(job)$image, "r:1")
-    expect_identical(program_container(job)$resources$limits, list(cpu = "250m", memory = "1G"))
+    expect_identical(program_container(job)$resources$limits, list(
+      cpu = "250m", `ephemeral-storage` = "3G", memory = "1G"
+    ))
     expect_identical(job$metadata$annotations[["abba/user-tag"]], "first")
     expect_identical(job$spec$template$spec$activeDeadlineSeconds, 90L)
     expect_identical(utils::tail(program_container(job)$command, 3L), list("--args", "--first", ""))
@@ -129,7 +132,7 @@ test_on_both_roads("arguments that are given replace the first ones, for all pro
   expect_identical(batch$batch_id, c("again", "again"))
   for (job in sent(kubectl)) {
     expect_identical(program_container(job)$image, "r:2")
-    expect_identical(program_container(job)$resources$limits, list(cpu = "2", memory = "4G"))
+    expect_identical(program_container(job)$resources$limits, list(cpu = "2", `ephemeral-storage` = "3G", memory = "4G"))
     expect_identical(job$metadata$annotations[["abba/user-tag"]], "second")
     expect_identical(job$spec$template$spec$activeDeadlineSeconds, 10L)
     expect_identical(utils::tail(program_container(job)$command, 2L), list("--args", "--second"))

@@ -131,6 +131,21 @@ test_on_both_roads("for how many days a job is kept is said by an argument or an
   }
 })
 
+test_on_both_roads("a limit of disk holds for the program and for the volumes that abba adds", {
+  local_program()
+  sent <- sent_by(disk_limit = "2G")
+  expect_identical(container_of(sent)$resources$limits, list(cpu = "1", `ephemeral-storage` = "2G", memory = "512M"))
+  expect_identical(container_of(sent)$resources$requests, list(`ephemeral-storage` = "0"))
+  sizes <- unlist(lapply(pod_of(sent)$spec$volumes, function(volume) volume$emptyDir$sizeLimit))
+  expect_identical(sizes, c("2G", "2G"))
+  expect_null(container_of(sent_by())$resources$limits[["ephemeral-storage"]])
+  expect_identical(container_of(sent_by(disk_limit = 2^30))$resources$limits[["ephemeral-storage"]], "1073741824")
+  for (bad in list("lots", "512m", 2, "-1G", 0)) {
+    expect_error(submit(disk_limit = bad), "`disk_limit` must", class = "abba_error_input")
+  }
+  expect_error(submit(disk_limit = TRUE), "`disk_limit` must", class = "abba_error_input")
+})
+
 test_that("job and pod carry the labels by which they are found", {
   local_program(name = "My Program.R")
   sent <- sent_by("My Program.R", user_tag = "Study 1/2")

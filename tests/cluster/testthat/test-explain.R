@@ -96,6 +96,10 @@ test_that("every way to fail is told apart", {
         volumes = c(gate$mounts$volumes, list(list(name = "scratch", emptyDir = list(sizeLimit = "1M")))),
         volumeMounts = c(gate$mounts$volumeMounts, list(list(name = "scratch", mountPath = "/scratch")))
       )
+    ),
+    # More than the program may write at all.
+    own_disk = submit(
+      local_program(c("writeBin(raw(3e7), 'large')", gate$wait)), mounts = gate$mounts, disk_limit = "2M"
     )
   )
   wait_for_state(ids, "Failed")
@@ -109,6 +113,8 @@ test_that("every way to fail is told apart", {
   expect_identical(reasons[["no_shell"]], "The program has not run: its container could not be started.")
   expect_identical(reasons[["disk"]], "The program wrote more to its node's disk than its limit.")
   expect_match(explain(ids[["disk"]])$details, "Evicted: Usage of EmptyDir volume \"scratch\" exceeds the limit")
+  expect_match(reasons[["own_disk"]], "^The program wrote more to its node's disk than its .*`disk_limit`")
+  expect_match(explain(ids[["own_disk"]])$advice, "larger `disk_limit`")
   expect_identical(explain(ids[["quit"]])$exit_code, 3L)
   expect_true(is.na(explain(ids[["no_shell"]])$exit_code))
   # The same in the list.

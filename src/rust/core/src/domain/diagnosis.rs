@@ -165,6 +165,10 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
         ),
         // The node's words for a volume (`emptyDir.sizeLimit`), and for a container and for a pod as a whole (kubelet:
         // `eviction_manager.go`).
+        ("Evicted", _) if pod.status.message.contains("Usage of EmptyDir volume \"abba-") => (
+            "The program wrote more to its node's disk than its `disk_limit`.".into(),
+            LARGER_DISK.into(),
+        ),
         ("Evicted", _) if pod.status.message.contains("Usage of EmptyDir volume") => (
             "The program wrote more to its node's disk than its limit.".into(),
             "Submit it again with a larger limit in `mounts`, or let it write less.".into(),
@@ -174,12 +178,11 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
                 || pod.status.message.contains("ephemeral local storage usage exceeds") =>
         (
             format!(
-                "The program wrote more to its node's disk than its limit of {}, which the namespace sets (a LimitRange).",
+                "The program wrote more to its node's disk than its limit of {}, which is its `disk_limit`, or else one \
+                 that the namespace sets (a LimitRange).",
                 limit("ephemeral-storage")
             ),
-            "Let it write less to temporary files, or let it write to a folder in `mounts`; or ask the cluster's \
-             administrator for a larger limit of ephemeral-storage."
-                .into(),
+            LARGER_DISK.into(),
         ),
         ("Evicted", _) if pod.status.message.contains("exceeds the") => (
             "The program wrote more to its node's disk than its limit.".into(),
@@ -236,6 +239,10 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
     };
     Some(Diagnosis::new(what, advice, details))
 }
+
+const LARGER_DISK: &str =
+    "Submit it again with a larger `disk_limit`, or let it write less to temporary files, or to a folder in \
+                           `mounts`. How large a limit may be is your administrator's to say.";
 
 /// What the cluster did to a pod, where it ended the pod for reasons of its own:
 /// <https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions>. Not where the node says more
@@ -1147,9 +1154,17 @@ mod tests {
             .unwrap();
             let diagnosis = of_failed(&pod).unwrap();
             assert!(
-                diagnosis.what.contains("limit of 50Mi, which the namespace sets"),
+                diagnosis
+                    .what
+                    .contains("limit of 50Mi, which is its `disk_limit`, or else one that the namespace sets")
+                    && diagnosis.advice.contains("larger `disk_limit`"),
                 "{diagnosis:?}"
             );
+        }
+        for (volume, words) in [("abba-work", "`disk_limit`"), ("scratch", "limit in `mounts`")] {
+            let message = format!("Usage of EmptyDir volume \"{volume}\" exceeds the limit \"1M\". ");
+            let pod = pod(json!({"phase": "Failed", "reason": "Evicted", "message": message}));
+            assert!(of_failed(&pod).unwrap().advice.contains(words), "{volume}");
         }
     }
 

@@ -9,6 +9,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::domain::manifest;
 use crate::domain::mounts::Mounts;
 use crate::domain::paths;
 use crate::error::quote_shortened;
@@ -41,6 +42,8 @@ pub struct JobTemplate(Value);
 pub struct Precedence<'a> {
     /// The names of the variables that the user sets.
     pub variables: &'a [&'a str],
+    /// Whether the user has said how much disk the program may fill.
+    pub disk: bool,
     /// Whether the user has said whom the program runs as.
     pub account: bool,
 }
@@ -92,6 +95,14 @@ impl JobTemplate {
             Ok(template) => Self::from_value(&template),
             Err(error) => Err(refused(format!("is no JSON: {error}"))),
         }
+    }
+
+    /// Whether it says how much of the node's disk the program may fill.
+    pub fn limits_disk(&self) -> bool {
+        let containers = self.0["spec"]["template"]["spec"]["containers"].as_array();
+        containers.into_iter().flatten().any(|container| {
+            container["name"] == PROGRAM_CONTAINER && !container["resources"]["limits"][manifest::DISK].is_null()
+        })
     }
 
     /// The bytes of the annotations that it gives to the pod, which have a common bound with the program that a pod carries.
@@ -168,6 +179,11 @@ impl JobTemplate {
             }
             if wins.account {
                 remove(container.get_mut("securityContext"), &IDENTITY);
+            }
+            if wins.disk {
+                for of in ["limits", "requests"] {
+                    remove(container.pointer_mut(&format!("/resources/{of}")), &[manifest::DISK]);
+                }
             }
             if let Some(variables) = container.get_mut("env").and_then(Value::as_array_mut) {
                 variables.retain(|variable| !wins.variables.iter().any(|name| variable["name"] == *name));
@@ -835,6 +851,7 @@ mod tests {
         let wins = Precedence {
             variables: &["TZ"],
             account: true,
+            disk: false,
         };
         let job = merged_with(&template, wins);
         assert_eq!(

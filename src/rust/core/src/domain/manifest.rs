@@ -9,6 +9,7 @@ use crate::domain::job_log;
 use crate::domain::job_template::{JobTemplate, Precedence};
 use crate::domain::mounts::Mounts;
 use crate::domain::program::{survives_r_launcher, Program, ProgramSource, Runner};
+use crate::domain::quantity::DiskLimit;
 use crate::domain::submission::{SubmitArguments, Values};
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::{
@@ -147,6 +148,7 @@ pub fn manifest(request: &JobRequest) -> Result<Value, Error> {
         job,
         Precedence {
             variables: &variables,
+            disk: request.values.disk_limit.is_some(),
             account: request.run_as.is_some(),
         },
     ))
@@ -172,7 +174,8 @@ fn job(request: &JobRequest) -> Result<Job, Error> {
     let annotations_size: usize = pod_annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     let of_template = request.template.as_ref().map_or(0, JobTemplate::pod_annotation_bytes);
     let delivery = program.delivery(&request.storage, annotations_size + of_template)?;
-    let launch = launch(program, given, &delivery);
+    let disk_limit = values.disk_limit.as_ref().map(DiskLimit::quantity);
+    let launch = launch(program, given, &delivery, disk_limit);
 
     let job_labels = job_labels(request);
     // Of the Job alone: it is what the queue lets go, not its pod.
@@ -231,12 +234,7 @@ fn job(request: &JobRequest) -> Result<Job, Error> {
                         image: given.container.clone(),
                         command: launch.command,
                         env: environment(request),
-                        resources: ResourceRequirements {
-                            limits: BTreeMap::from([
-                                ("cpu".to_string(), values.cpu_limit.quantity().to_string()),
-                                ("memory".to_string(), values.memory_limit.quantity().to_string()),
-                            ]),
-                        },
+                        resources: resources(values),
                         security_context: SecurityContext {
                             allow_privilege_escalation: false,
                             // A user other than root has none anyway; saying so is what the restricted Pod Security
@@ -258,6 +256,27 @@ fn job(request: &JobRequest) -> Result<Job, Error> {
         status: JobStatus::default(),
     })
 }
+
+/// What the program may use. Of a limit Kubernetes makes a request, too, where none is given: of cores and memory a node gives
+/// away what it has, once. Hardly a program fills its disk, so none of it is set aside.
+fn resources(values: &Values) -> ResourceRequirements {
+    let mut resources = ResourceRequirements {
+        limits: BTreeMap::from([
+            ("cpu".to_string(), values.cpu_limit.quantity().to_string()),
+            ("memory".to_string(), values.memory_limit.quantity().to_string()),
+        ]),
+        requests: BTreeMap::new(),
+    };
+    if let Some(limit) = &values.disk_limit {
+        resources.limits.insert(DISK.into(), limit.quantity().into());
+        resources.requests.insert(DISK.into(), "0".into());
+    }
+    resources
+}
+
+/// The node's own disk: what a container writes outside its volumes, its log, and volumes of the kind `emptyDir`
+/// (<https://kubernetes.io/docs/concepts/storage/ephemeral-storage/>).
+pub const DISK: &str = "ephemeral-storage";
 
 /// Keeps service meshes from putting a container beside the program: with one that does not end no job would ever be over.
 /// Istio reads the label, older versions the annotation, Linkerd its annotation
@@ -359,7 +378,8 @@ struct Launch {
 /// The command of the container, and the volumes it needs.
 ///
 /// The shell text is made of constants; every path, and each argument of the program, is an argument. R needs `/bin/sh` itself, so every R image has it.
-fn launch(program: &Program, given: &SubmitArguments, delivery: &ProgramSource) -> Launch {
+fn launch(program: &Program, given: &SubmitArguments, delivery: &ProgramSource, disk_limit: Option<&str>) -> Launch {
+    let empty = || json!({"emptyDir": disk_limit.map_or_else(|| json!({}), |limit| json!({"sizeLimit": limit}))});
     // One descriptor for both streams, or their order is lost.
     let mut script = vec!["exec 2>&1", job_log::PRINT_MARKER, COMPLETE_ENVIRONMENT];
     let mut arguments: Vec<String> = Vec::new();
@@ -391,15 +411,15 @@ fn launch(program: &Program, given: &SubmitArguments, delivery: &ProgramSource) 
                 CARRIED_FOLDER,
                 downward_file(labels::PROGRAM_BASE64, "program.base64"),
             );
-            add_volume("abba-program", PROGRAM_FOLDER, json!({"emptyDir": {}}));
+            add_volume("abba-program", PROGRAM_FOLDER, empty());
             script.push("base64 -d \"$1\" > \"$2\" || exit 1; shift 2");
             arguments.extend([format!("{CARRIED_FOLDER}/program.base64"), path.clone()]);
             (path, WORKING_FOLDER.to_string())
         }
     };
-    add_volume("abba-work", WORKING_FOLDER, json!({"emptyDir": {}}));
+    add_volume("abba-work", WORKING_FOLDER, empty());
     // Not at /tmp: it would hide what the image has there.
-    add_volume("abba-tmp", TEMPORARY_FOLDER, json!({"emptyDir": {}}));
+    add_volume("abba-tmp", TEMPORARY_FOLDER, empty());
     let mut start = vec![given.r_command.clone().unwrap_or_else(|| "R".into())];
     let runner = program.runner();
     if runner != Runner::Quarto {
@@ -418,7 +438,7 @@ fn launch(program: &Program, given: &SubmitArguments, delivery: &ProgramSource) 
         }
         Runner::R => {
             let link = format!("{LINK_FOLDER}/program.R");
-            add_volume("abba-link", LINK_FOLDER, json!({"emptyDir": {}}));
+            add_volume("abba-link", LINK_FOLDER, empty());
             script.push("ln -s \"$1\" \"$2\" || exit 1; shift 2");
             start.push(format!("--file={link}"));
             arguments.extend([path, link]);
@@ -522,6 +542,66 @@ mod tests {
                 assert!(last.ends_with(&path.replace('$', "$$")[2..]), "{last}");
             }
         }
+    }
+
+    #[test]
+    fn a_limit_of_disk_is_one_of_the_container_and_of_the_volumes_that_abba_adds() {
+        let disk_of = |path: &str, bytes: &[u8], limit: Option<&str>| {
+            let mut request = request(path, bytes);
+            request.arguments.disk_limit = limit.map(String::from);
+            request.values = request.arguments.values().unwrap();
+            let pod = job(&request).unwrap().spec.template.spec;
+            let empty: Vec<Value> = pod
+                .volumes
+                .iter()
+                .filter_map(|one| one.get("emptyDir").cloned())
+                .collect();
+            (json!(pod.containers[0].resources), empty)
+        };
+        // One with all the volumes there are.
+        let (path, bytes) = ("/x/a~+~b.R", b"\xe9");
+        let (resources, volumes) = disk_of(path, bytes, None);
+        assert_eq!(resources, json!({"limits": {"cpu": "2500m", "memory": "512M"}}));
+        assert_eq!(volumes, vec![json!({}); volumes.len()]);
+        let (resources, limited) = disk_of(path, bytes, Some("2G"));
+        // A whole disk set aside for each program would leave most nodes empty.
+        assert_eq!(
+            resources,
+            json!({
+                "limits": {"cpu": "2500m", "memory": "512M", "ephemeral-storage": "2G"},
+                "requests": {"ephemeral-storage": "0"},
+            })
+        );
+        assert!(volumes.len() >= 4);
+        assert_eq!(limited, vec![json!({"sizeLimit": "2G"}); volumes.len()]);
+    }
+
+    #[test]
+    fn a_limit_of_disk_goes_before_that_of_a_template_which_holds_where_none_is_given() {
+        let template = JobTemplate::from_value(&json!({"spec": {"template": {"spec": {"containers": [{
+            "name": "program", "resources": {"limits": {"ephemeral-storage": "9G"},
+            "requests": {"ephemeral-storage": "8G", "cpu": "1m"}},
+        }]}}}}))
+        .unwrap();
+        let disk_of = |limit: Option<&str>| {
+            let mut request = request("/x/a.R", b"1");
+            request.arguments.disk_limit = limit.map(String::from);
+            request.values = request.arguments.values().unwrap();
+            request.template = Some(template.clone());
+            let resources = &manifest(&request).unwrap()["spec"]["template"]["spec"]["containers"][0]["resources"];
+            (
+                resources["limits"]["ephemeral-storage"].clone(),
+                resources["requests"].clone(),
+            )
+        };
+        assert_eq!(
+            disk_of(None),
+            (json!("9G"), json!({"ephemeral-storage": "8G", "cpu": "1m"}))
+        );
+        assert_eq!(
+            disk_of(Some("2G")),
+            (json!("2G"), json!({"ephemeral-storage": "0", "cpu": "1m"}))
+        );
     }
 
     #[test]

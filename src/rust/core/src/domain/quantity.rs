@@ -1,4 +1,4 @@
-//! Limits of processor cores and memory, in Kubernetes' notation.
+//! Limits of processor cores, memory and disk, in Kubernetes' notation.
 //!
 //! Grammar: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>
 
@@ -76,6 +76,75 @@ impl CpuLimit {
     }
 }
 
+/// An amount of bytes, more than zero and not too large for Kubernetes, and the advice where it is none.
+fn parse_bytes(argument: &str, of: &str, text: &str) -> Result<f64, Error> {
+    let refuse = |what: &str, advice: String| {
+        Err(Error::input(format!("`{argument}` {what}, not {}.", quote_shortened(text))).advise(advice))
+    };
+    let Some(bytes) = parse_quantity(text) else {
+        return refuse(&format!("must be an amount of {of}"), USUAL_AMOUNT.into());
+    };
+    if bytes <= 0.0 {
+        return refuse("must be more than zero", USUAL_AMOUNT.into());
+    }
+    if let Some(number) = text.strip_suffix('m') {
+        return refuse(
+            &format!("must be an amount of {of}, and 'm' means thousandths of a byte"),
+            format!("Did you mean \"{number}M\"?"),
+        );
+    }
+    // Kubernetes holds it as a 64 bit number of bytes.
+    if bytes > i64::MAX as f64 {
+        return refuse("must be an amount that a machine can have", USUAL_AMOUNT.into());
+    }
+    Ok(bytes)
+}
+
+/// Refuses an amount that is less than what is possible.
+fn too_small(argument: &str, rule: &str, text: &str) -> Error {
+    let advice = match text.parse::<u64>() {
+        Ok(number) => format!("A number alone is bytes. Did you mean \"{number}M\"?"),
+        Err(_) => USUAL_AMOUNT.into(),
+    };
+    Error::input(format!("`{argument}` {rule}, not {}.", quote_shortened(text))).advise(advice)
+}
+
+const USUAL_AMOUNT: &str = "Give an amount such as \"512M\", \"1G\" or \"1Gi\".";
+
+/// A limit of a node's disk: what the program writes outside the storage that is mounted, and its log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DiskLimit {
+    quantity: String,
+    bytes: f64,
+}
+
+impl DiskLimit {
+    /// No R session comes by with less: its log, the program and R's own temporary files need some.
+    const LEAST_BYTES: f64 = 1024.0 * 1024.0;
+
+    /// Reads a limit such as `512M`, `1G` or `1Gi`.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let bytes = parse_bytes("disk_limit", "disk", text)?;
+        if bytes < Self::LEAST_BYTES {
+            return Err(too_small("disk_limit", "must be at least 1Mi", text));
+        }
+        Ok(Self {
+            quantity: text.to_string(),
+            bytes,
+        })
+    }
+
+    /// In Kubernetes' notation.
+    pub fn quantity(&self) -> &str {
+        &self.quantity
+    }
+
+    /// The same as a number of bytes.
+    pub fn bytes(&self) -> f64 {
+        self.bytes
+    }
+}
+
 /// A limit of memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemoryLimit {
@@ -89,32 +158,13 @@ impl MemoryLimit {
 
     /// Reads a limit such as `512M`, `1G` or `1Gi`.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let refuse = |what: &str, advice: String| {
-            Err(Error::input(format!("`memory_limit` {what}, not {}.", quote_shortened(text))).advise(advice))
-        };
-        let usual = "Give an amount such as \"512M\", \"1G\" or \"1Gi\".".to_string();
-        let Some(bytes) = parse_quantity(text) else {
-            return refuse("must be an amount of memory", usual);
-        };
-        if bytes <= 0.0 {
-            return refuse("must be more than zero", usual);
-        }
-        if let Some(number) = text.strip_suffix('m') {
-            return refuse(
-                "must be an amount of memory, and 'm' means thousandths of a byte",
-                format!("Did you mean \"{number}M\"?"),
-            );
-        }
+        let bytes = parse_bytes("memory_limit", "memory", text)?;
         if bytes < Self::LEAST_BYTES {
-            let advice = match text.parse::<u64>() {
-                Ok(number) => format!("A number alone is bytes. Did you mean \"{number}M\"?"),
-                Err(_) => usual,
-            };
-            return refuse("must be at least 6Mi, or no container starts", advice);
-        }
-        // Kubernetes holds it as a 64 bit number of bytes.
-        if bytes > i64::MAX as f64 {
-            return refuse("must be an amount that a machine can have", usual);
+            return Err(too_small(
+                "memory_limit",
+                "must be at least 6Mi, or no container starts",
+                text,
+            ));
         }
         Ok(Self {
             quantity: text.to_string(),
@@ -207,6 +257,18 @@ mod tests {
         assert_eq!(error.advice.unwrap(), "Did you mean \"512M\"?");
         let error = MemoryLimit::parse("512").unwrap_err();
         assert!(error.advice.unwrap().contains("Did you mean \"512M\"?"));
+    }
+
+    #[test]
+    fn disk_limits() {
+        for text in ["1Mi", "512M", "1.5Gi", "1048576"] {
+            assert_eq!(DiskLimit::parse(text).unwrap().quantity(), text);
+        }
+        for text in ["", "lots", "-1G", "0", "1M ", "1000k", "10E", "512m", "2"] {
+            let error = DiskLimit::parse(text).unwrap_err();
+            assert!(error.message.starts_with("`disk_limit` must be"), "{}", error.message);
+        }
+        assert!(DiskLimit::parse("2").unwrap_err().advice.unwrap().contains("\"2M\""));
     }
 
     #[test]

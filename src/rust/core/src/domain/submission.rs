@@ -13,7 +13,7 @@ use crate::domain::job_name;
 use crate::domain::job_template::JobTemplate;
 use crate::domain::mounts::Mounts;
 use crate::domain::paths;
-use crate::domain::quantity::{CpuLimit, MemoryLimit};
+use crate::domain::quantity::{CpuLimit, DiskLimit, MemoryLimit};
 use crate::error::quote_shortened;
 use crate::kubernetes::labels::{self, check_label_value, check_queue_name};
 use crate::kubernetes::objects::Job;
@@ -49,6 +49,9 @@ pub struct SubmitArguments {
     pub cpu_limit: CpuArgument,
     /// Limit of memory.
     pub memory_limit: String,
+    /// Limit of the node's disk; `None`: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_limit: Option<String>,
     /// The container image.
     pub container: String,
     /// Volumes and volume mounts; `None`: none.
@@ -106,6 +109,7 @@ impl Default for SubmitArguments {
             user_tag: String::new(),
             cpu_limit: CpuArgument::Number(1.0),
             memory_limit: "512M".into(),
+            disk_limit: None,
             container: String::new(),
             mounts: None,
             auto_mount_home: false,
@@ -131,6 +135,8 @@ pub struct Values {
     pub cpu_limit: CpuLimit,
     /// Limit of memory.
     pub memory_limit: MemoryLimit,
+    /// Limit of the node's disk.
+    pub disk_limit: Option<DiskLimit>,
     /// After how many seconds the program is ended.
     pub time_limit_seconds: Option<u64>,
     /// For how many seconds the job is kept after its end.
@@ -187,6 +193,7 @@ impl SubmitArguments {
         Ok(Values {
             cpu_limit,
             memory_limit,
+            disk_limit: self.disk_limit.as_deref().map(DiskLimit::parse).transpose()?,
             time_limit_seconds: self.time_limit_seconds.map(check_time_limit).transpose()?,
             seconds_kept: check_keep_days(self.keep_days.unwrap_or(USUAL_DAYS_KEPT))?,
             mounts: match &self.mounts {
@@ -485,6 +492,7 @@ mod tests {
             user_tag: "t".into(),
             cpu_limit: CpuArgument::Text("500m".into()),
             memory_limit: "1.5Gi".into(),
+            disk_limit: Some("2G".into()),
             mounts: Some(json!({"volumes": []})),
             auto_mount_home: true,
             home_nfs_ip_address: Some("192.0.2.1".into()),
@@ -502,7 +510,7 @@ mod tests {
         let again = given.with_twice_the_memory().unwrap();
         let mut expected = json!({
             "file_path": "/p/a.R", "batch_group_id": "Study_1", "user_tag": "t", "cpu_limit": "500m",
-            "memory_limit": "3Gi", "container": "r:1", "mounts": {"volumes": []}, "auto_mount_home": true,
+            "memory_limit": "3Gi", "disk_limit": "2G", "container": "r:1", "mounts": {"volumes": []}, "auto_mount_home": true,
             "home_nfs_ip_address": "192.0.2.1", "username": "mike", "time_limit_seconds": 60.0,
             "arguments": ["--cut-off", ""], "environment": {"STUDY": "s 1"}, "vanilla": true,
             "r_command": "/opt/R/4.2.1/bin/R", "queue": "team-a",

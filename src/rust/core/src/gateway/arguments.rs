@@ -57,6 +57,8 @@ pub enum Kind {
     Cpu,
     /// Memory: a string, or a number of bytes.
     Memory,
+    /// An amount of something else: the same.
+    Bytes,
     /// Volumes and volume mounts: an object.
     Mounts,
     /// The programs of a batch: an array of objects.
@@ -257,7 +259,7 @@ impl Arguments {
             (Kind::Flag, Some(Value::String(text))) => {
                 text.to_ascii_lowercase().parse().map(Value::Bool).unwrap_or_default()
             }
-            (Kind::Memory, Some(Value::Number(bytes))) if bytes.is_u64() => bytes.to_string().into(),
+            (Kind::Memory | Kind::Bytes, Some(Value::Number(bytes))) if bytes.is_u64() => bytes.to_string().into(),
             (_, Some(value)) => value,
         };
         let of_texts = |value: &Value| match value {
@@ -529,6 +531,7 @@ mod tests {
             ("n", Kind::Number, Some(json!(2))),
             ("r", Kind::Number, Some(json!(0.5))),
             ("n", Kind::Memory, Some(json!("2"))),
+            ("n", Kind::Bytes, Some(json!("2"))),
             ("n", Kind::Cpu, Some(json!(2))),
             ("r", Kind::Cpu, Some(json!("0.5"))),
             ("b", Kind::Flag, Some(json!(true))),

@@ -226,7 +226,7 @@ fn schema_of_arguments<'a>(arguments: impl Iterator<Item = &'a Argument>) -> Val
 /// The schema of an argument as a job keeps it: a number of bytes is text there, and nothing has a default.
 fn schema_of_kept(argument: &Argument) -> Value {
     let mut schema = match argument.kind {
-        Kind::Memory => json!({"type": "string"}),
+        Kind::Memory | Kind::Bytes => json!({"type": "string"}),
         Kind::Mounts => json!({"type": "object"}),
         kind => schema_of(kind),
     };
@@ -258,6 +258,7 @@ fn schema_of(kind: Kind) -> Value {
         Kind::Flag => json!({"type": "boolean", "default": false}),
         Kind::Cpu => json!({"oneOf": [{"type": "number"}, {"type": "string"}], "default": 1}),
         Kind::Memory => json!({"oneOf": [{"type": "string"}, {"type": "integer"}], "default": "512M"}),
+        Kind::Bytes => json!({"oneOf": [{"type": "string"}, {"type": "integer"}]}),
         Kind::Mounts => schema("Mounts"),
         Kind::Programs => json!({"type": "array", "minItems": 1, "maxItems": 1000, "items": schema("SubmitJob")}),
     }

@@ -71,7 +71,7 @@ fn whatever_a_caller_asks_is_answered_as_the_description_says() {
     let program = json!({"file_path": "/a.R", "program_text": "1 + 1\n", "batch_group_id": "b", "job_id": job});
     let mut samples = vec![
         json!({"method": "POST", "call": "submit-job", "body": program, "key": "k"}),
-        json!({"method": "POST", "call": "submit-job", "body": {"file_path": "/studies/a.R", "cpu_limit": "500m", "memory_limit": "512M", "time_limit_seconds": 60,
+        json!({"method": "POST", "call": "submit-job", "body": {"file_path": "/studies/a.R", "cpu_limit": "500m", "memory_limit": "512M", "disk_limit": "1G", "time_limit_seconds": 60,
             "mounts": {"volumes": [{"name": "d", "nfs": {"server": "192.0.2.1", "path": "/studies"}}], "volumeMounts": [{"name": "d", "mountPath": "/studies"}]},
             "arguments": ["a"], "environment": {"A": "b"}, "vanilla": true, "r_command": "/opt/R/4.2.1/bin/R", "container": "registry.example.com/r:4.2"}}),
         json!({"method": "POST", "call": "submit-batch", "body": {"programs": [program, {"file_path": "/b.R", "program_base64": "MSsx"}], "user_tag": "t"}, "key": "k"}),

@@ -84,6 +84,12 @@ pub const SETTINGS: &[Argument] = &[
         "Memory, such as `\"512M\"`, or a number of bytes; within the server's bounds.",
     ),
     Argument::optional(
+        "disk_limit",
+        Kind::Bytes,
+        "Disk of the node that the program may fill, such as `\"2G\"`, or a number of bytes; within the server's bounds. Left \
+         out: the server's default, where it has one.",
+    ),
+    Argument::optional(
         "container",
         Kind::Text,
         "The container image, one of `/permitted-containers`. Left out: the server's default.",
@@ -97,7 +103,8 @@ pub const SETTINGS: &[Argument] = &[
     Argument::optional(
         "time_limit_seconds",
         Kind::Number,
-        "The program is ended after this many seconds. Left out: no limit.",
+        "The program is ended after this many seconds; within the server's bounds. Left out: the server's default, where it \
+         has one.",
     ),
     Argument::optional(
         "arguments",

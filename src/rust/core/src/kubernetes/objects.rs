@@ -138,6 +138,8 @@ pub struct EnvVar {
 #[serde(default)]
 pub struct ResourceRequirements {
     pub limits: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", skip_deserializing)]
+    pub requests: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -88,7 +88,7 @@ mod tests {
             "user_tag": "t", "cpu_limit": 0.5, "memory_limit": "256M", "container": "registry.example.com/r:4.3",
             "mounts": mounts, "time_limit_seconds": 60, "arguments": ["a,b", ""],
             "environment": {"A": "$(B)"}, "vanilla": true, "r_command": "/opt/R/bin/R",
-            "job_template": "gpu",
+            "job_template": "gpu", "disk_limit": "2G",
         }));
         let in_place = submit(json!({"file_path": "/studies/b.R", "batch_group_id": "b", "mounts": mounts}));
         let good = submit(json!({"file_path": "c.R", "program_text": "1", "batch_group_id": "b"}));
@@ -104,14 +104,14 @@ mod tests {
                 {
                     "job_id": carried, "status": "Failed", "ending": false, "in_place": false, "file_path": "a.R",
                     "absolute_path": "C:\\programs\\a.R", "user_tag": "t", "cpu_limit": 0.5, "memory_limit": "256M",
-                    "container": "registry.example.com/r:4.3", "mounts": mounts, "auto_mount_home": false,
+                    "container": "registry.example.com/r:4.3", "disk_limit": "2G", "mounts": mounts, "auto_mount_home": false,
                     "time_limit_seconds": 60.0, "arguments": ["a,b", ""], "environment": {"A": "$(B)"},
                     "vanilla": true, "r_command": "/opt/R/bin/R", "queue": null, "job_template": "gpu",
                 },
                 {
                     "job_id": in_place, "status": "Failed", "ending": false, "in_place": true, "file_path": "/studies/b.R",
                     "absolute_path": null, "user_tag": "", "cpu_limit": 1.0, "memory_limit": "512M",
-                    "container": "registry.example.com/r:4.1", "mounts": mounts, "auto_mount_home": false,
+                    "container": "registry.example.com/r:4.1", "disk_limit": null, "mounts": mounts, "auto_mount_home": false,
                     "time_limit_seconds": null, "arguments": [], "environment": {}, "vanilla": false,
                     "r_command": null, "queue": null, "job_template": null,
                 },
