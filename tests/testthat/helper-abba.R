@@ -62,8 +62,9 @@ is_label_value <- function(x) grepl("^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-
 
 # --- Processes ---------------------------------------------------------------
 
-# Waits for a condition; FALSE where it does not come true.
-wait_until <- function(condition, seconds = 20) {
+# Waits for a condition; FALSE where it does not come true. The time is for a machine that stands still now and then: a
+# test that goes well does not take it.
+wait_until <- function(condition, seconds = 60) {
   end <- Sys.time() + seconds
   while (!isTRUE(condition())) {
     if (Sys.time() > end) {
@@ -118,12 +119,11 @@ start_r <- function(code, ..., env = parent.frame()) {
 
 # Waits for its end: what it printed, what it said, and its exit status.
 finish <- function(process) {
+  stdout <- strsplit(process$read_all_output(), "\n")[[1L]]
+  stderr <- process$read_all_error()
+  # It closes its streams a moment before it ends.
   process$wait(60000)
-  list(
-    stdout = strsplit(process$read_all_output(), "\n")[[1L]],
-    stderr = process$read_all_error(),
-    exit_status = process$get_exit_status()
-  )
+  list(stdout = stdout, stderr = stderr, exit_status = process$get_exit_status())
 }
 
 run_r <- function(code, ...) {

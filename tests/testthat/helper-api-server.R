@@ -15,7 +15,8 @@ local_api <- function(..., keys = "daemon", env = parent.frame()) {
     abba.api.log = file.path(folder, "log"),
     abba.default.container = image,
     abba.k8s.namespace = "n",
-    abba.api.cluster.timeout = 5,
+    # A kubectl that stands still for a while is no fault.
+    abba.api.cluster.timeout = 60,
     .local_envir = env
   )
   withr::local_options(..., .local_envir = env)
@@ -75,7 +76,7 @@ finish_answer <- function(answer) {
     wait_until(function() {
       later::run_now(0.05)
       !is.null(done)
-    }, 30)
+    }, 120)
     answer <- done
   }
   list(

@@ -16,6 +16,7 @@
 #   count(): their number;
 #   pids(): the processes of the calls;
 #   helpers(): what these have started (see `hangs()`);
+#   hangs(): how many of them have come so far that they hang;
 #   manifest_text(i), manifest(i): the file that call i was given with `-f`, as
 #     text and parsed; by default the first one;
 #   file(i, name): the path of a file that an answer wrote as "$call.name".
@@ -78,9 +79,10 @@ local_scripted_kubectl <- function(..., folder = NULL, env = parent.frame()) {
     withr::local_path(dirname(program), .local_envir = env)
   }
 
+  # A kubectl that was ended at once has not written everything, and one that begins is just about to.
   numbers <- function() {
     names <- list.files(file.path(base, "calls"), "^[0-9]+$")
-    sort(as.integer(names))
+    sort(as.integer(names[file.size(file.path(base, "calls", names)) > 0]))
   }
   of_call <- function(i, name) file.path(base, "calls", paste0(i, ".", name))
   calls <- function() {
@@ -90,11 +92,11 @@ local_scripted_kubectl <- function(..., folder = NULL, env = parent.frame()) {
       strsplit(gsub("\x01$", "", rawToChar(replace(bytes, bytes == 0, as.raw(1)))), "\x01")[[1]]
     })
   }
-  # A kubectl that was ended at once has not written everything.
   numbers_in <- function(name) {
     paths <- of_call(numbers(), name)
     as.integer(unlist(lapply(paths[file.exists(paths)], readLines)))
   }
+  hangs <- function() sum(file.exists(of_call(numbers(), "hangs")))
   sent_first <- function() which(file.exists(of_call(numbers(), "manifest")))[[1L]]
   manifest_text <- function(i = sent_first()) {
     path <- of_call(i, "manifest")
@@ -111,6 +113,7 @@ local_scripted_kubectl <- function(..., folder = NULL, env = parent.frame()) {
     count = function() length(numbers()),
     pids = function() numbers_in("pid"),
     helpers = function() numbers_in("helper"),
+    hangs = hangs,
     manifest_text = manifest_text,
     manifest = function(i = sent_first()) {
       jsonlite::fromJSON(manifest_text(i), simplifyVector = FALSE)
@@ -196,6 +199,25 @@ hangs <- function(on = "*") {
 # kubectl is ended by a signal.
 dies <- function(on = "*") {
   runs("kill -9 $$", on = on)
+}
+
+# Calls `ask` with a time limit in seconds, and with one that is twice as long until `has_begun()`: on a busy machine a
+# short one may be over before that is under way which the test wants to see ended. Gives back the last value.
+longer_until <- function(ask, has_begun, seconds = 1) {
+  repeat {
+    value <- ask(seconds)
+    if (has_begun()) {
+      return(value)
+    }
+    stopifnot("it does not begin" = seconds < 60)
+    seconds <- 2 * seconds
+  }
+}
+
+# The same with the time limit of calls of kubectl.
+at_time_limit <- function(ask, has_begun, seconds = 1) {
+  limited <- function(seconds) withr::with_options(list(abba.k8s.request.timeout = seconds), ask())
+  longer_until(limited, has_begun, seconds)
 }
 
 # --- What the API server answers -------------------------------------------

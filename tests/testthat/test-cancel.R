@@ -146,9 +146,8 @@ test_on_both_roads("an id that is given twice is told twice", {
 })
 
 test_that("a change that hangs is an error that names the job", {
-  withr::local_options(abba.k8s.request.timeout = 1)
   kubectl <- local_cluster(list(full_pod("a-1", running())), list(), hangs(on = "replace *"))
-  error <- raised(cancel("a-1"))
+  error <- at_time_limit(function() raised(cancel("a-1")), function() kubectl$hangs() > 0L)
   expect_s3_class(error, "abba_error_timeout")
   expect_identical(error$job_id, "a-1")
   expect_identical(error$done, data.frame(job_id = "a-1", done = NA_character_))

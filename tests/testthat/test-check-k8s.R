@@ -157,16 +157,23 @@ test_that("without kubectl there is a report all the same", {
 })
 
 test_that("a kubectl that talks nonsense, dies or hangs is found out at once", {
-  withr::local_options(abba.k8s.request.timeout = 0.5)
-  for (answer in list(says("hello"), says("{}"), says(""), dies(), hangs(), fails("Segmentation fault"))) {
-    kubectl <- local_scripted_kubectl(answer)
-    found <- check()
+  expect_found_out <- function(found) {
     expect_identical(problems(found), "kubectl")
     expect_identical(what(found, "trial"), "kubectl does not work.")
     expect_identical(kubectl$count(), 1L)
     expect_reaped(kubectl$pids())
     expect_ended(kubectl$helpers())
   }
+  for (answer in list(says("hello"), says("{}"), says(""), dies(), fails("Segmentation fault"))) {
+    kubectl <- local_scripted_kubectl(answer)
+    expect_found_out(check())
+  }
+  of_test <- rlang::current_env()
+  ask <- function() {
+    kubectl <<- local_scripted_kubectl(hangs(), env = of_test)
+    check()
+  }
+  expect_found_out(at_time_limit(ask, function() kubectl$hangs() > 0L, 0.5))
 })
 
 test_that("a kubectl that is too old or too new is told which to install", {
@@ -256,9 +263,8 @@ test_that("the queue that programs go through is looked at", {
 })
 
 test_that("a cluster that stops answering ends the examination", {
-  withr::local_options(abba.k8s.request.timeout = 1)
   kubectl <- local_cluster(hangs(on = asks$rules))
-  found <- check()
+  found <- at_time_limit(check, function() kubectl$hangs() > 0L)
   expect_identical(problems(found), character())
   expect_identical(what(found, "right to create jobs"), "The cluster does not answer any more.")
   expect_identical(found$check[[25L]], "trial")
@@ -331,8 +337,7 @@ test_that("some columns or rows of it still print", {
 test_that("Ctrl-C ends it, and leaves no kubectl behind", {
   kubectl <- local_cluster(hangs(on = asks$login))
   process <- start_r("abba_check_k8s_local('r:1', namespace = 'n')")
-  hangs_now <- function() length(list.files(dirname(kubectl$file(1L, "x")), "\\.hangs$")) > 0L
-  expect_true(wait_until(hangs_now), label = "kubectl is called")
+  expect_true(wait_until(function() kubectl$hangs() > 0L), label = "kubectl is called")
   process$signal(2L)
   ended <- finish(process)
   # Stopped by the interrupt, not by a report.

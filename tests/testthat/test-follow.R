@@ -139,14 +139,13 @@ test_that("a kubectl that dies while it streams is started again", {
 })
 
 test_that("an API server that is away for a while does not end a follow", {
-  withr::local_options(abba.k8s.request.timeout = 1)
   refused <- fails(
     "The connection to the server 192.0.2.1:6443 was refused - did you specify the right host or port?\n",
     on = "*/pods?labelSelector*"
   )
   local_scripted_kubectl(
     streams(streamed("a")), streams(streamed("a", "b")), rest(streamed("a", "b")), whole("a", "b"),
-    started(), started(), refused, refused, refused, refused, started(), started(ended())
+    started(), started(), refused, refused, refused, refused, refused, refused, started(), started(ended())
   )
   expect_identical(followed()$printed, c("a", "b"))
 })

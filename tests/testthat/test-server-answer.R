@@ -234,7 +234,8 @@ test_that("a request that waits for the cluster keeps nobody else waiting", {
   res <- api_response()
   slow <- abba_api_answer("jobs", api_request(key = api$keys$daemon), res)
   expect_s3_class(slow, "promise")
-  expect_true(wait_until(function() kubectl$count() > 0L))
+  # Pods and Jobs.
+  expect_true(wait_until(function() kubectl$hangs() == 2L))
   expect_identical(ask_api("whoami", key = api$keys$daemon)$status, 200L)
   expect_null(res$status)
   # Its thread ends with kubectl.
@@ -243,8 +244,8 @@ test_that("a request that waits for the cluster keeps nobody else waiting", {
 })
 
 test_that("what is wrong with the cluster is told without anything of kubectl", {
-  of <- function(...) {
-    api <- local_api(abba.api.cluster.timeout = 1)
+  of <- function(..., seconds = 60) {
+    api <- local_api(abba.api.cluster.timeout = seconds)
     local_scripted_kubectl(...)
     get <- ask_api("jobs", key = api$keys$daemon)
     expect_nothing_of_server(get$text)
@@ -255,7 +256,7 @@ test_that("what is wrong with the cluster is told without anything of kubectl", 
     expect_true(all(nzchar(reasons)))
     c(get$status, post$status)
   }
-  expect_identical(of(hangs()), c(504L, 504L))
+  expect_identical(of(hangs(), seconds = 1), c(504L, 504L))
   expect_identical(of(says("this is no JSON: /tmp/x")), c(502L, 502L))
   expect_identical(of(dies()), c(502L, 502L))
   expect_identical(of(fails(paste(

@@ -11,6 +11,7 @@
 #   requests(): the requests that came over the socket, as "GET /api/...";
 #   proxies(): the processes of `kubectl proxy`;
 #   folders(): the folders of sockets;
+#   newest(): that of the newest proxy, wherever it is;
 #   left(): those, and the processes that have one as an argument.
 local_serving_kubectl <- function(proxy = serve, list = list_of(pod(test_job)), folder = NULL, env = parent.frame()) {
   base <- withr::local_tempdir(pattern = "kubectl-", .local_envir = env)
@@ -29,6 +30,7 @@ local_serving_kubectl <- function(proxy = serve, list = list_of(pod(test_job)), 
     "  echo '{\"current-context\": \"a\", \"contexts\": [{\"name\": \"a\", \"context\": {\"namespace\": \"n\"}}]}' ;;",
     "proxy)",
     "  socket=${2#--unix-socket=}",
+    "  printf '%s\\n' \"${socket%/socket}\" > \"$base/folder\"",
     "  echo $$ >> \"$base/proxies\"",
     paste0("  ", proxy),
     "  ;;",
@@ -55,6 +57,7 @@ local_serving_kubectl <- function(proxy = serve, list = list_of(pod(test_job)), 
     requests = function() lines("requests"),
     proxies = function() as.integer(lines("proxies")),
     folders = folders,
+    newest = function() paste(lines("folder"), collapse = "\n"),
     left = function() c(processes_with(sockets), folders())
   )
 }
@@ -100,6 +103,11 @@ processes_with <- function(text) {
 }
 
 pids_of <- function(kubectl) as.integer(sub("process ", "", processes_with(kubectl$sockets)))
+
+parent_of <- function(pid) {
+  fields <- sub("^.*\\) ", "", readLines(file.path("/proc", pid, "stat"), warn = FALSE))
+  as.integer(strsplit(fields, " ")[[1L]][[2L]])
+}
 
 # What the end of R leaves is removed a moment after it.
 expect_nothing_left <- function(kubectl) {
@@ -168,7 +176,6 @@ test_that("a proxy that hangs up while a long request is sent is an error, not a
   local_program(strrep("# A line of a long program.\n", 7000))
   # In an R of its own: testthat's own tools have this one ignore the signal.
   ended <- finish(start_session(c(
-    "options(abba.k8s.request.timeout = 2)",
     "error <- tryCatch(",
     "  abba_submit_k8s_job_local('test_program.R', container = 'r', namespace = 'n'),",
     "  error = identity",
@@ -209,13 +216,9 @@ test_that("the folder for temporary files may have any name, or be of no use", {
   for (folder in c(used, of_no_use)) {
     withr::local_envvar(TMPDIR = folder)
     withr::local_dir(home)
-    before <- list.files("/tmp", "^abba-")
     expect_named(status(), "Succeeded")
-    where <- if (folder %in% used) {
-      list.files(folder, full.names = TRUE)
-    } else {
-      file.path("/tmp", setdiff(list.files("/tmp", "^abba-"), before))
-    }
+    where <- kubectl$newest()
+    expect_identical(dirname(where), if (folder %in% used) folder else "/tmp")
     expect_match(basename(where), "^abba-[0-9a-f]{32}$")
     expect_identical(list.files(where), "socket")
     expect_identical(format(file.mode(where)), "700")
@@ -265,7 +268,8 @@ test_that("an odd umask, no HOME and a PATH without programs do no harm", {
 test_that("a proxy that was killed, or whose socket is gone, or whose supervisor was killed, is replaced", {
   kubectl <- local_serving_kubectl()
   status()
-  supervisors <- function() Filter(function(pid) pid != utils::tail(kubectl$proxies(), 1L), pids_of(kubectl))
+  # Of its processes the one that R has started.
+  supervisor <- function() Filter(function(pid) parent_of(pid) == Sys.getpid(), pids_of(kubectl))
   # A signal takes effect a moment after it was sent.
   kill <- function(pids) {
     tools::pskill(pids, 9L)
@@ -276,7 +280,7 @@ test_that("a proxy that was killed, or whose socket is gone, or whose supervisor
     socket = function() unlink(file.path(kubectl$folders(), "socket")),
     # R's own unlink() leaves sockets.
     folder = function() processx::run("rm", c("-r", kubectl$folders())),
-    supervisor = function() kill(supervisors()[[1L]]),
+    supervisor = function() kill(supervisor()),
     all = function() kill(pids_of(kubectl))
   )
   for (loss in names(losses)) {

@@ -211,16 +211,23 @@ test_on_both_roads("a create whose answer is lost is found again, and not made t
 })
 
 test_that("where it is not known whether a job was created, the next call asks for that very job", {
-  withr::local_options(abba.k8s.request.timeout = 2)
   local_programs(programs)
-  kubectl <- local_scripted_kubectl(
-    runs(c(
-      paste0("if ", creating("t_2.R"), "; then cp \"$manifest\" \"$base/lost\"; exec sleep 1000; fi"),
-      "exec cat \"$manifest\""
-    ), on = "create *"),
-    runs("exec sleep 1000", on = "get *")
-  )
-  error <- raised(submit_batch(programs, batch_group_id = "b-1"))
+  of_test <- rlang::current_env()
+  kubectl <- NULL
+  ask <- function() {
+    kubectl <<- local_scripted_kubectl(
+      runs(c(
+        paste0("if ", creating("t_2.R"), "; then cp \"$manifest\" \"$base/lost\"; exec sleep 1000; fi"),
+        "exec cat \"$manifest\""
+      ), on = "create *"),
+      runs("exec sleep 1000", on = "get *"),
+      env = of_test
+    )
+    raised(submit_batch(programs, batch_group_id = "b-1"))
+  }
+  error <- NULL
+  # Until the time is enough for those that are answered.
+  at_time_limit(function() error <<- ask(), function() sum(!is.na(error$batch$submitted)) == 2L, 2)
   expect_s3_class(error, "abba_error_batch_incomplete")
   batch <- error$batch
   lost <- sent(kubectl)[["t_2.R"]]$metadata$name
