@@ -10,8 +10,8 @@
 #' an error. Where the cluster does not answer at all, it takes up to the option
 #' `abba.k8s.request.timeout`.
 #'
-#' @param container,cpu_limit,memory_limit,username,queue,job_template The container image, limits,
-#'   user, queue and Job template of the programs that you want to run, as of
+#' @param container,cpu_limit,memory_limit,username,queue,job_template,mounts,auto_mount_home,home_nfs_ip_address
+#'   The container image, limits, user, queue, Job template and storage of the programs that you want to run, as of
 #'   [abba_submit_k8s_job_local()].
 #' @inheritParams abba_submit_k8s_job_local
 #'
@@ -42,13 +42,14 @@
 #' | container | Is the image's name legal, and permitted, and has it run here lately? |
 #' | quota | Is there room for one more program? |
 #' | limit range | Are the limits within the namespace's bounds? |
-#' | pod security | Does the namespace's level allow the programs? |
+#' | pod security | Does the namespace's level allow the programs, with what they mount or may mount? |
 #' | queue | Is the queue there that programs go through, does it let any go, and how many wait? |
 #' | nodes | Is any large enough? |
 #' | trial | Would the cluster accept a job now? |
 #'
 #' The permitted container images are those in the option `abba.permitted.containers`,
-#' where that is set. That a node can pull an image is known only when a program
+#' where that is set. Programs may mount NFS where `home_nfs_ip_address` or the option `abba.permitted.mounts` of an
+#' abba server is set. That a node can pull an image is known only when a program
 #' runs.
 #'
 #' Some of these can be answered only with rights that abba does not need; without
@@ -79,14 +80,19 @@ abba_check_k8s_local <- function(
     username = NULL,
     namespace = getOption("abba.k8s.namespace"),
     queue = getOption("abba.k8s.queue"),
-    job_template = getOption("abba.k8s.job.template")) {
+    job_template = getOption("abba.k8s.job.template"),
+    mounts = "",
+    auto_mount_home = FALSE,
+    home_nfs_ip_address = getOption("abba.home.nfs.ip.address")) {
   permitted <- getOption("abba.permitted.containers")
   if (!is.null(permitted)) {
     permitted <- I(check_strings(unlist(permitted), argument = "abba.permitted.containers"))
   }
   arguments <- check_arguments(list(
-    container = container, cpu_limit = cpu_limit, memory_limit = memory_limit, username = username, queue = queue
+    container = container, cpu_limit = cpu_limit, memory_limit = memory_limit, username = username, queue = queue,
+    mounts = mounts, auto_mount_home = auto_mount_home, home_nfs_ip_address = home_nfs_ip_address
   ))
+  arguments$offers_nfs <- !is.null(home_nfs_ip_address) || length(getOption("abba.permitted.mounts")) > 0L
   arguments$permitted_containers <- permitted
   arguments$job_template <- check_job_template(job_template)
   report <- core_value(core_check(arguments, settings(namespace)))

@@ -254,6 +254,22 @@ test_that("the Pod Security level restricted wants a user", {
   expect_identical(problems(found), c("pod security", "trial"))
   expect_match(what(found, "pod security"), "enforces the level \"restricted\"", fixed = TRUE)
   expect_identical(problems(check(username = "games")), character())
+  # Level and mounts together: the job would be taken, and its pod never made.
+  mounts <- list(
+    volumes = list(list(name = "studies", nfs = list(server = "192.0.2.1", path = "/studies"))),
+    volumeMounts = list(list(name = "studies", mountPath = "/studies"))
+  )
+  found <- check(username = "games", mounts = mounts)
+  expect_identical(problems(found), c("pod security", "trial"))
+  expect_match(what(found, "pod security"), "refuses volumes of the kind nfs")
+  expect_match(what(found, "trial"), "would accept a job, and refuse its pod.*restricted volume types")
+  expect_match(attr(found, "for_admin"), "volumes of the kind nfs")
+  home <- check(username = "games", auto_mount_home = TRUE, home_nfs_ip_address = "192.0.2.1")
+  expect_identical(problems(home), c("pod security", "trial"))
+  # What a server's options offer is what its callers will mount.
+  withr::with_options(list(abba.permitted.mounts = list(list(server = "192.0.2.1", path = "/studies"))), {
+    expect_identical(problems(check(username = "games")), "pod security")
+  })
   # With the Role alone there is the server's warning.
   local_user()
   found <- check()

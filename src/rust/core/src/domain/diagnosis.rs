@@ -1,5 +1,6 @@
 //! Why a program has not run, in words for a statistician.
 
+use crate::domain::cluster_check::namespace_rules::refuses_volumes;
 use crate::domain::job_status::{self, Status};
 use crate::domain::program::Runner;
 use crate::domain::queue::{self, QueueLook};
@@ -422,6 +423,8 @@ pub fn of_job_without_pod(job: &Job, events: &[Event], look: &QueueLook) -> Diag
     let waits_for_room = event.message.contains("exceeded quota");
     let advice = if event.message.contains("serviceaccount") {
         "The namespace lacks the service account; ask the cluster's administrator to set it up."
+    } else if event.message.contains("violates PodSecurity") && refuses_volumes(&event.message) {
+        "Cancel it: the namespace takes no such mounts. Show this to the cluster's administrator."
     } else if event.message.contains("violates PodSecurity") {
         "Cancel it and submit it with `username`, a user other than root; if you did, show this to the cluster's \
          administrator."
@@ -1197,6 +1200,13 @@ mod tests {
         assert!(of_job_without_pod(&Job::default(), &refused)
             .advice
             .contains("`username`"));
+        let refused = [warning(
+            "FailedCreate",
+            "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": restricted volume types (volume \"d\" uses \
+             restricted volume type \"nfs\")",
+        )];
+        let advice = of_job_without_pod(&Job::default(), &refused).advice;
+        assert!(advice.contains("no such mounts") && !advice.contains("`username`"));
         let waiting = json!({"waiting": {"reason": "CreateContainerConfigError",
             "message": "container has runAsNonRoot and image will run as root"}});
         let pod = pod(json!({"phase": "Pending", "containerStatuses": [{"name": "program", "state": waiting}]}));

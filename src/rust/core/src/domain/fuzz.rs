@@ -227,7 +227,12 @@ fn whatever_a_clusters_rules_look_like_the_doctor_has_a_finding() {
         for finding in [
             namespace_rules::quota(Ok(&quotas), &needs, evidence),
             namespace_rules::limit_range(Ok(&ranges), &needs, evidence),
-            namespace_rules::pod_security(Ok(&namespace), &job, evidence),
+            namespace_rules::pod_security(
+                Ok(&namespace),
+                &job,
+                &namespace_rules::Storage::of(&json!(job), false),
+                evidence,
+            ),
             nodes::enough(&nodes, &needs),
             versions::compare(
                 seen["kubectl"].as_str().unwrap_or_default(),

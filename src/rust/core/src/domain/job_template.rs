@@ -838,7 +838,8 @@ mod tests {
     #[test]
     fn the_users_own_arguments_win() {
         let template = json!({"spec": {"template": {"spec": {
-            "securityContext": {"runAsUser": 7, "runAsGroup": 7, "supplementalGroups": [7], "fsGroup": 8},
+            "securityContext": {"runAsUser": 7, "runAsGroup": 7, "supplementalGroups": [7], "fsGroup": 8,
+                "supplementalGroupsPolicy": "Strict"},
             "containers": [
                 {
                     "name": "program",
@@ -856,7 +857,8 @@ mod tests {
         let job = merged_with(&template, wins);
         assert_eq!(
             pod(&job)["securityContext"],
-            json!({"seccompProfile": {"type": "RuntimeDefault"}, "runAsUser": 5, "fsGroup": 8})
+            json!({"seccompProfile": {"type": "RuntimeDefault"}, "runAsUser": 5, "fsGroup": 8,
+                "supplementalGroupsPolicy": "Strict"})
         );
         let [program, second] = &pod(&job)["containers"].as_array().unwrap()[..] else {
             panic!("{job}");

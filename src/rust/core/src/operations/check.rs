@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::submit::{prepare_program, Origin};
 use super::{error_messages, stopped};
 use crate::domain::cluster_check::dry_run::{self, DryRun, DryRuns};
-use crate::domain::cluster_check::namespace_rules::{self, Evidence};
+use crate::domain::cluster_check::namespace_rules::{self, Evidence, Storage};
 use crate::domain::cluster_check::queue::{self, QueueAnswer};
 use crate::domain::cluster_check::rights::{self, Right};
 use crate::domain::cluster_check::{clock, image, nodes, text_for_admin, versions, AdminContext, Finding, Needs};
@@ -41,6 +41,18 @@ pub struct CheckArguments {
     /// As of a submission.
     #[serde(default)]
     pub job_template: Option<Value>,
+    /// As of a submission.
+    #[serde(default)]
+    pub mounts: Option<Value>,
+    /// As of a submission.
+    #[serde(default)]
+    pub auto_mount_home: bool,
+    /// As of a submission.
+    #[serde(default)]
+    pub home_nfs_ip_address: Option<String>,
+    /// Whether the options of this session offer NFS folders to programs.
+    #[serde(default)]
+    pub offers_nfs: bool,
 }
 
 /// What was found.
@@ -86,6 +98,7 @@ pub fn check_cluster(
         image_problem,
         container: arguments.container.clone().unwrap_or_default(),
         queue: arguments.queue.clone(),
+        offers_nfs: arguments.offers_nfs,
         findings: Vec::new(),
         circumstances: AdminContext {
             namespace: namespace.unwrap_or_default().into(),
@@ -119,6 +132,9 @@ fn job_to_try(arguments: &CheckArguments, without_image: bool) -> Result<Value, 
         username: arguments.username.clone(),
         queue: arguments.queue.clone(),
         job_template: arguments.job_template.clone(),
+        mounts: arguments.mounts.clone(),
+        auto_mount_home: arguments.auto_mount_home,
+        home_nfs_ip_address: arguments.home_nfs_ip_address.clone(),
         ..SubmitArguments::default()
     };
     let program = Program {
@@ -148,6 +164,7 @@ struct ClusterCheck<'a> {
     job: Value,
     container: String,
     queue: Option<String>,
+    offers_nfs: bool,
     image_problem: Option<Finding>,
     findings: Vec<Finding>,
     circumstances: AdminContext,
@@ -462,6 +479,7 @@ impl<'a> ClusterCheck<'a> {
         self.findings.push(namespace_rules::pod_security(
             object.as_ref().map_err(String::clone),
             &job,
+            &Storage::of(&self.job, self.offers_nfs),
             evidence,
         ));
         self.look_at_queue(api)?;

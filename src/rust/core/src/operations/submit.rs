@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::parallel_map::parallel_map;
 use super::{error_messages, Connection};
+use crate::domain::cluster_check::namespace_rules::refuses_volumes;
 use crate::domain::identity::Identity;
 use crate::domain::job_name;
 use crate::domain::job_template::JobTemplate;
@@ -71,6 +72,7 @@ pub fn submission_warnings<'a>(submitted: impl IntoIterator<Item = &'a Submitted
                 continue;
             }
             let advice = match text.contains("violate PodSecurity") {
+                true if refuses_volumes(text) => "The job was created, and its program never starts: the namespace takes no such mounts. Cancel it, and show this to the cluster's administrator.",
                 true => "The job was created, and its program may never start. Cancel it and submit it with `username`, so that it runs as a user other than root; abba_explain_k8s_job_local() says whether it starts.",
                 false => "The job was created. Show this to the cluster's administrator if you do not know what it means.",
             };
@@ -400,6 +402,9 @@ mod tests {
         assert_eq!(warnings[0].job_ids, ["a", "c"]);
         assert!(warnings[0].message.contains("runAsNonRoot") && warnings[0].advice.contains("`username`"));
         assert!(!warnings[1].advice.contains("`username`"));
+        let volumes = "would violate PodSecurity \"restricted:latest\": restricted volume types (volume \"d\" uses restricted volume type \"nfs\")";
+        let advice = &submission_warnings(&[submitted("a", &[volumes])])[0].advice;
+        assert!(advice.contains("no such mounts") && !advice.contains("`username`"));
     }
 
     fn refused(change: impl FnOnce(&mut SubmitArguments)) -> String {

@@ -2,6 +2,8 @@
 //!
 //! Where the rules themselves may not be read, a trial may show what they do, or what happened lately.
 
+use serde_json::Value;
+
 use super::dry_run::DryRuns;
 use super::{exceeds, quantity, Finding, Needs, Outcome};
 use crate::kubernetes::cluster_objects::{LimitRange, Namespace, ResourceQuota};
@@ -20,6 +22,14 @@ pub const QUOTA_WORDS: &[&str] = &["exceeded quota", "failed quota", "insufficie
 pub const LIMIT_RANGE_WORDS: &[&str] = &[" usage per ", " ratio per "];
 /// ... and from Pod Security.
 pub const POD_SECURITY_WORDS: &[&str] = &["violates PodSecurity"];
+
+/// Whether Pod Security's words are about what a program mounts: `check_restrictedVolumes.go` and `check_hostPathVolumes.go` in
+/// k8s.io/pod-security-admission. Running as another user changes nothing then.
+pub fn refuses_volumes(words: &str) -> bool {
+    ["restricted volume types", "hostPath volumes"]
+        .iter()
+        .any(|part| words.contains(part))
+}
 
 /// What is known beside the rules themselves.
 #[derive(Clone, Copy, Debug)]
@@ -158,16 +168,82 @@ fn limit_range_of(ranges: &[LimitRange], needs: &Needs) -> Finding {
 /// <https://kubernetes.io/docs/concepts/security/pod-security-admission/#pod-security-admission-labels-for-namespaces>
 const ENFORCED_LEVEL: &str = "pod-security.kubernetes.io/enforce";
 
+/// What programs mount.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Storage {
+    /// The kinds of volumes of a Job, each once.
+    kinds: Vec<String>,
+    /// Whether the options of this session offer NFS folders to programs that ask for them.
+    is_nfs_offered: bool,
+}
+
+impl Storage {
+    /// That of a Job, and of the options.
+    pub fn of(job: &Value, is_nfs_offered: bool) -> Self {
+        let volumes = job["spec"]["template"]["spec"]["volumes"].as_array();
+        let mut kinds: Vec<String> = volumes
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_object)
+            .flat_map(|volume| volume.keys().filter(|key| *key != "name").cloned())
+            .collect();
+        kinds.sort();
+        kinds.dedup();
+        Self { kinds, is_nfs_offered }
+    }
+
+    /// The kinds that a level refuses, of which a program mounts one. Kubernetes knows others, which no level is about.
+    /// <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
+    fn refused_by(&self, level: &str) -> Vec<&str> {
+        let mut refused: Vec<&str> = self
+            .kinds
+            .iter()
+            .map(String::as_str)
+            .filter(|kind| match level {
+                "baseline" => *kind == "hostPath",
+                "restricted" => !RESTRICTED_KINDS.contains(kind),
+                _ => false,
+            })
+            .collect();
+        if level == "restricted" && self.is_nfs_offered && !refused.contains(&"nfs") {
+            refused.push("nfs");
+        }
+        refused
+    }
+}
+
+/// The kinds of volumes that the level "restricted" takes: `check_restrictedVolumes.go` in k8s.io/pod-security-admission.
+const RESTRICTED_KINDS: [&str; 9] = [
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "image",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+];
+
 /// Whether the namespace's Pod Security level allows abba's pods. `namespace`: the object, or why it is not known.
-pub fn pod_security(namespace: Result<&Namespace, String>, job: &Job, evidence: Evidence<'_>) -> Finding {
+pub fn pod_security(
+    namespace: Result<&Namespace, String>,
+    job: &Job,
+    storage: &Storage,
+    evidence: Evidence<'_>,
+) -> Finding {
     let computed = namespace.and_then(|namespace| {
         let level = namespace.metadata.labels.get(ENFORCED_LEVEL);
         level
-            .map(|level| pod_security_of(level, runs_as_user(job)))
+            .map(|level| pod_security_of(level, runs_as_user(job), storage))
             .ok_or_else(|| "The namespace names no level, and the cluster's default cannot be read.".into())
     });
     let is_computed = computed.is_ok();
-    let finding = evidence.judge(POD_SECURITY_CHECK, computed, POD_SECURITY_WORDS, POD_SECURITY_ADVICE);
+    let advice = match storage.refused_by("restricted").is_empty() {
+        true => POD_SECURITY_ADVICE,
+        false => STORAGE_ADVICE,
+    };
+    let finding = evidence.judge(POD_SECURITY_CHECK, computed, POD_SECURITY_WORDS, advice);
     if is_computed || finding.outcome != Outcome::NotKnown {
         return finding;
     }
@@ -178,7 +254,7 @@ pub fn pod_security(namespace: Result<&Namespace, String>, job: &Job, evidence: 
             POD_SECURITY_CHECK,
             format!("The cluster warns about programs; whether it refuses them cannot be read. It says: {warning}"),
         )
-        .advise(POD_SECURITY_ADVICE),
+        .advise(advice),
         None if matches!(evidence.trials.job, super::dry_run::DryRun::Accepted { .. }) => Finding::ok(
             POD_SECURITY_CHECK,
             "The cluster has nothing to say against programs at the namespace's level.",
@@ -190,6 +266,11 @@ pub fn pod_security(namespace: Result<&Namespace, String>, job: &Job, evidence: 
 const POD_SECURITY_ADVICE: &str =
     "Submit with `username`, so that programs run as a user other than root; or ask the cluster's administrator for the level \"baseline\".";
 
+const STORAGE_ADVICE: &str =
+    "Ask the cluster's administrator for the level \"baseline\" with an admission policy that keeps programs from running as root \
+     (abba comes with one: the folder that system.file(\"deploy\", package = \"abba\") names); or for the storage as a \
+     PersistentVolumeClaim, which \"restricted\" takes; or submit with `username`, without mounts.";
+
 fn runs_as_user(job: &Job) -> bool {
     let security = &job.spec.template.spec.security_context;
     security
@@ -197,16 +278,34 @@ fn runs_as_user(job: &Job) -> bool {
         .is_some_and(|security| security.run_as_non_root == Some(true))
 }
 
-/// abba's pods keep to the level "baseline", and to "restricted" when they run as a user other than root.
-fn pod_security_of(level: &str, runs_as_user: bool) -> Finding {
-    match level {
-        "privileged" | "baseline" => Finding::ok(
+/// abba's pods keep to the level "baseline", and to "restricted" when they run as a user other than root; with mounts, where
+/// the level takes their kinds of volumes.
+fn pod_security_of(level: &str, runs_as_user: bool, storage: &Storage) -> Finding {
+    let refused = storage.refused_by(level);
+    if !refused.is_empty() {
+        let also = match (level, runs_as_user) {
+            ("restricted", false) => ", and programs that run as the image says, without `username`",
+            _ => "",
+        };
+        return Finding::problem(
             POD_SECURITY_CHECK,
-            format!("The namespace enforces the level \"{level}\", which programs keep to (without `mounts` of the node's own folders)."),
+            format!(
+                "The namespace enforces the level \"{level}\", which refuses volumes of the kind {}{also}: Kubernetes takes the job of a program that mounts one, and never makes its pod, so that the job stays \"Pending\".",
+                refused.join(" and ")
+            ),
+            STORAGE_ADVICE,
+        )
+        .for_admin();
+    }
+    match level {
+        "privileged" => Finding::ok(POD_SECURITY_CHECK, "The namespace enforces the level \"privileged\", which takes all programs."),
+        "baseline" => Finding::ok(
+            POD_SECURITY_CHECK,
+            "The namespace enforces the level \"baseline\", which programs keep to (without `mounts` of the node's own folders).",
         ),
         "restricted" if runs_as_user => Finding::ok(
             POD_SECURITY_CHECK,
-            "The namespace enforces the level \"restricted\", which programs keep to that run as this user.",
+            "The namespace enforces the level \"restricted\", which programs keep to that run as this user (without `mounts` of NFS or of the node's own folders).",
         ),
         "restricted" => Finding::problem(
             POD_SECURITY_CHECK,
@@ -268,7 +367,7 @@ mod tests {
     use super::super::dry_run::DryRun;
     use super::super::tests_support::needs;
     use super::*;
-    use serde_json::{json, Value};
+    use serde_json::json;
 
     fn nothing_tried() -> DryRuns {
         DryRuns {
@@ -423,9 +522,49 @@ mod tests {
             ("restrited", true, Outcome::Problem),
         ] {
             let namespace = namespace(json!({ENFORCED_LEVEL: level}));
-            let finding = pod_security(Ok(&namespace), &job(as_user), evidence(&nothing_tried()));
+            let storage = Storage::default();
+            let finding = pod_security(Ok(&namespace), &job(as_user), &storage, evidence(&nothing_tried()));
             assert_eq!(finding.outcome, outcome, "{level} {as_user}");
         }
+    }
+
+    #[test]
+    fn the_level_and_the_mounts_are_looked_at_together() {
+        let own = [
+            json!({"name": "a", "emptyDir": {}}),
+            json!({"name": "b", "downwardAPI": {}}),
+        ];
+        let with = |volume: Value| {
+            let volumes: Vec<Value> = own.iter().cloned().chain([volume]).collect();
+            Storage::of(&json!({"spec": {"template": {"spec": {"volumes": volumes}}}}), false)
+        };
+        let nfs = with(json!({"name": "c", "nfs": {"server": "192.0.2.1", "path": "/s"}}));
+        let claim = with(json!({"name": "c", "persistentVolumeClaim": {"claimName": "c"}}));
+        let host = with(json!({"name": "c", "hostPath": {"path": "/"}}));
+        let offered = Storage::of(&json!({}), true);
+        for (level, storage, outcome) in [
+            ("restricted", &nfs, Outcome::Problem),
+            ("restricted", &offered, Outcome::Problem),
+            ("restricted", &host, Outcome::Problem),
+            ("restricted", &claim, Outcome::Ok),
+            ("baseline", &nfs, Outcome::Ok),
+            ("baseline", &offered, Outcome::Ok),
+            ("baseline", &host, Outcome::Problem),
+            ("privileged", &host, Outcome::Ok),
+        ] {
+            let namespace = namespace(json!({ENFORCED_LEVEL: level}));
+            let finding = pod_security(Ok(&namespace), &job(true), storage, evidence(&nothing_tried()));
+            assert_eq!(finding.outcome, outcome, "{level} {storage:?}");
+            assert_eq!(finding.is_for_admin, outcome == Outcome::Problem);
+            assert_eq!(
+                finding.what.contains("never makes its pod"),
+                outcome == Outcome::Problem
+            );
+        }
+        // Where the level cannot be read the trial speaks, with the way out for mounts.
+        let words = "violates PodSecurity \"restricted:latest\": restricted volume types";
+        let finding = pod_security(Err("Hidden.".into()), &job(true), &nfs, evidence(&refused(words)));
+        assert!(finding.outcome == Outcome::Problem && finding.advice.contains("PersistentVolumeClaim"));
     }
 
     #[test]
@@ -437,10 +576,16 @@ mod tests {
             ..nothing_tried()
         };
         let outcome = |trials: &DryRuns| {
-            let hidden = pod_security(Err("Hidden.".into()), &job(false), evidence(trials)).outcome;
+            let hidden = pod_security(
+                Err("Hidden.".into()),
+                &job(false),
+                &Storage::default(),
+                evidence(trials),
+            )
+            .outcome;
             let unlabelled = namespace(json!({}));
             assert_eq!(
-                pod_security(Ok(&unlabelled), &job(false), evidence(trials)).outcome,
+                pod_security(Ok(&unlabelled), &job(false), &Storage::default(), evidence(trials)).outcome,
                 hidden
             );
             hidden
