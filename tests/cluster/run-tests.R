@@ -26,7 +26,8 @@ each_transport <- c(
 # Files that are started first: those with a program that needs a whole core, for which there is room at the beginning,
 # and those that take longest, so that none of them is left for the end.
 first <- c(
-  "queue", "create-batch", "session", "both-roads", "watch", "api-page", "kept-kubectl", "busy-server", "explain"
+  "queue", "deploy", "create-batch", "session", "both-roads", "watch", "api-page", "kept-kubectl", "busy-server",
+  "explain"
 )
 
 `%||%` <- function(x, y) if (is.null(x)) y else x
