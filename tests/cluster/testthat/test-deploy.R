@@ -124,6 +124,12 @@ test_that("a program is submitted, read and cancelled with the pod's own login",
   expect_true(abba_cancel_job(with_data)$done %in% c("stopped", "kept from starting"))
 })
 
+test_that("what has ended is removed with the pod's own login", {
+  id <- abba_submit_job(local_program("cat('ran\\n')"), cpu_limit = 0.2)$job_id
+  abba_wait_for_job_log(id)
+  expect_identical(abba_remove_job(id)$done, "removed")
+})
+
 test_that("the server is nobody in particular, and its image cannot be changed", {
   in_pod <- function(...) in_server_namespace("exec", "deployment/abba", "--container=server", "--", ...)
   expect_identical(lines_of(in_pod("id", "-u")), "900")
@@ -144,7 +150,8 @@ test_that("the server is nobody in particular, and its image cannot be changed",
     grep("selfsubject", unlist(words), value = TRUE, invert = TRUE)
   }
   expect_setequal(rights(programs_namespace), c(
-    paste(c("create", "get", "list", "update"), "jobs"), paste(c("get", "list", "watch", "update"), "pods"),
+    paste(c("create", "get", "list", "update", "delete"), "jobs"),
+    paste(c("get", "list", "watch", "update"), "pods"),
     "get pods/log", "list events", "get namespaces"
   ))
   expect_identical(rights(server_namespace), character())
