@@ -21,6 +21,22 @@ sees <- function(browser, css, words, timeout = 60) {
   wait_until(has, timeout, what = paste0("\"", words, "\" in ", css))
 }
 
+# Notes what the page says aloud from now on: something else may follow before a test looks.
+listen <- function(browser) {
+  browser$script(paste(
+    "const place = document.getElementById('announcement'); window.said = [];",
+    "new MutationObserver(() => window.said.push(place.textContent))",
+    ".observe(place, { childList: true, characterData: true, subtree: true })"
+  ))
+}
+hears <- function(browser, words) {
+  has_said <- function() {
+    said <- unlist(browser$script("return window.said"))
+    if (any(grepl(words, said, fixed = TRUE))) TRUE else toString(said)
+  }
+  wait_until(has_said, 120, what = paste0("the page to say \"", words, "\""))
+}
+
 # Whether an element is shown.
 is_shown <- function(browser, css) {
   browser$script("return document.querySelector(arguments[0])?.checkVisibility() === true", css)
@@ -114,8 +130,9 @@ test_that("a job is seen, its log grows while it runs, and it is cancelled by th
   browser$press("Enter")
   wait_until(function() is_shown(browser, "#confirm"), what = "the question")
   browser$tab_to("#confirm-yes")
+  listen(browser)
   browser$press("Enter")
-  sees(browser, "#announcement", "stopped")
+  hears(browser, "stopped")
   # At once, so that nobody asks again while the program ends; the focus is not lost with the button.
   expect_false(is_shown(browser, "#job-cancel"))
   expect_true(browser$has_focus("#job-title"))
@@ -282,20 +299,51 @@ test_that("a batch is looked at and cancelled as one", {
   browser$press("Enter")
   wait_until(function() is_shown(browser, "#confirm"), what = "the question")
   browser$tab_to("#confirm-yes")
+  listen(browser)
   browser$press("Enter")
-  sees(browser, "#announcement", paste0(first, ": removed"))
+  hears(browser, paste0(first, ": removed"))
   expect_identical(browser$count("#jobs tbody tr"), 2L)
   expect_true(browser$has_focus("#list-title"))
   expect_false(first %in% jobs_in())
   browser$click("#remove-batch")
   expect_identical(browser$text("#confirm-title"), "Remove 2 jobs?")
   browser$click("#confirm-yes")
-  sees(browser, "#announcement", "2 jobs: removed")
+  hears(browser, "2 jobs: removed")
   expect_identical(browser$count("#jobs tbody tr"), 0L)
   expect_false(any(batch$job_id %in% jobs_in()))
   expect_true(other$job_id %in% jobs_in())
   browser$click("#all-jobs a")
   wait_until(function() browser$count(paste0("a[href='#job=", other$job_id, "']")) == 1L, what = "all jobs")
+})
+
+test_that("jobs are grouped by batch with counts, and have verdicts on demand", {
+  bad <- submit_to_api("print(1); stop('no data')", "t_bad.R", batch_group_id = "grouped")
+  good <- submit_to_api(c("print(1)", "message('all is well')"), "t_good.R", batch_group_id = "grouped")
+  wait_for_end(c(bad$job_id, good$job_id))
+  browser$fresh()
+  sign_in(browser)
+  wait_until(function() browser$count(paste0("a[href='#job=", good$job_id, "']")) == 1L, what = "the jobs")
+  browser$tab_to("#by-batch")
+  browser$press("Space")
+  group <- "#batches tr:has(a[href='#batch=grouped'])"
+  sees(browser, paste(group, ".state[data-state=Failed]"), "1 Failed")
+  sees(browser, paste(group, ".state[data-state=Succeeded]"), "1 Succeeded")
+  expect_identical(browser$text(paste(group, "td.number")), "2")
+  expect_false(is_shown(browser, "#jobs"))
+  expect_false(is_shown(browser, paste(group, ".state[data-state=Running]")))
+  browser$tab_to("a[href='#batch=grouped']")
+  browser$press("Enter")
+  wait_until(function() browser$count("#jobs tbody tr") == 2L, what = "the jobs of the batch")
+  expect_match(browser$text("#again"), "abba_rerun_batch(\"grouped\")", fixed = TRUE)
+
+  row_of <- function(job) paste0("#jobs tr:has(a[href='#job=", job$job_id, "'])")
+  expect_false(is_shown(browser, paste(row_of(bad), "td.verdict")))
+  browser$click("#verdicts")
+  sees(browser, paste(row_of(bad), "td.verdict"), "errors", 120)
+  sees(browser, paste(row_of(bad), "td.verdict"), "no data")
+  sees(browser, paste(row_of(good), "td.verdict"), "clean", 120)
+  open_job(browser, bad$job_id)
+  sees(browser, "#log-verdict", "Verdict: errors")
 })
 
 test_that("the page works in the dark, on a narrow screen, and is not wider than it", {

@@ -1,10 +1,12 @@
 // The jobs: read again and again, or once something has changed, and shown as a list.
 
+import { batchRows, drawBatches } from "./batches.js";
 import { canBeCancelled, canBeRemoved, confirmCancel, confirmRemove, offer } from "./cancel.js";
 import { drawJob } from "./job.js";
 import { ask } from "./server.js";
-import { announce, explainFailure, hasEnded, notice, sleep, state } from "./state.js";
+import { announce, explainFailure, hasEnded, notice, sleep, state, STATES } from "./state.js";
 import { duration, element, fileName, localTime, make, setText, setTime, visible } from "./text.js";
+import { readVerdicts, verdictOf } from "./verdicts.js";
 
 const JOBS_SECONDS = 3; // between two looks at the jobs while some have not ended
 const IDLE_SECONDS = 15; // and while all have
@@ -130,6 +132,8 @@ function makeRow(id) {
     user: make("span"),
     batch: make("a"),
     reason: cell("reason"),
+    verdict: make("span", { class: "verdict" }),
+    line: make("span", { class: "more" }),
     submitted: make("time"),
     duration: cell("number"),
     cancel: make("button", { type: "button", class: "danger" }, "Cancel"),
@@ -142,6 +146,7 @@ function makeRow(id) {
     cell("status", part.state),
     cell("program", part.program, make("span", { class: "more" }, part.user, part.batch)),
     part.reason,
+    cell("verdict", part.verdict, part.line),
     cell("submitted", part.submitted),
     part.duration,
     cell("action", part.cancel, part.remove));
@@ -149,15 +154,25 @@ function makeRow(id) {
 }
 
 function drawRow(part, record) {
+  const found = verdictOf(record);
+  const isEverybody = element("everybody").checked;
+  const looks = JSON.stringify([record, found, isEverybody, canBeCancelled(record), canBeRemoved(record)]);
+  // A thousand rows are looked at every few seconds; most are as they were.
+  if (part.looks === looks) {
+    if (record.status === "Running") setText(part.duration, duration(record));
+    return;
+  }
+  part.looks = looks;
   const name = fileName(record.program);
   part.state.dataset.state = record.status;
   setText(part.state, record.status);
   setText(part.program, name);
   part.program.title = visible(record.program);
-  setText(part.user, element("everybody").checked ? record.user + " · " : "");
+  setText(part.user, isEverybody ? record.user + " · " : "");
   setText(part.batch, record.batch_id);
   part.batch.href = "#batch=" + encodeURIComponent(record.batch_id);
   setText(part.reason, record.reason ?? "");
+  drawVerdict(part, found, hasEnded(record.status));
   setTime(part.submitted, record.submitted);
   setText(part.duration, duration(record));
   part.cancel.setAttribute("aria-label", `Cancel ${visible(name)}`);
@@ -166,10 +181,21 @@ function drawRow(part, record) {
   offer(part.remove, canBeRemoved(record), part.program);
 }
 
+function drawVerdict(part, found, isEnded) {
+  const { verdict, line } = found ?? { verdict: null, line: null };
+  part.verdict.dataset.verdict = verdict ?? "";
+  // The word of one that is still read comes with the answer.
+  setText(part.verdict, verdict ?? (!isEnded ? "" : found === undefined ? "…" : "not known"));
+  setText(part.line, line ?? "");
+}
+
 export function drawList() {
   if (state.view.name !== "list" || state.user === null) return;
   const all = chosen();
-  const shown = all.slice(0, state.rowsShown);
+  const { batch } = state.view;
+  const isByBatch = batch === null && element("by-batch").checked;
+  const shown = isByBatch ? [] : all.slice(0, state.rowsShown);
+  const groups = drawBatches(isByBatch ? all : []);
   const wanted = new Set(shown.map((record) => record.job_id));
   for (const [id, { row }] of rows) {
     if (!wanted.has(id)) {
@@ -180,30 +206,39 @@ export function drawList() {
     }
   }
   const body = element("jobs").tBodies[0];
-  shown.forEach((record, place) => {
+  let next = body.firstElementChild;
+  shown.forEach((record) => {
     if (!rows.has(record.job_id)) rows.set(record.job_id, makeRow(record.job_id));
     const { row, part } = rows.get(record.job_id);
     drawRow(part, record);
     // Moved only where it is not there already: moving takes the focus away.
-    if (body.children[place] !== row) body.insertBefore(row, body.children[place] ?? null);
+    if (row === next) next = row.nextElementSibling; else body.insertBefore(row, next);
   });
   element("jobs").hidden = shown.length === 0;
-  element("none").hidden = !state.isLoaded || shown.length > 0;
+  element("jobs").classList.toggle("with-verdicts", element("verdicts").checked);
+  element("batches").hidden = groups === 0;
+  element("by-batch-choice").hidden = batch !== null;
+  element("verdicts-choice").hidden = isByBatch;
+  element("none").hidden = !state.isLoaded || all.length > 0;
   setText(element("none"), state.order.length === 0
     ? "You have no jobs. A job that has ended is kept for some days."
     : "None of your jobs is like that.");
-  element("more").hidden = all.length <= shown.length;
-  setText(element("more"), `Show more: ${all.length - shown.length} older ones`);
-  const counts = ["Pending", "Running", "Succeeded", "Failed", "Unknown"]
+  const more = isByBatch ? groups - batchRows.size : all.length - shown.length;
+  element("more").hidden = more === 0;
+  setText(element("more"), `Show more: ${more} older ones`);
+  const counts = STATES
     .map((name) => [name, all.filter((record) => record.status === name).length])
     .filter(([, count]) => count > 0)
     .map(([name, count]) => `${count} ${name}`);
   setText(element("counts"), counts.join(" · "));
-  const { batch } = state.view;
   const mine = element("everybody").checked ? "Jobs of everybody" : "Your jobs";
   setText(element("list-title"), batch === null ? mine : `Batch ${batch}`);
   document.title = `${batch === null ? mine : visible(batch)} – abba`;
   element("all-jobs").hidden = batch === null;
+  // The programs lie with those who submitted them: R reads them anew.
+  element("again").hidden = batch === null || !all.some((job) => job.status === "Failed" && job.user === state.user.user);
+  setText(element("again-call"), `abba_rerun_batch("${batch}")`);
   offer(element("cancel-batch"), batch !== null && all.some(canBeCancelled), element("list-title"));
   offer(element("remove-batch"), batch !== null && all.some(canBeRemoved), element("list-title"));
+  if (!isByBatch) readVerdicts(all, drawList);
 }

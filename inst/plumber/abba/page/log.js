@@ -30,6 +30,7 @@ export const log = {
     element("log").replaceChildren(this.lastLine);
     element("log-warnings").replaceChildren();
     element("save").hidden = true;
+    element("log-verdict").hidden = true;
     notice("log", null);
     this.wake();
     if (id !== null) this.run(this.turn);
@@ -87,8 +88,18 @@ export const log = {
       }
       const held = isMore || isWhole || lines.length === again ? null : lines.pop();
       this.add(lines.slice(again), held);
-      if (!isMore) return;
+      if (!isMore) {
+        if (isWhole) this.judge(body[body.length - 1]);
+        return;
+      }
     }
+  },
+
+  judge(part) {
+    const words = part?.verdict ? [`Verdict: ${part.verdict}`, part.verdict_line].filter(Boolean).join(" – ") : "";
+    element("log-verdict").hidden = words === "";
+    element("log-verdict").dataset.verdict = part?.verdict ?? "";
+    setText(element("log-verdict"), words);
   },
 
   warn(header) {

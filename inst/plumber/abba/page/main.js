@@ -1,11 +1,12 @@
 // The page for people: who am I, my jobs, their logs while they run, cancel, remove.
 
+import { batchRows } from "./batches.js";
 import { canBeCancelled, canBeRemoved, confirmCancel, confirmRemove } from "./cancel.js";
 import { drawJob, showJob } from "./job.js";
 import { chosen, drawList, lookAtEverybody, rows, wake, watchJobs } from "./jobs.js";
 import { log } from "./log.js";
 import { ask, theKey } from "./server.js";
-import { explainFailure, notice, notices, ROWS, sleep, state } from "./state.js";
+import { announce, explainFailure, notice, notices, ROWS, sleep, state } from "./state.js";
 import { duration, element, setText } from "./text.js";
 
 // --- Who ---------------------------------------------------------------------------------------------------------------
@@ -33,10 +34,13 @@ function forgetAll() {
   state.order = [];
   state.cancelled.clear();
   state.removing.clear();
+  state.verdicts.clear();
   state.isLoaded = false;
   state.rowsShown = ROWS;
   for (const { row } of rows.values()) row.remove();
   rows.clear();
+  for (const { row } of batchRows.values()) row.remove();
+  batchRows.clear();
   for (const subject of [...notices.keys()]) notice(subject, null);
   element("everybody").checked = false;
   showJob.id = null;
@@ -138,7 +142,7 @@ element("forget").addEventListener("click", () => {
   askForKey("");
 });
 element("filters").addEventListener("submit", (event) => event.preventDefault());
-for (const id of ["search", "status"]) {
+for (const id of ["search", "status", "by-batch", "verdicts"]) {
   element(id).addEventListener("input", () => {
     state.rowsShown = ROWS;
     drawList();
@@ -161,6 +165,16 @@ element("job-cancel").addEventListener("click", () => confirmCancel(theJob(), el
 element("job-remove").addEventListener("click", () => confirmRemove(theJob(), element("job-remove")));
 element("save").addEventListener("click", () => log.save());
 element("wrap").addEventListener("change", () => element("log").classList.toggle("wrap", element("wrap").checked));
+element("again-copy").addEventListener("click", async () => {
+  try {
+    await navigator.clipboard.writeText(element("again-call").textContent);
+    announce("Copied");
+  } catch {
+    // A page over plain HTTP may not: then the call is marked, to be copied by hand.
+    window.getSelection().selectAllChildren(element("again-call"));
+    announce("The call is marked");
+  }
+});
 window.addEventListener("hashchange", () => {
   theKey.keep();
   if (takeKeyOfAddress()) begin(); else show();

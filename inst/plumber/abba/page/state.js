@@ -4,6 +4,7 @@ import { ServerError } from "./server.js";
 import { element, setText } from "./text.js";
 
 export const ROWS = 100; // shown at first; more on demand
+export const STATES = ["Pending", "Running", "Succeeded", "Failed", "Unknown"];
 
 export const hasEnded = (state) => state === "Succeeded" || state === "Failed";
 export const sleep = (seconds) => new Promise((resolve) => { setTimeout(resolve, seconds * 1000); });
@@ -14,6 +15,7 @@ export const state = {
   order: [], // ids, newest first
   cancelled: new Set(), // ids of those that were cancelled here, which takes a moment to be seen
   removing: new Set(), // ids of those that were removed here: an answer that was on its way may still have them
+  verdicts: new Map(), // by id, of jobs that have ended: what their logs say
   isLoaded: false, // whether the jobs were read at all
   rowsShown: ROWS,
   view: { name: "list", batch: null, job: null },
