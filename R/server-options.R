@@ -5,9 +5,11 @@ api_policy <- function(identity, call = rlang::caller_env()) {
   text <- function(name, default = NULL) {
     check_string(getOption(name, default), null = TRUE, argument = name, call = call)
   }
-  number <- function(name, default = NULL) {
+  number <- function(name, default) {
     check_number(getOption(name, default), argument = name, call = call)
   }
+  number_or_null <- function(name) check_number(getOption(name), null = TRUE, argument = name, call = call)
+  limit_or_null <- function(name) if (!is.null(getOption(name))) limit_option(name, NULL, call)
   count <- function(name, default, least = 1) {
     number <- number(name, default)
     if (number != round(number) || number < least || number > .Machine$integer.max) {
@@ -31,15 +33,23 @@ api_policy <- function(identity, call = rlang::caller_env()) {
     cpu_limit = limit_option("abba.cpu.limit", 2, call),
     lower_memory_limit = limit_option("abba.lower.memory.limit", "128M", call),
     memory_limit = limit_option("abba.memory.limit", "1G", call),
+    default_time_limit = number_or_null("abba.api.default.time.limit"),
+    time_limit = number_or_null("abba.api.time.limit"),
+    default_disk_limit = limit_or_null("abba.api.default.disk.limit"),
+    disk_limit = limit_or_null("abba.api.disk.limit"),
     permitted_mounts = permitted_mounts_option(call),
     permitted_templates = permitted_templates_option(call),
     home_nfs_ip_address = text("abba.home.nfs.ip.address"),
     least_uid = least("abba.api.least.uid"),
     least_gid = least("abba.api.least.gid"),
-    keep_days = if (!is.null(getOption("abba.k8s.keep.days"))) number("abba.k8s.keep.days"),
+    keep_days = number_or_null("abba.k8s.keep.days"),
     operators = texts("abba.api.operators"),
     requests_per_minute = count("abba.api.requests.per.minute", 300),
     open_jobs = count("abba.api.open.jobs", 500),
+    open_cpu = limit_or_null("abba.api.open.cpu"),
+    open_memory = limit_or_null("abba.api.open.memory"),
+    kept_jobs = count("abba.api.kept.jobs", 5000),
+    kept_program_bytes = count("abba.api.kept.program.bytes", 128 * 1024^2),
     log_page_bytes = count("abba.api.log.page.bytes", 4 * 1024^2),
     snapshot_seconds = number("abba.api.snapshot.seconds", 1),
     bounds = list(

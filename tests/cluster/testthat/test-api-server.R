@@ -135,6 +135,33 @@ test_that("a permitted mount is in the job as it was checked, and others make no
   expect_identical(jobs_in(), before)
 })
 
+test_that("time, disk and kept jobs have the bounds that the administrator has set", {
+  bounded <- local_api_server(
+    users = "sys", abba.api.default.time.limit = 3, abba.api.time.limit = 600, abba.api.default.disk.limit = "1G",
+    abba.api.disk.limit = "2G", abba.api.kept.jobs = 2
+  )
+  submitted <- function(...) {
+    body <- list(file_path = "p.R", program_text = "Sys.sleep(1000)", cpu_limit = 0.1, ...)
+    request(bounded, "submit-job", user = "sys", body = body)
+  }
+  expect_identical(submitted(time_limit_seconds = 601)$status, 403L)
+  expect_match(submitted(disk_limit = "3G")$body$message, "`disk_limit` must be from 1Mi to 2G", fixed = TRUE)
+  id <- submitted()$body$job_id
+  resources <- kubectl_json("--namespace", namespace, "get", "job", id)$spec$template$spec$containers[[1L]]$resources
+  expect_identical(resources$limits[["ephemeral-storage"]], "1G")
+  expect_identical(wait_for_end_at(bounded, id, user = "sys"), "Failed")
+  explained <- request(bounded, paste0("explain-job?job_id=", id), user = "sys")$body
+  expect_match(explained$reason, "its time limit of 3 seconds was over", fixed = TRUE)
+  # What has ended counts, until it is gone.
+  expect_identical(submitted(time_limit_seconds = 600, disk_limit = "2G")$status, 200L)
+  refused <- submitted()
+  expect_identical(refused$status, 429L)
+  expect_match(refused$body$message, "You have 2 jobs", fixed = TRUE)
+  kubectl_lines("delete", "job", id)
+  wait_until(function() identical(submitted()$status, 200L), what = "a place")
+  expect_identical(submitted()$status, 429L)
+})
+
 test_that("health and who I am", {
   health <- request(server, "health")$body
   expect_true(health$alive && health$cluster)

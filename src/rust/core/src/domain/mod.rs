@@ -21,4 +21,5 @@ pub mod quantity;
 pub mod queue;
 pub mod restarts;
 pub mod submission;
+pub mod usage;
 pub mod verdict;

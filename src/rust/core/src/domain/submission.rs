@@ -298,7 +298,10 @@ fn check_user_tag(tag: &str) -> Result<(), Error> {
     )))
 }
 
-fn check_time_limit(seconds: f64) -> Result<u64, Error> {
+/// The seconds of a time limit.
+///
+/// Errors: it is no whole number, or not one that Kubernetes can hold.
+pub fn check_time_limit(seconds: f64) -> Result<u64, Error> {
     // Kubernetes holds it as a 32 bit number of seconds (`activeDeadlineSeconds`).
     if seconds.fract() == 0.0 && (1.0..=f64::from(i32::MAX)).contains(&seconds) {
         return Ok(seconds as u64);

@@ -4,7 +4,8 @@
 //! what they ask for, and what they get. Whatever a caller may not choose (the namespace, the user that a program runs as,
 //! storage outside the permitted one) is not read from the request at all.
 //!
-//! - [`policy`]: what the administrator permits; [`permitted_mounts`]: which storage.
+//! - [`policy`]: what the administrator has set; [`permissions`]: what that permits to a caller; [`permitted_mounts`]: which
+//!   storage; `holdings`: how much in all.
 //! - [`headers`]: the headers of a request; [`caller`]: who somebody is, by [`crate::gateway::api_keys`] for instance; [`request_rate`]: how often they may ask.
 //! - [`directory`]: the accounts of callers, and which of them programs run as.
 //! - [`arguments`]: what a request says; [`submission`]: how it becomes a Job.
@@ -25,6 +26,8 @@ pub mod calls;
 mod cluster_words;
 mod directory;
 pub mod headers;
+mod holdings;
+pub mod permissions;
 pub mod permitted_mounts;
 pub mod policy;
 pub mod request_rate;

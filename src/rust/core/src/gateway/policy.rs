@@ -5,16 +5,12 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::bounds::Bounds;
-use super::permitted_mounts::PermittedMount;
-use crate::domain::container::check_container;
-use crate::domain::job_template::JobTemplate;
-use crate::domain::quantity::{CpuLimit, MemoryLimit};
+use super::permissions::Permissions;
 use crate::domain::submission::check_keep_days;
 use crate::error::quote_shortened;
 use crate::gateway::api_keys::equal_in_constant_time;
-use crate::kubernetes::labels::{check_queue_name, is_label_value, RULE};
 use crate::local::accounts;
-use crate::{Error, ErrorClass};
+use crate::Error;
 
 /// The administrator's settings as R hands them over, unchecked.
 #[derive(Clone, Debug, Deserialize)]
@@ -43,6 +39,18 @@ pub struct Settings {
     pub lower_memory_limit: String,
     /// The largest `memory_limit`.
     pub memory_limit: String,
+    /// The time limit of a program that names none, in seconds; `None`: the largest one.
+    #[serde(default)]
+    pub default_time_limit: Option<f64>,
+    /// The largest `time_limit_seconds`; `None`: there is none.
+    #[serde(default)]
+    pub time_limit: Option<f64>,
+    /// The limit of disk of a program that names none; `None`: the largest one.
+    #[serde(default)]
+    pub default_disk_limit: Option<String>,
+    /// The largest `disk_limit`; `None`: there is none.
+    #[serde(default)]
+    pub disk_limit: Option<String>,
     /// NFS folders that callers may mount.
     #[serde(default)]
     pub permitted_mounts: Vec<PermittedMountSetting>,
@@ -66,6 +74,16 @@ pub struct Settings {
     pub requests_per_minute: u32,
     /// Jobs of a caller that are not ended, at most.
     pub open_jobs: usize,
+    /// The sum of their limits of processor cores, at most; `None`: any.
+    #[serde(default)]
+    pub open_cpu: Option<String>,
+    /// The sum of their limits of memory, at most; `None`: any.
+    #[serde(default)]
+    pub open_memory: Option<String>,
+    /// Jobs of a caller that the cluster keeps, ended ones too, at most.
+    pub kept_jobs: u64,
+    /// Bytes of the programs that they carry, at most.
+    pub kept_program_bytes: u64,
     /// Bytes of the lines of one page of logs, about.
     pub log_page_bytes: usize,
     /// For how many seconds what was seen of the jobs is good enough for the next caller.
@@ -98,6 +116,14 @@ pub enum IdentityMode {
     Local,
 }
 
+/// Says of an error which option it is about.
+pub(super) fn of_option(name: &'static str) -> impl Fn(Error) -> Error {
+    move |error| {
+        let message = format!("The option `{name}` cannot be used: {}", error.message);
+        Error { message, ..error }
+    }
+}
+
 /// What a program before the server knows and nobody else.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -125,17 +151,8 @@ pub struct Policy {
     pub secret: Option<Secret>,
     /// The header in which a proxy says who the caller is, in lower case; where that is how callers are known.
     pub proxy_header: Option<String>,
-    /// The image of a request that names none.
-    pub default_container: Option<String>,
-    /// Images that callers may run.
-    pub permitted_containers: Vec<String>,
-    permitted_queues: Vec<String>,
-    cpu: (CpuLimit, CpuLimit),
-    memory: (MemoryLimit, MemoryLimit),
-    /// NFS folders that callers may mount.
-    pub permitted_mounts: Vec<PermittedMount>,
-    /// Job templates that callers may name.
-    pub permitted_templates: BTreeMap<String, JobTemplate>,
+    /// What is permitted to callers.
+    pub permissions: Permissions,
     /// The NFS server of the home folders.
     pub home_nfs_ip_address: Option<String>,
     /// The least user number that programs run as.
@@ -148,8 +165,6 @@ pub struct Policy {
     pub operators: Vec<String>,
     /// Requests a minute for each caller.
     pub requests_per_minute: u32,
-    /// Jobs of a caller that are not ended, at most.
-    pub open_jobs: usize,
     /// Bytes of the lines of one page of logs, about.
     pub log_page_bytes: usize,
     /// For how long what was seen of the jobs is good enough for the next caller.
@@ -161,44 +176,8 @@ pub struct Policy {
 impl Policy {
     /// Checks the administrator's settings. Errors name the option that is wrong.
     pub fn new(settings: Settings) -> Result<Self, Error> {
-        let option = |name: &'static str| {
-            move |error: Error| {
-                let message = format!("The option `{name}` cannot be used: {}", error.message);
-                Error { message, ..error }
-            }
-        };
         let proxy_header = check_identity(&settings)?;
-        let mut permitted_containers = settings.permitted_containers;
-        for container in &permitted_containers {
-            check_container(container).map_err(option("abba.permitted.containers"))?;
-        }
-        if let Some(container) = &settings.default_container {
-            check_container(container).map_err(option("abba.default.container"))?;
-            if !permitted_containers.contains(container) {
-                permitted_containers.insert(0, container.clone());
-            }
-        }
-        for queue in &settings.permitted_queues {
-            check_queue_name("queue", queue).map_err(option("abba.permitted.queues"))?;
-        }
-        let cpu = (
-            CpuLimit::parse(&settings.lower_cpu_limit).map_err(option("abba.lower.cpu.limit"))?,
-            CpuLimit::parse(&settings.cpu_limit).map_err(option("abba.cpu.limit"))?,
-        );
-        let memory = (
-            MemoryLimit::parse(&settings.lower_memory_limit).map_err(option("abba.lower.memory.limit"))?,
-            MemoryLimit::parse(&settings.memory_limit).map_err(option("abba.memory.limit"))?,
-        );
-        if cpu.0.cores() > cpu.1.cores() {
-            return Err(Error::input(
-                "The option `abba.lower.cpu.limit` is larger than `abba.cpu.limit`.",
-            ));
-        }
-        if memory.0.bytes() > memory.1.bytes() {
-            return Err(Error::input(
-                "The option `abba.lower.memory.limit` is larger than `abba.memory.limit`.",
-            ));
-        }
+        let permissions = Permissions::new(&settings)?;
         if settings.requests_per_minute == 0 || settings.open_jobs == 0 || settings.log_page_bytes == 0 {
             return Err(Error::input(
                 "The options `abba.api.requests.per.minute`, `abba.api.open.jobs` and `abba.api.log.page.bytes` must be at least 1.",
@@ -207,7 +186,7 @@ impl Policy {
         let snapshot_age = std::time::Duration::try_from_secs_f64(settings.snapshot_seconds)
             .map_err(|_| Error::input("The option `abba.api.snapshot.seconds` must be a number of seconds."))?;
         if let Some(days) = settings.keep_days {
-            check_keep_days(days).map_err(option("abba.k8s.keep.days"))?;
+            check_keep_days(days).map_err(of_option("abba.k8s.keep.days"))?;
         }
         settings.bounds.check()?;
         let least_uid = settings.least_uid.unwrap_or_else(accounts::least_uid);
@@ -217,115 +196,15 @@ impl Policy {
             identity: settings.identity,
             secret: settings.secret.map(Secret),
             proxy_header,
-            default_container: settings.default_container,
-            permitted_containers,
-            permitted_queues: settings.permitted_queues,
-            cpu,
-            memory,
-            permitted_mounts: settings
-                .permitted_mounts
-                .iter()
-                .map(|mount| PermittedMount::new(&mount.server, &mount.path))
-                .collect::<Result<_, _>>()?,
-            permitted_templates: settings
-                .permitted_templates
-                .into_iter()
-                .map(|(name, text)| template(&name, &text).map(|template| (name, template)))
-                .collect::<Result<_, _>>()?,
+            permissions,
             home_nfs_ip_address: settings.home_nfs_ip_address,
             keep_days: settings.keep_days,
             operators: settings.operators,
             requests_per_minute: settings.requests_per_minute,
-            open_jobs: settings.open_jobs,
             log_page_bytes: settings.log_page_bytes,
             snapshot_age,
             bounds: settings.bounds,
         })
-    }
-
-    /// The image for a request: the one asked for, which must be permitted word for word, or the default one.
-    pub fn container(&self, wanted: Option<&str>) -> Result<String, Error> {
-        let Some(container) = wanted.or(self.default_container.as_deref()) else {
-            return Err(
-                Error::input("`container` is missing, and the server has no default.").advise(ASK_FOR_CONTAINERS)
-            );
-        };
-        check_container(container)?;
-        if self.permitted_containers.iter().any(|permitted| permitted == container) {
-            return Ok(container.to_string());
-        }
-        Err(Error::new(
-            ErrorClass::Forbidden,
-            format!("The container {} is not permitted here.", quote_shortened(container)),
-        )
-        .meaning("No job was created.")
-        .advise(ASK_FOR_CONTAINERS))
-    }
-
-    /// The queue for a request: the one asked for, which must be permitted, or the first that is.
-    ///
-    /// Errors: it is not permitted.
-    pub fn queue(&self, wanted: Option<String>) -> Result<Option<String>, Error> {
-        let Some(queue) = wanted else {
-            return Ok(self.permitted_queues.first().cloned());
-        };
-        check_queue_name("queue", &queue)?;
-        if self.permitted_queues.contains(&queue) {
-            return Ok(Some(queue));
-        }
-        let advice = match self.permitted_queues.as_slice() {
-            [] => "Leave `queue` out: programs go through no queue here.".to_string(),
-            permitted => format!("Those that are permitted: {}.", permitted.join(", ")),
-        };
-        Err(Error::new(
-            ErrorClass::Forbidden,
-            format!("The queue {} is not permitted here.", quote_shortened(&queue)),
-        )
-        .meaning("No job was created.")
-        .advise(advice))
-    }
-
-    /// The Job template for a request: the one of this name, which must be permitted, or the default one where there is one.
-    pub fn template(&self, wanted: Option<&str>) -> Result<Option<JobTemplate>, Error> {
-        let Some(name) = wanted else {
-            return Ok(self.permitted_templates.get(DEFAULT_TEMPLATE).cloned());
-        };
-        self.permitted_templates.get(name).cloned().map(Some).ok_or_else(|| {
-            Error::new(
-                ErrorClass::Forbidden,
-                format!("The Job template {} is not permitted here.", quote_shortened(name)),
-            )
-            .meaning("No job was created.")
-            .advise("abba_permitted_templates() lists those that are permitted.")
-        })
-    }
-
-    /// Checks that a `cpu_limit` is within the bounds.
-    pub fn check_cpu_limit(&self, limit: &CpuLimit) -> Result<(), Error> {
-        let (lower, upper) = &self.cpu;
-        if (lower.cores()..=upper.cores()).contains(&limit.cores()) {
-            return Ok(());
-        }
-        Err(out_of_bounds(
-            "cpu_limit",
-            limit.quantity(),
-            lower.quantity(),
-            upper.quantity(),
-        ))
-    }
-
-    /// Checks that a `memory_limit` is within the bounds.
-    pub fn check_memory_limit(&self, limit: &MemoryLimit) -> Result<(), Error> {
-        let (lower, upper) = &self.memory;
-        if (lower.bytes()..=upper.bytes()).contains(&limit.bytes()) {
-            return Ok(());
-        }
-        Err(out_of_bounds(
-            "memory_limit",
-            limit.quantity(),
-            lower.quantity(),
-            upper.quantity(),
-        ))
     }
 }
 
@@ -404,38 +283,6 @@ fn check_identity(settings: &Settings) -> Result<Option<String>, Error> {
     }
 }
 
-/// The template of a request that names none.
-const DEFAULT_TEMPLATE: &str = "default";
-
-/// A template of the option `abba.permitted.templates`.
-fn template(name: &str, text: &str) -> Result<JobTemplate, Error> {
-    let option = "The option `abba.permitted.templates` cannot be used:";
-    if !is_label_value(name) {
-        return Err(
-            Error::input(format!("{option} {} is no name of a template.", quote_shortened(name)))
-                .advise(format!("A name has {RULE}.")),
-        );
-    }
-    JobTemplate::parse(text).map_err(|error| Error {
-        message: format!("{option} of \"{name}\", {}", error.message),
-        ..error
-    })
-}
-
-const ASK_FOR_CONTAINERS: &str = "abba_permitted_containers() lists those that are permitted.";
-
-fn out_of_bounds(argument: &str, given: &str, lower: &str, upper: &str) -> Error {
-    Error::new(
-        ErrorClass::Forbidden,
-        format!(
-            "`{argument}` must be from {lower} to {upper} here, not {}.",
-            quote_shortened(given)
-        ),
-    )
-    .meaning("No job was created.")
-    .advise("Ask the administrator of the abba server if you need more.")
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -453,6 +300,10 @@ pub(super) mod tests {
             cpu_limit: "2".into(),
             lower_memory_limit: "128M".into(),
             memory_limit: "1G".into(),
+            default_time_limit: None,
+            time_limit: None,
+            default_disk_limit: None,
+            disk_limit: None,
             permitted_mounts: vec![PermittedMountSetting {
                 server: "192.0.2.1".into(),
                 path: "/studies".into(),
@@ -475,120 +326,13 @@ pub(super) mod tests {
             operators: vec!["olga".into()],
             requests_per_minute: 300,
             open_jobs: 100,
+            open_cpu: None,
+            open_memory: None,
+            kept_jobs: 1000,
+            kept_program_bytes: 1 << 30,
             log_page_bytes: 4_000_000,
             snapshot_seconds: 1.0,
             bounds: Bounds::default(),
-        }
-    }
-
-    #[test]
-    fn only_containers_that_are_named_word_for_word() {
-        let policy = Policy::new(settings()).unwrap();
-        assert_eq!(policy.container(None).unwrap(), "registry.example.com/r:4.1");
-        assert_eq!(
-            policy.container(Some("registry.example.com/r:4.3")).unwrap(),
-            "registry.example.com/r:4.3"
-        );
-        for name in [
-            "registry.example.com/r:4.30",
-            "registry.example.com/r",
-            "registry.example.com/r:4.3.evil",
-            "registry.example.com/r:4.3@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-            "registry.example.com.evil.example/r:4.3",
-            "evil.example/registry.example.com/r:4.3",
-        ] {
-            let error = policy.container(Some(name)).unwrap_err();
-            assert_eq!(error.class, ErrorClass::Forbidden, "{name}");
-        }
-        assert_eq!(policy.container(Some("r 4.3")).unwrap_err().class, ErrorClass::Input);
-    }
-
-    #[test]
-    fn only_queues_that_are_permitted_and_the_first_where_none_is_named() {
-        let permitting = |queues: &[&str]| {
-            Policy::new(Settings {
-                permitted_queues: queues.iter().map(|name| (*name).to_string()).collect(),
-                ..settings()
-            })
-        };
-        let two = permitting(&["day", "night"]).unwrap();
-        assert_eq!(two.queue(None).unwrap().as_deref(), Some("day"));
-        assert_eq!(two.queue(Some("night".into())).unwrap().as_deref(), Some("night"));
-        let error = two.queue(Some("other".into())).unwrap_err();
-        assert_eq!(error.class, ErrorClass::Forbidden);
-        assert!(error.advice.unwrap().contains("day, night"));
-        assert_eq!(two.queue(Some("Day".into())).unwrap_err().class, ErrorClass::Input);
-        let none = permitting(&[]).unwrap();
-        assert_eq!(none.queue(None).unwrap(), None);
-        assert_eq!(none.queue(Some("day".into())).unwrap_err().class, ErrorClass::Forbidden);
-        let error = permitting(&["A b"]).unwrap_err();
-        assert!(error.message.contains("abba.permitted.queues"), "{}", error.message);
-    }
-
-    #[test]
-    fn a_template_is_one_of_those_that_are_permitted_or_the_default_one() {
-        let policy = Policy::new(settings()).unwrap();
-        assert_eq!(
-            policy.template(None).unwrap().as_ref(),
-            policy.permitted_templates.get("default")
-        );
-        assert_eq!(
-            policy.template(Some("gpu")).unwrap().as_ref(),
-            policy.permitted_templates.get("gpu")
-        );
-        for name in ["", "GPU", "gpu.yaml", "{}"] {
-            assert_eq!(policy.template(Some(name)).unwrap_err().class, ErrorClass::Forbidden);
-        }
-        let none = Policy::new(Settings {
-            permitted_templates: BTreeMap::new(),
-            ..settings()
-        });
-        assert_eq!(none.unwrap().template(None).unwrap(), None);
-    }
-
-    #[test]
-    fn a_template_that_cannot_be_used_keeps_the_server_from_starting() {
-        for (name, text, words) in [
-            ("a b", "{}", "\"a b\""),
-            ("gpu", "{", "\"gpu\", `job_template` is no JSON"),
-            (
-                "gpu",
-                r#"{"spec": {"suspend": true}}"#,
-                "\"gpu\", `job_template` cannot be used: spec.suspend",
-            ),
-        ] {
-            let settings = Settings {
-                permitted_templates: BTreeMap::from([(name.into(), text.into())]),
-                ..settings()
-            };
-            let message = Policy::new(settings).unwrap_err().message;
-            assert!(
-                message.starts_with("The option `abba.permitted.templates` cannot be used:") && message.contains(words),
-                "{message}"
-            );
-        }
-    }
-
-    #[test]
-    fn limits_within_the_bounds() {
-        let policy = Policy::new(settings()).unwrap();
-        for text in ["2", "2000m", "0.001", "1m"] {
-            policy.check_cpu_limit(&CpuLimit::parse(text).unwrap()).unwrap();
-        }
-        for text in ["2.001", "2001m", "3", "1k"] {
-            assert!(
-                policy.check_cpu_limit(&CpuLimit::parse(text).unwrap()).is_err(),
-                "{text}"
-            );
-        }
-        for text in ["128M", "1G", "1000M", "900Mi"] {
-            policy.check_memory_limit(&MemoryLimit::parse(text).unwrap()).unwrap();
-        }
-        for text in ["127M", "1Gi", "1001M", "1T"] {
-            let error = policy
-                .check_memory_limit(&MemoryLimit::parse(text).unwrap())
-                .unwrap_err();
-            assert!(error.message.contains("from 128M to 1G"), "{}", error.message);
         }
     }
 

@@ -10,6 +10,7 @@ use super::caller::{self, Caller};
 use super::calls::{self, Answers, Asked, Call};
 use super::directory::Directory;
 use super::headers::Headers;
+use super::holdings::Ledger;
 use super::policy::{IdentityMode, Policy};
 use super::request_rate::RequestRate;
 use super::snapshot::{Snapshot, Snapshots};
@@ -52,6 +53,7 @@ pub struct Gateway {
     pub(super) abba_version: String,
     rate: Mutex<RequestRate>,
     pub(super) snapshots: Snapshots,
+    pub(super) ledger: Ledger,
     health: Mutex<Health>,
     /// Requests that no known caller has sent.
     strangers: Mutex<RequestRate>,
@@ -123,6 +125,7 @@ impl Gateway {
             strangers: Mutex::new(RequestRate::new(policy.bounds.strangers_per_minute)),
             places: Places::new(&policy.bounds),
             snapshots: Snapshots::new(policy.snapshot_age),
+            ledger: Ledger::default(),
             policy,
             keys,
             directory: Directory::default(),

@@ -5,12 +5,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::caller::Caller;
+use super::holdings::Holdings;
 use crate::domain::job_status::Status;
 use crate::operations::{list_all, Connection, JobSnapshot};
 use crate::{Error, ErrorClass};
 
 /// All jobs of the namespace at one moment.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Snapshot {
     /// The oldest first.
     jobs: Vec<JobSnapshot>,
@@ -70,12 +71,30 @@ impl Snapshot {
 
     /// How many jobs of a caller's own have not ended.
     fn open_jobs(&self, name: &str) -> usize {
-        self.jobs
-            .iter()
-            .filter(|job| job.owner.as_deref() == Some(name))
-            .filter(|job| matches!(job.status.status, Status::Pending | Status::Running | Status::Unknown))
-            .count()
+        self.own(name).filter(|job| is_open(job)).count()
     }
+
+    /// What a caller's own jobs take up.
+    pub fn holdings(&self, name: &str) -> Holdings {
+        let mut holdings = Holdings::default();
+        for job in self.own(name) {
+            holdings.add(&job.usage, is_open(job));
+        }
+        holdings
+    }
+
+    /// Whether a job is in it.
+    pub fn has(&self, job_id: &str) -> bool {
+        self.places.contains_key(job_id)
+    }
+
+    fn own<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a JobSnapshot> {
+        self.jobs.iter().filter(move |job| job.owner.as_deref() == Some(name))
+    }
+}
+
+fn is_open(job: &JobSnapshot) -> bool {
+    matches!(job.status.status, Status::Pending | Status::Running | Status::Unknown)
 }
 
 fn may_see(caller: &Caller, job: &JobSnapshot) -> bool {
@@ -259,8 +278,13 @@ impl Snapshots {
         }
     }
 
+    /// The last snapshot, however old it is.
+    pub fn held(&self) -> Option<Arc<Snapshot>> {
+        self.state().held.as_ref().map(|held| Arc::clone(&held.snapshot))
+    }
+
     /// A snapshot that is begun after this call.
-    fn of_now(&self, connection: &Connection<'_>) -> Result<Arc<Snapshot>, Error> {
+    pub fn of_now(&self, connection: &Connection<'_>) -> Result<Arc<Snapshot>, Error> {
         let state = self.state();
         let wanted = state.begun + 1;
         self.take(connection, state, wanted)
@@ -440,6 +464,7 @@ mod tests {
             starts: Default::default(),
             pod_uid: None,
             verdict: None,
+            usage: Default::default(),
         }
     }
 

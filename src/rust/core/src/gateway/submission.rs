@@ -244,15 +244,19 @@ pub fn prepare(
         submit.job_id = Some(ids.job_id.clone());
         submit.batch_group_id = ids.batch_id.clone();
     }
-    let template = policy.template(submit.job_template.as_ref().and_then(Value::as_str))?;
-    submit.container = policy.container(Some(submit.container.as_str()).filter(|given| !given.is_empty()))?;
-    submit.queue = policy.queue(submit.queue)?;
+    let permissions = &policy.permissions;
+    let template = permissions.template(submit.job_template.as_ref().and_then(Value::as_str))?;
+    submit.container = permissions.container(Some(submit.container.as_str()).filter(|given| !given.is_empty()))?;
+    submit.queue = permissions.queue(submit.queue)?;
     let values = submit.values()?;
-    policy.check_cpu_limit(&values.cpu_limit)?;
-    policy.check_memory_limit(&values.memory_limit)?;
+    permissions.check_cpu_limit(&values.cpu_limit)?;
+    permissions.check_memory_limit(&values.memory_limit)?;
+    let time_limit = permissions.time_limit(values.time_limit_seconds)?;
+    submit.time_limit_seconds = time_limit.map(|seconds| seconds as f64);
+    submit.disk_limit = permissions.disk_limit(values.disk_limit.as_ref(), template.as_ref())?;
     if submit.mounts.is_some() {
         values.mounts.check_count(policy.bounds.mounts)?;
-        let mounts = permitted_mounts::check(&values.mounts, &policy.permitted_mounts)?;
+        let mounts = permitted_mounts::check(&values.mounts, &permissions.permitted_mounts)?;
         submit.mounts = Some(json!({"volumes": mounts.volumes, "volumeMounts": mounts.volume_mounts}));
     }
     if submit.auto_mount_home && policy.home_nfs_ip_address.is_none() {

@@ -26,6 +26,8 @@ pub const USER_TAG: &str = "abba/user-tag";
 pub const QUEUE: &str = "kueue.x-k8s.io/queue-name";
 /// Annotation with the program's path, word for word as it was given.
 pub const PROGRAM_PATH: &str = "abba/program-path";
+/// Annotation of a Job of a caller of the abba API: the bytes of the program that its pod carries.
+pub const PROGRAM_BYTES: &str = "abba/program-bytes";
 /// Annotation with the SHA-256 of the program, 64 hexadecimal digits.
 pub const PROGRAM_SHA256: &str = "abba/program-sha256";
 /// Annotation with the user's tag, word for word.

@@ -8,6 +8,7 @@ use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_record::{self, JobRecord};
 use crate::domain::job_status::{self, JobStatus, Status};
 use crate::domain::restarts::Starts;
+use crate::domain::usage::Usage;
 use crate::domain::verdict::{self, Verdict};
 use crate::error::Error;
 use crate::kubernetes::labels;
@@ -30,6 +31,8 @@ pub struct JobSnapshot {
     pub pod_uid: Option<Uuid>,
     /// The verdict that needs no log.
     pub verdict: Option<Verdict>,
+    /// What it takes up.
+    pub usage: Usage,
 }
 
 /// All jobs of abba in the namespace, the oldest first: one LIST of pods and one of Jobs, however many they are.
@@ -51,6 +54,7 @@ pub fn list_all(connection: &Connection<'_>) -> Result<Vec<JobSnapshot>, Error> 
                 starts: observation.starts(&job.metadata.name),
                 pod_uid: pod.and_then(|pod| pod.metadata.uid),
                 verdict: pod.and_then(verdict::of_failed),
+                usage: Usage::of_job(job),
                 owner: job.metadata.annotations.get(labels::OWNER).cloned(),
             }
         })

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -18,7 +18,9 @@ use crate::domain::manifest::{self, JobRequest};
 use crate::domain::mounts::Mounts;
 use crate::domain::program::{hexadecimal, Program, Runner};
 use crate::domain::submission::{SubmitArguments, Values};
+use crate::domain::usage::Usage;
 use crate::error::{Error, ErrorClass, Hint, Warning};
+use crate::kubernetes::objects::Job;
 use crate::kubernetes::Api;
 use crate::local::{accounts, program_file};
 use crate::transport::{FailureKind, Patience};
@@ -41,6 +43,11 @@ impl PreparedJob {
     /// The Job as it will be sent.
     pub fn job(&self) -> &Value {
         &self.job
+    }
+
+    /// What it will take up.
+    pub fn usage(&self) -> Usage {
+        Job::deserialize(&self.job).map_or_else(|_| Usage::default(), |job| Usage::of_job(&job))
     }
 
     /// Its ids.

@@ -36,7 +36,7 @@ pub(super) const PERMITTED_CONTAINERS: Call = Call {
     name: "permitted-containers",
     methods: &["GET"],
     arguments: &[],
-    answers: Answers::Callers(|gateway, _| Ok(json!(gateway.policy.permitted_containers).into())),
+    answers: Answers::Callers(|gateway, _| Ok(json!(gateway.policy.permissions.permitted_containers).into())),
     #[cfg(test)]
     description: Description {
         id: "listPermittedContainers",
@@ -61,7 +61,13 @@ pub(super) const PERMITTED_TEMPLATES: Call = Call {
     methods: &["GET"],
     arguments: &[],
     answers: Answers::Callers(|gateway, _| {
-        Ok(json!(gateway.policy.permitted_templates.keys().collect::<Vec<_>>()).into())
+        Ok(json!(gateway
+            .policy
+            .permissions
+            .permitted_templates
+            .keys()
+            .collect::<Vec<_>>())
+        .into())
     }),
     #[cfg(test)]
     description: Description {

@@ -8,10 +8,12 @@ use super::super::answer::{self, ApiError, Reply};
 use super::super::arguments;
 #[cfg(test)]
 use super::super::description::{Description, Schema};
+use super::super::holdings::Entered;
 use super::super::policy::Policy;
 use super::super::snapshot::Reservation;
 use super::super::submission::{self, Key, Named, PROGRAM, SETTINGS};
 use super::{Answers, Argument, Arguments, Asked, Call, Caller, Gateway, Kind};
+use crate::domain::usage::Usage;
 use crate::operations::{self, Connection, PreparedJob, Submitted};
 use crate::{Error, ErrorClass, Warning};
 
@@ -92,6 +94,7 @@ fn submit_job(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> {
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let job_ids = vec![prepared.submitted().job_id.clone()];
         let mut reserved = reserve(gateway, connection, caller, job_ids, &[key])?;
+        reserved.enter(connection, caller, &[prepared.usage()])?;
         reserved.is_sent = true;
         let outcome = operations::submit(connection, &prepared);
         reserved.end(std::slice::from_ref(&outcome));
@@ -120,20 +123,21 @@ fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> 
     // larger than the machine.
     let check = || {
         let _preparing = asked.places.for_preparing();
-        indices.iter().try_for_each(|index| prepare(index).map(drop))
+        let usages = indices.iter().map(|index| prepare(index).map(|made| made.usage()));
+        usages.collect::<Result<Vec<Usage>, Error>>()
     };
     // Without a place for them no Job is made at all.
     let is_full = gateway
         .snapshots
-        .seems_full(&caller.name, &job_ids, gateway.policy.open_jobs);
-    if !is_full {
-        check()?;
-    }
+        .seems_full(&caller.name, &job_ids, gateway.policy.permissions.open_jobs);
+    let checked = if is_full { None } else { Some(check()?) };
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let mut reserved = reserve(gateway, connection, caller, job_ids.clone(), &keys)?;
-        if is_full {
-            check()?;
-        }
+        let usages = match &checked {
+            Some(usages) => usages,
+            None => &check()?,
+        };
+        reserved.enter(connection, caller, usages)?;
         reserved.is_sent = true;
         let outcomes = operations::submit_each(connection, &indices, |index| prepare(index).map(Cow::Owned))
             // Then nothing was sent.
@@ -292,12 +296,35 @@ fn of_program(index: usize, error: Error) -> Error {
 struct Reserved<'a> {
     gateway: &'a Gateway,
     reservation: Option<Reservation>,
+    /// The same in the ledger of what jobs take up.
+    entered: Option<Entered<'a>>,
     job_ids: Vec<String>,
     /// Whether anything was sent to the cluster.
     is_sent: bool,
 }
 
-impl Reserved<'_> {
+impl<'a> Reserved<'a> {
+    /// Counts among the caller's what the jobs will take up. Where the caller may have no more, that is an error.
+    fn enter(&mut self, connection: &Connection<'_>, caller: &Caller, usages: &[Usage]) -> Result<(), ApiError> {
+        let gateway: &'a Gateway = self.gateway;
+        let wanted: Vec<(String, Usage)> = self.job_ids.iter().cloned().zip(usages.iter().copied()).collect();
+        let most = &gateway.policy.permissions.holdings;
+        let snapshot = match gateway.snapshots.held() {
+            Some(snapshot) => snapshot,
+            None => gateway.snapshots.of_now(connection)?,
+        };
+        let entered = match gateway.ledger.enter(&snapshot, &caller.name, &wanted, most) {
+            // Some may have ended, or gone, in the meantime.
+            Err(refusal) if refusal.status == 429 => {
+                let snapshot = gateway.snapshots.of_now(connection)?;
+                gateway.ledger.enter(&snapshot, &caller.name, &wanted, most)
+            }
+            outcome => outcome,
+        };
+        self.entered = Some(entered?);
+        Ok(())
+    }
+
     /// Ends it with what became of each job.
     fn end(mut self, outcomes: &[Result<Submitted, Error>]) {
         // A job that was refused for certain has an error that names none.
@@ -313,6 +340,9 @@ impl Reserved<'_> {
     fn release(&mut self, refused: &[String]) {
         if let Some(reservation) = self.reservation.take() {
             self.gateway.snapshots.submitted(reservation, refused);
+        }
+        if let Some(entered) = self.entered.take() {
+            entered.sent(refused);
         }
     }
 }
@@ -340,7 +370,7 @@ fn reserve<'a>(
 ) -> Result<Reserved<'a>, ApiError> {
     let reserved = gateway
         .snapshots
-        .reserve(connection, &caller.name, &job_ids, gateway.policy.open_jobs)
+        .reserve(connection, &caller.name, &job_ids, gateway.policy.permissions.open_jobs)
         // Whether an earlier request of the same key has made one is not known here.
         .map_err(|error| Error {
             consequence: Some(NO_JOB_OF_REQUEST.into()),
@@ -351,7 +381,7 @@ fn reserve<'a>(
             ErrorClass::Unavailable,
             format!(
                 "You have {open} jobs that have not ended, and the abba server allows {}.",
-                gateway.policy.open_jobs
+                gateway.policy.permissions.open_jobs
             ),
         )
         .meaning("No job was created.")
@@ -361,6 +391,7 @@ fn reserve<'a>(
     let reserved = Reserved {
         gateway,
         reservation: Some(reservation),
+        entered: None,
         job_ids,
         is_sent: false,
     };
@@ -446,6 +477,7 @@ fn check_key(key: Option<&str>) -> Result<Option<&str>, Error> {
 #[cfg(test)]
 mod tests {
     use crate::gateway::fake_cluster::{self, program, programs, server, server_with, Cluster, Server, JOBS};
+    use crate::gateway::policy::Settings;
     use crate::transport::FailureKind;
     use serde_json::{json, Value};
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -486,6 +518,82 @@ mod tests {
         });
         assert_eq!(created.into_inner(), 5);
         assert_eq!(server.cluster.count("POST"), 5);
+    }
+
+    #[test]
+    fn jobs_that_have_ended_count_among_those_that_are_kept() {
+        let server = server_with(|settings| settings.kept_jobs = 2);
+        let first = server.post("daemon", "submit-job", &program("a.R"), Some("k"));
+        server.cluster.ends(first.1["job_id"].as_str().unwrap(), "");
+        assert_eq!(server.post("daemon", "submit-job", &program("b.R"), None).0, 200);
+        let (status, body) = server.post("daemon", "submit-job", &program("c.R"), None);
+        assert_eq!((status, &body["consequence"]), (429, &json!("No job was created.")));
+        assert!(body["advice"].as_str().unwrap().contains("abba_remove_job()"), "{body}");
+        // The same request again makes none, and another caller's jobs are another's.
+        assert_eq!(server.post("daemon", "submit-job", &program("a.R"), Some("k")), first);
+        assert_eq!(server.post("bin", "submit-job", &program("c.R"), None).0, 200);
+        let three = programs(&["a.R", "b.R", "c.R"]);
+        assert_eq!(server.post("sys", "submit-batch", &three, None).0, 403);
+        // After the server was started again, too.
+        let again = Server {
+            cluster: server.cluster,
+            ..server_with(|settings| settings.kept_jobs = 2)
+        };
+        assert_eq!(again.post("daemon", "submit-job", &program("c.R"), None).0, 429);
+        // Once one is gone there is a place.
+        let gone = first.1["job_id"].as_str().unwrap();
+        again
+            .cluster
+            .objects
+            .lock()
+            .unwrap()
+            .retain(|path, _| !path.contains(gone));
+        assert_eq!(again.post("daemon", "submit-job", &program("c.R"), None).0, 200);
+        assert_eq!(again.post("daemon", "submit-job", &program("d.R"), None).0, 429);
+    }
+
+    #[test]
+    fn the_programs_of_kept_jobs_have_a_bound_in_bytes() {
+        let server = server_with(|settings| settings.kept_program_bytes = 100);
+        let of_size = |bytes: usize| json!({"file_path": "a.R", "program_text": "#".repeat(bytes)});
+        assert_eq!(server.post("daemon", "submit-job", &of_size(101), None).0, 403);
+        let (_, first) = server.post("daemon", "submit-job", &of_size(60), None);
+        server.cluster.ends(first["job_id"].as_str().unwrap(), "");
+        assert_eq!(server.post("daemon", "submit-job", &of_size(41), None).0, 429);
+        assert_eq!(server.post("daemon", "submit-job", &of_size(40), None).0, 200);
+    }
+
+    #[test]
+    fn limits_of_open_jobs_have_bounds_together_also_side_by_side() {
+        for open in [
+            |settings: &mut Settings| settings.open_cpu = Some("5".into()),
+            |settings: &mut Settings| settings.open_memory = Some("2560M".into()),
+        ] {
+            let server = server_with(open);
+            let created = AtomicUsize::new(0);
+            std::thread::scope(|scope| {
+                for _ in 0..20 {
+                    scope.spawn(|| {
+                        if server.post("daemon", "submit-job", &program("a.R"), None).0 == 200 {
+                            created.fetch_add(1, Ordering::SeqCst);
+                        }
+                    });
+                }
+            });
+            assert_eq!(created.into_inner(), 5);
+            assert_eq!(server.cluster.count("POST"), 5);
+            let ids: Vec<String> = server
+                .get("daemon", "jobs")
+                .1
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|job| job["job_id"].as_str().unwrap().to_string())
+                .collect();
+            server.cluster.ends(&ids[0], "");
+            assert_eq!(server.post("daemon", "submit-job", &program("a.R"), None).0, 200);
+            assert_eq!(server.post("daemon", "submit-job", &program("a.R"), None).0, 429);
+        }
     }
 
     #[test]
