@@ -10,6 +10,7 @@ test_that("an option that is wrong is named when the server starts", {
     list(abba.lower.cpu.limit = "lots"), list(abba.cpu.limit = TRUE), list(abba.lower.cpu.limit = 3),
     list(abba.lower.memory.limit = "512m"), list(abba.memory.limit = "1"), list(abba.memory.limit = NA),
     list(abba.permitted.mounts = "/studies"), list(abba.permitted.mounts = list(list(server = "x"))),
+    list(abba.permitted.mounts = list(list(server = "x", path = "/y", readOnly = "yes"))),
     list(abba.permitted.mounts = list(list(server = "192.0.2.1", path = "/studies/../etc"))),
     list(abba.permitted.templates = 1), list(abba.permitted.templates = list(list())),
     list(abba.permitted.templates = list(gpu = "/no/such.yaml")), list(abba.permitted.templates = list("a b" = list())),

@@ -135,6 +135,43 @@ test_that("a permitted mount is in the job as it was checked, and others make no
   expect_identical(jobs_in(), before)
 })
 
+test_that("a folder that is permitted to be read alone cannot be written by the program", {
+  locked <- local_api_server(
+    users = "sys", abba.permitted.mounts = list(list(server = "192.0.2.1", path = "/studies", readOnly = TRUE))
+  )
+  ask <- function(...) {
+    request(locked, "submit-job", user = "sys", body = list(
+      file_path = "/studies/w.R",
+      cpu_limit = 0.1, mounts = list(
+        volumes = list(list(name = "s", nfs = list(server = "192.0.2.1", path = "/studies"))),
+        volumeMounts = list(list(name = "s", mountPath = "/studies", ...))
+      )
+    ))
+  }
+  expect_identical(ask(readOnly = FALSE)$status, 403L)
+  id <- ask()$body$job_id
+  job <- kubectl_json("--namespace", namespace, "get", "job", id)
+  kubectl_lines("delete", "job", id)
+  spec <- job$spec$template$spec
+  expect_identical(spec$volumes[[1L]]$nfs$readOnly, TRUE)
+  # The cluster has no NFS server: a folder of the node in its place, in the very pod that the server has asked for.
+  folder <- withr::local_tempdir(pattern = "locked-")
+  Sys.chmod(folder, "0777", use_umask = FALSE)
+  write_program("cat(file.exists('/studies/w.R'), file.create('/studies/new'), '\\n')", file.path(folder, "w.R"))
+  spec$volumes[[1L]] <- list(name = "s", hostPath = list(path = folder))
+  pod <- withr::local_tempfile(fileext = ".json", lines = jsonlite::toJSON(
+    list(apiVersion = "v1", kind = "Pod", metadata = list(name = "reads"), spec = spec),
+    auto_unbox = TRUE
+  ))
+  kubectl_lines("create", "--filename", pod)
+  ended <- function() field("pod", "reads", ".status.phase") %in% c("Succeeded", "Failed")
+  wait_until(ended, 120, what = "the end of the pod")
+  said <- kubectl_lines("logs", "reads")
+  expect_match(said, "^TRUE FALSE", all = FALSE)
+  expect_match(said, "Read-only file system", all = FALSE)
+  expect_identical(list.files(folder), "w.R")
+})
+
 test_that("time, disk and kept jobs have the bounds that the administrator has set", {
   bounded <- local_api_server(
     users = "sys", abba.api.default.time.limit = 3, abba.api.time.limit = 600, abba.api.default.disk.limit = "1G",

@@ -99,7 +99,7 @@ impl Permissions {
             permitted_mounts: settings
                 .permitted_mounts
                 .iter()
-                .map(|mount| PermittedMount::new(&mount.server, &mount.path))
+                .map(|mount| PermittedMount::new(&mount.server, &mount.path, mount.read_only))
                 .collect::<Result<_, _>>()?,
             permitted_templates: settings
                 .permitted_templates

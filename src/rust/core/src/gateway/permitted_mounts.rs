@@ -14,15 +14,18 @@ pub struct PermittedMount {
     pub server: String,
     /// The folder on the server, absolute and without `.` and `..`.
     pub path: String,
+    /// Whether it may be read and not written.
+    pub read_only: bool,
 }
 
 impl PermittedMount {
     /// Errors: the path is not absolute, or has a `..`.
-    pub fn new(server: &str, path: &str) -> Result<Self, Error> {
+    pub fn new(server: &str, path: &str, read_only: bool) -> Result<Self, Error> {
         match paths::normalise(path) {
             Some(path) if !server.is_empty() => Ok(Self {
                 server: server.to_string(),
                 path,
+                read_only,
             }),
             _ => Err(Error::input(format!(
                 "`abba.permitted.mounts` must hold NFS servers with absolute paths, not {} with {}.",
@@ -37,6 +40,23 @@ impl PermittedMount {
     }
 }
 
+/// Whether a folder may be mounted, and then whether to be read alone: as the innermost permitted folder says that holds it,
+/// and where a folder below it may only be read. `None`: it may not be mounted.
+fn read_only(server: &str, path: &str, permitted: &[PermittedMount]) -> Option<bool> {
+    let holding = || permitted.iter().filter(|one| one.permits(server, path));
+    let innermost = holding().map(|one| one.path.len()).max()?;
+    let may_write = holding().any(|one| one.path.len() == innermost && !one.read_only);
+    let is_writable = |folder: &str| {
+        permitted
+            .iter()
+            .any(|one| one.server == server && one.path == folder && !one.read_only)
+    };
+    let hides_read_only = permitted
+        .iter()
+        .any(|one| one.server == server && one.read_only && paths::is_in(&one.path, path) && !is_writable(&one.path));
+    Some(!may_write || hides_read_only)
+}
+
 /// Folders of the container that a caller's mount must not hide: abba's own.
 const OWN_FOLDER: &str = "/abba";
 
@@ -45,18 +65,28 @@ const OWN_FOLDER: &str = "/abba";
 ///
 /// Errors (for a caller): anything else is in there, or a folder is not permitted.
 pub fn check(mounts: &Mounts, permitted: &[PermittedMount]) -> Result<Mounts, Error> {
-    Ok(Mounts {
-        volumes: mounts
-            .volumes
-            .iter()
-            .map(|volume| check_volume(volume, permitted))
-            .collect::<Result<_, _>>()?,
-        volume_mounts: mounts
-            .volume_mounts
-            .iter()
-            .map(check_volume_mount)
-            .collect::<Result<_, _>>()?,
-    })
+    let volumes = mounts.volumes.iter().map(|volume| check_volume(volume, permitted));
+    let volumes = volumes.collect::<Result<Vec<_>, _>>()?;
+    let mut volume_mounts = mounts.volume_mounts.iter().map(check_volume_mount);
+    let mut volume_mounts = volume_mounts.by_ref().collect::<Result<Vec<_>, _>>()?;
+    // Of the volume and of each place where it appears: either alone would do.
+    for mount in &mut volume_mounts {
+        let is_read_only = |volume: &&Value| volume["nfs"]["readOnly"] == true && volume["name"] == mount["name"];
+        if volumes.iter().any(|volume| is_read_only(&volume)) {
+            if mount["readOnly"] == false {
+                return Err(to_be_read_alone(mount["name"].as_str().unwrap_or_default()));
+            }
+            mount["readOnly"] = json!(true);
+        }
+    }
+    Ok(Mounts { volumes, volume_mounts })
+}
+
+fn to_be_read_alone(name: &str) -> Error {
+    not_permitted(format!(
+        "The volume {} is permitted to be read alone, and is asked for with `readOnly: false`.",
+        quote_shortened(name)
+    ))
 }
 
 fn check_volume(volume: &Value, permitted: &[PermittedMount]) -> Result<Value, Error> {
@@ -77,8 +107,8 @@ fn check_volume(volume: &Value, permitted: &[PermittedMount]) -> Result<Value, E
     }
     let server = text(nfs, "server", "volumes[].nfs")?;
     let given = text(nfs, "path", "volumes[].nfs")?;
-    let path = paths::normalise(given)
-        .filter(|path| permitted.iter().any(|permitted| permitted.permits(server, path)))
+    let (path, must_be_read_only) = paths::normalise(given)
+        .and_then(|path| read_only(server, &path, permitted).map(|read_only| (path, read_only)))
         .ok_or_else(|| {
             not_permitted(format!(
                 "The folder {} of the server {} is not permitted here.",
@@ -87,8 +117,11 @@ fn check_volume(volume: &Value, permitted: &[PermittedMount]) -> Result<Value, E
             ))
         })?;
     let mut checked = json!({"name": name, "nfs": {"server": server, "path": path}});
-    if let Some(read_only) = flag(nfs, "readOnly")? {
-        checked["nfs"]["readOnly"] = json!(read_only);
+    match flag(nfs, "readOnly")? {
+        Some(false) if must_be_read_only => return Err(to_be_read_alone(name)),
+        None if must_be_read_only => checked["nfs"]["readOnly"] = json!(true),
+        Some(read_only) => checked["nfs"]["readOnly"] = json!(read_only),
+        None => {}
     }
     Ok(checked)
 }
@@ -167,8 +200,8 @@ mod tests {
 
     fn permitted() -> Vec<PermittedMount> {
         vec![
-            PermittedMount::new("192.0.2.1", "/studies/public/").unwrap(),
-            PermittedMount::new("nfs.example.com", "/data").unwrap(),
+            PermittedMount::new("192.0.2.1", "/studies/public/", false).unwrap(),
+            PermittedMount::new("nfs.example.com", "/data", false).unwrap(),
         ]
     }
 
@@ -199,6 +232,47 @@ mod tests {
                 .as_str()
                 .unwrap()
                 .starts_with("/studies/public"));
+        }
+    }
+
+    #[test]
+    fn a_folder_that_may_be_read_alone_is_mounted_so_also_through_the_folder_above_it() {
+        let of = |path: &str, read_only| PermittedMount::new("192.0.2.1", path, read_only).unwrap();
+        let permitted = [
+            of("/studies", false),
+            of("/studies/locked", true),
+            of("/studies/locked/notes", false),
+            of("/lib", true),
+            of("/both", true),
+            of("/both", false),
+        ];
+        for (path, expected) in [
+            ("/studies/s1", Value::Null),
+            ("/studies/locked", json!(true)),
+            ("/studies/locked/s1", json!(true)),
+            ("/studies/locked/notes/a", Value::Null),
+            ("/studies/lockedx", Value::Null),
+            // Through it the locked one could be written.
+            ("/studies", json!(true)),
+            ("/lib/r", json!(true)),
+            ("/both", Value::Null),
+        ] {
+            let checked = check(&with_nfs("192.0.2.1", path), &permitted).unwrap();
+            assert_eq!(checked.volumes[0]["nfs"]["readOnly"], expected, "{path}");
+            assert_eq!(checked.volume_mounts[0]["readOnly"], expected, "{path}");
+        }
+        // Another server's folder of that name is another.
+        assert!(check(&with_nfs("192.0.2.2", "/lib"), &permitted).is_err());
+        for (in_volume, in_mount) in [(Some(false), None), (None, Some(false)), (Some(true), Some(false))] {
+            let mut wanted = with_nfs("192.0.2.1", "/lib");
+            if let Some(flag) = in_volume {
+                wanted.volumes[0]["nfs"]["readOnly"] = json!(flag);
+            }
+            if let Some(flag) = in_mount {
+                wanted.volume_mounts[0]["readOnly"] = json!(flag);
+            }
+            let error = check(&wanted, &permitted).unwrap_err();
+            assert!(error.message.contains("to be read alone"), "{}", error.message);
         }
     }
 

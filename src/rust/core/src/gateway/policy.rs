@@ -100,6 +100,9 @@ pub struct PermittedMountSetting {
     pub server: String,
     /// A folder on it.
     pub path: String,
+    /// Whether it may be read and not written.
+    #[serde(default, rename = "readOnly")]
+    pub read_only: bool,
 }
 
 /// How callers are known.
@@ -307,6 +310,7 @@ pub(super) mod tests {
             permitted_mounts: vec![PermittedMountSetting {
                 server: "192.0.2.1".into(),
                 path: "/studies".into(),
+                read_only: false,
             }],
             permitted_templates: BTreeMap::from([
                 (
@@ -355,6 +359,7 @@ pub(super) mod tests {
             permitted_mounts: vec![PermittedMountSetting {
                 server: "192.0.2.1".into(),
                 path: "/studies/../etc".into(),
+                read_only: false,
             }],
             ..settings()
         };
