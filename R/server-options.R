@@ -40,6 +40,7 @@ api_policy <- function(identity, call = rlang::caller_env()) {
     permitted_mounts = permitted_mounts_option(call),
     permitted_templates = permitted_templates_option(call),
     home_nfs_ip_address = text("abba.home.nfs.ip.address"),
+    home_path = if (!is.null(getOption("abba.home.path"))) texts("abba.home.path"),
     least_uid = least("abba.api.least.uid"),
     least_gid = least("abba.api.least.gid"),
     keep_days = number_or_null("abba.k8s.keep.days"),

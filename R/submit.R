@@ -53,7 +53,8 @@
 #'   administrator permits.
 #' @param auto_mount_home Whether your home folder (or that of `username`) is
 #'   mounted from an NFS server under the path that it has here, through the API under
-#'   the one that it has on the API's server.
+#'   the one that it has on the API's server. A home that would hide a folder that the container needs, such as `/usr/sbin`
+#'   or `/`, is refused.
 #' @param home_nfs_ip_address That server.
 #' @param namespace The Kubernetes namespace; `NULL` means that of kubectl's current
 #'   context, in a pod that of its service account, else `default`.

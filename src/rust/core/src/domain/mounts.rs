@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::{json, Value};
 
 use crate::domain::paths;
+use crate::error::quote_shortened;
 use crate::Error;
 
 /// The kinds of volumes that are made for a pod, empty or with what Kubernetes puts there: none holds a user's program.
@@ -30,6 +31,66 @@ pub enum Access {
 
 /// Volumes of a program, at most, and volume mounts: each is a mount on the node.
 pub const MOST_MOUNTS: usize = 32;
+
+/// Folders that a container needs, each with all that is below it.
+const OF_THE_CONTAINER: [&str; 14] = [
+    "/abba",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/proc",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/usr/bin",
+    "/usr/sbin",
+];
+/// Folders that it needs, below which a home may lie: `/usr/games`, `/var/home/mike`, `/usr/local/home/mike`.
+const AROUND_HOMES: [&str; 14] = [
+    "/usr",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/libexec",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/local/lib",
+    "/usr/share",
+    "/opt",
+    "/tmp",
+    "/var",
+    "/var/lib",
+    "/var/tmp",
+];
+
+/// The path of a home folder that may be mounted, normalised: a record of an account may say anything.
+///
+/// Errors: it is not absolute, has a `..`, or would hide a folder that the container needs.
+pub fn check_home(home: &str) -> Result<String, Error> {
+    let hides = |home: &str| {
+        OF_THE_CONTAINER
+            .iter()
+            .any(|folder| paths::is_in(home, folder) || paths::is_in(folder, home))
+            || AROUND_HOMES.iter().any(|folder| paths::is_in(folder, home))
+    };
+    match paths::normalise(home) {
+        Some(home) if !hides(&home) => Ok(home),
+        normalised => Err(Error::input(format!(
+            "The home folder {} of the account cannot be mounted: {}.",
+            quote_shortened(home),
+            match normalised {
+                Some(_) => "it would hide what the container needs in its place",
+                None => "it is no absolute path without `..`",
+            }
+        ))
+        .meaning("No job was created.")
+        .advise("Leave `auto_mount_home` out, or have the account's home folder corrected.")),
+    }
+}
 
 /// Volumes and where they appear in the container: Kubernetes' own objects, passed through as they were given. The API
 /// server checks them.
@@ -224,6 +285,55 @@ mod tests {
             assert!(mounts.cover("/data/a.R"));
             assert!(!mounts.cover("/data/scratch/a.R"), "{folder}");
             assert!(mounts.cover("/data/scratch/kept/a.R"));
+        }
+    }
+
+    #[test]
+    fn a_home_that_would_hide_what_the_container_needs_is_none() {
+        for (home, normalised) in [
+            ("/home/mike", "/home/mike"),
+            ("//home/./mike/", "/home/mike"),
+            ("/root", "/root"),
+            ("/usr/games", "/usr/games"),
+            ("/nonexistent", "/nonexistent"),
+            ("/var/home/mike", "/var/home/mike"),
+            ("/usr/local/home/mike", "/usr/local/home/mike"),
+            ("/abbas/mike", "/abbas/mike"),
+        ] {
+            assert_eq!(check_home(home).unwrap(), normalised);
+        }
+        for home in [
+            "",
+            "/",
+            "//",
+            "/.",
+            "home/mike",
+            "/home/../etc",
+            "/home/..",
+            "/home/a\0b",
+            "/abba",
+            "/abba/work",
+            "/bin",
+            "/usr",
+            "/usr/",
+            "/usr/sbin",
+            "/usr/lib",
+            "/etc",
+            "/etc/x",
+            "/dev",
+            "/dev/shm",
+            "/proc/1",
+            "/sys",
+            "/run/x",
+            "/opt",
+            "/tmp",
+            "/var",
+            "/var/lib",
+            "/lib64/x",
+        ] {
+            let error = check_home(home).unwrap_err();
+            assert_eq!(error.class, crate::ErrorClass::Input, "{home:?}");
+            assert_eq!(error.consequence.as_deref(), Some("No job was created."));
         }
     }
 

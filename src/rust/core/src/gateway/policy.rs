@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::bounds::Bounds;
 use super::permissions::Permissions;
+use crate::domain::paths;
 use crate::domain::submission::check_keep_days;
 use crate::error::quote_shortened;
 use crate::gateway::api_keys::equal_in_constant_time;
@@ -59,6 +60,9 @@ pub struct Settings {
     pub permitted_templates: BTreeMap<String, String>,
     /// The NFS server of the home folders; `None`: they cannot be mounted.
     pub home_nfs_ip_address: Option<String>,
+    /// The folders below which homes lie; `None`: below `/home`, and on a local server anywhere.
+    #[serde(default)]
+    pub home_path: Option<Vec<String>>,
     /// The least user number that programs run as; `None`: the machine's own for people.
     #[serde(default)]
     pub least_uid: Option<u32>,
@@ -158,6 +162,8 @@ pub struct Policy {
     pub permissions: Permissions,
     /// The NFS server of the home folders.
     pub home_nfs_ip_address: Option<String>,
+    /// The folders below which homes lie; `None`: anywhere.
+    pub home_path: Option<Vec<String>>,
     /// The least user number that programs run as.
     pub least_uid: u32,
     /// The least group number that they run with.
@@ -192,6 +198,10 @@ impl Policy {
             check_keep_days(days).map_err(of_option("abba.k8s.keep.days"))?;
         }
         settings.bounds.check()?;
+        let home_path = match (settings.home_path, settings.identity) {
+            (None, IdentityMode::Local) => None,
+            (given, _) => Some(home_path(given.unwrap_or_else(|| vec!["/home".into()]))?),
+        };
         let least_uid = settings.least_uid.unwrap_or_else(accounts::least_uid);
         Ok(Self {
             least_uid,
@@ -201,6 +211,7 @@ impl Policy {
             proxy_header,
             permissions,
             home_nfs_ip_address: settings.home_nfs_ip_address,
+            home_path,
             keep_days: settings.keep_days,
             operators: settings.operators,
             requests_per_minute: settings.requests_per_minute,
@@ -209,6 +220,17 @@ impl Policy {
             bounds: settings.bounds,
         })
     }
+}
+
+/// Checks the folders below which homes lie.
+fn home_path(given: Vec<String>) -> Result<Vec<String>, Error> {
+    let folders: Option<Vec<String>> = given
+        .iter()
+        .map(|folder| paths::normalise(folder).filter(|folder| folder != "/"))
+        .collect();
+    folders.filter(|folders| !folders.is_empty()).ok_or_else(|| {
+        Error::input("The option `abba.home.path` must hold absolute paths, without `..`, of folders other than `/`.")
+    })
 }
 
 /// The least length of a secret that a person has made, in bytes.
@@ -323,6 +345,7 @@ pub(super) mod tests {
                 ),
             ]),
             home_nfs_ip_address: None,
+            home_path: None,
             // Accounts that every machine has.
             least_uid: Some(1),
             least_gid: Some(1),
@@ -367,6 +390,27 @@ pub(super) mod tests {
             .unwrap_err()
             .message
             .contains("abba.permitted.mounts"));
+    }
+
+    #[test]
+    fn homes_lie_below_a_folder_that_is_not_the_root() {
+        let of = |folders: Option<&[&str]>, identity| {
+            let home_path = folders.map(|folders| folders.iter().map(ToString::to_string).collect());
+            Policy::new(Settings {
+                home_path,
+                identity,
+                ..settings()
+            })
+            .map(|policy| policy.home_path)
+        };
+        assert_eq!(of(None, IdentityMode::Keys).unwrap(), Some(vec!["/home".into()]));
+        assert_eq!(of(None, IdentityMode::Local).unwrap(), None);
+        let two = of(Some(&["/users/", "/home"]), IdentityMode::Local).unwrap();
+        assert_eq!(two, Some(vec!["/users".into(), "/home".into()]));
+        for wrong in [&[][..], &["/"], &["//."], &["home"], &["/home/.."], &["/home", ""]] {
+            let error = of(Some(wrong), IdentityMode::Keys).unwrap_err();
+            assert!(error.message.contains("abba.home.path"), "{}", error.message);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::permitted_mounts;
 use super::policy::{IdentityMode, Policy};
 use crate::domain::identity::Identity;
 use crate::domain::job_name;
+use crate::domain::mounts;
 use crate::domain::paths;
 use crate::domain::program::Program;
 use crate::domain::submission::SubmitArguments;
@@ -266,6 +267,9 @@ pub fn prepare(
                 .advise("Leave `auto_mount_home` out."),
         );
     }
+    if let (true, Some(account)) = (submit.auto_mount_home, &run_as) {
+        check_home(&account.home, policy)?;
+    }
     let submit = SubmitArguments {
         expanded_path: program.absolute_path.clone(),
         given_path: program.given_path.clone(),
@@ -281,6 +285,38 @@ pub fn prepare(
         template,
     };
     Ok((prepare_program(&submit, program, origin)?, key))
+}
+
+/// Checks that a home folder may be mounted: its path is whatever the record of the account says, which the storage may not
+/// have been shared for.
+fn check_home(home: &str, policy: &Policy) -> Result<(), Error> {
+    let refuse = |error: Error| Error {
+        class: ErrorClass::Forbidden,
+        ..error
+    };
+    let path = mounts::check_home(home).map_err(refuse)?;
+    let Some(folders) = &policy.home_path else {
+        return Ok(());
+    };
+    if folders
+        .iter()
+        .any(|folder| &path != folder && paths::is_in(&path, folder))
+    {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorClass::Forbidden,
+        format!(
+            "The home folder {} of your account cannot be mounted: homes lie below {} here.",
+            quote_shortened(home),
+            folders.join(" or ")
+        ),
+    )
+    .meaning("No job was created.")
+    .advise(
+        "Leave `auto_mount_home` out, or ask the administrator of the abba server, who says with the option `abba.home.path` \
+         where homes lie.",
+    ))
 }
 
 /// A submission with what the caller has given of the arguments that are the caller's to choose; all else has its default.
@@ -587,6 +623,47 @@ mod tests {
         ] {
             let error = ask(&with(key, value.clone())).unwrap_err();
             assert_eq!(error.class, ErrorClass::Forbidden, "{key} {value}");
+        }
+    }
+
+    #[test]
+    fn a_home_is_mounted_where_it_lies_below_the_folder_of_homes() {
+        let ask = |home: &str, folders: &[&str]| {
+            let policy = Policy::new(Settings {
+                home_nfs_ip_address: Some("192.0.2.7".into()),
+                home_path: Some(folders.iter().map(ToString::to_string).collect()),
+                ..settings()
+            })
+            .unwrap();
+            let mut caller = caller("daemon");
+            caller.account.as_mut().unwrap().home = home.into();
+            let body = with("auto_mount_home", true.into()).to_string();
+            let mut arguments = Arguments::read("", body.as_bytes()).unwrap();
+            arguments.check(PROGRAM.iter().chain(SETTINGS)).unwrap();
+            prepare(arguments, &caller, &policy, None, None)
+                .map(|(prepared, _)| prepared.job()["spec"]["template"]["spec"]["volumes"][0]["nfs"]["path"].clone())
+        };
+        assert_eq!(ask("/home//daemon/", &["/home"]).unwrap(), "/home/daemon");
+        assert_eq!(ask("/users/d", &["/home", "/users"]).unwrap(), "/users/d");
+        for home in [
+            "/",
+            "/home",
+            "/home/",
+            "/home/../studies",
+            "/homes/x",
+            "/studies",
+            "/usr/sbin",
+            "/nonexistent",
+            "/root",
+            "",
+        ] {
+            let error = ask(home, &["/home"]).unwrap_err();
+            assert_eq!(error.class, ErrorClass::Forbidden, "{home}");
+            assert!(error.message.starts_with("The home folder"), "{}", error.message);
+        }
+        // Whatever the administrator says, the container stays whole.
+        for home in ["/usr/sbin", "/abba/work", "/etc/x"] {
+            assert!(ask(home, &["/usr", "/abba", "/etc"]).is_err(), "{home}");
         }
     }
 

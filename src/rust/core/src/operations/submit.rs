@@ -15,7 +15,7 @@ use crate::domain::identity::Identity;
 use crate::domain::job_name;
 use crate::domain::job_template::JobTemplate;
 use crate::domain::manifest::{self, JobRequest};
-use crate::domain::mounts::Mounts;
+use crate::domain::mounts::{check_home, Mounts};
 use crate::domain::program::{hexadecimal, Program, Runner};
 use crate::domain::submission::{SubmitArguments, Values};
 use crate::domain::usage::Usage;
@@ -263,6 +263,7 @@ fn add_home(
         Some(user) => user.home.clone(),
         None => accounts::current()?.home,
     };
+    let home = check_home(&home)?;
     mounts.add_home(&home, server);
     Ok(Some(home))
 }
