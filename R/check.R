@@ -113,7 +113,15 @@ as_utf8 <- function(x, argument, call, depth = 0L) {
   native <- !is.na(x) & !validUTF8(x)
   x[native] <- iconv(x[native], "", "UTF-8")
   if (anyNA(x[native])) {
-    abort_input(argument, "must be text in a known encoding", NULL, call)
+    rule <- "must be text in a known encoding"
+    if (argument %in% c("file_path", "file_paths")) {
+      # No Job could tell which program it ran, and no rerun would find it.
+      rule <- paste0(
+        rule, ": a name in Latin-1, say, is none in UTF-8, and Kubernetes cannot hold it. ",
+        "Rename the file or its folder, or copy the program to another place"
+      )
+    }
+    abort_input(argument, rule, NULL, call)
   }
   # In a locale that is not UTF-8 a file's name has the right bytes and no mark.
   Encoding(x) <- "UTF-8"
