@@ -132,7 +132,9 @@ these_jobs <- function(job_id, everybody = FALSE, call = rlang::caller_env()) {
   c(list(job_id = check_strings(job_id, call = call)), of_everybody(everybody, call))
 }
 this_batch <- function(batch_id, argument = "batch_id", everybody = FALSE, call = rlang::caller_env()) {
-  c(list(batch_id = check_string(batch_id, argument = argument, call = call)), of_everybody(everybody, call))
+  batch_id <- check_string(batch_id, argument = argument, call = call)
+  core_value(core_check_batch_id(batch_id, argument), call)
+  c(list(batch_id = batch_id), of_everybody(everybody, call))
 }
 of_everybody <- function(everybody, call) {
   if (check_flag(everybody, argument = "everybody", call = call)) list(everybody = TRUE)

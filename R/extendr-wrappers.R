@@ -19,6 +19,9 @@ core_check_values <- function(arguments) .Call(wrap__core_check_values, argument
 # A new key under which a request to an abba API is made once, however often it is repeated.
 core_new_request_key <- function() .Call(wrap__core_new_request_key)
 
+# Checks the form of a batch's id; `argument` is what the verb calls it.
+core_check_batch_id <- function(batch_id, argument) .Call(wrap__core_check_batch_id, batch_id, argument)
+
 # New ids for programs that are to be submitted together, made before anything is sent. `paths` is a character vector of
 # the programs' paths; `batch_group_id` the batch's id, or `""` for a new one. A list of `batch_id`, a string, and
 # `job_ids`, a list of strings.

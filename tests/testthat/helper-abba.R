@@ -214,8 +214,6 @@ refuse <- function(...) {
 first_words <- function(error) {
   words <- sub("\n.*$", "", conditionMessage(error))
   words <- sub("^Program [0-9]+ of the batch: ", "", words)
-  # The argument of the functions that watch.
-  words <- sub("batch_group_id", "batch_id", words, fixed = TRUE)
   gsub("abba_([a-z]+)_k8s_([a-z_]+)_local", "abba_\\1_\\2", words)
 }
 # Arguments that the API has not, or chooses itself.

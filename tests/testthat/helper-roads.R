@@ -50,6 +50,16 @@ local_road <- function(road, env = parent.frame()) {
   }
 }
 
+# A snapshot of what `x` prints on the first road, which the other one prints, too.
+expect_words_of_both <- function(x) {
+  x <- substitute(x)
+  test <- parent.frame()
+  if (by_kubectl()) eval(bquote(expect_words(.(x))), test)
+  words <- utils::capture.output(eval(x, test))
+  if (by_kubectl()) the_road$words <- words
+  expect_identical(words, the_road$words)
+}
+
 # Puts a function in the place of another until the test ends.
 local_function <- function(name, value, namespace, env) {
   put <- function(value) {

@@ -492,3 +492,12 @@ test_that("an error that ends a wait names the call that comes back to it", {
   message <- conditionMessage(raised(abba_watch_job(test_job)))
   expect_match(message, "To wait for them again: abba_watch_job(", fixed = TRUE)
 })
+
+test_on_both_roads("a batch's id is refused under the name that the verb has for it", {
+  kubectl <- local_scripted_kubectl()
+  expect_match(first_words(raised(on_road("watch_batch", "a b"))), "^`batch_group_id` must be")
+  for (verb in c("get_batch_status", "get_batch_log", "cancel_batch", "rerun_batch")) {
+    expect_match(first_words(raised(on_road(verb, "a b"))), "^`batch_id` must be")
+  }
+  expect_identical(kubectl$count(), 0L)
+})

@@ -91,6 +91,13 @@ r_functions! {
         Ok(Value::Text(job_name::new_request_key()).into())
     }
 
+    /// Checks the form of a batch's id; `argument` is what the verb calls it.
+    fn core_check_batch_id(batch_id, argument) {
+        let (batch_id, argument): (String, String) = (read(batch_id)?, read(argument)?);
+        labels::check_label_value(&argument, &batch_id)?;
+        Ok(Value::null().into())
+    }
+
     /// New ids for programs that are to be submitted together, made before anything is sent. `paths` is a character vector of
     /// the programs' paths; `batch_group_id` the batch's id, or `""` for a new one. A list of `batch_id`, a string, and
     /// `job_ids`, a list of strings.
@@ -257,10 +264,6 @@ r_functions! {
     /// Begins to watch jobs, in the background. A pointer for `core_watch_next`. `which` as for `core_status`.
     fn core_watch_begin(which, settings) {
         let (which, settings): (JobSelector, Settings) = (read(which)?, read(settings)?);
-        if let JobSelector::Batch(batch_id) = &which {
-            // The verb's own name of it.
-            labels::check_label_value("batch_group_id", batch_id)?;
-        }
         settings.check_for(&which)?;
         let watching = Watching::begin(move |stopped, tell| {
             settings.connected_until(stopped, |connection| {

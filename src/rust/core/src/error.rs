@@ -217,6 +217,20 @@ pub struct Warning {
     pub job_ids: Vec<String>,
 }
 
+/// Names in an error message: the first five, quoted, and how many more there are.
+pub fn name_some(names: &[impl AsRef<str>]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<String> = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| format!("\"{}\"", name.as_ref()))
+        .collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// A user's text in an error message: quoted, shortened, without control characters.
 pub fn quote_shortened(text: &str) -> String {
     const SHOWN: usize = 80;

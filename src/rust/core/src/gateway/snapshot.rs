@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::caller::Caller;
 use super::holdings::Holdings;
 use crate::domain::job_status::Status;
+use crate::error::name_some;
 use crate::operations::{list_all, Connection, JobSnapshot};
 use crate::{Error, ErrorClass};
 
@@ -39,14 +40,9 @@ impl Snapshot {
                 _ => missing.push(id.clone()),
             }
         }
-        match missing.as_slice() {
-            [] => Ok(found),
-            [one] => Err(not_found(format!("You have no job \"{one}\".")).about(missing)),
-            [first, rest @ ..] => Err(not_found(format!(
-                "You have no job \"{first}\", and {} more are missing.",
-                rest.len()
-            ))
-            .about(missing)),
+        match missing.is_empty() {
+            true => Ok(found),
+            false => Err(no_jobs(missing)),
         }
     }
 
@@ -112,14 +108,18 @@ fn not_found(message: String) -> Error {
         .advise("Check the id.")
 }
 
+fn no_jobs(missing: Vec<String>) -> Error {
+    let jobs = if missing.len() == 1 { "job" } else { "jobs" };
+    not_found(format!("You have no {jobs} {}.", name_some(&missing))).about(missing)
+}
+
 /// An error of an operation for a caller, who knows neither namespace nor kubectl: a job that went away since the snapshot
 /// is as one that never was.
 pub fn in_words_for_callers(error: Error) -> Error {
-    match (error.class, error.job_ids.first()) {
-        (ErrorClass::NotFound, Some(one)) if error.kubectl.is_none() => {
-            not_found(format!("You have no job \"{one}\".")).about(error.job_ids)
-        }
-        _ => error,
+    let is_of_jobs = error.class == ErrorClass::NotFound && !error.job_ids.is_empty() && error.kubectl.is_none();
+    match is_of_jobs {
+        true => no_jobs(error.job_ids),
+        false => error,
     }
 }
 

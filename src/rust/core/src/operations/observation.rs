@@ -6,7 +6,7 @@ use super::parallel_map::parallel_map_unless_stopped;
 use super::{check, Connection, JobSelector};
 use crate::domain::job_status::{self, JobStatus, Status};
 use crate::domain::restarts::{self, Starts};
-use crate::error::{Error, ErrorClass};
+use crate::error::{name_some, Error, ErrorClass};
 use crate::kubernetes::api::Stopped;
 use crate::kubernetes::objects::{Job, Name, Pod};
 use crate::kubernetes::{Api, LabelSelector};
@@ -487,21 +487,11 @@ const WHERE_TO_LOOK: &str = "Check the id and the namespace: argument `namespace
 
 /// The error for jobs that are not there.
 pub(super) fn not_found(missing: &[&str], namespace: &str) -> Error {
-    const SHOWN: usize = 5;
-    let shown = missing
-        .iter()
-        .take(SHOWN)
-        .map(|id| format!("\"{id}\""))
-        .collect::<Vec<_>>()
-        .join(", ");
-    let message = match missing.len() {
-        1 => format!("There is no job {shown} in the namespace \"{namespace}\"."),
-        count if count <= SHOWN => format!("There are no jobs {shown} in the namespace \"{namespace}\"."),
-        count => format!(
-            "There are no jobs {shown} and {} more in the namespace \"{namespace}\".",
-            count - SHOWN
-        ),
-    };
+    let message = format!(
+        "There {} {} in the namespace \"{namespace}\".",
+        if missing.len() == 1 { "is no job" } else { "are no jobs" },
+        name_some(missing)
+    );
     let consequence = match missing.len() {
         1 => "It never existed there, or it was removed: Kubernetes removes a job some days after its end, usually seven.",
         _ => "They never existed there, or they were removed: Kubernetes removes a job some days after its end, usually seven.",
