@@ -1,5 +1,5 @@
-# R Markdown and Quarto documents, which are made where they lie. The image has R alone: rmarkdown and pandoc are those of
-# the node, which is this machine, and of the same Debian.
+# R Markdown and Quarto documents, which are made where they lie. The image has R alone: rmarkdown and pandoc are those
+# of the node, which is this machine, and of the same Debian.
 local_namespace()
 
 join_mounts <- function(...) {

@@ -149,6 +149,22 @@ test_that("a field that Kubernetes does not know is refused by the server, and t
   expect_identical(fine$result[fine$check == "trial"], "ok")
 })
 
+test_that("the doctor counts what a template asks of nodes and of quotas", {
+  with_gpu <- of_pod(
+    containers = list(list(name = "program", resources = list(limits = list(`example.com/gpu` = "1")))),
+    nodeSelector = list(pool = "none")
+  )
+  # In a namespace that has nothing else.
+  local_namespace()
+  kubectl("create", "quota", "gpus", "--hard=requests.example.com/gpu=0", "--namespace", the_namespace())
+  counted <- function() nzchar(paste(field("quota", "gpus", ".status.used"), collapse = ""))
+  wait_until(counted, what = "the quota to be counted")
+  found <- abba_check_k8s_local(job_template = with_gpu)
+  what <- function(check) found$what[found$check == check]
+  expect_match(what("nodes"), "1 of example.com/gpu and has the labels", fixed = TRUE)
+  expect_match(what("quota"), "allows 0 of requests.example.com/gpu, 0 is used, and a program needs 1", fixed = TRUE)
+})
+
 test_that("the table of fields is what the server says of them", {
   definitions <- jsonlite::parse_json(kubectl("get", "--raw", "/openapi/v2"))$definitions
   fields <- list()

@@ -121,6 +121,9 @@ test_that("a program that is cancelled in its queue gives up its place, and anot
   }
   expect_identical(found()$result, "ok")
   expect_match(found(queue = "a")$what, "lets programs go: 0 of its programs have been let go, and 0 wait")
+  gpu <- list(limits = list(`example.com/gpu` = "1"))
+  with_gpu <- list(spec = list(template = list(spec = list(containers = list(list(name = "program", resources = gpu))))))
+  expect_match(found(queue = "a", job_template = with_gpu)$what, "has no quota of example.com/gpu", fixed = TRUE)
   close("Hold")
   wait_until(function() identical(found(queue = "a")$result, "problem"), what = "the queue to close")
   stuck <- submit(local_program("1"), queue = "nosuch")

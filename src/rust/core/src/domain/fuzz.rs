@@ -204,7 +204,8 @@ fn whatever_a_clusters_rules_look_like_the_doctor_has_a_finding() {
         if !seen.is_object() {
             return;
         }
-        let needs = Needs::of(&job);
+        let needs = Needs::of(&json!(job));
+        let _ = Needs::of(&seen).words();
         // What the cluster says of a trial may be anything, too.
         let words = seen["server"].to_string();
         let trials = dry_run::DryRuns {

@@ -77,14 +77,14 @@ pub struct SubjectAccessReviewStatus {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Namespace {
-    pub metadata: NamespaceMeta,
+    pub metadata: ForeignMeta,
     pub status: NamespaceStatus,
 }
 
-/// The metadata of a namespace: its labels are not abba's, and are read all the same.
+/// The metadata of a namespace or a node: its labels are not abba's, and are read all the same.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub struct NamespaceMeta {
+pub struct ForeignMeta {
     pub labels: BTreeMap<String, String>,
 }
 
@@ -143,7 +143,7 @@ pub struct LimitRangeItem {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Node {
-    pub metadata: ObjectMeta,
+    pub metadata: ForeignMeta,
     pub spec: NodeSpec,
     pub status: NodeStatus,
 }
@@ -159,8 +159,33 @@ pub struct NodeSpec {
 #[serde(default)]
 pub struct Taint {
     pub key: String,
+    pub value: String,
     /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
     pub effect: String,
+}
+
+/// What lets a pod onto a node with a taint; empty fields hold for all.
+/// <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#scheduling>
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Toleration {
+    pub key: String,
+    /// `Equal`, as where it is empty, or `Exists`.
+    pub operator: String,
+    pub value: String,
+    pub effect: String,
+}
+
+impl Toleration {
+    /// Whether it lets a pod onto a node with this taint.
+    pub fn covers(&self, taint: &Taint) -> bool {
+        let is_meant = |field: &str, of_taint: &str| field.is_empty() || field == of_taint;
+        is_meant(&self.effect, &taint.effect)
+            && match self.operator.as_str() {
+                "Exists" => is_meant(&self.key, &taint.key),
+                _ => self.key == taint.key && self.value == taint.value,
+            }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

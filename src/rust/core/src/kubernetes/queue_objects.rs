@@ -43,6 +43,20 @@ pub struct LocalQueueStatus {
     pub conditions: Vec<Condition>,
     pub pending_workloads: u64,
     pub admitted_workloads: u64,
+    pub flavors_reservation: Vec<FlavorReservation>,
+}
+
+/// What is reserved of a kind of nodes: for each resource that the queue has a quota of, also where that is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct FlavorReservation {
+    pub resources: Vec<ReservedResource>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ReservedResource {
+    pub name: String,
 }
 
 /// Those that wait in a queue, in their order.

@@ -463,7 +463,7 @@ impl<'a> ClusterCheck<'a> {
             refused_pods: &refused_pods,
         };
         let job: Job = serde_json::from_value(self.job.clone()).unwrap_or_default();
-        let needs = Needs::of(&job);
+        let needs = Needs::of(&self.job);
         let quotas = self.asked(api.list_quotas(), "list the quotas")?;
         self.findings.push(namespace_rules::quota(
             quotas.as_deref().map_err(String::clone),
@@ -482,7 +482,7 @@ impl<'a> ClusterCheck<'a> {
             &Storage::of(&self.job, self.offers_nfs),
             evidence,
         ));
-        self.look_at_queue(api)?;
+        self.look_at_queue(api, &needs)?;
         self.findings
             .push(match self.asked_outside(api.list_nodes(), "list the nodes")? {
                 Ok(list) => nodes::enough(&list, &needs),
@@ -498,9 +498,9 @@ impl<'a> ClusterCheck<'a> {
         Ok(())
     }
 
-    fn look_at_queue(&mut self, api: &Api<'_>) -> Result<(), End> {
+    fn look_at_queue(&mut self, api: &Api<'_>, needs: &Needs) -> Result<(), End> {
         let Some(name) = self.queue.take() else {
-            self.findings.push(queue::judge(None));
+            self.findings.push(queue::judge(None, needs));
             return Ok(());
         };
         let answer = match api.local_queue(&name) {
@@ -512,7 +512,7 @@ impl<'a> ClusterCheck<'a> {
                 Ok(_) => QueueAnswer::Missing,
             },
         };
-        self.findings.push(queue::judge(Some((&name, answer))));
+        self.findings.push(queue::judge(Some((&name, answer)), needs));
         Ok(())
     }
 

@@ -11,8 +11,12 @@ pub mod queue;
 pub mod rights;
 pub mod versions;
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use self::rights::{Right, Subject};
-use crate::kubernetes::objects::Job;
+use crate::kubernetes::cluster_objects::Toleration;
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,42 +103,136 @@ impl Finding {
     }
 }
 
-/// What a program asks a node for. Its requests are its limits, since Kubernetes takes the limits for requests where none
-/// are given.
+/// Amounts of resources, each with its text.
+type Amounts = BTreeMap<String, (f64, String)>;
+
+/// What the pod of a program asks for: its containers' requests and limits, those of a job template among them, and the
+/// nodes that it may go to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Needs {
-    /// Cores and bytes, each with the text that the user gave.
-    amounts: [(f64, String); 2],
+    /// Of the pod as a whole.
+    requests: Amounts,
+    limits: Amounts,
+    /// Requests and limits of each container.
+    containers: Vec<(Amounts, Amounts)>,
+    node_selector: BTreeMap<String, String>,
+    tolerations: Vec<Toleration>,
 }
 
 impl Needs {
     /// Those of a Job.
-    pub fn of(job: &Job) -> Self {
-        let containers = &job.spec.template.spec.containers;
-        let amount = |resource: &str| {
-            let text = containers
-                .first()
-                .and_then(|container| container.resources.limits.get(resource))
-                .map_or("", String::as_str);
-            (quantity(text), text.to_string())
-        };
-        Self {
-            amounts: [amount("cpu"), amount("memory")],
+    pub fn of(job: &Value) -> Self {
+        let spec = &job["spec"]["template"]["spec"];
+        let list = |name: &str| spec[name].as_array().into_iter().flatten();
+        let apart: Vec<(Amounts, Amounts)> = list("containers").map(of_container).collect();
+        let (mut requests, mut limits) = (Amounts::new(), Amounts::new());
+        // A container that is started first and goes on counts with all that come after it, one that ends does not.
+        let (mut requests_first, mut limits_first) = (Amounts::new(), Amounts::new());
+        let mut containers = Vec::new();
+        for container in list("initContainers") {
+            let (of_requests, of_limits) = of_container(container);
+            if container["restartPolicy"] == "Always" {
+                add(&mut requests, &of_requests);
+                add(&mut limits, &of_limits);
+            } else {
+                let (mut with_requests, mut with_limits) = (requests.clone(), limits.clone());
+                add(&mut with_requests, &of_requests);
+                add(&mut with_limits, &of_limits);
+                raise(&mut requests_first, &with_requests);
+                raise(&mut limits_first, &with_limits);
+            }
+            containers.push((of_requests, of_limits));
         }
-    }
-
-    /// Of `cpu` or `memory`: how much, and as text. `None` for another resource.
-    fn amount(&self, resource: &str) -> Option<(f64, &str)> {
-        let index = ["cpu", "memory"].iter().position(|name| *name == resource)?;
-        let (amount, text) = &self.amounts[index];
-        Some((*amount, text))
+        for (of_requests, of_limits) in &apart {
+            add(&mut requests, of_requests);
+            add(&mut limits, of_limits);
+        }
+        raise(&mut requests, &requests_first);
+        raise(&mut limits, &limits_first);
+        containers.extend(apart);
+        Self {
+            requests,
+            limits,
+            containers,
+            node_selector: serde_json::from_value(spec["nodeSelector"].clone()).unwrap_or_default(),
+            tolerations: serde_json::from_value(spec["tolerations"].clone()).unwrap_or_default(),
+        }
     }
 
     /// In words, as "1 core and 512M of memory".
     pub fn words(&self) -> String {
-        let [(cores, cpu), (_, memory)] = &self.amounts;
-        let unit = if *cores == 1.0 { "core" } else { "cores" };
-        format!("{cpu} {unit} and {memory} of memory")
+        let text = |resource: &str| self.requests.get(resource).map_or("0", |(_, text)| text);
+        let is_one = self.requests.get("cpu").is_some_and(|(cores, _)| *cores == 1.0);
+        let unit = if is_one { "core" } else { "cores" };
+        let mut words = vec![
+            format!("{} {unit}", text("cpu")),
+            format!("{} of memory", text("memory")),
+        ];
+        let is_other = |resource: &&String| !matches!(resource.as_str(), "cpu" | "memory");
+        words.extend(
+            self.requests
+                .keys()
+                .filter(is_other)
+                .map(|resource| format!("{} of {resource}", text(resource))),
+        );
+        let last = words.pop().unwrap_or_default();
+        format!("{} and {last}", words.join(", "))
+    }
+}
+
+/// Requests and limits of a container; Kubernetes takes a limit for the request where none is given.
+fn of_container(container: &Value) -> (Amounts, Amounts) {
+    let amounts = |kind: &str| -> Amounts {
+        let given = container["resources"][kind].as_object().into_iter().flatten();
+        let texts = given.map(|(resource, amount)| {
+            let text = amount.as_str().map_or_else(|| amount.to_string(), String::from);
+            (resource.clone(), (quantity(&text), text))
+        });
+        texts.collect()
+    };
+    let limits = amounts("limits");
+    let mut requests = limits.clone();
+    requests.extend(amounts("requests"));
+    (requests, limits)
+}
+
+fn add(sum: &mut Amounts, more: &Amounts) {
+    for (resource, (amount, text)) in more {
+        match sum.get_mut(resource) {
+            Some((total, total_text)) if *total > 0.0 => {
+                *total += amount;
+                *total_text = in_words(*total);
+            }
+            _ => {
+                sum.insert(resource.clone(), (*amount, text.clone()));
+            }
+        }
+    }
+}
+
+/// Raises each amount to that of the other.
+fn raise(amounts: &mut Amounts, others: &Amounts) {
+    for (resource, other) in others {
+        if amounts.get(resource).is_none_or(|(amount, _)| *amount < other.0) {
+            amounts.insert(resource.clone(), other.clone());
+        }
+    }
+}
+
+/// A sum in Kubernetes' notation.
+fn in_words(amount: f64) -> String {
+    const UNITS: [(f64, &str); 6] = [
+        (1_073_741_824.0, "Gi"),
+        (1e9, "G"),
+        (1_048_576.0, "Mi"),
+        (1e6, "M"),
+        (1024.0, "Ki"),
+        (1e3, "k"),
+    ];
+    let unit = UNITS.iter().find(|(unit, _)| amount >= *unit && amount % unit == 0.0);
+    match unit {
+        Some((unit, name)) => format!("{}{name}", amount / unit),
+        None => format!("{}", (amount * 1000.0).round() / 1000.0),
     }
 }
 
@@ -202,23 +300,25 @@ pub fn text_for_admin(findings: &[Finding], circumstances: &AdminContext) -> Opt
 #[cfg(test)]
 mod tests_support {
     use super::Needs;
-    use crate::kubernetes::objects::{Container, Job};
+    use serde_json::json;
 
     /// The needs of a Job with these limits.
     pub fn needs(cpu: &str, memory: &str) -> Needs {
-        let mut container = Container::default();
-        for (resource, amount) in [("cpu", cpu), ("memory", memory)] {
-            container.resources.limits.insert(resource.into(), amount.into());
-        }
-        let mut job = Job::default();
-        job.spec.template.spec.containers.push(container);
-        Needs::of(&job)
+        with_template(
+            json!({"containers": [{"name": "program", "resources": {"limits": {"cpu": cpu, "memory": memory}}}]}),
+        )
+    }
+
+    /// The needs of a Job with this for its pod's `spec`.
+    pub fn with_template(spec: serde_json::Value) -> Needs {
+        Needs::of(&json!({"spec": {"template": {"spec": spec}}}))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn finding(outcome: Outcome, for_admin: bool) -> Finding {
         Finding {
@@ -253,5 +353,27 @@ mod tests {
         assert!(!exceeds(0.1 + 0.2, 0.3));
         assert!(exceeds(0.301, 0.3));
         assert!(exceeds(1.0, 0.0));
+    }
+
+    #[test]
+    fn the_needs_of_a_pod_are_those_of_all_its_containers() {
+        let one = |requests: Value, limits: Value| json!({"resources": {"requests": requests, "limits": limits}});
+        let mut beside = one(json!({"cpu": 0.5}), json!({"memory": "256M"}));
+        beside["restartPolicy"] = json!("Always");
+        let needs = tests_support::with_template(json!({
+            "containers": [
+                one(json!({"memory": "300M"}), json!({"cpu": "1", "memory": "512M", "nvidia.com/gpu": 1})),
+                one(json!({"cpu": "250m"}), json!({})),
+            ],
+            "initContainers": [one(json!({"cpu": "3"}), json!({})), beside, one(json!({"cpu": "1"}), json!({}))],
+        }));
+        assert_eq!(needs.words(), "3 cores, 556M of memory and 1 of nvidia.com/gpu");
+        assert_eq!(needs.limits["memory"], (768e6, "768M".to_string()));
+        assert_eq!(needs.limits["cpu"].1, "1");
+        let sum = tests_support::with_template(json!({"containers": [
+            one(json!({"memory": "1Gi"}), json!({"cpu": "500m"})),
+            one(json!({"memory": "512Mi"}), json!({"cpu": "250m"})),
+        ]}));
+        assert_eq!(sum.words(), "0.75 cores and 1536Mi of memory");
     }
 }

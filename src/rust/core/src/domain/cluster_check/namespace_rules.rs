@@ -2,10 +2,12 @@
 //!
 //! Where the rules themselves may not be read, a trial may show what they do, or what happened lately.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::dry_run::DryRuns;
-use super::{exceeds, quantity, Finding, Needs, Outcome};
+use super::{exceeds, quantity, Amounts, Finding, Needs, Outcome};
 use crate::kubernetes::cluster_objects::{LimitRange, Namespace, ResourceQuota};
 use crate::kubernetes::objects::{Event, Job};
 
@@ -101,12 +103,15 @@ fn applies(quota: &ResourceQuota) -> bool {
 fn needed_of<'a>(resource: &str, needs: &'a Needs) -> Option<(f64, &'a str)> {
     match resource {
         "pods" | "count/pods" | "count/jobs.batch" => Some((1.0, "1")),
-        _ => needs.amount(
-            resource
-                .strip_prefix("requests.")
-                .or_else(|| resource.strip_prefix("limits."))
-                .unwrap_or(resource),
-        ),
+        _ => {
+            let amounts = match resource.strip_prefix("limits.") {
+                Some(resource) => needs.limits.get(resource),
+                None => needs
+                    .requests
+                    .get(resource.strip_prefix("requests.").unwrap_or(resource)),
+            };
+            amounts.map(|(amount, text)| (*amount, text.as_str()))
+        }
     }
 }
 
@@ -123,25 +128,38 @@ fn limit_range_of(ranges: &[LimitRange], needs: &Needs) -> Finding {
     let mut broken = Vec::new();
     let mut bounds = 0;
     for range in ranges {
-        // abba's pods have one container, so what holds for the container holds for the pod.
-        let items = range.spec.limits.iter();
-        for item in items.filter(|item| matches!(item.limit_type.as_str(), "Container" | "Pod")) {
-            for resource in ["cpu", "memory"] {
-                let Some((needed, text)) = needs.amount(resource) else {
-                    continue;
-                };
-                let mut look = |bound: Option<&String>, word: &str, is_broken: &dyn Fn(f64) -> bool| {
-                    let Some(bound) = bound else { return };
-                    bounds += 1;
-                    if is_broken(quantity(bound)) {
-                        broken.push(format!(
-                            "the LimitRange \"{}\" allows {word} {bound} of {resource}, and a program asks for {text}",
-                            range.metadata.name
-                        ));
+        for item in &range.spec.limits {
+            let asked: Vec<(&Amounts, &Amounts)> = match item.limit_type.as_str() {
+                "Container" => needs
+                    .containers
+                    .iter()
+                    .map(|(requests, limits)| (requests, limits))
+                    .collect(),
+                "Pod" => vec![(&needs.requests, &needs.limits)],
+                _ => continue,
+            };
+            for (requests, limits) in asked {
+                let mut look = |bounds_of: &BTreeMap<String, String>, amounts: &Amounts, word: &str, least: bool| {
+                    for (resource, bound) in bounds_of {
+                        // A container that says nothing of it gets what the namespace has for such.
+                        let Some((asked, text)) = amounts.get(resource) else {
+                            continue;
+                        };
+                        bounds += 1;
+                        let is_broken = match least {
+                            true => exceeds(quantity(bound), *asked),
+                            false => exceeds(*asked, quantity(bound)),
+                        };
+                        if is_broken {
+                            broken.push(format!(
+                                "the LimitRange \"{}\" allows {word} {bound} of {resource}, and a program asks for {text}",
+                                range.metadata.name
+                            ));
+                        }
                     }
                 };
-                look(item.max.get(resource), "at most", &|bound| exceeds(needed, bound));
-                look(item.min.get(resource), "at least", &|bound| exceeds(bound, needed));
+                look(&item.max, limits, "at most", false);
+                look(&item.min, requests, "at least", true);
             }
         }
     }
@@ -365,7 +383,7 @@ impl Evidence<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::dry_run::DryRun;
-    use super::super::tests_support::needs;
+    use super::super::tests_support::{needs, with_template};
     use super::*;
     use serde_json::json;
 
@@ -459,6 +477,38 @@ mod tests {
         ] {
             assert_eq!(quota_with(spec.clone(), json!({})).outcome, outcome, "{spec}");
         }
+    }
+
+    #[test]
+    fn what_a_job_template_adds_counts_against_quotas_and_limit_ranges() {
+        let needs = with_template(json!({"containers": [
+            {"resources": {"limits": {"cpu": "1", "memory": "512M"}, "requests": {"memory": "256M"}}},
+            {"resources": {"limits": {"cpu": "500m", "nvidia.com/gpu": 1}}},
+        ]}));
+        let quota = |hard: Value| {
+            let quota = serde_json::from_value(json!({"metadata": {"name": "q"}, "spec": {"hard": hard}})).unwrap();
+            super::quota(Ok(&[quota]), &needs, evidence(&nothing_tried()))
+        };
+        for hard in [
+            json!({"limits.cpu": "1400m"}),
+            json!({"requests.nvidia.com/gpu": "0"}),
+            json!({"memory": "255M"}),
+        ] {
+            assert_eq!(quota(hard.clone()).outcome, Outcome::Problem, "{hard}");
+        }
+        for hard in [
+            json!({"limits.cpu": "1500m"}),
+            json!({"requests.memory": "256M"}),
+            json!({"limits.memory": "512M"}),
+        ] {
+            assert_eq!(quota(hard.clone()).outcome, Outcome::Ok, "{hard}");
+        }
+        let range = |kind: &str, max: Value| {
+            let range = serde_json::from_value(json!({"spec": {"limits": [{"type": kind, "max": max}]}})).unwrap();
+            limit_range(Ok(&[range]), &needs, evidence(&nothing_tried())).outcome
+        };
+        assert_eq!(range("Container", json!({"cpu": "1"})), Outcome::Ok);
+        assert_eq!(range("Pod", json!({"cpu": "1"})), Outcome::Problem);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Whether the queue that programs are to go through takes them.
 
-use super::Finding;
+use super::{Finding, Needs};
 use crate::kubernetes::queue_objects::LocalQueue;
 
 /// The name of the check.
@@ -19,8 +19,8 @@ pub enum QueueAnswer {
     NotKnown(String),
 }
 
-/// Judges it. Without a queue nothing is asked for.
-pub fn judge(queue: Option<(&str, QueueAnswer)>) -> Finding {
+/// Judges it for a program with these needs. Without a queue nothing is asked for.
+pub fn judge(queue: Option<(&str, QueueAnswer)>, needs: &Needs) -> Finding {
     let Some((name, answer)) = queue else {
         return Finding::ok(CHECK, "No `queue` is asked for: programs are not held back by one.");
     };
@@ -49,7 +49,26 @@ pub fn judge(queue: Option<(&str, QueueAnswer)>) -> Finding {
         .conditions
         .iter()
         .find(|one| one.condition_type == "Active");
+    let is_covered = |resource: &String| {
+        let mut flavors = queue.status.flavors_reservation.iter();
+        flavors.any(|flavor| flavor.resources.iter().any(|one| one.name == *resource))
+    };
+    let mut needed = needs.requests.iter().filter(|(_, (amount, _))| *amount > 0.0);
+    let uncovered = match queue.status.flavors_reservation.is_empty() {
+        true => None,
+        false => needed.find(|(resource, _)| !is_covered(resource)),
+    };
     match active {
+        Some(active) if active.status == "True" && uncovered.is_some() => Finding::problem(
+            CHECK,
+            format!(
+                "The queue \"{name}\" has no quota of {}: a program with {} never starts.",
+                uncovered.map_or("", |(resource, _)| resource),
+                needs.words()
+            ),
+            "Ask the cluster's administrator for such a quota, for another queue, or for a job template that does not ask for it.",
+        )
+        .for_admin(),
         Some(active) if active.status == "True" => Finding::ok(
             CHECK,
             format!(
@@ -77,6 +96,7 @@ pub fn judge(queue: Option<(&str, QueueAnswer)>) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests_support::needs;
     use super::super::Outcome;
     use super::*;
     use serde_json::{json, Value};
@@ -86,7 +106,7 @@ mod tests {
             "metadata": {"name": "a"},
             "status": {"conditions": conditions, "pendingWorkloads": 3, "admittedWorkloads": 2, "reservingWorkloads": 2},
         }));
-        judge(Some(("a", QueueAnswer::Found(queue.unwrap()))))
+        judge(Some(("a", QueueAnswer::Found(queue.unwrap()))), &needs("1", "512M"))
     }
 
     #[test]
@@ -109,10 +129,29 @@ mod tests {
 
     #[test]
     fn a_queue_that_is_not_there_is_a_problem_and_one_that_may_not_be_seen_is_not() {
-        let of = |answer| judge(Some(("a", answer))).outcome;
+        let of = |answer| judge(Some(("a", answer)), &needs("1", "512M")).outcome;
         assert_eq!(of(QueueAnswer::Missing), Outcome::Problem);
         assert_eq!(of(QueueAnswer::NoKueue), Outcome::Problem);
         assert_eq!(of(QueueAnswer::NotKnown("You may not.".into())), Outcome::NotKnown);
-        assert_eq!(judge(None).outcome, Outcome::Ok);
+        assert_eq!(judge(None, &needs("1", "512M")).outcome, Outcome::Ok);
+    }
+
+    #[test]
+    fn a_queue_without_a_quota_of_what_is_needed_is_a_problem() {
+        let of = |resources: &[&str]| {
+            let resources: Vec<Value> = resources
+                .iter()
+                .map(|name| json!({"name": name, "total": "0"}))
+                .collect();
+            let queue = serde_json::from_value(json!({"status": {
+                "conditions": [{"type": "Active", "status": "True"}],
+                "flavorsReservation": [{"name": "default", "resources": resources}],
+            }}));
+            judge(Some(("a", QueueAnswer::Found(queue.unwrap()))), &needs("1", "512M"))
+        };
+        assert_eq!(of(&["cpu", "memory"]).outcome, Outcome::Ok);
+        let lacking = of(&["cpu"]);
+        assert_eq!(lacking.outcome, Outcome::Problem);
+        assert!(lacking.what.contains("no quota of memory"), "{}", lacking.what);
     }
 }
