@@ -102,15 +102,18 @@ test_that("jobs that are cancelled the moment they are submitted end, and what t
   expect_identical(unique(unname(wait_for_end(done$job_id))), "Failed")
   begun <- if (file.exists(gate$file("begun"))) trimws(readLines(gate$file("begun"))) else character()
   expect_true(all(begun %in% done$job_id[done$done == "stopped"]))
+  never_run <- "The program has not run: it was cancelled before it started."
   for (row in seq_len(nrow(done))) {
     id <- done$job_id[[row]]
     wait_until(function() !any(runs_here(id)), what = "nothing of it to run")
     if (done$done[[row]] == "stopped") {
-      # What has begun is not deleted with its log.
-      expect_identical(reason_of(id), "The program was cancelled.")
+      # What has begun is not deleted with its log. One whose slow node did not say in time whether it began is told as
+      # stopped, too.
+      reason <- reason_of(id)
+      expect_true(reason %in% c("The program was cancelled.", if (!id %in% begun) never_run), label = reason)
       expect_true(has_pod(id))
     } else {
-      expect_identical(reason_of(id), "The program has not run: it was cancelled before it started.")
+      expect_identical(reason_of(id), never_run)
     }
   }
 })
