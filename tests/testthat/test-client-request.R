@@ -161,15 +161,23 @@ test_that("after 429 with a longer pause than the time limit the error says how 
 
 test_that("an attempt that the time limit ends does not hide the answer before it", {
   # The first attempt is answered, the second one never.
-  local_scripted_api(replies_html("Busy", 503L), never_replies())
-  local_short(3)
-  error <- raised(job_status())
+  of_test <- rlang::current_env()
+  api <- NULL
+  at_second_attempt <- function(first, call) {
+    ask <- function(seconds) {
+      api <<- local_scripted_api(first, never_replies(), env = of_test)
+      local_short(seconds)
+      raised(call())
+    }
+    longer_until(ask, function() length(api$requests()) > 1L, 3)
+  }
+  error <- at_second_attempt(replies_html("Busy", 503L), job_status)
   expect_s3_class(error, "abba_error_unavailable")
   expect_identical(error$http_status, 503L)
   local_program()
   # It may have arrived all the same.
-  local_scripted_api(replies_html("Too Many Requests", 429L), never_replies())
-  expect_match(conditionMessage(raised(submit_it())), "Whether the job was created is not known.", fixed = TRUE)
+  error <- at_second_attempt(replies_html("Too Many Requests", 429L), submit_it)
+  expect_match(conditionMessage(error), "Whether the job was created is not known.", fixed = TRUE)
 })
 
 test_that("an API that nobody runs is told within the time limit", {
@@ -240,6 +248,8 @@ test_that("a submission whose fate is not known says so, whatever the last answe
   says_unknown(cuts(), replies_html("Too Many Requests", 429L))
   says_unknown(cuts(), replies_html("Not Found", 404L))
 
+  # The answers end these.
+  local_short(60)
   says_otherwise <- function(...) {
     local_scripted_api(...)
     expect_no_match(conditionMessage(raised(submit_it())), "not known", fixed = TRUE)

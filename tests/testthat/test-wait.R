@@ -23,8 +23,19 @@ test_that("the status line says how long, how many in each status, and why what 
 test_that("the status line is drawn at an interactive console and cleared in the end", {
   rlang::local_interactive(TRUE)
   withr::local_options(cli.dynamic = TRUE, cli.ansi = TRUE, cli.progress_show_after = 0)
+  # The program ends once the line says that it runs.
+  gate <- withr::local_tempfile()
+  text <- status_text
+  noted <- function(elapsed, news) {
+    if (!is.null(news)) file.create(gate)
+    text(elapsed, news)
+  }
+  local_function("status_text", noted, asNamespace("abba"), rlang::current_env())
   local_scripted_kubectl(
-    runs(c("sleep 1.5", paste("printf '%s\\n'", shQuote(change(pod(test_job))))), on = "*watch=1*"),
+    runs(c(
+      paste("until [ -e", shQuote(gate), "]; do sleep 0.05; done"),
+      paste("printf '%s\\n'", shQuote(change(pod(test_job)))), "exec sleep 1000"
+    ), on = "*watch=1*"),
     pods_of(pod(test_job, running()))
   )
   drawn <- utils::capture.output(status <- watch(), type = "message")
