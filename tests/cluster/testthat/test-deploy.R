@@ -63,8 +63,9 @@ write_site("kustomization.yaml", jsonlite::toJSON(overlay, auto_unbox = TRUE))
 write_site("passwd", "mike:x:5001:5001:Mike:/home/mike:/bin/sh")
 write_site("group", "mike:x:5001:", "study:x:5100:mike")
 
-kubectl("apply", "--kustomize", site)
+# Also what is left of manifests of which one was refused.
 withr::defer(kubectl("delete", "--kustomize", site, "--ignore-not-found", "--wait=false"))
+kubectl("apply", "--kustomize", site)
 in_server_namespace <- function(...) kubectl("--namespace", server_namespace, ...)
 in_server_namespace("create", "secret", "generic", "abba-api-keys", "--from-literal=api-keys=")
 in_server_namespace("rollout", "status", "deployment/abba", "--timeout=300s")
