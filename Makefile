@@ -86,6 +86,11 @@ bench-api: $(build)/installed $(build)/cluster-test-packages ## Measure the abba
 	KUBECONFIG="$$($(cluster) up | tail -n 1)" PATH="$$($(cluster) kubectl-path):$$PATH" \
 	  $(use_library) Rscript bench/api-load.R $(BENCH)
 
+.PHONY: bench-api-attack
+bench-api-attack: $(build)/installed $(build)/cluster-test-packages ## Measure what a caller who does all at once costs another
+	KUBECONFIG="$$($(cluster) up | tail -n 1)" PATH="$$($(cluster) kubectl-path):$$PATH" \
+	  $(use_library) Rscript bench/api-attack.R $(BENCH)
+
 # --- Working on the package --------------------------------------------------------------------------------------
 
 .PHONY: document

@@ -51,21 +51,46 @@ abba_api_answer <- function(call, req, res) {
     return(fill_response(res, answer))
   }
   await(number, function(ready) answer <<- ready)
-  take_answers(number, at_once)
-  if (!is.null(answer)) {
+  # With many under way, nobody else waits for this one.
+  take_answers(number, if (length(the_server$awaited) > few) 0 else at_once)
+  if (!is.null(answer) && !is_to_wait(answer, body)) {
     return(fill_response(res, answer))
   }
   promises::promise(function(resolve, reject) {
-    await(number, function(ready) {
-      tryCatch(resolve(fill_response(res, ready)), error = reject)
-    })
-    look_for_answers()
+    deliver <- function(ready) tryCatch(resolve(fill_response(res, ready)), error = reject)
+    finish <- function(ready) if (is_to_wait(ready, body)) deliver_late(deliver, ready) else deliver(ready)
+    if (is.null(answer)) {
+      await(number, finish)
+      look_for_answers()
+    } else {
+      finish(answer)
+    }
   })
 }
 
 # For so many seconds a request is waited for before the next one is begun: what is
 # known already is there by then.
 at_once <- 0.003
+
+# So many requests that wait are no flood.
+few <- 8L
+
+# In a flood of requests whoever asks too much waits for being told so: with as many connections as they like, they would
+# otherwise ask again at once, and R's one thread would do nothing but refuse. What is large is not kept meanwhile.
+is_to_wait <- function(answer, body) {
+  identical(as.integer(answer$status), 429L) && length(body) <= 65536 &&
+    length(the_server$awaited) + the_server$late > few
+}
+
+deliver_late <- function(deliver, answer) {
+  # The more wait, the longer: some are told in each second, however many ask.
+  seconds <- min(20, 2 + the_server$late / 20)
+  the_server$late <- the_server$late + 1L
+  later::later(function() {
+    the_server$late <- the_server$late - 1L
+    deliver(answer)
+  }, seconds)
+}
 
 # What to do with the answer to a request, by its number.
 await <- function(number, deliver) {
@@ -266,6 +291,8 @@ the_server <- new.env(parent = emptyenv())
 # What to do with the answers that are not there yet, by the numbers of their requests.
 the_server$awaited <- list()
 the_server$is_looking <- FALSE
+# How many refusals wait for being told.
+the_server$late <- 0L
 # When a request was begun last, in seconds.
 the_server$begun <- 0
 # The requests whose bodies are on their way, as weak references.

@@ -22,7 +22,11 @@ submissions <- if (length(arguments) >= 4L) arguments[[4L]] else 50
 
 main <- function() {
   local_namespace()
-  server <- local_api_server(users = c("daemon", "games"), abba.api.open.jobs = 10000)
+  # One key stands for as many callers as there are clients.
+  server <- local_api_server(
+    users = c("daemon", "games"),
+    abba.api.open.jobs = 10000, abba.api.requests.at.once = clients, abba.api.log.reads = 8
+  )
   ids <- vapply(1:20, function(k) submit_to(server, text = "for (i in 1:200) cat('line', i, '\\n')"), "")
   all_jobs <- paste0("job-status?job_id=", paste(ids, collapse = ","))
   wait_until(function() identical(names(request(server, all_jobs, user = "daemon")$body), "Succeeded"), 300)

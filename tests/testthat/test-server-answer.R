@@ -420,3 +420,28 @@ test_that("an answer that cannot be delivered takes none of the others with it",
   expect_match(said, "an answer was lost: for the test", fixed = TRUE, all = FALSE)
   expect_length(server$awaited, 0L)
 })
+
+test_that("in a flood of requests a refusal is told late, and else at once", {
+  api <- local_api(abba.api.requests.per.minute = 1)
+  ask <- function(...) {
+    request <- api_request(key = api$keys$daemon, ...)
+    abba_api_answer("whoami", request, api_response())
+  }
+  expect_identical(finish_answer(ask())$status, 200L)
+  at_once <- ask()
+  expect_false(inherits(at_once, "promise"))
+  expect_identical(finish_answer(at_once)$status, 429L)
+  server <- abba:::the_server
+  server$late <- 10L
+  withr::defer(server$late <- 0L)
+  late <- ask()
+  expect_s3_class(late, "promise")
+  told <- finish_answer(late)
+  expect_identical(told$status, 429L)
+  expect_match(told$headers$`Retry-After`, "^[0-9]+$")
+  expect_identical(server$late, 10L)
+  # A large body is not kept meanwhile.
+  large <- ask(body = strrep("x", 1e5))
+  expect_false(inherits(large, "promise"))
+  expect_identical(finish_answer(large)$status, 429L)
+})

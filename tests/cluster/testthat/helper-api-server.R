@@ -165,3 +165,66 @@ memory_of <- function(server) {
   line <- grep("^VmRSS:", readLines(file.path("/proc", server$process$get_pid(), "status")), value = TRUE)
   as.numeric(gsub("[^0-9]", "", line)) / 1024
 }
+
+# Sends requests of a caller side by side, each list of requests again and again, until `env` ends or `stop()` is called.
+# A request is a list of `target` and, for a POST, the path of the file with its body. Gives back `stop` and `answers`, a
+# function that gives a data frame of `status` and `retry_after` of each answer so far.
+local_flood <- function(server, user, ..., env = parent.frame()) {
+  folder <- withr::local_tempdir("flood-", .local_envir = env)
+  gate <- file.path(folder, "gate")
+  file.create(gate)
+  config <- file.path(folder, paste0("config-", seq_along(list(...))))
+  answers <- file.path(folder, paste0("answers-", seq_along(list(...))))
+  processes <- Map(function(requests, config, answers) {
+    lines <- lapply(requests, function(request) {
+      c(
+        "next", paste0("url = \"", server$address, "/", request$target, "\""), "output = /dev/null", "silent",
+        paste0("header = \"Authorization: Key ", server$keys[[user]], "\""), "globoff", "max-time = 60",
+        "write-out = \"%{http_code} %header{retry-after}\\n\"",
+        if (!is.null(request$file)) {
+          c("header = \"Content-Type: application/json\"", "header = \"Expect:\"", paste0("data-binary = @", request$file))
+        }
+      )
+    })
+    writeLines(unlist(lines)[-1L], config)
+    loop <- "while test -e \"$1\"; do curl --parallel --parallel-immediate --parallel-max 100 --config \"$2\"; done"
+    processx::process$new("sh", c("-c", loop, "flood", gate, config), stdout = answers, cleanup_tree = TRUE)
+  }, list(...), config, answers)
+  stop <- function() {
+    unlink(gate)
+    lapply(processes, function(process) process$wait())
+  }
+  withr::defer(
+    {
+      unlink(gate)
+      lapply(processes, function(process) process$kill_tree())
+    },
+    envir = env
+  )
+  list(stop = stop, answers = function() {
+    lines <- grep("^[0-9]{3}( |$)", unlist(lapply(answers, readLines, warn = FALSE)), value = TRUE)
+    data.frame(status = as.integer(substr(lines, 1L, 3L)), retry_after = substr(lines, 5L, 100L))
+  })
+}
+
+# Requests for `local_flood()`, each refused, of which each would be hundreds of megabytes in memory, or much work.
+local_large_requests <- function(env = parent.frame()) {
+  as_json <- function(x) as.character(jsonlite::toJSON(x, auto_unbox = TRUE))
+  mounts <- list(
+    volumes = lapply(1:200, function(k) list(name = paste0("v", k), nfs = list(server = "192.0.2.1", path = "/x"))),
+    volumeMounts = lapply(1:200, function(k) list(name = paste0("v", k), mountPath = paste0("/m", k)))
+  )
+  programs <- lapply(1:1000, function(k) list(file_path = paste0("/", k, ".R"), program_text = "1"))
+  bodies <- list(
+    as_json(list(programs = programs, mounts = mounts)),
+    as_json(list(programs = programs, arguments = list(strrep("x", 90000)))),
+    as_json(list(programs = c(programs[-1L], list(list(file_path = "/a.R", program_text = "1", cpu_limit = 64))))),
+    paste0("{\"a\": [", strrep("{\"a\":0},", 9e5), "0]}"),
+    paste0("{\"a\": [", strrep("0,", 3e6), "0]}")
+  )
+  lapply(bodies, function(body) {
+    file <- withr::local_tempfile(.local_envir = env)
+    writeLines(body, file)
+    list(target = "submit-batch", file = file)
+  })
+}

@@ -122,13 +122,17 @@ impl Places {
             true => &self.large,
             false => &self.requests,
         };
-        turns.enter(caller, PATIENCE).map_err(|full| {
-            let most = turns.places_of_one();
-            refusal(full, || {
-                let which = if bytes > LARGE { "large ones" } else { "requests" };
-                format!("You have too many requests under way: the abba server answers {most} {which} of one caller at a time.")
-            })
-        })
+        turns
+            .enter(caller, PATIENCE)
+            .map_err(|full| refusal_of_request(full, turns, bytes))
+    }
+
+    /// Refuses a large request before its body is read where [`Self::for_request`] would refuse it then.
+    pub fn check_large(&self, caller: &str, bytes: usize) -> Result<(), ApiError> {
+        match bytes > LARGE && self.large.is_full_for(caller) {
+            true => Err(refusal_of_request(Full::OfOne, &self.large, bytes)),
+            false => Ok(()),
+        }
     }
 
     /// A place among those that wait for a change of their jobs, and do nothing meanwhile.
@@ -176,6 +180,16 @@ impl Places {
     pub fn watching(&self) -> usize {
         self.watching.taken()
     }
+}
+
+fn refusal_of_request(full: Full, turns: &Turns, bytes: usize) -> ApiError {
+    refusal(full, || {
+        let (most, which) = (
+            turns.places_of_one(),
+            if bytes > LARGE { "large ones" } else { "requests" },
+        );
+        format!("You have too many requests under way: the abba server answers {most} {which} of one caller at a time.")
+    })
 }
 
 fn refusal(full: Full, of_one: impl FnOnce() -> String) -> ApiError {
@@ -307,6 +321,10 @@ mod tests {
             let submitting: Vec<_> = (0..2).map(|_| scope.spawn(submit)).collect();
             wait_until(|| server.gateway.places.waiting() == (1, 0) && server.cluster.count("POST") == 1);
             is_told_when_to_come_back(&server, "daemon", "POST", "submit-batch", &large);
+            // Also before its body is read.
+            let places = &server.gateway.places;
+            assert_eq!(places.check_large("daemon", 2 * LARGE).unwrap_err().status, 429);
+            assert!(places.check_large("daemon", LARGE).is_ok() && places.check_large("bin", 2 * LARGE).is_ok());
             assert_eq!(server.get("daemon", "jobs").0, 200);
             server.cluster.lets_go();
             assert!(submitting.into_iter().all(|one| one.join().unwrap() == 200));

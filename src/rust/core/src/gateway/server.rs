@@ -170,9 +170,17 @@ impl Gateway {
             self.identify(&request, None)
                 .map_err(|refusal| self.count_stranger(refusal))
         });
+        let bytes = request
+            .headers
+            .get("content-length")
+            .and_then(|text| text.trim().parse().ok());
+        let refused = |refusal, who| Early::Refused(Box::new(answer::answer(Err(refusal), audit_entry(&request, who))));
         match caller {
-            Ok(caller) => Early::From(caller.name),
-            Err(refusal) => Early::Refused(Box::new(answer::answer(Err(refusal), audit_entry(&request, None)))),
+            Err(refusal) => refused(refusal, None),
+            Ok(caller) => match self.places.check_large(&caller.name, bytes.unwrap_or_default()) {
+                Ok(()) => Early::From(caller.name),
+                Err(refusal) => refused(refusal, Some(&caller.name)),
+            },
         }
     }
 

@@ -71,6 +71,13 @@ impl Turns {
         self.places_of_one
     }
 
+    /// Whether a further request of a caller would be refused at once.
+    pub fn is_full_for(&self, caller: &str) -> bool {
+        let state = self.state();
+        let own = state.callers.get(caller);
+        own.is_some_and(|own| own.taken >= self.places_of_one && own.waiting.len() >= self.waiting_of_one)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -195,6 +202,7 @@ mod tests {
         let turns = Turns::new(4, 2, 0);
         let held: Vec<_> = (0..2).map(|_| turns.enter("a", LONG).unwrap()).collect();
         assert_eq!(turns.enter("a", LONG).unwrap_err(), Full::OfOne);
+        assert!(turns.is_full_for("a") && !turns.is_full_for("b"));
         let of_b = turns.enter("b", Duration::ZERO).unwrap();
         let of_c = turns.enter("c", Duration::ZERO).unwrap();
         assert_eq!(turns.enter("d", Duration::ZERO).unwrap_err(), Full::OfAll);
