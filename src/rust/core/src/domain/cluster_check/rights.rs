@@ -199,14 +199,31 @@ mod tests {
         }
     }
 
+    /// The lines of a file of the repository, without comments.
+    fn lines_of(text: &str) -> Vec<&str> {
+        text.lines()
+            .map(|line| line.split(" #").next().unwrap_or_default().trim_end())
+            .collect()
+    }
+
+    #[test]
+    fn the_account_of_a_server_in_the_cluster_has_what_is_needed() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../inst/deploy/base/rights.yaml");
+        let file = std::fs::read_to_string(file).unwrap();
+        let given = lines_of(&file);
+        let needed = role_yaml("abba", "n", &NEEDED, &Subject::User("abba".into()));
+        let needed: Vec<&str> = needed.lines().skip_while(|line| *line != "rules:").skip(1).collect();
+        let rules = needed.chunks(3).take_while(|rule| rule[0].starts_with("  - apiGroups"));
+        for rule in rules {
+            assert!(given.windows(3).any(|lines| lines == rule), "{rule:?}");
+        }
+    }
+
     #[test]
     fn the_readme_shows_the_role_that_is_needed() {
         let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../README.md")).unwrap();
         let shown = readme.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
-        let shown: Vec<&str> = shown
-            .lines()
-            .map(|line| line.split(" #").next().unwrap_or_default().trim_end())
-            .collect();
+        let shown = lines_of(shown);
         let needed = role_yaml("abba", "rstudio", &NEEDED, &Subject::User("mike".into()));
         assert_eq!(shown, needed.lines().collect::<Vec<_>>());
     }
