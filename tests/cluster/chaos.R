@@ -1,7 +1,7 @@
-# Chaos: while programs are submitted, watched, read, cancelled and rerun by several R processes at once, the API server,
-# etcd, the kubelet, containerd and the kept kubectl are killed, stopped and paused at random. At the end the cluster is
-# whole again, and what abba says is compared with what the cluster and the programs themselves say:
-#   - each job was started at most once, unless abba says that it was started again: each start writes a line to a mount;
+# Chaos: while programs are submitted, watched, read, cancelled and rerun by several R processes at once, the API
+# server, etcd, the kubelet, containerd and the kept kubectl are killed, stopped and paused at random. At the end the
+# cluster is whole again, and what abba says is compared with what the cluster and the programs themselves say:
+#   - each job was started at most once, unless abba says that it was started again: a start writes a line to a mount;
 #   - no job is lost, and none is there whose id nobody was told;
 #   - each status is true, and each log whole, or its gap is said;
 #   - whatever failed on the way was an error of one of abba's classes.
@@ -12,8 +12,8 @@
 #   --seed      of the order of kills and of what the workers do (1); the timing is the machine's
 #   --workers   R processes that work side by side (3)
 #   --calm      kill nothing: the same on a cluster that others use
-# Without --calm it must have the cluster for itself. The last line is "chaos: ok" or "chaos: N faults"; the exit status is
-# 0 or 1.
+# Without --calm it must have the cluster for itself. The last line is "chaos: ok" or "chaos: N faults"; the exit status
+# is 0 or 1.
 library(abba)
 here <- dirname(normalizePath(sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE))))
 Sys.setenv(ABBA_CLUSTER_SCRIPT = file.path(here, "cluster"))
@@ -47,7 +47,10 @@ write_programs <- function(count, folder) {
     local_program(c(
       "job <- Sys.getenv('ABBA_JOB_ID')",
       "cat(Sys.getenv('HOSTNAME'), '\\n', file = file.path('/chaos/starts', job), append = TRUE)",
-      sprintf("for (i in 1:%d) { cat('line', i, '\\n'); if (i %%%% %d == 0L) Sys.sleep(1) }", lines, max(2L, lines %/% 4L)),
+      sprintf("for (i in 1:%d) {", lines),
+      "  cat('line', i, '\\n')",
+      sprintf("  if (i %%%% %d == 0L) Sys.sleep(1)", max(2L, lines %/% 4L)),
+      "}",
       if (i %% 5L == 0L) "stop('as planned')",
       "cat('end\\n')",
       "file.create(file.path('/chaos/ends', job))"
@@ -153,7 +156,9 @@ kill_a_kubectl <- function(workers) {
   children <- unlist(lapply(workers, function(worker) {
     tryCatch(ps::ps_children(worker$as_ps_handle(), recursive = TRUE), error = function(cnd) NULL)
   }), recursive = FALSE)
-  is_kubectl <- vapply(children, function(child) tryCatch(ps::ps_name(child) == "kubectl", error = function(cnd) FALSE), NA)
+  is_kubectl <- vapply(children, function(child) {
+    tryCatch(ps::ps_name(child) == "kubectl", error = function(cnd) FALSE)
+  }, NA)
   kept <- children[is_kubectl]
   if (length(kept) > 0L) try(ps::ps_kill(kept[[sample.int(length(kept), 1L)]]), silent = TRUE)
 }
@@ -187,7 +192,8 @@ mend <- function() {
   cluster("wait-ready")
 }
 
-# How a Job has ended, in abba's words; NA while it has not: Kubernetes says so of the Job a moment later than of its pod.
+# How a Job has ended, in abba's words; NA while it has not: Kubernetes says so of the Job a moment later than of its
+# pod.
 end_of <- function(job) {
   holding <- Filter(function(condition) condition$status == "True", job$status$conditions)
   types <- vapply(holding, function(condition) condition$type, "")

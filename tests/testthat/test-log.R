@@ -362,7 +362,7 @@ test_on_both_roads("many logs are each read once, and each comes to its job", {
   expect_length(grep("/log", kubectl$requests(), fixed = TRUE), 120L)
 })
 
-test_on_both_roads("a program that has not started has the reason for its log, under the job's id where there is no pod", {
+test_on_both_roads("a program that has not started has the reason for its log, under the job's id without a pod", {
   local_scripted_kubectl(
     says(list_of(), on = "*/events*"), pods_of(), jobs_of(full_job("a-1"))
   )
