@@ -75,8 +75,9 @@ at_once <- 0.003
 # So many requests that wait are no flood.
 few <- 8L
 
-# In a flood of requests whoever asks too much waits for being told so: with as many connections as they like, they would
-# otherwise ask again at once, and R's one thread would do nothing but refuse. What is large is not kept meanwhile.
+# In a flood of requests whoever asks too much waits for being told so: with as many connections as they like, they
+# would otherwise ask again at once, and R's one thread would do nothing but refuse. What is large is not kept
+# meanwhile.
 is_to_wait <- function(answer, body) {
   identical(as.integer(answer$status), 429L) && length(body) <= 65536 &&
     length(the_server$awaited) + the_server$late > few

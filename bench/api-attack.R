@@ -1,11 +1,11 @@
-# Measures what one caller who does all of it at once costs another: hundreds of log reads, large batches that are refused,
-# and hundreds of looks, all side by side.
+# Measures what one caller who does all of it at once costs another: hundreds of log reads, large batches that are
+# refused, and hundreds of looks, all side by side.
 #
 # Usage: make bench-api-attack BENCH="[SECONDS]"
 #   SECONDS  how long each half lasts (60): without the attack and with it
-# It takes the project's cluster, a namespace of its own, and a server with the documented Role and the limits as they are
-# without options. Printed: times in ms of the other caller's requests, one after the other, in each half; how the attacker
-# was answered; and the memory of the server's process in MiB.
+# It takes the project's cluster, a namespace of its own, and a server with the documented Role. Printed: times in ms of
+# the other caller's requests, one after the other, in each half; how the attacker was answered; and the memory of the
+# server's process in MiB.
 library(abba)
 here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE)))
 testthat_folder <- file.path(here, "../tests/cluster/testthat")
@@ -29,7 +29,8 @@ timed <- function(server, target, body = NULL) {
   list(status = answer$status_code, seconds = answer$times[["total"]], body = rawToChar(answer$content))
 }
 
-# Submits, asks and cancels until the time is over: a data frame of `kind`, `status` and `seconds`; the memory as an attribute.
+# Submits, asks and cancels until the time is over: a data frame of `kind`, `status` and `seconds`, with the memory as
+# an attribute.
 rounds <- function(server) {
   rows <- list()
   memory <- memory_of(server)

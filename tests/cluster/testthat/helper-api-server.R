@@ -166,9 +166,9 @@ memory_of <- function(server) {
   as.numeric(gsub("[^0-9]", "", line)) / 1024
 }
 
-# Sends requests of a caller side by side, each list of requests again and again, until `env` ends or `stop()` is called.
-# A request is a list of `target` and, for a POST, the path of the file with its body. Gives back `stop` and `answers`, a
-# function that gives a data frame of `status` and `retry_after` of each answer so far.
+# Sends requests of a caller side by side, each list of requests again and again, until `env` ends or `stop()` is
+# called. A request is a list of `target` and, for a POST, the path of the file with its body. Gives back `stop` and
+# `answers`, a function that gives a data frame of `status` and `retry_after` of each answer so far.
 local_flood <- function(server, user, ..., env = parent.frame()) {
   folder <- withr::local_tempdir("flood-", .local_envir = env)
   gate <- file.path(folder, "gate")
@@ -182,7 +182,10 @@ local_flood <- function(server, user, ..., env = parent.frame()) {
         paste0("header = \"Authorization: Key ", server$keys[[user]], "\""), "globoff", "max-time = 60",
         "write-out = \"%{http_code} %header{retry-after}\\n\"",
         if (!is.null(request$file)) {
-          c("header = \"Content-Type: application/json\"", "header = \"Expect:\"", paste0("data-binary = @", request$file))
+          c(
+            "header = \"Content-Type: application/json\"", "header = \"Expect:\"",
+            paste0("data-binary = @", request$file)
+          )
         }
       )
     })
