@@ -133,15 +133,19 @@ core_socket_make_way <- function(path) .Call(wrap__core_socket_make_way, path)
 # `core_gateway_answers`, where it is refused; else the caller's name.
 core_gateway_look_early <- function(gateway, request) .Call(wrap__core_gateway_look_early, gateway, request)
 
+# The answer to a request that R refuses, or cannot begin: a list of `core_gateway_answers`. `refusal` is a list with
+# `status`, `message` and `advice`; or with `reason`, where the server has failed, for the administrator alone.
+core_gateway_refuse <- function(gateway, request, refusal) .Call(wrap__core_gateway_refuse, gateway, request, refusal)
+
 # Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
-# `number`, `status`, `headers`, `body` and `decision`.
+# `number`, `status`, `headers`, `body` and `said`.
 core_gateway_answers <- function(gateway, awaited, seconds) .Call(wrap__core_gateway_answers, gateway, awaited, seconds)
 
 # Makes an API key for a user and keeps its hash in a file. `days` is a number or `NULL`. The key, a string.
 core_api_key_create <- function(user, file, days, scope, note) .Call(wrap__core_api_key_create, user, file, days, scope, note)
 
-# The API keys of a file: a list of lists with `id`, `user`, `note`, `scope`, `created` and `expires`, the last two
-# `NULL` or strings.
+# The API keys of a file: a list of lists with `id`, `user`, `note`, `scope`, `created`, `expires` and `last_used`,
+# the last three `NULL` or strings.
 core_api_key_list <- function(file) .Call(wrap__core_api_key_list, file)
 
 # Takes an API key out of a file, by its id. A list as of `core_api_key_list`.

@@ -13,10 +13,9 @@
 #' @return `res`, with status, headers and body (JSON).
 #'
 #' @section The log of decisions:
-#' Each request makes one line of JSON: when, who, from which address, what, which jobs, the
-#' decision (`"allowed"`, `"refused"` or `"failed"`), the HTTP status and the reason. It goes to the
-#' file in the option `abba.api.log`, or else to standard error. No line holds a key or
-#' a program's text.
+#' Each request makes lines of JSON: who, from which address, what, which jobs, what was decided and why; for
+#' each job that is changed one before it is done and one after. They go to the file in the option `abba.api.log`, or else
+#' to standard error. No line holds a key or a program's text. `vignette("api_setup")` says it field by field.
 #'
 #' @section How long a request may take:
 #' Each request is answered in a thread of its own. What is known already is answered at once; for what has to
@@ -37,27 +36,27 @@ abba_api_answer <- function(call, req, res) {
       body <- api_body(req)
       # The bytes count, whatever a header says of them.
       if (length(body) > the_server$largest) {
-        return(fill_response(res, refusal_of_size(call, req)))
+        return(fill_response(res, refusal_of_size(call, req), req))
       }
       core_value(core_gateway_begin(gateway, api_request(call, req), body, api_settings()))
     },
     # A fault of the server: its words are for the administrator alone.
     error = function(error) {
-      answer <<- api_fault(call, conditionMessage(error))
+      answer <<- api_fault(call, req, conditionMessage(error))
       NULL
     }
   )
   if (is.null(number)) {
-    return(fill_response(res, answer))
+    return(fill_response(res, answer, req))
   }
   await(number, function(ready) answer <<- ready)
   # With many under way, nobody else waits for this one.
   take_answers(number, if (length(the_server$awaited) > few) 0 else at_once)
   if (!is.null(answer) && !is_to_wait(answer, body)) {
-    return(fill_response(res, answer))
+    return(fill_response(res, answer, req))
   }
   promises::promise(function(resolve, reject) {
-    deliver <- function(ready) tryCatch(resolve(fill_response(res, ready)), error = reject)
+    deliver <- function(ready) tryCatch(resolve(fill_response(res, ready, req)), error = reject)
     finish <- function(ready) if (is_to_wait(ready, body)) deliver_late(deliver, ready) else deliver(ready)
     if (is.null(answer)) {
       await(number, finish)
@@ -135,18 +134,38 @@ look_for_answers <- function() {
   invisible()
 }
 
-fill_response <- function(res, answer) {
-  log_decision(answer$decision)
+fill_response <- function(res, answer, req) {
+  say(answer$said)
   res$status <- answer$status
   # The fallback handlers of plumber have a header of their own set.
   res$headers <- list()
-  headers <- c(api_headers, answer$headers)
+  headers <- utils::modifyList(api_headers, answer$headers)
   for (name in names(headers)) {
     res$setHeader(name, headers[[name]])
   }
   res$body <- answer$body
+  without_body(res, req)
+}
+
+# Lines of the log of decisions that go to standard error.
+say <- function(lines) {
+  if (!is.null(lines) && nzchar(lines)) {
+    # cat() would write UTF-8 in a session that is not UTF-8, as one of systemd, as <U+00E9>.
+    Encoding(lines) <- "unknown"
+    cat(lines, file = stderr(), sep = "")
+  }
+}
+
+# An answer to HEAD is that to GET without its body, and says how long that is. (RFC 9110, 9.3.2)
+without_body <- function(res, req) {
+  if (identical(req$REQUEST_METHOD, "HEAD")) {
+    res$setHeader("Content-Length", as.character(length(as_bytes(res$body))))
+    res$body <- ""
+  }
   res
 }
+
+as_bytes <- function(body) if (is.raw(body)) body else charToRaw(enc2utf8(body))
 
 #' @rdname abba_api_answer
 #' @description
@@ -171,7 +190,7 @@ abba_api_set_up <- function(pr) {
   pr$set404Handler(function(req, res) abba_api_answer(sub("^/", "", req$PATH_INFO), req, res))
   pr$setErrorHandler(function(req, res, error) {
     res$serializer <- function(value, req, res, error_handler) res$toResponse()
-    fill_response(res, api_fault(req$PATH_INFO, conditionMessage(error)))
+    fill_response(res, api_fault(sub("^/", "", req$PATH_INFO), req, conditionMessage(error)), req)
   })
   invisible(pr)
 }
@@ -214,21 +233,16 @@ refuse_early <- function(req) {
   }
   if (too_many_are_sending(req, early)) {
     return(early_response(api_refusal(
-      call, req, 503L, "Too many requests are being sent to the abba server.", "Repeat the call in a moment.",
-      class = "unavailable", "Retry-After" = "2"
+      call, req, 503L, "Too many requests are being sent to the abba server.", "Repeat the call in a moment."
     )))
   }
   NULL
 }
 
-# An answer of the server that the core is not asked for. ...: further headers.
-api_refusal <- function(call, req, status, message, advice, class = "input", ...) {
-  body <- as_json(list(class = class, message = message, consequence = "Nothing was done.", advice = advice))
-  decision <- as_json(list(
-    when = api_now(), who = NULL, from = address_of(req), what = substr(harmless(call), 1L, 100L),
-    job = list(), decision = "refused", status = status, reason = message
-  ))
-  list(status = status, headers = list(...), body = body, decision = decision)
+# The answer to a request that is refused before the core begins with it.
+api_refusal <- function(call, req, status, message, advice) {
+  refusal <- list(status = status, message = message, advice = advice)
+  core_value(core_gateway_refuse(api_gateway(), api_request(call, req), refusal))
 }
 
 refusal_of_size <- function(call, req) {
@@ -240,8 +254,8 @@ refusal_of_size <- function(call, req) {
 }
 
 early_response <- function(answer) {
-  log_decision(answer$decision)
-  list(status = answer$status, headers = c(api_headers, answer$headers), body = answer$body)
+  say(answer$said)
+  list(status = answer$status, headers = utils::modifyList(api_headers, answer$headers), body = answer$body)
 }
 
 # The headers of every answer.
@@ -314,7 +328,6 @@ api_gateway <- function() {
 # error here, and so before anybody is answered.
 api_open <- function(call = rlang::caller_env()) {
   api_settings(call)
-  check_string(getOption("abba.api.log"), null = TRUE, argument = "abba.api.log", call = call)
   the_server$largest <- largest_request_option(call)
   identity <- api_identity(call)
   key_file <- if (identity == "keys") api_key_file(call)
@@ -349,18 +362,9 @@ api_request <- function(call, req) {
     query = text("QUERY_STRING"),
     headers = lapply(as.list(req$HEADERS), harmless),
     when = api_now(),
-    from = address_of(req)
+    # On a Unix socket there is none.
+    from = if (is.null(the_server$socket)) text("REMOTE_ADDR") else ""
   )
-}
-
-# The address that a request comes from. On a Unix socket the web server before this one says it, and nobody else
-# reaches it; of several addresses the last is its own word.
-address_of <- function(req) {
-  if (is.null(the_server$socket)) {
-    return(harmless(req$REMOTE_ADDR))
-  }
-  forwarded <- header_of(req, "x-forwarded-for")
-  if (is.null(forwarded)) "" else trimws(sub(".*,", "", forwarded))
 }
 
 # A header by its name in lower case. In `HEADERS` the names stand as they were sent: those of CGI (`HTTP_A_B`) are the
@@ -383,39 +387,20 @@ api_body <- function(req) {
 
 api_now <- function() format(Sys.time(), "%Y-%m-%dT%H:%M:%SZ", tz = "UTC")
 
-api_fault <- function(call, reason) {
-  body <- list(
-    class = "internal", message = "The abba server failed.",
-    advice = "Tell the administrator of the abba server; its log says more."
+# The answer where the server itself has failed. `reason` is for the administrator alone.
+api_fault <- function(call, req, reason) {
+  tryCatch(
+    core_value(core_gateway_refuse(api_gateway(), api_request(call, req), list(reason = reason))),
+    # Where there is no server that could write it down.
+    error = function(error) {
+      cat("abba: ", reason, "\n", conditionMessage(error), "\n", file = stderr(), sep = "")
+      body <- list(
+        class = "internal", message = "The abba server failed.",
+        advice = "Tell the administrator of the abba server; its log says more."
+      )
+      list(status = 500L, headers = list(), body = as_json(body))
+    }
   )
-  decision <- list(
-    when = api_now(), what = substr(harmless(call), 1L, 100L), decision = "failed", status = 500L, reason = reason
-  )
-  list(status = 500L, headers = list(), body = as_json(body), decision = as_json(decision))
 }
 
 as_json <- function(x) as.character(jsonlite::toJSON(x, auto_unbox = TRUE, null = "null"))
-
-# A decision that cannot be kept where it should be is at least said.
-log_decision <- function(line) {
-  file <- getOption("abba.api.log")
-  # cat() would write UTF-8 in a session that is not UTF-8, as one of systemd, as <U+00E9>.
-  Encoding(line) <- "unknown"
-  kept <- !is.null(file) && tryCatch(
-    {
-      cat(line, "\n", file = file, append = TRUE, sep = "")
-      TRUE
-    },
-    error = function(error) {
-      cat("abba: the log of decisions cannot be written: ", conditionMessage(error), "\n", file = stderr(), sep = "")
-      FALSE
-    },
-    warning = function(warning) {
-      cat("abba: the log of decisions cannot be written: ", conditionMessage(warning), "\n", file = stderr(), sep = "")
-      FALSE
-    }
-  )
-  if (!kept) {
-    cat(line, "\n", file = stderr(), sep = "")
-  }
-}

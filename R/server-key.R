@@ -10,6 +10,9 @@
 #' The file holds a line for each key: `user:id:hash:created:expires:scope:note`. Lines of before keys had
 #' ends, `user:hash`, hold: such a key has no end.
 #'
+#' On which day each key was used last, the server keeps in a file beside that of the keys, with `.used` at the end of its
+#' name, where its account can write to their folder.
+#'
 #' @param user The name of the user's account on the server, as `id` shows it: the
 #'   user's programs run as that account. There has to be one.
 #' @param file The file of keys, made where it is missing; readable for its owner alone, in a folder that
@@ -20,8 +23,8 @@
 #' @param id The id of the key, a string, as `abba_api_key_list()` shows it.
 #'
 #' @return `abba_api_key_create()`: the key, a string. `abba_api_key_list()`: a data frame with a row for each
-#'   key: `id`, `user`, `scope`, `note`, `created`, `expires` (dates in UTC; `NA`: not known, or no end) and
-#'   `expired`. `abba_api_key_revoke()`: the row of the key that was taken back, invisibly.
+#'   key: `id`, `user`, `scope`, `note`, `created`, `expires` (dates in UTC; `NA`: not known, or no end),
+#'   `expired`, and `last_used` (`NA`: never, or not known). `abba_api_key_revoke()`: the row of the key that was taken back, invisibly.
 #' @export
 #' @examples
 #' file <- tempfile("api-keys-")
@@ -67,10 +70,12 @@ abba_api_key_revoke <- function(id, file = getOption("abba.api.keys")) {
 
 api_key_rows <- function(keys) {
   text <- function(name) vapply(keys, function(key) if (is.null(key[[name]])) NA_character_ else key[[name]], "")
-  expires <- as.Date(text("expires"))
+  day <- function(name) as.Date(text(name), format = "%Y-%m-%d")
+  expires <- day("expires")
   today <- as.Date(format(Sys.time(), tz = "UTC", "%Y-%m-%d"))
   data.frame(
     id = text("id"), user = text("user"), scope = text("scope"), note = text("note"),
-    created = as.Date(text("created")), expires = expires, expired = !is.na(expires) & expires < today
+    created = day("created"), expires = expires, expired = !is.na(expires) & expires < today,
+    last_used = day("last_used")
   )
 }

@@ -18,6 +18,7 @@ api_policy <- function(identity, call = rlang::caller_env()) {
     number
   }
   least <- function(name) if (!is.null(getOption(name))) count(name, NULL, least = 0)
+  flag <- function(name) check_flag(getOption(name, FALSE), argument = name, call = call)
   texts <- function(name) {
     I(check_strings(getOption(name, character()), argument = name, call = call))
   }
@@ -45,6 +46,16 @@ api_policy <- function(identity, call = rlang::caller_env()) {
     least_gid = least("abba.api.least.gid"),
     keep_days = number_or_null("abba.k8s.keep.days"),
     operators = texts("abba.api.operators"),
+    log = list(
+      file = api_log_file(call),
+      required = flag("abba.api.log.required"),
+      trusted_proxies = texts("abba.api.trusted.proxies")
+    ),
+    metrics = check_choice(
+      getOption("abba.api.metrics", "callers"), c("callers", "operators", "anybody"),
+      argument = "abba.api.metrics", call = call
+    ),
+    refuse_nologin = flag("abba.api.refuse.nologin"),
     requests_per_minute = count("abba.api.requests.per.minute", 300),
     open_jobs = count("abba.api.open.jobs", 500),
     open_cpu = limit_or_null("abba.api.open.cpu"),
@@ -116,6 +127,12 @@ plumber_secret <- function(call = rlang::caller_env()) {
 api_key_file <- function(call = rlang::caller_env()) {
   file <- check_string(getOption("abba.api.keys"), null = TRUE, argument = "abba.api.keys", call = call)
   if (is.null(file)) NULL else expand_path(file, call, "abba.api.keys")
+}
+
+# The file of the log of decisions; NULL: there is none.
+api_log_file <- function(call = rlang::caller_env()) {
+  file <- check_string(getOption("abba.api.log"), null = TRUE, argument = "abba.api.log", call = call)
+  if (is.null(file)) NULL else expand_path(file, call, "abba.api.log")
 }
 
 # A limit as Kubernetes writes it.

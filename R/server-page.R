@@ -32,10 +32,11 @@ abba_api_file <- function(name, req, res) {
   res$setHeader("Content-Type", file$type)
   res$setHeader("Cache-Control", "no-store")
   res$setHeader("X-Content-Type-Options", "nosniff")
+  res$setHeader("Cross-Origin-Resource-Policy", "same-origin")
   res$setHeader("Referrer-Policy", "no-referrer")
   res$setHeader("Content-Security-Policy", file$policy)
   res$body <- readBin(file$path, "raw", file.size(file$path))
-  res
+  without_body(res, req)
 }
 
 # The names of the files by the paths where they stand.

@@ -79,9 +79,11 @@ finish_answer <- function(answer) {
     }, 120)
     answer <- done
   }
+  is_json <- identical(answer$headers$`Content-Type`, "application/json")
   list(
     status = answer$status, headers = answer$headers, text = answer$body,
-    body = jsonlite::fromJSON(answer$body, simplifyVector = FALSE)
+    # The metrics are text, and an answer to HEAD has none.
+    body = if (is_json && nzchar(answer$body)) jsonlite::fromJSON(answer$body, simplifyVector = FALSE)
   )
 }
 

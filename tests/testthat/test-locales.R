@@ -87,9 +87,10 @@ test_that("paths of any mark are found in a session that is not UTF-8", {
     "}",
     "made <- create_batch_job(utf8(path(paste0('job-', name))))",
     "cat(file.exists(file.path(made, 'job.Rmd')), '\\n')",
-    "log <- tempfile(); options(abba.api.log = log)",
-    "abba:::log_decision('{\"file_path\":\"\\u00e9\"}')",
-    "stopifnot(identical(readBin(log, 'raw', 100L)[15:16], as.raw(c(0xc3, 0xa9))))"
+    "log <- tempfile(); options(abba.api.log = log, abba.default.container = 'r')",
+    "req <- new.env(); req$REQUEST_METHOD <- 'GET'",
+    "invisible(abba:::api_fault('\\u00e9', req, 'a fault'))",
+    "stopifnot(grepl('what\":\"\\u00e9', utf8(readLines(log, encoding = 'bytes')), useBytes = TRUE))"
   ))
   for (lines in said) {
     expect_identical(trimws(utils::tail(lines, 1L)), "TRUE")

@@ -340,8 +340,10 @@ test_that("one request is one line, whatever stands in it", {
   req$REMOTE_ADDR <- forged
   finish_answer(abba_api_answer("whoami", req, api_response()))
   lines <- readLines(api$log)
-  expect_length(lines, 9L)
   parsed <- decisions(api)
+  phases <- vapply(parsed, `[[`, "", "phase")
+  # The one that is made has two more: before and after.
+  expect_identical(unname(table(phases)[c("intent", "outcome", "request")]), c(1L, 1L, 9L), ignore_attr = TRUE)
   expect_true(all(vapply(parsed, function(line) is.null(line$who) || line$who == "daemon", NA)))
   expect_true(all(vapply(parsed, function(line) is.character(line$when) && is.character(line$what), NA)))
   expect_false(any(grepl(key, lines, fixed = TRUE)))
@@ -354,6 +356,70 @@ test_that("a log that cannot be written is told on standard error, with the line
   expect_identical(answer$status, 200L)
   expect_match(said[[1L]], "the log of decisions cannot be written", fixed = TRUE)
   expect_identical(jsonlite::fromJSON(said[[2L]])$what, "whoami")
+})
+
+test_that("without a line nothing is done, where the log is required", {
+  api <- local_api(abba.api.log = "/dev/full", abba.api.log.required = TRUE)
+  kubectl <- empty_cluster()
+  answer <- submit_api(key = api$keys$daemon)
+  expect_identical(c(answer$status, answer$body$class), c("503", "unavailable"))
+  expect_match(answer$body$details, "No space left", fixed = TRUE)
+  expect_no_match(answer$text, "/dev/full", fixed = TRUE)
+  # Nor is anything told.
+  capture.output(told <- ask_api("whoami", key = api$keys$daemon), type = "message")
+  expect_identical(told$status, 503L)
+  expect_false(any(grepl("create", kubectl$calls())))
+})
+
+test_that("a log that is required and cannot be written keeps the server from starting", {
+  local_api(abba.api.log = "/no/such/folder/log", abba.api.log.required = TRUE)
+  error <- raised(abba:::api_open())
+  expect_s3_class(error, "abba_error_input")
+  expect_match(conditionMessage(error), "abba.api.log", fixed = TRUE)
+})
+
+test_that("the log is for its owner alone, and a file that was moved away is made anew", {
+  api <- local_api()
+  ask_api("whoami", key = api$keys$daemon)
+  expect_identical(as.character(file.mode(api$log)), "600")
+  file.rename(api$log, paste0(api$log, ".1"))
+  ask_api("whoami")
+  expect_identical(vapply(decisions(api), `[[`, 1L, "status"), 401L)
+  expect_length(readLines(paste0(api$log, ".1")), 1L)
+})
+
+test_that("the address is the caller's where the proxy before the server is trusted", {
+  from <- function(...) {
+    api <- local_api(...)
+    ask_api("whoami", key = api$keys$daemon, HTTP_X_FORWARDED_FOR = "198.51.100.1, 203.0.113.7")
+    decisions(api)[[1L]]$from
+  }
+  expect_identical(from(), "127.0.0.1")
+  expect_identical(from(abba.api.trusted.proxies = "127.0.0.0/8"), "203.0.113.7")
+})
+
+test_that("each answer has the id that its line of the log has, and HEAD is GET without its body", {
+  api <- local_api()
+  answer <- ask_api("whoami", key = api$keys$daemon)
+  expect_identical(answer$headers$`Abba-Request-Id`, decisions(api)[[1L]]$request)
+  head <- ask_api("whoami", "HEAD", key = api$keys$daemon)
+  expect_identical(c(head$status, head$text), c("200", ""))
+  expect_identical(head$headers$`Content-Length`, as.character(nchar(answer$text)))
+  expect_false(identical(head$headers$`Abba-Request-Id`, answer$headers$`Abba-Request-Id`))
+})
+
+test_that("metrics are text, for known callers alone unless the administrator has set it otherwise", {
+  status <- function(..., key = NULL) {
+    local_api(...)
+    ask_api("metrics", key = key)$status
+  }
+  api <- local_api()
+  ask_api("whoami", key = api$keys$daemon)
+  answer <- ask_api("metrics", key = api$keys$daemon)
+  expect_match(answer$headers$`Content-Type`, "text/plain; version=0.0.4", fixed = TRUE)
+  expect_match(answer$text, "# TYPE abba_requests_total counter\n", fixed = TRUE)
+  expect_identical(status(), 401L)
+  expect_identical(status(abba.api.metrics = "anybody"), 200L)
 })
 
 test_that("answers in words", {

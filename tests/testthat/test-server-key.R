@@ -23,14 +23,17 @@ test_that("keys are listed with what is known of them, and taken back by their i
   expect_true(all(today - keys$created <= 1))
   expect_identical(as.numeric(keys$expires - keys$created), c(90, 7, NA))
   expect_false(any(keys$expired))
+  expect_true(all(is.na(keys$last_used)))
   expect_identical(c(status(laptop), status(endless)), c(200L, 200L))
+  expect_identical(is.na(abba_api_key_list()$last_used), c(TRUE, FALSE, FALSE))
+  expect_identical(decisions(api)[[1L]]$key, keys$id[[2L]])
   revoked <- abba_api_key_revoke(keys$id[[2L]])
   expect_identical(revoked$note, "b\u00fcro, laptop")
   expect_identical(abba_api_key_list()$id, keys$id[-2L])
   expect_identical(c(status(laptop), status(endless)), c(401L, 200L))
   expect_error(abba_api_key_revoke(keys$id[[2L]]), "no key with the id", class = "abba_error_input")
   writeLines("# none", api$key_file)
-  expect_identical(dim(abba_api_key_list()), c(0L, 7L))
+  expect_identical(dim(abba_api_key_list()), c(0L, 8L))
 })
 
 test_that("a key that has ended is refused, and says so", {

@@ -76,7 +76,7 @@ test_that("the routes are those of the API, and all else is answered in its word
   for (path in paste0("/", vapply(abba:::api_calls(), `[[`, "", "name"))) {
     answer <- through(path, method = "DELETE")
     expect_identical(answer$status, 405L)
-    expect_match(answer$headers$Allow, "^(GET|POST|GET, POST)$")
+    expect_match(answer$headers$Allow, "^(GET, HEAD|POST|GET, HEAD, POST)$")
     expect_identical(jsonlite::fromJSON(answer$body)$class, "input")
   }
   for (path in c("/no-such-call", "/jobs/", "/../DESCRIPTION", "/%6aobs", "/JOBS")) {

@@ -9,6 +9,8 @@ function(pr) {
   handle <- function(methods, path, answer, name) {
     force(name)
     force(answer)
+    # What can be asked for with GET can with HEAD.
+    methods <- c(methods, if ("GET" %in% methods) "HEAD")
     pr$handle(methods, path, function(req, res) answer(name, req, res), preempt = "__first__")
   }
   for (call in abba:::api_calls()) {

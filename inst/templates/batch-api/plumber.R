@@ -63,6 +63,9 @@ options(
   # abba.api.least.uid = 1000,
   # abba.api.least.gid = 1000,
 
+  # Whether accounts are refused whose shell lets nobody log in (nologin).
+  abba.api.refuse.nologin = FALSE,
+
   # Users who see, read and cancel the jobs of everybody.
   abba.api.operators = character(),
 
@@ -94,13 +97,22 @@ options(
   abba.api.log.page.bytes = 4 * 1024^2,
 
   # The largest request, in bytes; a larger one is refused before it is read.
-  abba.api.largest.request = 8 * 1024^2
+  abba.api.largest.request = 8 * 1024^2,
 
   # --- The record --------------------------------------------------------------------------------------------------
 
-  # A file for the log of decisions, one line of JSON for each request. Without it the lines go to the log of the
-  # server (on Posit Connect: the content's log). Put a comma at the end of the line before when you set it.
-  # , abba.api.log = "/var/log/abba/decisions.jsonl"
+  # A file for the log of decisions, lines of JSON. Without it the lines go to the log of the server (on Posit Connect:
+  # the content's log).
+  # abba.api.log = "/var/log/abba/decisions.jsonl",
+
+  # Whether nothing is done that cannot be written into that log.
+  abba.api.log.required = FALSE,
+
+  # Proxies whose word is taken on the address that a request comes from: addresses, or networks such as "192.0.2.0/24".
+  abba.api.trusted.proxies = character(),
+
+  # Who may read the figures for Prometheus (/metrics): "callers" that are known, "operators", or "anybody".
+  abba.api.metrics = "callers"
 )
 
 # The routes are the package's, so that they are updated with it.

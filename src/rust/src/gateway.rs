@@ -1,6 +1,5 @@
 //! The server's side of the abba API, for R.
 
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +41,11 @@ struct Answers {
 
 /// What a request says, to be read in another thread.
 struct OwnedRequest {
-    json: Json,
+    method: String,
+    call: String,
+    query: String,
+    when: String,
+    from: String,
     headers: Headers,
     body: Vec<u8>,
 }
@@ -122,8 +125,15 @@ r_functions! {
         Ok(look_early(server(gateway)?, to_json(request)?)?.into())
     }
 
+    /// The answer to a request that R refuses, or cannot begin: a list of `core_gateway_answers`. `refusal` is a list with
+    /// `status`, `message` and `advice`; or with `reason`, where the server has failed, for the administrator alone.
+    fn core_gateway_refuse(gateway, request, refusal) {
+        let (request, refusal) = (to_json(request)?, to_json(refusal)?);
+        Ok(refuse(server(gateway)?, &request, &refusal).into())
+    }
+
     /// Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
-    /// `number`, `status`, `headers`, `body` and `decision`.
+    /// `number`, `status`, `headers`, `body` and `said`.
     fn core_gateway_answers(gateway, awaited, seconds) {
         let patience = Duration::try_from_secs_f64(read(seconds)?).unwrap_or_default();
         Ok(answers(server(gateway)?, read(awaited)?, patience).into())
@@ -141,8 +151,8 @@ r_functions! {
         Ok(Value::Text(new.key).into())
     }
 
-    /// The API keys of a file: a list of lists with `id`, `user`, `note`, `scope`, `created` and `expires`, the last two
-    /// `NULL` or strings.
+    /// The API keys of a file: a list of lists with `id`, `user`, `note`, `scope`, `created`, `expires` and `last_used`,
+    /// the last three `NULL` or strings.
     fn core_api_key_list(file) {
         let file: String = read(file)?;
         Value::json(&api_key_file::list(Path::new(&file))?)
@@ -170,15 +180,14 @@ fn begin(server: &Server, request: Json, body: &[u8], settings: Settings) -> Res
         answers.begun
     };
     let (gateway, sender) = (Arc::clone(&server.gateway), server.sender.clone());
-    let request = OwnedRequest::new(request, body.to_vec());
-    // Refused here what R itself has made wrong.
-    request.with(|_| ())?;
+    let request = OwnedRequest::new(&request, body.to_vec())?;
     thread::Builder::new()
         .name("abba-request".into())
         .spawn(move || {
             leave_signals_to_main_thread();
+            let answer = gateway.answer(request.request(), &|operation| with_connection(&settings, operation));
             // The receiver is there as long as the server.
-            let _ = sender.send((number, answer_or_fault(&gateway, &request, &settings)));
+            let _ = sender.send((number, answer));
         })
         .map_err(|error| Error::new(ErrorClass::Internal, format!("A thread cannot be started: {error}.")))?;
     Ok(number)
@@ -186,11 +195,36 @@ fn begin(server: &Server, request: Json, body: &[u8], settings: Settings) -> Res
 
 /// What is said of a request before its body is read: a list, see [`answer_list`], or the caller's name.
 fn look_early(server: &Server, request: Json) -> Result<Value, Error> {
-    let early = OwnedRequest::new(request, Vec::new()).with(|request| server.gateway.look_early(request))?;
-    Ok(match early {
+    let request = OwnedRequest::new(&request, Vec::new())?;
+    Ok(match without_signals(|| server.gateway.look_early(request.request())) {
         Early::Refused(answer) => answer_list(0, *answer),
         Early::From(name) => Value::Text(name),
     })
+}
+
+/// The answer to a request that is refused. `refusal` as of `core_gateway_refuse`.
+fn refuse(server: &Server, request: &Json, refusal: &Json) -> Value {
+    let text = |name: &str| refusal[name].as_str().unwrap_or_default();
+    let status = refusal["status"].as_u64().and_then(|status| u16::try_from(status).ok());
+    let refusal = match status {
+        Some(status) => {
+            let class = if status < 500 {
+                ErrorClass::Input
+            } else {
+                ErrorClass::Unavailable
+            };
+            let error = Error::new(class, text("message"))
+                .meaning("Nothing was done.")
+                .advise(text("advice"));
+            ApiError {
+                retry_after: (status >= 500).then_some(2),
+                ..ApiError::new(status, error)
+            }
+        }
+        None => answer::fault(text("reason")),
+    };
+    let request = OwnedRequest::of_broken(request, Vec::new());
+    answer_list(0, without_signals(|| server.gateway.refuse(request.request(), refusal)))
 }
 
 /// Takes the answers that are ready, and waits up to `patience` for that with the number `awaited`. A list of lists, see
@@ -217,49 +251,61 @@ fn answers(server: &Server, awaited: i32, patience: Duration) -> Value {
 
 impl OwnedRequest {
     /// `json` is the list that `api_request()` in `R/server-answer.R` makes.
-    fn new(json: Json, body: Vec<u8>) -> Self {
-        let fields = json["headers"].as_object().into_iter().flatten();
-        let headers =
-            Headers::new(fields.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().into())));
-        Self { json, headers, body }
+    ///
+    /// Errors: it is none.
+    fn new(json: &Json, body: Vec<u8>) -> Result<Self, Error> {
+        for name in ["method", "call", "when"] {
+            text(json, name)?;
+        }
+        for name in ["query", "from"] {
+            optional_text(json, name)?;
+        }
+        Ok(Self::of_broken(json, body))
     }
 
-    /// Gives what it says to `operation`.
-    fn with<T>(&self, operation: impl FnOnce(Request<'_>) -> T) -> Result<T, Error> {
-        let method = text(&self.json, "method")?;
-        let (call, query) = (text(&self.json, "call")?, optional_text(&self.json, "query")?);
-        let (when, from) = (text(&self.json, "when")?, optional_text(&self.json, "from")?);
-        let from = from.unwrap_or_default();
-        Ok(operation(Request {
-            method: &method,
-            call: &call,
-            query: query.as_deref().unwrap_or_default(),
+    /// The same, without what is wrong in it.
+    fn of_broken(json: &Json, body: Vec<u8>) -> Self {
+        let text = |name: &str| json[name].as_str().unwrap_or_default().to_string();
+        let fields = json["headers"].as_object().into_iter().flatten();
+        Self {
+            method: text("method"),
+            call: text("call"),
+            query: text("query"),
+            when: text("when"),
+            from: text("from"),
+            headers: Headers::new(
+                fields.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().into())),
+            ),
+            body,
+        }
+    }
+
+    fn request(&self) -> Request<'_> {
+        Request {
+            method: &self.method,
+            call: &self.call,
+            query: &self.query,
             body: &self.body,
             headers: &self.headers,
-            when: &when,
-            from: &from,
-        }))
+            when: &self.when,
+            from: &self.from,
+        }
     }
 }
 
-/// Whoever waits gets an answer, whatever happens.
-fn answer_or_fault(gateway: &Gateway, request: &OwnedRequest, settings: &Settings) -> Response {
-    let work = || request.with(|request| gateway.answer(request, &|operation| with_connection(settings, operation)));
-    let reason = match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(answer)) => return answer,
-        Ok(Err(error)) => error.message,
-        Err(_) => "abba itself failed; standard error has more.".into(),
-    };
-    let text = |name: &str| request.json[name].as_str().unwrap_or_default();
-    answer::fault(
-        &reason,
-        answer::AuditEntry {
-            when: text("when"),
-            who: None,
-            what: text("call"),
-            from: text("from"),
-        },
-    )
+/// Does something in a thread that has no signals, as whatever writes the log must.
+fn without_signals<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            leave_signals_to_main_thread();
+            work()
+        });
+        match worker.join() {
+            Ok(result) => result,
+            // The boundary makes an error of it.
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 fn with_connection<T>(
@@ -279,7 +325,7 @@ fn with_connection<T>(
     }
 }
 
-/// A list with `number`, the request's; `status`, an integer; `headers`, a list of strings with names; `body` and `decision`, strings of JSON.
+/// A list with `number`, the request's; `status`, an integer; `headers`, a list of strings with names; `body` and `said`, strings.
 fn answer_list(number: i32, answer: Response) -> Value {
     Value::named([
         ("number", Value::Json(number.into())),
@@ -290,11 +336,12 @@ fn answer_list(number: i32, answer: Response) -> Value {
                 answer
                     .headers
                     .into_iter()
+                    .chain([(answer::REQUEST_ID, answer.request_id)])
                     .map(|(name, value)| (name, Value::Text(value))),
             ),
         ),
         ("body", Value::Text(answer.body)),
-        ("decision", Value::Text(answer.decision)),
+        ("said", Value::Text(answer.said)),
     ])
 }
 

@@ -9,22 +9,29 @@ use crate::operations::{KeptSubmission, LogOfJob};
 use crate::{Error, ErrorClass, Warning};
 
 /// An HTTP answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// Further headers. All values are printable ASCII.
     pub headers: Vec<(&'static str, String)>,
-    /// JSON.
+    /// JSON, unless a header says another media type.
     pub body: String,
-    /// The line for the log of decisions: JSON.
+    /// The id of the request, for the header [`REQUEST_ID`].
+    pub request_id: String,
+    /// The line of the request in the log of decisions: JSON.
     pub decision: String,
+    /// What is to be said on standard error: lines of the log that go there, or that cannot be written to their file.
+    pub said: String,
 }
+
+/// The header with the id of the request.
+pub const REQUEST_ID: &str = "Abba-Request-Id";
 
 /// What a call found, before it becomes an [`Response`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reply {
-    /// The body.
+    /// The body. A string with a header `Content-Type` is sent as it is.
     pub body: Value,
     /// Further headers.
     pub headers: Vec<(&'static str, String)>,
@@ -222,83 +229,39 @@ impl ApiError {
     }
 }
 
-/// What a decision was about.
-#[derive(Clone, Copy, Debug)]
-pub struct AuditEntry<'a> {
-    /// When, as the server's clock has it.
-    pub when: &'a str,
-    /// The caller; `None`: not known.
-    pub who: Option<&'a str>,
-    /// The call.
-    pub what: &'a str,
-    /// From which address.
-    pub from: &'a str,
-}
-
-/// A line of the log of decisions names some jobs, not thousands, and a request does not decide how long it is.
-const LOGGED_JOBS: usize = 20;
-const LONGEST_REASON: usize = 1000;
-
-fn shortened(text: &str) -> String {
-    const LONGEST: usize = 100;
-    match text.chars().nth(LONGEST) {
-        Some(_) => text.chars().take(LONGEST).chain("...".chars()).collect(),
-        None => text.to_string(),
-    }
-}
-
-/// The answer for an outcome.
-pub fn answer(outcome: Result<Reply, ApiError>, decision: AuditEntry<'_>) -> Response {
-    let (status, word, reason, job_ids) = match &outcome {
-        Ok(success) => (200, "allowed", String::new(), success.job_ids.clone()),
-        Err(refusal) => {
-            let word = if refusal.status < 500 { "refused" } else { "failed" };
-            (
-                refusal.status,
-                word,
-                refusal.reason.clone(),
-                refusal.error.job_ids.clone(),
-            )
-        }
-    };
-    let line = json!({
-        "when": decision.when,
-        "who": decision.who.map(shortened),
-        "from": shortened(decision.from),
-        "what": shortened(decision.what),
-        "job": job_ids.iter().take(LOGGED_JOBS).map(|id| shortened(id)).collect::<Vec<_>>(),
-        "decision": word,
-        "status": status,
-        "reason": reason.chars().take(LONGEST_REASON).collect::<String>(),
-    })
-    .to_string();
-    let (headers, body) = match outcome {
-        Ok(success) => (success.headers, success.body),
+/// The answer for an outcome, without what the log makes of it.
+pub(super) fn answer(outcome: Result<Reply, ApiError>) -> Response {
+    let (status, headers, body) = match outcome {
+        Ok(Reply {
+            body: Value::String(text),
+            headers,
+            ..
+        }) if headers.iter().any(|(name, _)| *name == "Content-Type") => (200, headers, text),
+        Ok(reply) => (200, reply.headers, reply.body.to_string()),
         Err(refusal) => {
             let retry_after = refusal.retry_after.map(|seconds| ("Retry-After", seconds.to_string()));
             let allow = refusal.allow.clone().map(|methods| ("Allow", methods));
             let headers = retry_after.into_iter().chain(allow).collect();
-            (headers, refusal.body())
+            (refusal.status, headers, refusal.body().to_string())
         }
     };
     Response {
         status,
         headers,
-        body: body.to_string(),
-        decision: line,
+        body,
+        ..Default::default()
     }
 }
 
-/// The answer where abba itself has failed. `reason` is for the administrator alone.
-pub fn fault(reason: &str, decision: AuditEntry<'_>) -> Response {
+/// The refusal where abba itself has failed. `reason` is for the administrator alone.
+pub fn fault(reason: &str) -> ApiError {
     let told = Error::new(ErrorClass::Internal, "The abba server failed.")
         .advise("Tell the administrator of the abba server; its log says more.");
-    let refusal = ApiError {
+    ApiError {
         reason: reason.to_string(),
         retry_after: Some(10),
         ..ApiError::new(500, told)
-    };
-    answer(Err(refusal), decision)
+    }
 }
 
 /// A result of the core as JSON.
@@ -427,22 +390,14 @@ mod tests {
         ] {
             let refusal = ApiError::from(of_cluster(class, "open /etc/secret-path: no such file"));
             assert!(refusal.status >= 500, "{class:?}");
-            let answer = answer(
-                Err(refusal),
-                AuditEntry {
-                    when: "now",
-                    who: Some("alice"),
-                    what: "jobs",
-                    from: "127.0.0.1",
-                },
-            );
+            // The administrator does.
+            assert!(refusal.reason.contains("open /etc/secret-path"));
+            let answer = answer(Err(refusal));
             assert!(
                 !answer.body.contains("secret-path") && !answer.body.contains("kube/config"),
                 "{}",
                 answer.body
             );
-            // The administrator does.
-            assert!(answer.decision.contains("open /etc/secret-path"));
         }
     }
 
@@ -492,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_breaks_a_line_of_the_log_or_a_header() {
+    fn nothing_breaks_a_header() {
         let warning = Warning {
             class: "log_incomplete",
             message: "a\r\nSet-Cookie: x\u{e9}\u{1f600}".into(),
@@ -503,17 +458,5 @@ mod tests {
         assert!(header.chars().all(|c| (' '..='~').contains(&c)), "{header}");
         let read: Value = serde_json::from_str(&header).unwrap();
         assert_eq!(read[0]["message"], "a\r\nSet-Cookie: x\u{e9}\u{1f600}");
-
-        let error = Error::input("a\nb").about(["x\r\ny"]);
-        let answer = answer(
-            Err(error.into()),
-            AuditEntry {
-                when: "now",
-                who: Some("a\nb"),
-                what: "c\nd",
-                from: "e\nf",
-            },
-        );
-        assert!(!answer.decision.contains(['\n', '\r']), "{}", answer.decision);
     }
 }

@@ -1,13 +1,17 @@
 //! The file of API keys.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
+use jiff::civil::Date;
+use serde::Serialize;
 use uuid::Uuid;
 
+use super::api_key_uses::{self, ApiKeyUses};
 use crate::error::quote_shortened;
 use crate::gateway::api_keys::{self, ApiKeys, KeptKey, NewKey, Scope};
 use crate::local::accounts;
@@ -18,6 +22,18 @@ use crate::{Error, ErrorClass};
 pub struct ApiKeyFile {
     path: PathBuf,
     read: Mutex<(Option<State>, ApiKeys)>,
+    uses: ApiKeyUses,
+}
+
+/// A key as it is listed: what is kept of it, and on which day it was used last, in UTC, where that is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ListedKey {
+    /// What is kept of it.
+    #[serde(flatten)]
+    pub key: KeptKey,
+    /// When it was used last.
+    #[serde(serialize_with = "api_keys::as_text")]
+    pub last_used: Option<Date>,
 }
 
 /// What tells one state of a file from another.
@@ -30,6 +46,7 @@ impl ApiKeyFile {
         let file = Self {
             path: path.to_path_buf(),
             read: Mutex::new((None, ApiKeys::default())),
+            uses: ApiKeyUses::of(path),
         };
         file.keys()?;
         Ok(file)
@@ -49,6 +66,11 @@ impl ApiKeyFile {
             *read = (Some(state), ApiKeys::parse(&text)?);
         }
         Ok(read.1.clone())
+    }
+
+    /// Notes that the key with this id, which is one of `keys`, is used today.
+    pub fn note_use(&self, id: &str, keys: &ApiKeys) {
+        self.uses.note(id, keys);
     }
 }
 
@@ -91,7 +113,7 @@ fn check(path: &Path) -> Result<fs::Metadata, Error> {
     Ok(metadata)
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -205,20 +227,29 @@ pub fn add(path: &Path, user: &str, days: Option<u32>, scope: Scope, note: &str)
 }
 
 /// The keys of the file at `path`. Errors as of [`ApiKeyFile::open`].
-pub fn list(path: &Path) -> Result<Vec<KeptKey>, Error> {
-    Ok(ApiKeyFile::open(path)?.keys()?.kept().to_vec())
+pub fn list(path: &Path) -> Result<Vec<ListedKey>, Error> {
+    let keys = ApiKeyFile::open(path)?.keys()?;
+    let days = api_key_uses::days(path);
+    Ok(keys.kept().iter().map(|key| listed(key, &days)).collect())
+}
+
+fn listed(key: &KeptKey, days: &BTreeMap<String, Date>) -> ListedKey {
+    ListedKey {
+        key: key.clone(),
+        last_used: days.get(&key.id).copied(),
+    }
 }
 
 /// Takes the key with this id out of the file at `path`; what was kept of it.
 ///
 /// Errors: there is none; the file cannot be used.
-pub fn revoke(path: &Path, id: &str) -> Result<KeptKey, Error> {
+pub fn revoke(path: &Path, id: &str) -> Result<ListedKey, Error> {
     check(path)?;
     replace_text(path, |text| {
         let keys = ApiKeys::parse(text)?;
         let key = keys.kept().iter().find(|key| key.id == id);
         match key.zip(api_keys::without(text, id)) {
-            Some((key, rest)) => Ok((rest, key.clone())),
+            Some((key, rest)) => Ok((rest, listed(key, &api_key_uses::days(path)))),
             None => Err(Error::input(format!(
                 "The file of API keys {} has no key with the id {}.",
                 path.display(),
@@ -265,7 +296,7 @@ fn replace_text<T>(path: &Path, with: impl FnOnce(&str) -> Result<(String, T), E
     Ok(result)
 }
 
-fn write_new(path: &Path, text: &str, owner: Option<&fs::Metadata>) -> io::Result<()> {
+pub(super) fn write_new(path: &Path, text: &str, owner: Option<&fs::Metadata>) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -290,13 +321,13 @@ fn write_new(path: &Path, text: &str, owner: Option<&fs::Metadata>) -> io::Resul
 /// Waits until no other process changes files of keys in this folder. The lock is the folder's, so that no file of its own
 /// is left behind.
 #[cfg(unix)]
-fn lock(folder: &Path) -> io::Result<nix::fcntl::Flock<fs::File>> {
+pub(super) fn lock(folder: &Path) -> io::Result<nix::fcntl::Flock<fs::File>> {
     let folder = fs::File::open(folder)?;
     nix::fcntl::Flock::lock(folder, nix::fcntl::FlockArg::LockExclusive).map_err(|(_, error)| error.into())
 }
 
 #[cfg(not(unix))]
-fn lock(_: &Path) -> io::Result<()> {
+pub(super) fn lock(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
@@ -339,6 +370,38 @@ mod tests {
     }
 
     #[test]
+    fn the_day_of_a_keys_last_use_is_kept_and_told() {
+        let folder = Folder::new();
+        let path = folder.keys();
+        let (daemon, bin) = (add_for(&path, "daemon"), add_for(&path, "bin"));
+        let file = ApiKeyFile::open(&path).unwrap();
+        let last_uses = || list(&path).unwrap().iter().map(|key| key.last_used).collect::<Vec<_>>();
+        assert_eq!(last_uses(), [None, None]);
+        file.note_use(&bin.kept.id, &file.keys().unwrap());
+        // The day may have changed meanwhile.
+        assert!(last_uses()[0].is_none() && last_uses()[1].is_some());
+        let used = path.with_extension("used");
+        let text = fs::read_to_string(&used).unwrap();
+        assert!(!text.contains(&bin.kept.line()) && !text.contains(&bin.key));
+        // One of before is replaced, and of a key that is gone nothing is kept; a broken line hurts nobody.
+        fs::write(&used, format!("{}:2026-01-01\ngone:2026-01-01\nx\n", daemon.kept.id)).unwrap();
+        assert_eq!(last_uses(), [Some("2026-01-01".parse().unwrap()), None]);
+        ApiKeyFile::open(&path)
+            .unwrap()
+            .note_use(&daemon.kept.id, &file.keys().unwrap());
+        assert!(last_uses()[0] > Some("2026-01-01".parse().unwrap()));
+        assert!(!fs::read_to_string(&used).unwrap().contains("gone"));
+        let revoked = revoke(&path, &daemon.kept.id).unwrap();
+        assert!(revoked.last_used.is_some());
+        // Where it cannot be kept, nobody is the worse for it.
+        fs::remove_file(&used).unwrap();
+        fs::create_dir(&used).unwrap();
+        let file = ApiKeyFile::open(&path).unwrap();
+        file.note_use(&bin.kept.id, &file.keys().unwrap());
+        assert_eq!(last_uses(), [None]);
+    }
+
+    #[test]
     fn keys_come_and_go_while_the_file_is_used() {
         let folder = Folder::new();
         let path = folder.keys();
@@ -348,9 +411,9 @@ mod tests {
         assert_eq!(user_of(&file, &daemon).as_deref(), Some("daemon"));
         let bin = add_for(&path, "bin");
         assert_eq!(user_of(&file, &bin).as_deref(), Some("bin"));
-        let ids: Vec<String> = list(&path).unwrap().into_iter().map(|key| key.id).collect();
+        let ids: Vec<String> = list(&path).unwrap().into_iter().map(|listed| listed.key.id).collect();
         assert_eq!(ids, [daemon.kept.id.clone(), bin.kept.id.clone()]);
-        assert_eq!(revoke(&path, &daemon.kept.id).unwrap(), daemon.kept);
+        assert_eq!(revoke(&path, &daemon.kept.id).unwrap().key, daemon.kept);
         assert_eq!(user_of(&file, &daemon), None);
         assert_eq!(user_of(&file, &bin).as_deref(), Some("bin"));
         assert!(revoke(&path, &daemon.kept.id)

@@ -3,6 +3,7 @@
 use percent_encoding::percent_decode_str;
 use serde_json::{json, Map, Number, Value};
 
+use super::json_body;
 use crate::error::quote_shortened;
 use crate::operations::{self, JobSelector};
 use crate::Error;
@@ -121,7 +122,7 @@ impl Arguments {
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         if !body.iter().all(u8::is_ascii_whitespace) {
             check_size(body)?;
-            let body: Value = serde_json::from_slice(body).map_err(|error| no_json(body, &error))?;
+            let body = json_body::read(body).map_err(|error| no_json(body, &error))?;
             let Value::Object(object) = body else {
                 return Err(Error::input("The body of the request must be a JSON object."));
             };
@@ -248,7 +249,7 @@ impl Arguments {
             (Kind::Mounts | Kind::Variables, Some(Value::Array(values))) if values.is_empty() => return Ok(None),
             (Kind::Mounts | Kind::Variables | Kind::Strings, Some(Value::String(text))) => {
                 check_size(text.as_bytes())?;
-                serde_json::from_str(&text).unwrap_or_default()
+                json_body::read(text.as_bytes()).unwrap_or_default()
             }
             (Kind::Number, Some(Value::String(text))) => text
                 .parse()
@@ -431,6 +432,8 @@ fn no_json(body: &[u8], error: &serde_json::Error) -> Error {
     let what = match body {
         [0x1f, 0x8b, ..] => "It is packed with gzip: send it as it is.".to_string(),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "It is UTF-16: send it in UTF-8.".to_string(),
+        // A name that stands twice.
+        _ if error.is_data() => return Error::input(format!("The body of the request is refused: {error}.")),
         _ => format!("{error}."),
     };
     Error::input(format!("The body of the request is no JSON. {what}"))

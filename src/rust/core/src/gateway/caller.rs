@@ -6,6 +6,7 @@ use super::headers::Headers;
 use super::policy::{IdentityMode, Policy};
 use crate::domain::identity::Identity;
 use crate::gateway::api_keys::{self, ApiKeys, Scope};
+use crate::operations::JobSnapshot;
 use crate::{Error, ErrorClass};
 
 /// Somebody who asks.
@@ -17,6 +18,10 @@ pub struct Caller {
     pub is_operator: bool,
     /// What they may do.
     pub scope: Scope,
+    /// The id of the key that they came with.
+    pub key_id: Option<String>,
+    /// The number of their account; `None`: they have none, or the server is for it alone.
+    pub uid: Option<u32>,
     /// Their account, where they submit something; `None`: they do not, or have none.
     pub account: Option<Identity>,
 }
@@ -27,6 +32,39 @@ impl Caller {
         Self {
             is_operator: false,
             ..self.clone()
+        }
+    }
+
+    /// Whether a job is their own. A name may get a new owner, whose number is another: what the one before has left is not
+    /// theirs. Where one of the two numbers is not known, the name decides.
+    pub fn owns(&self, job: &JobSnapshot) -> bool {
+        job.owner.as_deref() == Some(self.name.as_str()) && self.may_be(job.uid)
+    }
+
+    /// Whether the number of an account may be theirs.
+    pub fn may_be(&self, uid: Option<u32>) -> bool {
+        self.uid.zip(uid).is_none_or(|(own, other)| own == other)
+    }
+}
+
+/// What a request says of who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stated {
+    /// The name, as it came.
+    pub name: String,
+    /// What they may do.
+    pub scope: Scope,
+    /// The id of their key, where they have one.
+    pub key_id: Option<String>,
+}
+
+impl Stated {
+    /// Somebody whom a program before the server names.
+    fn by_name(name: String) -> Self {
+        Self {
+            name,
+            scope: Scope::Submit,
+            key_id: None,
         }
     }
 }
@@ -54,16 +92,16 @@ pub fn check_host(headers: &Headers, policy: &Policy) -> Result<(), Error> {
     )
 }
 
-/// Finds out who asks: a name, as it came, and what they may do. `keys` are those that are known; `peer` is the address that the request comes from.
+/// Finds out who asks, and what they may do. `keys` are those that are known; `peer` is the address that the request comes from.
 ///
 /// Errors ([`ErrorClass::Unauthorized`], [`ErrorClass::Forbidden`], [`ErrorClass::Input`]): it is not known, a header that
 /// says it is there twice, or a page of another site asks in the name of a person who only looks at it.
-pub fn identify(headers: &Headers, peer: &str, policy: &Policy, keys: &ApiKeys) -> Result<(String, Scope), Error> {
+pub fn identify(headers: &Headers, peer: &str, policy: &Policy, keys: &ApiKeys) -> Result<Stated, Error> {
     check_site(headers)?;
     match policy.identity {
         IdentityMode::Keys => user_of_key(headers, keys),
-        IdentityMode::Connect => user_of_connect(headers).map(|user| (user, Scope::Submit)),
-        IdentityMode::Proxy => user_of_proxy(headers, policy).map(|user| (user, Scope::Submit)),
+        IdentityMode::Connect => user_of_connect(headers).map(Stated::by_name),
+        IdentityMode::Proxy => user_of_proxy(headers, policy).map(Stated::by_name),
         IdentityMode::Local => {
             check_is_local(headers, peer)?;
             user_of_key(headers, keys).map_err(|error| match error.class {
@@ -77,7 +115,7 @@ pub fn identify(headers: &Headers, peer: &str, policy: &Policy, keys: &ApiKeys) 
     }
 }
 
-fn user_of_key(headers: &Headers, keys: &ApiKeys) -> Result<(String, Scope), Error> {
+fn user_of_key(headers: &Headers, keys: &ApiKeys) -> Result<Stated, Error> {
     let authorization = headers
         .single("authorization")?
         .ok_or_else(|| unknown("The abba server needs your API key, and the request has none."))?;
@@ -91,7 +129,11 @@ fn user_of_key(headers: &Headers, keys: &ApiKeys) -> Result<(String, Scope), Err
             format!("Your API key has ended: it was good until {last}."),
         )
         .advise("Ask the administrator of the abba server for a new one, and set the environment variable ABBA_API_KEY to it.")),
-        _ => Ok((kept.user.clone(), kept.scope)),
+        _ => Ok(Stated {
+            name: kept.user.clone(),
+            scope: kept.scope,
+            key_id: Some(kept.id.clone()),
+        }),
     }
 }
 
@@ -260,7 +302,7 @@ mod tests {
     }
 
     fn ask(identity: IdentityMode, fields: &[(&str, &str)]) -> Result<String, Error> {
-        identify(&headers(fields), "127.0.0.1", &policy(identity), &ApiKeys::default()).map(|(user, _)| user)
+        identify(&headers(fields), "127.0.0.1", &policy(identity), &ApiKeys::default()).map(|stated| stated.name)
     }
 
     #[test]
@@ -274,7 +316,7 @@ mod tests {
                 ("X-Forwarded-User", "mike"),
             ];
             fields.extend(authorization.map(|value| ("Authorization", value)));
-            identify(&headers(&fields), "192.0.2.1", &policy(IdentityMode::Keys), &keys).map(|(user, _)| user)
+            identify(&headers(&fields), "192.0.2.1", &policy(IdentityMode::Keys), &keys).map(|stated| stated.name)
         };
         assert_eq!(ask(Some(&format!("Key {}", new.key))).unwrap(), "olga");
         assert!(ask(Some(&format!("key  {}", new.key))).is_ok());
@@ -316,7 +358,11 @@ mod tests {
         };
         let mut kept = new.kept.clone();
         kept.expires = Some(api_keys::today());
-        assert_eq!(ask(&kept).unwrap(), ("olga".to_string(), Scope::Submit));
+        let stated = ask(&kept).unwrap();
+        assert_eq!(
+            (stated.name.as_str(), stated.scope, stated.key_id),
+            ("olga", Scope::Submit, Some(kept.id.clone()))
+        );
         kept.expires = Some(api_keys::today().yesterday().unwrap());
         let error = ask(&kept).unwrap_err();
         assert_eq!(error.class, ErrorClass::Unauthorized);
@@ -447,7 +493,7 @@ mod tests {
         let keys = ApiKeys::one(new.kept.clone());
         let key = format!("Key {}", new.key);
         let ask_from = |peer: &str, fields: &[(&str, &str)]| {
-            identify(&headers(fields), peer, &policy(IdentityMode::Local), &keys).map(|(user, _)| user)
+            identify(&headers(fields), peer, &policy(IdentityMode::Local), &keys).map(|stated| stated.name)
         };
         let ask = |host: &str, origin: Option<&str>| {
             let mut fields = vec![("Host", host), ("Authorization", key.as_str())];

@@ -23,11 +23,14 @@ const NOBODY: u32 = 65_534;
 /// How an account is looked up, as by [`accounts::look_up`].
 pub type LookUp = fn(&str, bool) -> Result<Option<Identity>, String>;
 
+/// An account: its name and its number.
+pub type Account = (String, u32);
+
 /// The accounts of the machine, as the server knows them.
 pub struct Directory {
     pub(super) look_up: LookUp,
-    /// The names of accounts, by the names that callers came with; `None`: there is no account.
-    names: Mutex<HashMap<String, (Instant, Option<String>)>>,
+    /// The names and numbers of accounts, by the names that callers came with; `None`: there is no account.
+    names: Mutex<HashMap<String, (Instant, Option<Account>)>>,
 }
 
 impl Default for Directory {
@@ -55,12 +58,12 @@ impl Directory {
         Ok(account)
     }
 
-    /// The name of a caller's account as the machine has it: where a directory knows `mike`, it knows `Mike` and `mike@corp`,
+    /// The name of a caller's account as the machine has it, and its number: where a directory knows `mike`, it knows `Mike` and `mike@corp`,
     /// too, and they are one. `None`: there is no account. While the directory does not answer, a name stays what it was.
     /// Beside it the account with its groups, where it is wanted and was looked up for this.
     ///
     /// Errors (503): the directory does not answer, and the name was never seen.
-    pub fn name(&self, name: &str, wants_account: bool) -> Result<(Option<String>, Option<Identity>), ApiError> {
+    pub fn name(&self, name: &str, wants_account: bool) -> Result<(Option<Account>, Option<Identity>), ApiError> {
         let known = self.names().get(name).cloned();
         if let Some((_, account)) = known.as_ref().filter(|(when, _)| when.elapsed() < NAME) {
             return Ok((account.clone(), None));
@@ -72,12 +75,12 @@ impl Directory {
         }
     }
 
-    fn names(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Option<String>)>> {
+    fn names(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Option<Account>)>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, name: &str, account: Option<&Identity>) -> Option<String> {
-        let account = account.map(|account| account.name.clone());
+    fn keep(&self, name: &str, account: Option<&Identity>) -> Option<Account> {
+        let account = account.map(|account| (account.name.clone(), account.uid));
         let mut names = self.names();
         if names.len() >= MOST_NAMES {
             names.clear();
@@ -225,14 +228,14 @@ mod tests {
             ..Directory::default()
         };
         for name in ["Mike", "mike@corp", "mike"] {
-            assert_eq!(directory.name(name, false).unwrap().0.as_deref(), Some("mike"));
+            assert_eq!(directory.name(name, false).unwrap().0, Some(("mike".into(), 1000)));
         }
         assert_eq!(directory.name("eve", true).unwrap(), (None, None));
         directory.look_up = |_, _| Err("Connection refused".into());
         for (when, _) in directory.names.get_mut().unwrap().values_mut() {
             *when = Instant::now().checked_sub(NAME).unwrap();
         }
-        assert_eq!(directory.name("Mike", true).unwrap().0.as_deref(), Some("mike"));
+        assert_eq!(directory.name("Mike", true).unwrap().0, Some(("mike".into(), 1000)));
         let unknown = directory.name("olga", false).unwrap_err();
         let account = directory.account("Mike").unwrap_err();
         for refusal in [unknown, account] {

@@ -7,9 +7,9 @@ use serde_json::{json, Value};
 use super::api_keys::tests::key_of;
 use super::api_keys::ApiKeys;
 use super::arguments::{Argument, Arguments};
-use super::caller::identify;
+use super::caller::{identify, Stated};
 use super::calls::CALLS;
-use super::fake_cluster::{decision, server, SECRET};
+use super::fake_cluster::{body_of, decision, server, SECRET};
 use super::headers::Headers;
 use super::policy::tests::settings;
 use super::policy::{IdentityMode, Settings};
@@ -145,7 +145,7 @@ fn whatever_a_caller_asks_is_answered_as_the_description_says() {
             headers: &headers,
             ..usual
         });
-        let said: Value = serde_json::from_str(&answer.body).unwrap();
+        let said = body_of(&answer);
         let wrong = description::misfits(&call, &method, answer.status, &said);
         assert!(wrong.is_empty(), "{wrong:?}");
         assert_ne!(answer.status, 500, "{said}");
@@ -229,7 +229,7 @@ fn nobody_is_known_by_broken_headers() {
         let headers = Headers::new(fields.map(|(name, value)| (name.into(), value.into())));
         let peer = lines.next().unwrap_or("127.0.0.1");
         for policy in &policies {
-            let Ok((user, _)) = identify(&headers, peer, policy, &keys) else {
+            let Ok(Stated { name: user, .. }) = identify(&headers, peer, policy, &keys) else {
                 continue;
             };
             match policy.identity {

@@ -8,18 +8,20 @@
 //!   storage; `holdings`: how much in all.
 //! - [`headers`]: the headers of a request; [`caller`]: who somebody is, by [`crate::gateway::api_keys`] for instance; [`request_rate`]: how often they may ask.
 //! - [`directory`]: the accounts of callers, and which of them programs run as.
-//! - [`arguments`]: what a request says; [`submission`]: how it becomes a Job.
+//! - [`arguments`]: what a request says, `json_body` where it says it in JSON; [`submission`]: how it becomes a Job.
 //! - [`snapshot`]: what was seen of all jobs a moment ago, so that a hundred callers do not ask the cluster a hundred times.
 //! - [`watchers`]: the requests that wait for a change.
 //! - [`bounds`]: how much a caller may take; [`turns`]: who comes next; [`semaphore`]: how many do the same at a time.
 //! - [`cluster_words`]: what callers are told of the words of the cluster.
-//! - [`server`]: what comes before each call; [`calls`]: the calls; [`answer`]: what goes back, and the line for the log of
-//!   decisions.
+//! - [`server`]: what comes before each call; [`calls`]: the calls; [`answer`]: what goes back.
+//! - [`audit_log`]: the log of decisions; [`metrics`]: what Prometheus is told.
 
 pub mod answer;
 pub mod api_key_file;
+mod api_key_uses;
 pub mod api_keys;
 pub mod arguments;
+pub mod audit_log;
 pub mod bounds;
 pub mod caller;
 pub mod calls;
@@ -27,6 +29,8 @@ mod cluster_words;
 mod directory;
 pub mod headers;
 mod holdings;
+mod json_body;
+pub mod metrics;
 pub mod permissions;
 pub mod permitted_mounts;
 pub mod policy;

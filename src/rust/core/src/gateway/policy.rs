@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::bounds::Bounds;
 use super::permissions::Permissions;
+use super::{audit_log, metrics};
 use crate::domain::paths;
 use crate::domain::submission::check_keep_days;
 use crate::error::quote_shortened;
@@ -95,6 +96,15 @@ pub struct Settings {
     /// How much of the server a caller may take.
     #[serde(default)]
     pub bounds: Bounds,
+    /// The log of decisions.
+    #[serde(default)]
+    pub log: audit_log::Settings,
+    /// Who may read the metrics.
+    #[serde(default)]
+    pub metrics: metrics::Readers,
+    /// Whether accounts whose shell is none are refused.
+    #[serde(default)]
+    pub refuse_nologin: bool,
 }
 
 /// An element of the option `abba.permitted.mounts`.
@@ -180,6 +190,14 @@ pub struct Policy {
     pub snapshot_age: std::time::Duration,
     /// How much of the server a caller may take.
     pub bounds: Bounds,
+    /// The log of decisions.
+    pub log: audit_log::Settings,
+    /// Whether the server listens on a Unix socket, which a web server before it alone reaches.
+    pub on_socket: bool,
+    /// Who may read the metrics.
+    pub metrics: metrics::Readers,
+    /// Whether accounts whose shell is none are refused.
+    pub refuse_nologin: bool,
 }
 
 impl Policy {
@@ -218,6 +236,10 @@ impl Policy {
             log_page_bytes: settings.log_page_bytes,
             snapshot_age,
             bounds: settings.bounds,
+            log: settings.log,
+            on_socket: settings.on_socket,
+            metrics: settings.metrics,
+            refuse_nologin: settings.refuse_nologin,
         })
     }
 }
@@ -360,6 +382,9 @@ pub(super) mod tests {
             log_page_bytes: 4_000_000,
             snapshot_seconds: 1.0,
             bounds: Bounds::default(),
+            log: Default::default(),
+            metrics: Default::default(),
+            refuse_nologin: false,
         }
     }
 

@@ -1,16 +1,19 @@
 //! The server's side of the abba API: which call is asked for, by whom, how often, and whether the cluster can be asked.
 
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::answer::{self, ApiError, AuditEntry, Reply, Response};
+use super::answer::{self, ApiError, Reply, Response};
 use super::arguments::Arguments;
+use super::audit_log::{Audit, AuditLog};
 use super::bounds::Places;
 use super::caller::{self, Caller};
 use super::calls::{self, Answers, Asked, Call};
 use super::directory::Directory;
 use super::headers::Headers;
 use super::holdings::Ledger;
+use super::metrics::{self, Metrics, Readers, Timed};
 use super::policy::{IdentityMode, Policy};
 use super::request_rate::RequestRate;
 use super::snapshot::{Snapshot, Snapshots};
@@ -18,6 +21,7 @@ use super::watchers::Watchers;
 use crate::error::quote_shortened;
 use crate::gateway::api_key_file::ApiKeyFile;
 use crate::gateway::api_keys::{ApiKeys, Scope};
+use crate::local::accounts;
 use crate::operations::{self, Connection, JobSelector, JobSnapshot};
 use crate::{Error, ErrorClass};
 
@@ -36,7 +40,7 @@ pub struct Request<'a> {
     pub headers: &'a Headers,
     /// When it came, RFC 3339.
     pub when: &'a str,
-    /// From which address.
+    /// The address of the program that sent it; empty on a Unix socket.
     pub from: &'a str,
 }
 
@@ -61,6 +65,8 @@ pub struct Gateway {
     pub(super) watchers: Watchers,
     /// How the cluster failed last, and when.
     outage: Mutex<Option<(Instant, ApiError)>>,
+    audit_log: AuditLog,
+    metrics: Metrics,
 }
 
 /// Where the keys are that callers have.
@@ -110,7 +116,7 @@ const HEALTH: Duration = Duration::from_secs(if cfg!(test) { 600 } else { 5 });
 impl Gateway {
     /// A server with a policy.
     ///
-    /// Errors: it has no way to know its callers.
+    /// Errors: it has no way to know its callers, or no way to write its log, and must.
     pub fn new(policy: Policy, keys: KeySource, abba_version: &str) -> Result<Self, Error> {
         let has_keys = !matches!(keys, KeySource::None);
         if matches!(policy.identity, IdentityMode::Keys | IdentityMode::Local) && !has_keys {
@@ -126,6 +132,8 @@ impl Gateway {
             places: Places::new(&policy.bounds),
             snapshots: Snapshots::new(policy.snapshot_age),
             ledger: Ledger::default(),
+            audit_log: AuditLog::new(&policy.log)?,
+            metrics: Metrics::default(),
             policy,
             keys,
             directory: Directory::default(),
@@ -136,32 +144,62 @@ impl Gateway {
         })
     }
 
-    /// Answers a request.
+    /// Answers a request, whatever happens.
     pub fn answer(&self, request: Request<'_>, with_connection: WithConnection<'_>) -> Response {
-        let mut who = None;
-        let outcome = self.check_sender(&request).and_then(|()| {
-            match calls::find(request.call).map(|call| (call, call.answers)) {
-                Some((call, Answers::Anybody(answer))) => check_method(call, &request).and_then(|()| {
-                    let is_known = self.identify(&request, None).is_ok();
-                    answer(self, with_connection, is_known)
-                }),
-                // Callers that are not known do not learn either which calls there are.
-                call => self
-                    .identify(&request, call.map(|(call, _)| call))
-                    .map_err(|refusal| self.count_stranger(refusal))
-                    .and_then(|mut caller| {
-                        who = Some(caller.name.clone());
-                        match call {
-                            Some((call, Answers::Callers(answer))) => {
-                                let asked = self.ask(call, &request, &mut caller, with_connection)?;
-                                answer(self, asked)
-                            }
-                            _ => Err(no_call(request.call)),
-                        }
-                    }),
+        let begun = Instant::now();
+        let _under_way = self.metrics.begin();
+        let audit = self.audit(&request);
+        let timed = |operation: &mut dyn FnMut(&Connection<'_>) -> Result<Reply, ApiError>| {
+            with_connection(&mut |connection| {
+                let transport = Timed {
+                    transport: connection.transport,
+                    metrics: &self.metrics,
+                };
+                operation(&Connection {
+                    transport: &transport,
+                    ..*connection
+                })
+            })
+        };
+        let work = || self.outcome(&request, &audit, &timed);
+        let outcome = catch_unwind(AssertUnwindSafe(work))
+            .unwrap_or_else(|_| Err(answer::fault("abba itself failed; standard error has more.")));
+        self.finish(&request, &audit, outcome, begun)
+    }
+
+    /// What comes of a request.
+    fn outcome(
+        &self,
+        request: &Request<'_>,
+        audit: &Audit<'_>,
+        with_connection: WithConnection<'_>,
+    ) -> Result<Reply, ApiError> {
+        self.check_sender(request)?;
+        let call = calls::find(request.call);
+        match call.map(|call| (call, call.answers)) {
+            Some((call, Answers::Anybody(answer))) => {
+                check_method(call, request)?;
+                let is_known = self.identify(request, None).is_ok();
+                return answer(self, with_connection, is_known);
             }
-        });
-        answer::answer(outcome, audit_entry(&request, who.as_deref()))
+            Some((call, _)) if call.name == "metrics" && self.policy.metrics == Readers::Anybody => {
+                check_method(call, request)?;
+                return Ok(self.metrics());
+            }
+            _ => {}
+        }
+        // Callers that are not known do not learn either which calls there are.
+        let mut caller = self
+            .identify(request, call)
+            .map_err(|refusal| self.count_stranger(refusal))?;
+        audit.is_from(&caller);
+        match call.map(|call| (call, call.answers)) {
+            Some((call, Answers::Callers(answer))) => {
+                let asked = self.ask(call, request, &mut caller, audit, with_connection)?;
+                answer(self, asked)
+            }
+            _ => Err(no_call(request.call)),
+        }
     }
 
     /// Looks at a request before its body is read.
@@ -174,12 +212,16 @@ impl Gateway {
             .headers
             .get("content-length")
             .and_then(|text| text.trim().parse().ok());
-        let refused = |refusal, who| Early::Refused(Box::new(answer::answer(Err(refusal), audit_entry(&request, who))));
+        let refused = |refusal, who: Option<&Caller>| {
+            let audit = self.audit(&request);
+            who.into_iter().for_each(|caller| audit.is_from(caller));
+            Early::Refused(Box::new(self.finish(&request, &audit, Err(refusal), Instant::now())))
+        };
         match caller {
             Err(refusal) => refused(refusal, None),
             Ok(caller) => match self.places.check_large(&caller.name, bytes.unwrap_or_default()) {
                 Ok(()) => Early::From(caller.name),
-                Err(refusal) => refused(refusal, Some(&caller.name)),
+                Err(refusal) => refused(refusal, Some(&caller)),
             },
         }
     }
@@ -205,6 +247,78 @@ impl Gateway {
         }
     }
 
+    /// The answer to a request that is refused before it is looked at, or where abba itself has failed.
+    pub fn refuse(&self, request: Request<'_>, refusal: ApiError) -> Response {
+        self.finish(&request, &self.audit(&request), Err(refusal), Instant::now())
+    }
+
+    fn audit<'a>(&'a self, request: &Request<'a>) -> Audit<'a> {
+        let from = self
+            .audit_log
+            .address(request.from, request.headers, self.policy.on_socket);
+        Audit::new(&self.audit_log, request.call, from)
+    }
+
+    /// Writes down what came of a request, and makes the answer.
+    fn finish(
+        &self,
+        request: &Request<'_>,
+        audit: &Audit<'_>,
+        outcome: Result<Reply, ApiError>,
+        begun: Instant,
+    ) -> Response {
+        let call = calls::find(request.call);
+        let written = audit.finish(&outcome, call.is_some_and(Call::reads_logs));
+        let outcome = written.refusal.map_or(outcome, Err);
+        let class = outcome.as_ref().err().map(|refusal| refusal.error.class.name());
+        let answer = Response {
+            request_id: audit.request_id().into(),
+            decision: written.line,
+            said: written.said,
+            ..answer::answer(outcome)
+        };
+        let name = call.map_or("other", |call| call.name);
+        self.metrics.answered(name, answer.status, class, begun.elapsed());
+        answer
+    }
+
+    /// The figures for Prometheus.
+    pub(super) fn metrics(&self) -> Reply {
+        let now = metrics::Now {
+            version: self.abba_version.clone(),
+            jobs: self.snapshots.seen(),
+            log: self.audit_log.counts(),
+        };
+        Reply {
+            body: self.metrics.text(&now).into(),
+            headers: vec![("Content-Type", metrics::MEDIA_TYPE.into())],
+            ..Default::default()
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn audit_log(&self) -> &AuditLog {
+        &self.audit_log
+    }
+
+    #[cfg(test)]
+    pub(super) fn audit_log_mut(&mut self) -> &mut AuditLog {
+        &mut self.audit_log
+    }
+
+    /// Whether callers can be known.
+    pub(super) fn keys_are_readable(&self) -> bool {
+        match &self.keys {
+            KeySource::File(file) => file.keys().is_ok(),
+            KeySource::Held(_) | KeySource::None => true,
+        }
+    }
+
+    /// Whether the log of decisions can be written, where nothing is done without it.
+    pub(super) fn log_is_writable(&self) -> bool {
+        !self.audit_log.is_required() || self.audit_log.check().is_ok()
+    }
+
     /// Refuses a request that could be taken for another, or that does not come from the program before the server.
     fn check_sender(&self, request: &Request<'_>) -> Result<(), ApiError> {
         request.headers.check_names()?;
@@ -228,14 +342,22 @@ impl Gateway {
             KeySource::Held(keys) => keys.clone(),
             KeySource::None => ApiKeys::default(),
         };
-        let (given, scope) = caller::identify(request.headers, request.from, &self.policy, &keys)?;
-        let (name, account) = self.directory.name(&given, call.is_some_and(Call::submits))?;
+        let stated = caller::identify(request.headers, request.from, &self.policy, &keys)?;
+        if let (KeySource::File(file), Some(id), Some(_)) = (&self.keys, &stated.key_id, call) {
+            file.note_use(id, &keys);
+        }
+        let (known, account) = self.directory.name(&stated.name, call.is_some_and(Call::submits))?;
+        let is_local = self.policy.identity == IdentityMode::Local;
+        let (name, uid) = known.unzip();
         // Nobody is an operator by a name that no account has yet.
         let is_named = name.as_ref().is_some_and(|name| self.policy.operators.contains(name));
         Ok(Caller {
-            name: name.unwrap_or(given),
-            is_operator: is_named || self.policy.identity == IdentityMode::Local,
-            scope,
+            name: name.unwrap_or(stated.name),
+            is_operator: is_named || is_local,
+            scope: stated.scope,
+            key_id: stated.key_id,
+            // There programs of root run as their image or template says.
+            uid: uid.filter(|_| !is_local),
             account,
         })
     }
@@ -246,6 +368,7 @@ impl Gateway {
         call: &Call,
         request: &Request<'a>,
         caller: &'a mut Caller,
+        audit: &'a Audit<'a>,
         with_connection: WithConnection<'a>,
     ) -> Result<Asked<'a>, ApiError> {
         check_method(call, request)?;
@@ -286,15 +409,35 @@ impl Gateway {
         if call.submits() && caller.account.is_none() {
             caller.account = self.directory.account(&caller.name)?;
         }
+        if call.submits() {
+            self.check_shell(caller)?;
+        }
         Ok(Asked {
             caller,
             arguments,
             idempotency_key: request.headers.get("idempotency-key"),
             when: request.when,
+            audit,
             with_connection,
             places: &self.places,
             place: Some(place),
         })
+    }
+
+    /// Refuses to submit for an account that nobody may log in to, where the administrator wants that.
+    fn check_shell(&self, caller: &Caller) -> Result<(), Error> {
+        match &caller.account {
+            Some(account) if self.policy.refuse_nologin && accounts::is_nologin(&account.name) => Err(Error::new(
+                ErrorClass::Forbidden,
+                format!(
+                    "Nobody may log in to the account {} of the abba server, and it runs no programs of such accounts.",
+                    quote_shortened(&account.name)
+                ),
+            )
+            .meaning("No job was created.")
+            .advise("Ask the administrator of the abba server.")),
+            _ => Ok(()),
+        }
     }
 
     /// Does something with the cluster, unless it has just failed.
@@ -382,7 +525,13 @@ fn no_call(call: &str) -> ApiError {
 }
 
 fn check_method(call: &Call, request: &Request<'_>) -> Result<(), ApiError> {
-    if call.methods.contains(&request.method) {
+    // HEAD asks for what GET gives, without its body (RFC 9110, 9.3.2).
+    let method = if request.method == "HEAD" {
+        "GET"
+    } else {
+        request.method
+    };
+    if call.methods.contains(&method) {
         return Ok(());
     }
     let methods = call.methods.join(", ");
@@ -392,7 +541,7 @@ fn check_method(call: &Call, request: &Request<'_>) -> Result<(), ApiError> {
         quote_shortened(request.method)
     ));
     Err(ApiError {
-        allow: Some(methods),
+        allow: Some(methods.replace("GET", "GET, HEAD")),
         ..ApiError::new(405, error)
     })
 }
@@ -448,15 +597,6 @@ fn is_json(content_type: &str) -> bool {
         .next()
         .is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
     is_json && parts.all(|parameter| parameter.is_empty() || is_utf8(parameter))
-}
-
-fn audit_entry<'a>(request: &Request<'a>, who: Option<&'a str>) -> AuditEntry<'a> {
-    AuditEntry {
-        when: request.when,
-        who,
-        what: request.call,
-        from: request.from,
-    }
 }
 
 /// Whether the cluster as a whole did not answer.
@@ -593,6 +733,15 @@ mod tests {
         // A name that no account has yet is not an operator's.
         assert_eq!(server.get("sys", "whoami").1, json!({"user": "sys", "operator": false}));
         assert_eq!(server.post("sys", "submit-batch", &programs, None).0, 403);
+    }
+
+    #[test]
+    fn an_account_that_nobody_logs_in_to_submits_nothing_where_the_administrator_wants_that() {
+        let server = server_with(|settings| settings.refuse_nologin = true);
+        let (status, body) = server.post("daemon", "submit-job", &program("a.R"), None);
+        assert_eq!((status, &body["class"]), (403, &json!("forbidden")), "{body}");
+        assert_eq!(server.get("daemon", "jobs").0, 200);
+        assert_eq!(server.cluster.count("POST"), 0);
     }
 
     #[test]

@@ -94,7 +94,7 @@ fn is_open(job: &JobSnapshot) -> bool {
 }
 
 fn may_see(caller: &Caller, job: &JobSnapshot) -> bool {
-    caller.is_operator || job.owner.as_deref() == Some(caller.name.as_str())
+    caller.is_operator || caller.owns(job)
 }
 
 /// The error where a caller has no job in a batch.
@@ -252,6 +252,16 @@ impl Snapshots {
             _ => state.begun + 1,
         };
         Ok((self.take(connection, state, wanted)?, true))
+    }
+
+    /// How old the last snapshot is, how many of its jobs have not ended, and how many it has; `None`: there was none yet.
+    pub fn seen(&self) -> Option<(Duration, usize, usize)> {
+        let state = self.state();
+        let held = state.held.as_ref()?;
+        let (snapshot, age) = (Arc::clone(&held.snapshot), held.begun.elapsed());
+        drop(state);
+        let open = snapshot.jobs.iter().filter(|job| is_open(job)).count();
+        Some((age, open, snapshot.jobs.len()))
     }
 
     /// How many snapshots have ended so far.
@@ -461,6 +471,9 @@ mod tests {
             },
             obstacle: None,
             owner: owner.map(String::from),
+            uid: Some(1),
+            image: None,
+            sha256: None,
             starts: Default::default(),
             pod_uid: None,
             verdict: None,
@@ -473,6 +486,8 @@ mod tests {
             name: name.into(),
             is_operator,
             scope: Default::default(),
+            key_id: None,
+            uid: Some(1),
             account: None,
         }
     }

@@ -453,6 +453,8 @@ mod tests {
             name: name.into(),
             is_operator: false,
             scope: Default::default(),
+            key_id: None,
+            uid: None,
             account: accounts::look_up(name, true).unwrap(),
         }
     }

@@ -32,6 +32,8 @@ pub const PROGRAM_BYTES: &str = "abba/program-bytes";
 pub const PROGRAM_SHA256: &str = "abba/program-sha256";
 /// Annotation with the user's tag, word for word.
 pub const USER_TAG_VERBATIM: &str = "abba/user-tag";
+/// Annotation of a Job with the id of the request to the abba server that made it, as the server's log of decisions has it.
+pub const REQUEST_ID: &str = "abba/request-id";
 /// Annotation with a fingerprint of the submission: tells our own Job from another of the same name when the answer to a
 /// create was lost.
 pub const SUBMISSION: &str = "abba/submission";
@@ -51,14 +53,7 @@ pub const PROGRAM_BASE64: &str = "abba/program-base64";
 pub fn is_read_back(name: &str) -> bool {
     name == QUEUE
         || name.starts_with("abba/")
-            && ![
-                PROGRAM_TEXT,
-                PROGRAM_BASE64,
-                PROGRAM_SHA256,
-                USER_TAG,
-                USER_TAG_VERBATIM,
-            ]
-            .contains(&name)
+            && ![PROGRAM_TEXT, PROGRAM_BASE64, REQUEST_ID, USER_TAG, USER_TAG_VERBATIM].contains(&name)
 }
 
 /// The longest legal label value, in characters.
@@ -209,7 +204,7 @@ mod tests {
         for name in [
             PROGRAM_TEXT,
             PROGRAM_BASE64,
-            PROGRAM_SHA256,
+            REQUEST_ID,
             USER_TAG,
             MANAGED_BY,
             "batch.kubernetes.io/job-name",

@@ -101,6 +101,25 @@ fn look_up_username(name: &str) -> Result<Identity, Error> {
     }
 }
 
+/// Whether nobody logs in to an account: its shell is one of those that let nobody in. `false` where that is not known.
+pub fn is_nologin(name: &str) -> bool {
+    #[cfg(unix)]
+    return matches!(nix::unistd::User::from_name(name), Ok(Some(user)) if is_no_shell(&user.shell));
+    #[cfg(not(unix))]
+    {
+        let _ = name;
+        false
+    }
+}
+
+/// nologin(8), and `false` and `true` as Debian's and Red Hat's system accounts have them. An empty shell is `/bin/sh`
+/// (passwd(5)).
+#[cfg(unix)]
+fn is_no_shell(shell: &std::path::Path) -> bool {
+    let name = shell.file_name().and_then(|name| name.to_str());
+    matches!(name, Some("nologin" | "false" | "true" | "sync" | "halt" | "shutdown"))
+}
+
 /// The number of the account that this process runs as; `None`: this is no Unix.
 pub fn own_uid() -> Option<u32> {
     #[cfg(unix)]
@@ -192,6 +211,21 @@ pub fn account_name() -> Option<String> {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shell_that_lets_nobody_in_is_none() {
+        for (shell, is_none) in [
+            ("/usr/sbin/nologin", true),
+            ("/sbin/nologin", true),
+            ("/bin/false", true),
+            ("/bin/bash", false),
+            ("/usr/bin/rstudio-shell", false),
+            ("", false),
+        ] {
+            assert_eq!(is_no_shell(std::path::Path::new(shell)), is_none, "{shell}");
+        }
+        assert!(!is_nologin("no-such-account"));
+    }
 
     #[test]
     fn the_least_number_of_a_person_is_the_machines() {

@@ -12,6 +12,7 @@ use crate::domain::usage::Usage;
 use crate::domain::verdict::{self, Verdict};
 use crate::error::Error;
 use crate::kubernetes::labels;
+use crate::kubernetes::objects::PROGRAM_CONTAINER;
 use crate::kubernetes::LabelSelector;
 
 /// One job, as it was seen.
@@ -25,6 +26,12 @@ pub struct JobSnapshot {
     pub obstacle: Option<Diagnosis>,
     /// The caller of the abba API to whom it belongs; `None`: it was not submitted by one.
     pub owner: Option<String>,
+    /// The number of the account that it runs as; `None`: as its image says.
+    pub uid: Option<u32>,
+    /// The container image that was asked for.
+    pub image: Option<String>,
+    /// The fingerprint of its program, where its text was sent.
+    pub sha256: Option<String>,
     /// How often its program was started.
     pub starts: Starts,
     /// Its newest pod, by the uid.
@@ -45,6 +52,7 @@ pub fn list_all(connection: &Connection<'_>) -> Result<Vec<JobSnapshot>, Error> 
         .jobs_with_pods()
         .map(|(job, pod)| {
             let status = pod.map_or_else(|| job_status::of_job(job), job_status::of_pod);
+            let spec = &job.spec.template.spec;
             JobSnapshot {
                 record: job_record::of(job, pod),
                 obstacle: pod
@@ -56,6 +64,13 @@ pub fn list_all(connection: &Connection<'_>) -> Result<Vec<JobSnapshot>, Error> 
                 verdict: pod.and_then(verdict::of_failed),
                 usage: Usage::of_job(job),
                 owner: job.metadata.annotations.get(labels::OWNER).cloned(),
+                uid: spec.security_context.as_ref().and_then(|context| context.run_as_user),
+                image: spec
+                    .containers
+                    .iter()
+                    .find(|container| container.name == PROGRAM_CONTAINER)
+                    .map(|container| container.image.clone()),
+                sha256: job.metadata.annotations.get(labels::PROGRAM_SHA256).cloned(),
             }
         })
         .collect();

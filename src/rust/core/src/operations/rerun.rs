@@ -35,6 +35,8 @@ pub struct KeptSubmission {
     pub ending: bool,
     /// Whether its program ran where it was, in a mount; else its text was sent.
     pub in_place: bool,
+    /// The number of the account that it runs as; `None`: as its image says.
+    pub uid: Option<u32>,
     /// What it was submitted with.
     pub arguments: SubmitArguments,
 }
@@ -91,6 +93,13 @@ pub fn kept_submissions(
             ending,
             // Where that cannot be found out any more, the program is asked for.
             in_place: ran_in_place(&arguments).unwrap_or(false),
+            uid: job
+                .spec
+                .template
+                .spec
+                .security_context
+                .as_ref()
+                .and_then(|context| context.run_as_user),
             arguments,
         });
     }

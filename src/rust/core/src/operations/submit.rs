@@ -21,7 +21,7 @@ use crate::domain::submission::{SubmitArguments, Values};
 use crate::domain::usage::Usage;
 use crate::error::{Error, ErrorClass, Hint, Warning};
 use crate::kubernetes::objects::Job;
-use crate::kubernetes::Api;
+use crate::kubernetes::{labels, Api};
 use crate::local::{accounts, program_file};
 use crate::transport::{FailureKind, Patience};
 
@@ -48,6 +48,12 @@ impl PreparedJob {
     /// What it will take up.
     pub fn usage(&self) -> Usage {
         Job::deserialize(&self.job).map_or_else(|_| Usage::default(), |job| Usage::of_job(&job))
+    }
+
+    /// Has the Job say by which request to the abba server it is made. A later request that makes the same Job finds the
+    /// first's.
+    pub fn note_request(&mut self, request_id: &str) {
+        self.job["metadata"]["annotations"][labels::REQUEST_ID] = request_id.into();
     }
 
     /// Its ids.

@@ -6,6 +6,9 @@ use super::super::answer::{ApiError, Reply};
 #[cfg(test)]
 use super::super::description::{Description, Schema};
 use super::{Answers, Call};
+#[cfg(test)]
+use crate::gateway::metrics;
+use crate::gateway::metrics::Readers;
 use crate::gateway::server::WithConnection;
 use crate::gateway::Gateway;
 use crate::{Error, ErrorClass};
@@ -109,6 +112,92 @@ pub(super) const HEALTH: Call = Call {
     },
 };
 
+/// For what starts the server anew where it hangs: nothing else is asked.
+pub(super) const LIVE: Call = Call {
+    name: "live",
+    methods: &["GET"],
+    arguments: &[],
+    answers: Answers::Anybody(|_, _, _| Ok(json!({"alive": true}).into())),
+    #[cfg(test)]
+    description: Description {
+        id: "live",
+        tag: "Server",
+        summary: "Does the server answer",
+        text: "For programs that start the server anew where it does not (Kubernetes' liveness probe). It needs no key, and does not ask the cluster.",
+        requests: &[],
+        answer: Schema::One("Live"),
+        answer_text: "The server answers.",
+        headers: &[],
+        examples: &[("live", "It answers", r#"{"alive": true}"#)],
+        errors: &[400, 403],
+    },
+};
+
+/// For what sends requests to the server, or to another one.
+pub(super) const READY: Call = Call {
+    name: "ready",
+    methods: &["GET"],
+    arguments: &[],
+    answers: Answers::Anybody(ready),
+    #[cfg(test)]
+    description: Description {
+        id: "ready",
+        tag: "Server",
+        summary: "Can the server do its work",
+        text: "For programs that send requests to a server that can (Kubernetes' readiness probe). It needs no key. The server is ready when it reaches the cluster, can read its API keys, and can write its log of decisions where it must.",
+        requests: &[],
+        answer: Schema::One("Ready"),
+        answer_text: "The server is ready.",
+        headers: &[],
+        examples: &[("ready", "It is ready", r#"{"ready": true, "cluster": true, "keys": true, "log": true}"#)],
+        errors: &[400, 403],
+    },
+};
+
+/// For Prometheus.
+pub(super) const METRICS: Call = Call {
+    name: "metrics",
+    methods: &["GET"],
+    arguments: &[],
+    answers: Answers::Callers(|gateway, asked| {
+        if gateway.policy.metrics == Readers::Operators && !asked.caller.is_operator {
+            let error = Error::new(ErrorClass::Forbidden, "The metrics of this abba server are for its operators.");
+            return Err(error.meaning("Nothing was done.").into());
+        }
+        Ok(gateway.metrics())
+    }),
+    #[cfg(test)]
+    description: Description {
+        id: "metrics",
+        tag: "Server",
+        summary: "Figures for Prometheus",
+        text: "Requests, refusals, how long answers took, the cluster's too, and how many jobs there are, in Prometheus' text format. For callers that are known, unless the administrator has set it otherwise. Nothing in it is about a single user.",
+        requests: &[],
+        answer: Schema::Text(metrics::MEDIA_TYPE),
+        answer_text: "The figures.",
+        headers: &[],
+        examples: &[],
+        errors: &[],
+    },
+};
+
+fn ready(gateway: &Gateway, with_connection: WithConnection<'_>, _: bool) -> Result<Reply, ApiError> {
+    let cluster = gateway.cluster_version(with_connection).is_some();
+    let (keys, log) = (gateway.keys_are_readable(), gateway.log_is_writable());
+    let body = json!({"ready": cluster && keys && log, "cluster": cluster, "keys": keys, "log": log});
+    if body["ready"] == true {
+        return Ok(body.into());
+    }
+    Err(ApiError {
+        reason: format!("The server is not ready: {body}."),
+        detail: Some(("readiness", body)),
+        ..ApiError::new(
+            503,
+            Error::new(ErrorClass::Unavailable, "The abba server is not ready."),
+        )
+    })
+}
+
 /// Which faults a version has is public, so strangers do not learn it.
 fn health(gateway: &Gateway, with_connection: WithConnection<'_>, is_known: bool) -> Result<Reply, ApiError> {
     let version = gateway.cluster_version(with_connection);
@@ -131,10 +220,11 @@ fn health(gateway: &Gateway, with_connection: WithConnection<'_>, is_known: bool
 #[cfg(test)]
 mod tests {
     use super::{ApiError, Reply};
-    use crate::gateway::fake_cluster::{self, server};
+    use crate::gateway::fake_cluster::{self, server, server_with};
+    use crate::gateway::metrics::Readers;
     use crate::operations::Connection;
     use crate::transport::FailureKind;
-    use serde_json::json;
+    use serde_json::{json, Value};
 
     #[test]
     fn health_is_asked_once_for_many_and_tells_of_a_cluster_that_is_away() {
@@ -161,5 +251,53 @@ mod tests {
         let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| server.gateway.cluster_version(&panics)));
         assert!(asked.is_err());
         assert_eq!(server.get("", "health").1["cluster"], true);
+    }
+
+    #[test]
+    fn a_server_lives_without_its_cluster_and_is_not_ready() {
+        let server = server();
+        assert_eq!(server.get("", "live"), (200, json!({"alive": true})));
+        assert_eq!(server.cluster.calls.lock().unwrap().len(), 0);
+        let ready = json!({"ready": true, "cluster": true, "keys": true, "log": true});
+        assert_eq!(server.get("", "ready"), (200, ready));
+
+        let server = server_with(|settings| {
+            settings.log.file = Some("/dev/full".into());
+            settings.log.required = true;
+        });
+        server.cluster.fails("/version", FailureKind::Timeout);
+        assert_eq!(server.get("", "live").0, 200);
+        let (status, body) = server.get("", "ready");
+        assert_eq!((status, &body["readiness"]["cluster"]), (503, &json!(false)));
+    }
+
+    #[test]
+    fn the_metrics_are_for_whom_the_administrator_has_named() {
+        for (readers, stranger, caller, operator) in [
+            (Readers::Callers, 401, 200, 200),
+            (Readers::Operators, 401, 403, 200),
+            (Readers::Anybody, 200, 200, 200),
+        ] {
+            let server = server_with(|settings| settings.metrics = readers);
+            let ask = |user: &str| server.send(user, "GET", "metrics", &Value::Null, None);
+            let statuses = ["", "daemon", "sys"].map(|user| ask(user).status);
+            assert_eq!(statuses, [stranger, caller, operator], "{readers:?}");
+        }
+        let server = server();
+        server.submit("daemon", "b");
+        server.get("daemon", "jobs");
+        server.get("", "jobs");
+        let text = server.send("daemon", "GET", "metrics", &Value::Null, None).body;
+        for line in [
+            "abba_requests_total{call=\"jobs\",status=\"401\"} 1",
+            "abba_refusals_total{class=\"unauthorized\"} 1",
+            "abba_cluster_request_duration_seconds_count{method=\"POST\"} 1",
+            "abba_open_jobs 1",
+            "abba_kept_jobs 1",
+            "abba_requests_in_progress 1",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("daemon"), "{text}");
     }
 }

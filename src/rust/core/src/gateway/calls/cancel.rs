@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::super::answer::{ApiError, Reply};
+use super::super::audit_log::AuditedJob;
 #[cfg(test)]
 use super::super::description::{Description, Schema};
 use super::super::snapshot;
@@ -43,6 +44,9 @@ fn cancel(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
     let caller = asked.caller;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let jobs = asked.seen(gateway, connection, &which, everybody)?;
+        asked
+            .audit
+            .intend(jobs.iter().map(|job| AuditedJob::seen(job, caller)))?;
         let outcomes = operations::cancel_as(connection, &JobSelector::Jobs(logged_ids(&jobs)), &caller.name)
             .map_err(snapshot::in_words_for_callers)?;
         gateway.snapshots.cancelled();
@@ -51,8 +55,13 @@ fn cancel(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
         for outcome in outcomes {
             let done = outcome.done.as_ref().ok().map(|done| done.words());
             rows.push(json!({"job_id": outcome.job_id, "done": done}));
-            if let Err(error) = outcome.done {
-                first_refusal.get_or_insert(error.into());
+            match outcome.done {
+                Ok(done) => asked.audit.done(&outcome.job_id, done.words()),
+                Err(error) => {
+                    let refusal = ApiError::from(error);
+                    asked.audit.not_done(&outcome.job_id, &refusal);
+                    first_refusal.get_or_insert(refusal);
+                }
             }
         }
         match first_refusal {

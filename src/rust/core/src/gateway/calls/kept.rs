@@ -48,12 +48,12 @@ fn batch_arguments(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, Api
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         // First, so that how long an answer takes tells nothing of a batch of this name that others have.
         gateway.seen(connection, asked.caller, &which)?;
-        let kept = operations::kept_submissions(connection, batch_id, Some(&asked.caller.name), &statuses).map_err(
-            |error| match error.class {
+        let mut kept = operations::kept_submissions(connection, batch_id, Some(&asked.caller.name), &statuses)
+            .map_err(|error| match error.class {
                 ErrorClass::NotFound => snapshot::no_batch(batch_id),
                 _ => error,
-            },
-        )?;
+            })?;
+        kept.retain(|one| asked.caller.may_be(one.uid));
         Ok(Reply {
             job_ids: kept.iter().map(|kept| kept.job_id.clone()).collect(),
             body: kept

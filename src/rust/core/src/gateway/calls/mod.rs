@@ -14,6 +14,7 @@ mod watch;
 
 use super::answer::{ApiError, Reply};
 use super::arguments::{Argument, Arguments, Kind};
+use super::audit_log::Audit;
 use super::bounds::Places;
 use super::caller::Caller;
 #[cfg(test)]
@@ -58,6 +59,8 @@ pub(super) struct Asked<'a> {
     pub idempotency_key: Option<&'a str>,
     /// When the request came, RFC 3339.
     pub when: &'a str,
+    /// What the log of decisions has of the request: whatever changes a job is written there first.
+    pub audit: &'a Audit<'a>,
     pub with_connection: WithConnection<'a>,
     pub places: &'a Places,
     /// The place that the request has among these.
@@ -98,6 +101,9 @@ pub const CALLS: &[Call] = &[
     about::PERMITTED_TEMPLATES,
     about::WHOAMI,
     about::HEALTH,
+    about::LIVE,
+    about::READY,
+    about::METRICS,
 ];
 
 /// The call of this name.
@@ -154,6 +160,11 @@ impl Call {
         !self.methods.contains(&"GET")
     }
 
+    /// Whether its line in the log of decisions names all jobs: those whose programs' output it tells.
+    pub(super) fn reads_logs(&self) -> bool {
+        self.name == log::JOB_LOG.name || self.name == log::BATCH_LOG.name
+    }
+
     /// Whether it makes jobs, which run as the caller's account.
     pub(super) fn submits(&self) -> bool {
         self.arguments()
@@ -182,7 +193,7 @@ const STATUS: Argument = Argument::optional(
 );
 
 /// Whose job it is: word for word where it came through the API, else as its label has it.
-fn owner_or_user(job: &JobSnapshot) -> &str {
+pub(super) fn owner_or_user(job: &JobSnapshot) -> &str {
     job.owner.as_deref().unwrap_or(&job.record.user)
 }
 
@@ -345,6 +356,52 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_gets_a_new_owner_has_nothing_of_the_old_ones() {
+        use crate::domain::identity::Identity;
+        use crate::gateway::directory::Directory;
+
+        let mut server = server();
+        let id = server.submit("daemon", "b");
+        let sees = |server: &Server| {
+            let of_batch = server.get("daemon", "batch-status?batch_id=b").0;
+            let jobs = server.get("daemon", "jobs").1.as_array().unwrap().len();
+            let kept = server.get("daemon", "batch-arguments?batch_id=b").1;
+            let kept = kept.as_array().map_or(0, Vec::len);
+            (
+                server.get("daemon", &format!("job-log?job_id={id}")).0 == 200,
+                of_batch,
+                jobs,
+                kept,
+            )
+        };
+        server.cluster.ends(&id, "x\n");
+        assert_eq!(sees(&server), (true, 200, 1, 1));
+        server.gateway.directory = Directory::default();
+        server.gateway.directory.look_up = |name, _| {
+            let (name, home) = (name.to_string(), "/home/new".into());
+            let groups = Vec::new();
+            Ok(Some(Identity {
+                name,
+                uid: 5000,
+                gid: 5000,
+                groups,
+                home,
+            }))
+        };
+        assert_eq!(sees(&server), (false, 404, 0, 0));
+        assert_eq!(server.post("daemon", "cancel-job", &json!({"job_id": id}), None).0, 404);
+        // One of their own in the same batch is all that they get.
+        server.submit("daemon", "b");
+        assert_eq!(sees(&server), (false, 200, 1, 1));
+        // Somebody whose account is gone still has what they left.
+        server.gateway.directory = Directory::default();
+        server.gateway.directory.look_up = |_, _| Ok(None);
+        assert!(sees(&server).0);
+        server.gateway.directory = Directory::default();
+        assert_eq!(server.get("sys", "jobs").1.as_array().unwrap().len(), 2);
+    }
+
+    #[test]
     fn owners_whose_labels_are_the_same_do_not_see_each_other() {
         // "a.b" and "a_b" are no accounts everywhere, so their jobs are put there as the server would have made them.
         let server = server();
@@ -400,19 +457,26 @@ mod tests {
         let server = server();
         for (method, call, allow) in [
             ("GET", "submit-job", "POST"),
-            ("DELETE", "job-status", "GET, POST"),
-            ("POST", "jobs", "GET"),
-            ("POST", "batch-arguments", "GET"),
-            ("HEAD", "jobs", "GET"),
-            ("TRACE", "whoami", "GET"),
+            ("DELETE", "job-status", "GET, HEAD, POST"),
+            ("POST", "jobs", "GET, HEAD"),
+            ("POST", "batch-arguments", "GET, HEAD"),
+            ("HEAD", "submit-job", "POST"),
+            ("TRACE", "whoami", "GET, HEAD"),
             ("PUT", "cancel-job", "POST"),
-            ("POST", "health", "GET"),
+            ("POST", "health", "GET, HEAD"),
         ] {
             let answer = server.send("daemon", method, call, &Value::Null, None);
             assert_eq!(answer.status, 405, "{method} {call}");
             assert_eq!(answer.headers, [("Allow", allow.to_string())]);
         }
         assert_eq!(server.get("daemon", "no-such-call").0, 404);
+        for call in ["jobs", "whoami", "health", "live"] {
+            assert_eq!(
+                server.send("daemon", "HEAD", call, &Value::Null, None).status,
+                200,
+                "{call}"
+            );
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::json;
 
 use super::super::answer::{ApiError, Reply};
+use super::super::audit_log::AuditedJob;
 use super::super::caller::Caller;
 #[cfg(test)]
 use super::super::description::{Description, Schema};
@@ -67,6 +68,13 @@ fn remove(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
             true => Submitter::Anybody,
             false => Submitter::Caller(&caller.name),
         };
+        let seen = match there.is_empty() {
+            true => Vec::new(),
+            false => gateway.seen(connection, &caller, &JobSelector::Jobs(there.clone()))?,
+        };
+        asked
+            .audit
+            .intend(seen.iter().map(|job| AuditedJob::seen(job, asked.caller)))?;
         let outcomes = match there.is_empty() {
             true => Vec::new(),
             false => operations::remove(connection, &JobSelector::Jobs(there.clone()), submitter)?,
@@ -85,8 +93,13 @@ fn remove(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
                 .get(job_id.as_str())
                 .map_or(Ok(Removed::Gone), |done| (*done).clone());
             rows.push(json!({"job_id": job_id, "done": done.as_ref().ok().map(|done| done.words())}));
-            if let Err(error) = done {
-                first_refusal.get_or_insert(error.into());
+            match done {
+                Ok(done) => asked.audit.done(job_id, done.words()),
+                Err(error) => {
+                    let refusal = ApiError::from(error);
+                    asked.audit.not_done(job_id, &refusal);
+                    first_refusal.get_or_insert(refusal);
+                }
             }
         }
         match first_refusal {

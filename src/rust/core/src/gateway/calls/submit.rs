@@ -6,6 +6,7 @@ use serde_json::{json, Value};
 
 use super::super::answer::{self, ApiError, Reply};
 use super::super::arguments;
+use super::super::audit_log::AuditedJob;
 #[cfg(test)]
 use super::super::description::{Description, Schema};
 use super::super::holdings::Entered;
@@ -88,17 +89,25 @@ pub(super) const SUBMIT_BATCH: Call = Call {
 };
 
 fn submit_job(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> {
-    let Asked { caller, arguments, .. } = asked;
+    let Asked {
+        caller,
+        arguments,
+        audit,
+        ..
+    } = asked;
     let key = check_key(asked.idempotency_key)?;
-    let (prepared, key) = submission::prepare(arguments, caller, &gateway.policy, key, None)?;
+    let (mut prepared, key) = submission::prepare(arguments, caller, &gateway.policy, key, None)?;
+    prepared.note_request(audit.request_id());
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let job_ids = vec![prepared.submitted().job_id.clone()];
         let mut reserved = reserve(gateway, connection, caller, job_ids, &[key])?;
         reserved.enter(connection, caller, &[prepared.usage()])?;
+        audit.intend([AuditedJob::submitted(prepared.job(), caller)])?;
         reserved.is_sent = true;
         let outcome = operations::submit(connection, &prepared);
         reserved.end(std::slice::from_ref(&outcome));
         let submitted = outcome.map_err(|error| refusal(error, key))?;
+        audit.done(&submitted.job_id, MADE);
         Ok(Reply {
             body: json!({"job_id": submitted.job_id, "batch_id": submitted.batch_id}),
             headers: warnings(&[&submitted]),
@@ -108,10 +117,20 @@ fn submit_job(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> {
 }
 
 fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> {
-    let Asked { caller, arguments, .. } = asked;
+    let Asked {
+        caller,
+        arguments,
+        audit,
+        ..
+    } = asked;
     let key = check_key(asked.idempotency_key)?;
     let batch = Batch::read(arguments, caller, key, gateway.policy.bounds.batch_bytes)?;
-    let prepare = |index: &usize| batch.prepare(*index, caller, &gateway.policy);
+    let request_id = audit.request_id();
+    let prepare = |index: &usize| {
+        let mut one = batch.prepare(*index, caller, &gateway.policy)?;
+        one.note_request(request_id);
+        Ok::<_, Error>(one)
+    };
     let indices: Vec<usize> = (0..batch.programs.len()).collect();
     let keys: Vec<Key> = batch.programs.iter().map(|(_, named)| named.key).collect();
     let job_ids: Vec<String> = batch
@@ -121,23 +140,28 @@ fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> 
         .collect();
     // A mistake in the last one sends nothing. The Jobs are made again when it is their turn, because all at once may be
     // larger than the machine.
-    let check = || {
+    let check = || -> Result<(Vec<Usage>, Vec<AuditedJob>), Error> {
         let _preparing = asked.places.for_preparing();
-        let usages = indices.iter().map(|index| prepare(index).map(|made| made.usage()));
-        usages.collect::<Result<Vec<Usage>, Error>>()
+        let job = |index| prepare(index).map(|one| (one.usage(), AuditedJob::submitted(one.job(), caller)));
+        let checked = indices.iter().map(job).collect::<Result<Vec<_>, Error>>()?;
+        Ok(checked.into_iter().unzip())
     };
     // Without a place for them no Job is made at all.
     let is_full = gateway
         .snapshots
         .seems_full(&caller.name, &job_ids, gateway.policy.permissions.open_jobs);
-    let checked = if is_full { None } else { Some(check()?) };
+    let mut checked = match is_full {
+        true => None,
+        false => Some(check()?),
+    };
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let mut reserved = reserve(gateway, connection, caller, job_ids.clone(), &keys)?;
-        let usages = match &checked {
-            Some(usages) => usages,
-            None => &check()?,
+        let (usages, jobs) = match checked.take() {
+            Some(checked) => checked,
+            None => check()?,
         };
-        reserved.enter(connection, caller, usages)?;
+        reserved.enter(connection, caller, &usages)?;
+        audit.intend(jobs)?;
         reserved.is_sent = true;
         let outcomes = operations::submit_each(connection, &indices, |index| prepare(index).map(Cow::Owned))
             // Then nothing was sent.
@@ -167,13 +191,17 @@ fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> 
                 "submitted": asked.when,
             });
             match outcome {
-                Ok(_) => job_ids.push(submitted.job_id.clone()),
+                Ok(_) => {
+                    audit.done(&submitted.job_id, MADE);
+                    job_ids.push(submitted.job_id.clone());
+                }
                 Err(error) => {
                     // An id that the server has made is kept only where the job may exist: then it is asked for under it.
                     if error.job_ids.is_empty() && *key != Key::JobId {
                         row["job_id"] = Value::Null;
                     }
                     let refusal = refusal(error, *key);
+                    audit.not_done(&submitted.job_id, &refusal);
                     row["submitted"] = Value::Null;
                     row["reason"] = refusal.error.to_string().into();
                     row["error"] = refusal.body();
@@ -195,6 +223,9 @@ fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> 
         }
     })
 }
+
+/// What the log of decisions says of a job that is there now: this request has made it, or the same one before it.
+const MADE: &str = "created";
 
 /// The header with what the cluster warned of.
 fn warnings(submitted: &[&Submitted]) -> Vec<(&'static str, String)> {
@@ -667,10 +698,7 @@ mod tests {
     fn a_panic_in_a_submission_takes_no_place_for_good() {
         let server = server_with(|settings| settings.open_jobs = 1);
         server.cluster.panics_at_next_create();
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            server.post("daemon", "submit-job", &program("a.R"), None)
-        }));
-        assert!(panicked.is_err());
+        assert_eq!(server.post("daemon", "submit-job", &program("a.R"), None).0, 500);
         assert_eq!(server.post("daemon", "submit-job", &program("a.R"), None).0, 200);
         assert_eq!(server.post("daemon", "submit-job", &program("a.R"), None).0, 429);
     }
