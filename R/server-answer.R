@@ -14,8 +14,8 @@
 #'
 #' @section The log of decisions:
 #' Each request makes lines of JSON: who, from which address, what, which jobs, what was decided and why; for
-#' each job that is changed one before it is done and one after. They go to the file in the option `abba.api.log`, or else
-#' to standard error. No line holds a key or a program's text. `vignette("api_setup")` says it field by field.
+#' each job that is changed one before it is done and one after. They go to the file in the option `abba.api.log`,
+#' or else to standard error. No line holds a key or a program's text. `vignette("api_setup")` says it field by field.
 #'
 #' @section How long a request may take:
 #' Each request is answered in a thread of its own. What is known already is answered at once; for what has to

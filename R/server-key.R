@@ -10,8 +10,8 @@
 #' The file holds a line for each key: `user:id:hash:created:expires:scope:note`. Lines of before keys had
 #' ends, `user:hash`, hold: such a key has no end.
 #'
-#' On which day each key was used last, the server keeps in a file beside that of the keys, with `.used` at the end of its
-#' name, where its account can write to their folder.
+#' On which day each key was used last, the server keeps in a file beside that of the keys, with `.used` at the end
+#' of its name, where its account can write to their folder.
 #'
 #' @param user The name of the user's account on the server, as `id` shows it: the
 #'   user's programs run as that account. There has to be one.
@@ -24,7 +24,8 @@
 #'
 #' @return `abba_api_key_create()`: the key, a string. `abba_api_key_list()`: a data frame with a row for each
 #'   key: `id`, `user`, `scope`, `note`, `created`, `expires` (dates in UTC; `NA`: not known, or no end),
-#'   `expired`, and `last_used` (`NA`: never, or not known). `abba_api_key_revoke()`: the row of the key that was taken back, invisibly.
+#'   `expired`, and `last_used` (`NA`: never, or not known). `abba_api_key_revoke()`: the row of the key that was taken
+#'   back, invisibly.
 #' @export
 #' @examples
 #' file <- tempfile("api-keys-")

@@ -4,7 +4,7 @@
 //! it is done (`"intent"`), one after it (`"outcome"`). All lines of a request have its id, which the caller gets in the
 //! header `Abba-Request-Id`, and which a job that was submitted has as an annotation.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,8 @@ const LONGEST_REASON: usize = 1000;
 /// The longest of what a request says of itself, in characters.
 const LONGEST_WORD: usize = 100;
 
-/// For each kind of answer so many requests of callers that are not known have a line in a minute; the others are counted.
+/// For each kind of answer so many requests of callers that are not known, and of those that ask too often, have a line in a
+/// minute; the others are counted.
 const STRANGERS_A_MINUTE: u64 = 60;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -344,6 +345,7 @@ pub(super) struct Audit<'a> {
     what: &'a str,
     from: String,
     who: OnceCell<Who>,
+    asks_too_often: Cell<bool>,
     deeds: RefCell<Vec<Deed>>,
 }
 
@@ -508,6 +510,7 @@ impl<'a> Audit<'a> {
             what,
             from,
             who: OnceCell::new(),
+            asks_too_often: Cell::new(false),
             deeds: RefCell::default(),
         }
     }
@@ -523,6 +526,11 @@ impl<'a> Audit<'a> {
             name: caller.name.clone(),
             key_id: caller.key_id.clone(),
         });
+    }
+
+    /// Notes that the caller asks too often: of such requests some have a line, and the others are counted.
+    pub fn asks_too_often(&self) {
+        self.asks_too_often.set(true);
     }
 
     fn line(&self, phase: &str) -> Map<String, Value> {
@@ -617,7 +625,12 @@ impl<'a> Audit<'a> {
         {
             let mut strangers = self.log.strangers.lock().unwrap_or_else(PoisonError::into_inner);
             lines.extend(strangers.count());
-            if is_known || strangers.has_line(decision) {
+            let has_line = match (is_known, self.asks_too_often.get()) {
+                (true, false) => true,
+                (true, true) => strangers.has_line("too_often"),
+                (false, _) => strangers.has_line(decision),
+            };
+            if has_line {
                 if self.log.is_standard_error() {
                     said = format!("{text}\n");
                 } else {
@@ -966,6 +979,15 @@ mod tests {
             (&json!("count"), &json!({"refused": 40}))
         );
         assert_eq!(lines.last().unwrap()["phase"], "request");
+    }
+
+    #[test]
+    fn who_asks_too_often_does_not_fill_the_log() {
+        let server = server_with(|settings| settings.requests_per_minute = 1);
+        let answered = (0..200).filter(|_| server.get("daemon", "whoami").0 == 200).count() as u64;
+        let lines = server.gateway.audit_log().lines();
+        assert_eq!(lines.len() as u64, answered + STRANGERS_A_MINUTE);
+        assert!(lines.iter().all(|line| line["who"] == "daemon"));
     }
 
     #[test]

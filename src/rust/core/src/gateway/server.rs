@@ -378,6 +378,7 @@ impl Gateway {
             .unwrap_or_else(PoisonError::into_inner)
             .ask(&caller.name, Instant::now());
         if let Err(seconds) = asked {
+            audit.asks_too_often();
             let error = Error::new(
                 ErrorClass::Unavailable,
                 format!(
