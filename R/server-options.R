@@ -143,18 +143,15 @@ limit_option <- function(name, default, call) {
 
 permitted_mounts_option <- function(call) {
   mounts <- getOption("abba.permitted.mounts", list())
-  is_mount <- function(mount) {
-    is.list(mount) && setequal(setdiff(names(mount), "readOnly"), c("server", "path")) &&
-      (is.null(mount[["readOnly"]]) || isTRUE(mount[["readOnly"]]) || isFALSE(mount[["readOnly"]]))
-  }
+  is_mount <- function(mount) is.list(mount) && setequal(setdiff(names(mount), "readOnly"), c("server", "path"))
   if (!is.list(mounts) || !all(vapply(mounts, is_mount, NA))) {
     abort_input(
       "abba.permitted.mounts",
-      paste(
-        "must be a list such as list(list(server = \"192.0.2.1\", path = \"/studies\")),",
-        "where a folder may also have `readOnly`, TRUE or FALSE"
-      ), mounts, call
+      "must be a list such as list(list(server = \"192.0.2.1\", path = \"/studies\"))", mounts, call
     )
+  }
+  for (mount in mounts) {
+    if (!is.null(mount[["readOnly"]])) check_flag(mount[["readOnly"]], "abba.permitted.mounts$readOnly", call)
   }
   if (length(mounts) == 0L) NULL else as_utf8(mounts, "abba.permitted.mounts", call)
 }
