@@ -7,7 +7,7 @@
 #' | `abba.k8s.namespace` | The namespace of your jobs. | kubectl's (see argument `namespace`) |
 #' | `abba.k8s.queue` | The queue that programs go through (see argument `queue`). | none |
 #' | `abba.k8s.keep.days` | For how many days jobs are kept after their end (see argument `keep_days`). | 7 |
-#' | `abba.k8s.disk.limit` | How much of its node's disk a program may fill (see argument `disk_limit`). | what the cluster says |
+#' | `abba.k8s.disk.limit` | Disk that a program may fill (see argument `disk_limit`). | what the cluster says |
 #' | `abba.home.nfs.ip.address` | The server that holds the home folders. | none |
 #' | `abba.k8s.request.timeout` | Seconds that a request to the cluster may take. | 30 |
 #' | `abba.permitted.containers` | Images that [abba_check_k8s_local()] takes as permitted. | all |

@@ -43,7 +43,7 @@
 #' | quota | Is there room for one more program? |
 #' | limit range | Are the limits within the namespace's bounds? |
 #' | pod security | Does the namespace's level allow the programs, with what they mount or may mount? |
-#' | queue | Is the queue there that programs go through, does it let any go, has it a quota of all that they need, and how many wait? |
+#' | queue | Is the queue there, with a quota of all that programs need, does it let any go, and how many wait? |
 #' | nodes | Is any large enough, with what the Job template asks for, and open to programs? |
 #' | trial | Would the cluster accept a job now? |
 #'

@@ -53,8 +53,8 @@
 #'   administrator permits.
 #' @param auto_mount_home Whether your home folder (or that of `username`) is
 #'   mounted from an NFS server under the path that it has here, through the API under
-#'   the one that it has on the API's server. A home that would hide a folder that the container needs, such as `/usr/sbin`
-#'   or `/`, is refused.
+#'   the one that it has on the API's server. A home that would hide a folder that the
+#'   container needs, such as `/usr/sbin` or `/`, is refused.
 #' @param home_nfs_ip_address That server.
 #' @param namespace The Kubernetes namespace; `NULL` means that of kubectl's current
 #'   context, in a pod that of its service account, else `default`.
@@ -97,9 +97,9 @@
 #'   section "Job template". Through the API the name of one of
 #'   [abba_permitted_templates()]; with `NULL` the one named `"default"`, where there is
 #'   one.
-#' @param keep_days For how many days the cluster keeps the job and its log after its end, a number such as `30` or
-#'   `0.5`, at least `1/24` (an hour); `NULL` for seven. **What is removed is gone, its log with it.** Through the API the
-#'   administrator says it.
+#' @param keep_days For how many days the cluster keeps the job and its log after its end,
+#'   a number such as `30` or `0.5`, at least `1/24` (an hour); `NULL` for seven. **What is
+#'   removed is gone, its log with it.** Through the API the administrator says it.
 #' @param disk_limit How much of its node's disk the program may fill, as a string such as `"2G"`; `NULL` for what the
 #'   cluster says. All that it writes outside the storage in `mounts` counts: its temporary files, its working
 #'   directory where its text was carried there, its log. A program that writes more is ended, and its log may be

@@ -132,7 +132,9 @@ test_on_both_roads("arguments that are given replace the first ones, for all pro
   expect_identical(batch$batch_id, c("again", "again"))
   for (job in sent(kubectl)) {
     expect_identical(program_container(job)$image, "r:2")
-    expect_identical(program_container(job)$resources$limits, list(cpu = "2", `ephemeral-storage` = "3G", memory = "4G"))
+    expect_identical(
+      program_container(job)$resources$limits, list(cpu = "2", `ephemeral-storage` = "3G", memory = "4G")
+    )
     expect_identical(job$metadata$annotations[["abba/user-tag"]], "second")
     expect_identical(job$spec$template$spec$activeDeadlineSeconds, 10L)
     expect_identical(utils::tail(program_container(job)$command, 2L), list("--args", "--second"))

@@ -42,11 +42,14 @@ test_that("what is not given is the server's to choose", {
   expect_identical(api$requests()[[2L]]$body$container, "r:2")
 })
 
-test_that("an API that does not know `vanilla`, `r_command`, `queue` and `disk_limit` is not asked for what is not wanted", {
+test_that("an API that does not know an argument is not asked for it where it is not wanted", {
   local_program()
   api <- local_scripted_api(makes_jobs("POST /submit-job"))
   suppressMessages(abba_submit_job("test_program.R"))
-  suppressMessages(abba_submit_job("test_program.R", vanilla = TRUE, r_command = "/opt/R/bin/R", queue = "q", disk_limit = "1G"))
+  suppressMessages(abba_submit_job(
+    "test_program.R",
+    vanilla = TRUE, r_command = "/opt/R/bin/R", queue = "q", disk_limit = "1G"
+  ))
   new <- c("vanilla", "r_command", "queue", "disk_limit")
   expect_false(any(new %in% names(api$requests()[[1L]]$body)))
   expect_identical(

@@ -27,7 +27,8 @@ test_that("an option that is wrong is named when the server starts", {
     list(abba.api.log.wait = 1e5), list(abba.api.batch.bytes = 0), list(abba.api.batch.bytes = "64M"),
     list(abba.api.mounts = 33), list(abba.api.mounts = -1), list(abba.api.strangers.per.minute = 0),
     list(abba.home.path = "/"), list(abba.home.path = "home"), list(abba.home.path = 1),
-    list(abba.home.path = character()), list(abba.api.time.limit = "1h"), list(abba.api.time.limit = 0.5), list(abba.api.default.time.limit = -1),
+    list(abba.home.path = character()), list(abba.api.time.limit = "1h"), list(abba.api.time.limit = 0.5),
+    list(abba.api.default.time.limit = -1),
     list(abba.api.disk.limit = TRUE), list(abba.api.disk.limit = 2), list(abba.api.default.disk.limit = "lots"),
     list(abba.api.open.cpu = "lots"), list(abba.api.open.memory = "1"), list(abba.api.kept.jobs = 0),
     list(abba.api.kept.jobs = 1.5), list(abba.api.kept.program.bytes = "1G")

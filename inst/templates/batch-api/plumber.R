@@ -22,6 +22,13 @@ options(
   # abba.permitted.queues = c("day", "night"),
   abba.permitted.queues = character(),
 
+  # How long a program may run, in seconds, and how much of its node's disk it may fill: of one that does not say, and at
+  # most. Without them there is no bound.
+  # abba.api.default.time.limit = 3600,
+  # abba.api.time.limit = 24 * 3600,
+  # abba.api.default.disk.limit = "2G",
+  # abba.api.disk.limit = "20G",
+
   # --- What programs may read and write ----------------------------------------------------------------------------
 
   # Folders of NFS servers that callers may mount, each with all that is below it. A program reads there what its
@@ -32,10 +39,16 @@ options(
   # The NFS server of the home folders; with it, callers may have theirs mounted (`auto_mount_home`).
   # abba.home.nfs.ip.address = "192.0.2.1",
 
+  # The folders that hold homes; no other home is mounted. Without it: /home.
+  # abba.home.path = "/home",
+
   # --- The cluster -------------------------------------------------------------------------------------------------
 
   # The namespace of all jobs. Without it: that of kubectl's current context.
   # abba.k8s.namespace = "abba",
+
+  # For how many days the cluster keeps a job and its log after its end. Without it: seven.
+  # abba.k8s.keep.days = 7,
 
   # The kubectl program, where it is not on the PATH.
   # abba.kubectl = "/usr/local/bin/kubectl",
@@ -76,6 +89,14 @@ options(
 
   # Jobs of one caller that have not ended.
   abba.api.open.jobs = 500,
+
+  # The sums of their `cpu_limit` and of their `memory_limit`. Without them there is no bound.
+  # abba.api.open.cpu = 64,
+  # abba.api.open.memory = "256G",
+
+  # Jobs of one caller that the cluster keeps, those that have ended too, and the bytes of the programs that they carry.
+  abba.api.kept.jobs = 5000,
+  abba.api.kept.program.bytes = 128 * 1024^2,
 
   # Requests of one caller that are under way.
   abba.api.requests.at.once = 8,
