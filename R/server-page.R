@@ -48,9 +48,15 @@ api_pages <- function() {
   c(rlang::set_names(name, path), "/__docs__/index.html" = "docs.html")
 }
 
+# The one script that stands in the pages themselves, since it must be there when nothing else is: it loads a page anew
+# of which a part did not come. A browser runs it by the hash of the text between its tags
+# (https://www.w3.org/TR/CSP3/#grammardef-hash-source).
+load_again <- "'sha256-IPYseE+GjCXNqx4elueAWrCTIwGD5fokOCgEl/NSxxs='"
+
 # Posit Connect shows content in a frame of its own, which has the same origin.
 strict_policy <- paste(
-  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:;",
+  "default-src 'none'; script-src 'self'", paste0(load_again, ";"),
+  "style-src 'self'; connect-src 'self'; img-src data:;",
   "base-uri 'none'; form-action 'none'; frame-ancestors 'self';",
   "require-trusted-types-for 'script'; trusted-types 'none'"
 )
@@ -58,7 +64,8 @@ strict_policy <- paste(
 # Swagger UI writes styles into its elements. It would load any description that its address names (`?url=`, seen with
 # 3.33), and show what stands there as this server's: so it may reach this server alone.
 docs_policy <- paste(
-  "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src 'self' data:;",
+  "default-src 'none'; script-src 'self'", paste0(load_again, ";"),
+  "style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src 'self' data:;",
   "font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 

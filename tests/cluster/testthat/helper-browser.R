@@ -13,6 +13,7 @@
 # media(scheme)          "light" or "dark"
 # size(width, height)    of the window
 # offline(is_offline)    cuts the network off
+# block(urls)            lets nothing through from these addresses, in which `*` is any text; none: lets all through
 # screenshot(file)       a PNG
 # log()                  what the browser wrote to its console, a line a message
 # has_dialog()           whether a script has opened an alert
@@ -119,6 +120,10 @@ local_browser <- function(env = parent.frame()) {
         "Network.emulateNetworkConditions",
         offline = is_offline, latency = 0, downloadThroughput = -1, uploadThroughput = -1
       )
+    },
+    block = function(urls) {
+      devtools("Network.enable")
+      devtools("Network.setBlockedURLs", urls = as.list(urls))
     },
     screenshot = function(file) writeBin(jsonlite::base64_dec(ask("GET", "/screenshot")), file),
     log = function() vapply(post("/se/log", type = "browser"), function(line) line$message, ""),

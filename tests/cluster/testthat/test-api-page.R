@@ -266,6 +266,17 @@ test_that("while the server does not answer the page says so, and goes on afterw
   expect_false(is_shown(browser, "#notice"))
 })
 
+test_that("a page of which a part did not come is loaded again", {
+  for (part in c("*/state.js", "*/main.js")) {
+    browser$fresh()
+    browser$block(part)
+    browser$go(page)
+    expect_false(is_shown(browser, "#sign-in"))
+    browser$block(character())
+    wait_for_key_field(browser)
+  }
+})
+
 test_that("a batch is looked at and cancelled as one", {
   folder <- withr::local_tempdir()
   programs <- vapply(1:3, function(i) local_program(endless, paste0("t_", i, ".R"), folder), "")
