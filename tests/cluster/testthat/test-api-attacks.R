@@ -362,13 +362,13 @@ test_that("huge queries and headers, and bytes that are no HTTP, do no harm", {
 })
 
 test_that("methods that a call does not have, and addresses that are written otherwise, lead nowhere", {
-  for (method in c("HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "PATCH")) {
-    is_head <- method == "HEAD"
-    answer <- request(server, "jobs", if (is_head) "--head", user = "daemon", method = if (!is_head) method)
+  for (method in c("OPTIONS", "PUT", "DELETE", "TRACE", "PATCH")) {
+    answer <- request(server, "jobs", user = "daemon", method = method)
     expect_identical(answer$status, 405L)
-    expect_identical(header_of(answer, "Allow"), "GET")
+    expect_identical(header_of(answer, "Allow"), "GET, HEAD")
     expect_length(header_of(answer, "Access-Control-Allow-Origin"), 0L)
   }
+  expect_identical(request(server, "submit-job", "--head", user = "daemon")$status, 405L)
   for (path in c(
     "%6aobs", "jobs/", "/jobs", "./jobs", "x/../jobs", "../../../etc/passwd", "__docs__/../../../../etc/passwd",
     "__docs__/%2e%2e/%2e%2e/%2e%2e/DESCRIPTION", "jobs%00", "jobs%2f", "JOBS", "jobs;x", "%", "%zz"
