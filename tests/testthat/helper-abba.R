@@ -117,6 +117,10 @@ start_r <- function(code, ..., env = parent.frame()) {
   process
 }
 
+# Ctrl-C, as a process gets it. processx, which can send it too, loses the exit status of a process that ends at once: the
+# last thing its `interrupt()` does is to reap the process.
+press_ctrl_c <- function(process) tools::pskill(process$get_pid(), tools::SIGINT)
+
 # Waits for its end: what it printed, what it said, and its exit status.
 finish <- function(process) {
   stdout <- strsplit(process$read_all_output(), "\n")[[1L]]
@@ -235,7 +239,7 @@ interrupt_r <- function(call, kubectl, ready, env = parent.frame()) {
     env = env
   )
   expect_true(wait_until(ready), label = "the call waits")
-  process$interrupt()
+  press_ctrl_c(process)
   ended <- finish(process)
   # R ends the line of the prompt where the interrupt is found by asking for it, and not where its own code is stopped.
   ended$stderr <- sub("^\n", "", ended$stderr)

@@ -339,7 +339,7 @@ test_that("Ctrl-C ends it, and leaves no kubectl behind", {
   kubectl <- local_cluster(hangs(on = asks$login))
   process <- start_r("abba_check_k8s_local('r:1', namespace = 'n')")
   expect_true(wait_until(function() kubectl$hangs() > 0L), label = "kubectl is called")
-  process$signal(2L)
+  press_ctrl_c(process)
   ended <- finish(process)
   # Stopped by the interrupt, not by a report.
   expect_identical(ended$stdout, character())

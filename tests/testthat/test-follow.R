@@ -55,7 +55,7 @@ test_that("lines are printed as they come, not at the end", {
     seen <<- paste0(seen, process$read_output())
     identical(seen, "first line\nsecond line\n")
   }), label = "the lines are printed")
-  process$interrupt()
+  press_ctrl_c(process)
   expect_false(finish(process)$exit_status == 0L)
   expect_ended(kubectl$pids())
 })

@@ -23,7 +23,7 @@ interrupted <- function(call, kubectl, hanging_call = 1L, pause = FALSE, env = p
     ended <- function() !process_exists(read_pid(kubectl$file(hanging_call, "pid")))
     expect_true(wait_until(ended), label = "kubectl has ended")
   }
-  process$interrupt()
+  press_ctrl_c(process)
   ended <- finish(process)
   expect_identical(ended$exit_status, 0L, info = ended$stderr)
   expect_identical(utils::tail(ended$stdout, 2L), c("result: interrupted ", "sum: 55 "))
@@ -141,7 +141,7 @@ test_that("after Ctrl-C the next call works", {
     paste0("cat(names(", status_call, "), '\\n')")
   ))
   expect_true(wait_until(function() file.exists(kubectl$file(1L, "hangs"))))
-  process$interrupt()
+  press_ctrl_c(process)
   ended <- finish(process)
   expect_identical(ended$stdout, c("interrupted", "Succeeded "), info = ended$stderr)
 })
@@ -156,7 +156,7 @@ test_that("code that cleans up on exit runs after Ctrl-C", {
     "wait()"
   ))
   expect_true(wait_until(function() file.exists(kubectl$file(1L, "hangs"))))
-  process$interrupt()
+  press_ctrl_c(process)
   ended <- finish(process)
   expect_identical(ended$stdout, "cleaned up", info = ended$stderr)
   expect_false(ended$exit_status == 0L)
@@ -179,7 +179,7 @@ test_that("Ctrl-C at the console reaches R alone, so that kubectl is ended by ab
     strsplit(fields, " ")[[1]][[3]]
   }
   expect_false(group(kubectl$pids()) == group(process$get_pid()))
-  process$interrupt()
+  press_ctrl_c(process)
   expect_identical(finish(process)$stdout, "interrupted")
   expect_false(file.exists(kubectl$file(1L, "hit")))
   expect_ended(kubectl$pids())

@@ -260,7 +260,7 @@ test_that("Ctrl-C leaves the jobs alone and says how to come back", {
     paste0("tryCatch(abba_watch_job('", test_job, "'), interrupt = function(cnd) cat('stopped\\n'))")
   ))
   expect_true(wait_until(function() length(api$requests()) >= 2L))
-  process$interrupt()
+  press_ctrl_c(process)
   ran <- finish(process)
   expect_identical(ran$stdout, "stopped", info = ran$stderr)
   expect_match(ran$stderr, paste0("abba_watch_job(\"", test_job, "\")"), fixed = TRUE)

@@ -321,7 +321,7 @@ test_that("Ctrl-C while kubectl does not get ready ends the call and leaves noth
     "cat('R goes on\\n')"
   ))
   expect_true(wait_until(function() length(kubectl$proxies()) == 1L))
-  session$interrupt()
+  press_ctrl_c(session)
   ended <- finish(session)
   expect_identical(ended$stdout, c("interrupted", "R goes on"))
   expect_nothing_left(kubectl)

@@ -320,7 +320,7 @@ test_that("Ctrl-C in the midst of a batch ends it with the data frame of what wa
   ))
   hanging <- function() sum(file.exists(vapply(seq_len(kubectl$count()), kubectl$file, "", "hangs"))) >= 8L
   expect_true(wait_until(hanging))
-  process$interrupt()
+  press_ctrl_c(process)
   ended <- finish(process)
   expect_identical(ended$stdout[1:3], c("abba_error_batch_incomplete ", "40 2 ", "38 "), info = ended$stderr)
   expect_match(ended$stdout, "38 of 40 programs", fixed = TRUE, all = FALSE)
