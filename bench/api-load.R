@@ -1,8 +1,9 @@
 # Measures the abba server under a department: 100 clients at once, for two minutes.
 #
-# Usage: make bench-api BENCH="[SECONDS] [CLIENTS] [PAUSE] [SUBMISSIONS]"
+# Usage: make bench-api BENCH="[SECONDS] [CLIENTS] [PAUSE] [SUBMISSIONS] [KEPT]"
 #   SECONDS  how long (120); CLIENTS  how many (100); PAUSE  seconds that a client waits between its requests (1)
 #   SUBMISSIONS  one request in so many is a submission (50); 0: none, so that the number of jobs stays as it is
+#   KEPT  so many jobs of another caller are in the namespace before (0); held back (`suspend`), so that none runs
 # It takes the project's cluster, a namespace of its own, and a server with the documented Role. Of five requests three
 # ask for the state of a job, one for all jobs, one for a log of 200 lines.
 # Printed: requests, errors, times in ms, and the memory of the server's process in MiB, at the start and after each
@@ -19,9 +20,33 @@ seconds <- if (length(arguments) >= 1L) arguments[[1L]] else 120
 clients <- if (length(arguments) >= 2L) arguments[[2L]] else 100
 pause <- if (length(arguments) >= 3L) arguments[[3L]] else 1
 submissions <- if (length(arguments) >= 4L) arguments[[4L]] else 50
+kept <- if (length(arguments) >= 5L) arguments[[5L]] else 0
+
+# Jobs of the caller "games", a hundred with each kubectl, made of a job that the server has made.
+keep_jobs <- function(namespace, job_id, count) {
+  job <- kubectl_json("get", "job", job_id, "--namespace", namespace)
+  for (first in seq(1, length.out = ceiling(count / 100), by = 100)) {
+    jobs <- lapply(seq(first, min(first + 99, count)), function(k) {
+      name <- sprintf("kept-00000000-0000-4000-8000-%012d", as.integer(k))
+      metadata <- job$metadata[c("labels", "annotations")]
+      metadata$name <- name
+      metadata$labels[["abba/job-id"]] <- name
+      metadata$annotations[["abba/owner"]] <- "games"
+      spec <- job$spec[setdiff(names(job$spec), c("selector", "manualSelector"))]
+      spec$suspend <- TRUE
+      own <- c("abba/job-id", "abba/batch-id", "abba/user", "app.kubernetes.io/managed-by")
+      spec$template$metadata$labels <- metadata$labels[intersect(own, names(metadata$labels))]
+      list(apiVersion = "batch/v1", kind = "Job", metadata = metadata, spec = spec)
+    })
+    file <- tempfile(fileext = ".json")
+    jsonlite::write_json(list(apiVersion = "v1", kind = "List", items = jobs), file, auto_unbox = TRUE, null = "null")
+    kubectl("create", "--namespace", namespace, "--filename", file)
+    unlink(file)
+  }
+}
 
 main <- function() {
-  local_namespace()
+  namespace <- local_namespace()
   # One key stands for as many callers as there are clients.
   server <- local_api_server(
     users = c("daemon", "games"),
@@ -31,6 +56,7 @@ main <- function() {
   all_jobs <- paste0("job-status?job_id=", paste(ids, collapse = ","))
   wait_until(function() identical(names(request(server, all_jobs, user = "daemon")$body), "Succeeded"), 300)
 
+  if (kept > 0) keep_jobs(namespace, ids[[1L]], kept)
   times <- new.env()
   times$all <- list()
   statuses <- integer()

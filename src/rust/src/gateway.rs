@@ -185,7 +185,10 @@ fn begin(server: &Server, request: Json, body: &[u8], settings: Settings) -> Res
         .name("abba-request".into())
         .spawn(move || {
             leave_signals_to_main_thread();
-            let answer = gateway.answer(request.request(), &|operation| with_connection(&settings, operation));
+            let answer = gateway.answer(request.request(), &|operation| {
+                begin_following(&gateway, &settings);
+                with_connection(&settings, operation)
+            });
             // The receiver is there as long as the server.
             let _ = sender.send((number, answer));
         })
@@ -306,6 +309,26 @@ fn without_signals<T: Send>(work: impl FnOnce() -> T + Send) -> T {
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// Begins the watches by which the server knows the cluster's jobs, each in a thread of its own, where it wants some. One
+/// kubectl a call, or one that is kept for a server without Unix sockets, would not do for them.
+fn begin_following(gateway: &Gateway, settings: &Settings) {
+    if !(cfg!(unix) && settings.session) {
+        return;
+    }
+    for following in gateway.begin_following(&format!("{settings:?}")) {
+        let settings = settings.clone();
+        // Without a thread its end is that of the watch, and LISTs serve.
+        let _ = thread::Builder::new().name("abba-watch".into()).spawn(move || {
+            leave_signals_to_main_thread();
+            // What cannot be connected is told by the request.
+            let _ = settings.connected_until(&|| false, |connection| {
+                following.run(connection);
+                Ok(())
+            });
+        });
+    }
 }
 
 fn with_connection<T>(

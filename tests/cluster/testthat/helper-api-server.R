@@ -1,8 +1,8 @@
 # An abba server as a process of its own, and requests to it by curl or, where curl is too well-behaved, by bytes.
 
-# The Role of the README, as rules.
+# The Role of the README for a server, as rules.
 documented_role <- list(
-  list(apiGroups = "batch", resources = "jobs", verbs = c("create", "get", "list", "update", "delete")),
+  list(apiGroups = "batch", resources = "jobs", verbs = c("create", "get", "list", "watch", "update", "delete")),
   list(apiGroups = "", resources = "pods", verbs = c("get", "list", "watch", "update")),
   list(apiGroups = "", resources = "pods/log", verbs = "get"),
   list(apiGroups = "", resources = "events", verbs = "list")
@@ -230,4 +230,18 @@ local_large_requests <- function(env = parent.frame()) {
     writeLines(body, file)
     list(target = "submit-batch", file = file)
   })
+}
+
+# The ids of all jobs that a caller is told of.
+ids_at <- function(server, user = "daemon") {
+  vapply(request(server, "jobs", user = user)$body, `[[`, "", "job_id")
+}
+
+# The processes of the kubectl that a server keeps.
+kubectl_proxies_of <- function(server) {
+  descendants <- ps::ps_children(server$process$as_ps_handle(), recursive = TRUE)
+  is_proxy <- function(process) {
+    tryCatch("proxy" %in% ps::ps_cmdline(process) && ps::ps_name(process) == "kubectl", error = function(error) FALSE)
+  }
+  vapply(Filter(is_proxy, descendants), ps::ps_pid, 1L)
 }

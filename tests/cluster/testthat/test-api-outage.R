@@ -45,9 +45,12 @@ test_that("no job is lost and none is made twice", {
   answers <- function() do.call(rbind, lapply(callers, function(caller) caller$answers()))
   wait_until(function() sum(answers()$status == 200L) > 10L, 60, what = "the first submissions")
   asked <- integer()
+  consequences <- character()
   has_met_it <- function(caller) any(caller$answers()$status %in% c(502L, 504L))
   all_have_met_it <- function() {
-    asked <<- c(asked, request(server, "jobs", user = "daemon")$status)
+    answer <- request(server, "jobs", user = "daemon")
+    asked <<- c(asked, answer$status)
+    consequences <<- c(consequences, unlist(answer$body[["consequence"]]))
     any(asked %in% c(502L, 504L)) && all(vapply(callers, has_met_it, NA))
   }
   with_component_stopped("apiserver", {
@@ -56,6 +59,7 @@ test_that("no job is lost and none is made twice", {
     expect_identical(request(server, "health")$status, 503L)
   })
   expect_identical(setdiff(asked, c(200L, 502L, 504L)), integer())
+  expect_match(consequences, "What the abba server knows of jobs is [0-9]+ s old", all = FALSE)
   all_ended <- function() !any(vapply(callers, function(caller) caller$process$is_alive(), NA))
   wait_until(all_ended, 180, what = "the callers")
   expect_identical(setdiff(answers()$status, c(200L, 502L, 504L)), integer())

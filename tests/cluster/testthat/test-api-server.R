@@ -225,6 +225,33 @@ test_that("a long log comes in pages that join to the whole", {
   expect_identical(lines, paste("line", 1:30000, strrep("x", 20)))
 })
 
+test_that("what others do in the cluster, by kubectl or another server, is in the answers", {
+  # Another server of the same namespace.
+  other <- local_api_server()
+  ask <- function(at, target) request(at, target, user = "daemon")$status
+  for (at in list(list(server, other), list(other, server))) {
+    ask(at[[2L]], "jobs")
+    id <- submit_to(at[[1L]], text = "cat('ran\\n')", batch_group_id = "of-two")
+    expect_identical(ask(at[[2L]], paste0("job-status?job_id=", id)), 200L)
+    expect_true(id %in% ids_at(at[[2L]]))
+    expect_identical(wait_for_end_at(at[[2L]], id), "Succeeded")
+  }
+  kubectl("delete", "job", id, "--namespace", namespace, "--wait=false")
+  wait_until(function() ask(server, paste0("job-status?job_id=", id)) == 404L, what = "the job to be gone")
+  wait_until(function() ask(other, paste0("job-status?job_id=", id)) == 404L, what = "the job to be gone at the other")
+})
+
+test_that("a server whose kubectl was killed goes on", {
+  id <- submit_to(server, text = "cat('ran\\n')")
+  proxies <- kubectl_proxies_of(server)
+  expect_gt(length(proxies), 0L)
+  for (proxy in proxies) tools::pskill(proxy, tools::SIGKILL)
+  expect_identical(wait_for_end_at(server, id), "Succeeded")
+  next_one <- submit_to(server, text = "cat('ran\\n')")
+  expect_true(all(c(id, next_one) %in% ids_at(server)))
+  expect_identical(wait_for_end_at(server, next_one), "Succeeded")
+})
+
 test_that("every request was one line of the log, and nothing came to standard error", {
   # What changes something has more.
   lines <- Filter(function(line) line$phase == "request", decisions(server))

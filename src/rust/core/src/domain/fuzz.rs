@@ -177,8 +177,8 @@ fn whatever_a_watch_says_is_an_event_or_refused() {
     let samples = ["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
         .map(|kind| format!(r#"{{"type":"{kind}","object":{pod}}}"#));
     fuzz(2000, &samples, |input, _| {
-        if let Ok(WatchEvent::Added(changed) | WatchEvent::Modified(changed)) = serde_json::from_slice(input) {
-            check_pod(&changed.pod, &[]);
+        if let Ok(WatchEvent::<Pod>::Added(changed) | WatchEvent::Modified(changed)) = serde_json::from_slice(input) {
+            check_pod(&changed.object, &[]);
         }
     });
 }

@@ -31,14 +31,19 @@ const LEAST_GENERATION: u64 = 3;
 /// What the pods of a job say, which are all that are still there: several have started, or the node has started the
 /// container of one anew.
 pub fn of_pods<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Starts {
-    let starts: u64 = pods.into_iter().map(starts_in).sum();
+    of_count(pods.into_iter().map(starts_in).sum())
+}
+
+/// What so many starts in all pods of a job are.
+pub fn of_count(starts: u64) -> Starts {
     match starts {
         0 | 1 => Starts::Once,
         _ => Starts::Again,
     }
 }
 
-fn starts_in(pod: &Pod) -> u64 {
+/// How often a program was started in a pod.
+pub fn starts_in(pod: &Pod) -> u64 {
     let restarts = pod.program_container().map_or(0, |container| container.restart_count);
     u64::from(pod.has_started()) + u64::from(restarts)
 }

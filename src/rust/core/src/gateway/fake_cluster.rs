@@ -35,6 +35,14 @@ pub struct Cluster {
     pub slowness: Mutex<Duration>,
     /// How often the Jobs were looked at for a LIST.
     pub looks: AtomicUsize,
+    /// The objects at each moment that a LIST or a watch has named.
+    moments: Mutex<Vec<BTreeMap<String, Value>>>,
+    /// How many moments there were before those: the cluster was set up anew where it is less than before.
+    first_moment: AtomicUsize,
+    /// Whether watches show nothing of what happens.
+    pub holds_events: AtomicBool,
+    /// How often all streams were broken.
+    breaks: AtomicUsize,
 }
 
 pub const JOBS: &str = "/apis/batch/v1/namespaces/n/jobs";
@@ -65,6 +73,96 @@ impl Cluster {
     pub fn count(&self, part: &str) -> usize {
         let calls = self.calls.lock().unwrap();
         calls.iter().filter(|call| call.contains(part)).count()
+    }
+
+    /// Breaks all watches that are open.
+    pub fn breaks_streams(&self) {
+        self.breaks.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts its moments from there on.
+    pub fn begins_at(&self, moment: usize) {
+        self.first_moment.store(moment, Ordering::SeqCst);
+    }
+
+    /// Forgets all objects and begins to count its moments anew.
+    pub fn is_set_up_anew(&self) {
+        self.objects.lock().unwrap().clear();
+        self.moments.lock().unwrap().clear();
+        self.first_moment.store(0, Ordering::SeqCst);
+        self.breaks_streams();
+    }
+
+    /// How many LISTs of all objects of a kind were asked for.
+    pub fn whole_lists(&self, kind: &str) -> usize {
+        let calls = self.calls.lock().unwrap();
+        let is_list = |call: &&String| {
+            let call = call.trim_end_matches("&limit=500");
+            call.contains(&format!("/{kind}?labelSelector")) && call.ends_with("managed-by%3Dabba")
+        };
+        calls.iter().filter(is_list).count()
+    }
+
+    /// Names the moment.
+    fn moment(&self, objects: BTreeMap<String, Value>) -> usize {
+        let mut moments = self.moments.lock().unwrap();
+        moments.push(objects);
+        self.first_moment.load(Ordering::SeqCst) + moments.len()
+    }
+
+    /// What happens to the objects of a collection after a moment, until the stream is broken or nobody wants it.
+    fn watch(
+        &self,
+        collection: &str,
+        query: &str,
+        deadline: &Deadline<'_>,
+        part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let breaks = self.breaks.load(Ordering::SeqCst);
+        let from = query
+            .split('&')
+            .find_map(|field| field.strip_prefix("resourceVersion="));
+        let from: usize = from.unwrap().parse().unwrap();
+        let then = from.checked_sub(self.first_moment.load(Ordering::SeqCst) + 1);
+        let Some(mut then) = then.and_then(|place| self.moments.lock().unwrap().get(place).cloned()) else {
+            return Err(Failure::new(FailureKind::Other, "too old resource version"));
+        };
+        let _ = part(b"");
+        while self.breaks.load(Ordering::SeqCst) == breaks {
+            let now = match self.holds_events.load(Ordering::SeqCst) {
+                true => then.clone(),
+                false => self.objects.lock().unwrap().clone(),
+            };
+            if now != then {
+                let moment = self.moment(now.clone()).to_string();
+                let event = |kind: &str, object: &Value| {
+                    let mut object = object.clone();
+                    object["metadata"]["resourceVersion"] = moment.clone().into();
+                    format!("{}\n", json!({"type": kind, "object": object}))
+                };
+                let is_meant = |path: &&String| path.starts_with(collection);
+                let mut text = String::new();
+                for path in then.keys().filter(is_meant).filter(|path| !now.contains_key(*path)) {
+                    text += &event("DELETED", &then[path]);
+                }
+                for path in now.keys().filter(is_meant) {
+                    match then.get(path) {
+                        Some(before) if *before == now[path] => {}
+                        Some(_) => text += &event("MODIFIED", &now[path]),
+                        None => text += &event("ADDED", &now[path]),
+                    }
+                }
+                then = now;
+                if part(text.as_bytes()).is_break() {
+                    return Ok(());
+                }
+            }
+            if deadline.is_interrupted() {
+                return Err(Failure::new(FailureKind::Interrupted, ""));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(Failure::new(FailureKind::Unreachable, "unexpected EOF"))
     }
 
     pub fn lists(&self) -> usize {
@@ -123,10 +221,8 @@ impl Cluster {
         let batch = query
             .split_once("abba/batch-id=")
             .map(|(_, rest)| rest.split([',', '&']).next().unwrap_or_default());
-        let items: Vec<Value> = self
-            .objects
-            .lock()
-            .unwrap()
+        let objects = self.objects.lock().unwrap().clone();
+        let items: Vec<Value> = objects
             .iter()
             .filter(|(path, _)| path.starts_with(collection))
             .map(|(_, object)| object.clone())
@@ -141,7 +237,8 @@ impl Cluster {
             let slowness = *self.slowness.lock().unwrap();
             std::thread::sleep(slowness);
         }
-        json!({"metadata": {"resourceVersion": "1"}, "items": items})
+        let moment = self.moment(objects);
+        json!({"metadata": {"resourceVersion": moment.to_string()}, "items": items})
             .to_string()
             .into_bytes()
     }
@@ -183,7 +280,7 @@ impl Transport for Cluster {
     fn stream(
         &self,
         call: &Call,
-        _: &Deadline<'_>,
+        deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
         let line = call.request_line();
@@ -218,6 +315,9 @@ impl Transport for Cluster {
             });
         }
         let (path, query) = call.path.split_once('?').unwrap_or((&call.path, ""));
+        if query.starts_with("watch=1") {
+            return self.watch(path, query, deadline, part);
+        }
         let body = call.body.as_deref().unwrap_or_default();
         let pod_of_log = path.strip_suffix("/log").and_then(|path| path.rsplit('/').next());
         let found = |path: &str| self.objects.lock().unwrap().get(path).cloned();
@@ -264,6 +364,8 @@ pub const SECRET: &str = "a-secret-of-the-host";
 pub struct Server {
     pub gateway: Gateway,
     pub cluster: Cluster,
+    /// How long a call to the cluster may take.
+    pub patience: Duration,
 }
 
 pub fn server_with(change: impl FnOnce(&mut Settings)) -> Server {
@@ -284,6 +386,7 @@ pub fn server_with(change: impl FnOnce(&mut Settings)) -> Server {
     Server {
         gateway: Gateway::new(Policy::new(settings).unwrap(), KeySource::None, "0.1.0").unwrap(),
         cluster: Cluster::default(),
+        patience: Duration::from_secs(5),
     }
 }
 
@@ -292,6 +395,15 @@ pub fn server() -> Server {
 }
 
 impl Server {
+    pub fn connection(&self) -> Connection<'_> {
+        Connection {
+            transport: &self.cluster,
+            namespace: Some("n"),
+            patience: Patience::new(self.patience, &|| false),
+            log_patterns: &crate::domain::verdict::MESSAGES_OF_R,
+        }
+    }
+
     pub fn send(&self, user: &str, method: &str, target: &str, body: &Value, key: Option<&str>) -> Response {
         let credentials = format!("{{\"user\": \"{user}\"}}");
         let mut fields = vec![("plumber-shared-secret", SECRET)];
@@ -319,14 +431,7 @@ impl Server {
             when: "2026-01-01T00:00:00Z",
             from: "127.0.0.1",
         };
-        let answer = self.gateway.answer(request, &|operation| {
-            operation(&Connection {
-                transport: &self.cluster,
-                namespace: Some("n"),
-                patience: Patience::new(Duration::from_secs(5), &|| false),
-                log_patterns: &crate::domain::verdict::MESSAGES_OF_R,
-            })
-        });
+        let answer = self.gateway.answer(request, &|operation| operation(&self.connection()));
         // What the API's description says of each answer is true.
         let body = body_of(&answer);
         let wrong = description::misfits(call, method, answer.status, &body);

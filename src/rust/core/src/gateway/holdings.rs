@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::answer::ApiError;
 use super::policy::{of_option, Settings};
-use super::snapshot::Snapshot;
+use crate::domain::job_status::Status;
 use crate::domain::quantity::{CpuLimit, MemoryLimit};
 use crate::domain::usage::Usage;
+use crate::operations::JobStore;
 use crate::{Error, ErrorClass};
 
 /// What jobs take up together; or how much of it is permitted.
@@ -44,6 +45,16 @@ impl Holdings {
             kept_jobs: settings.kept_jobs,
             program_bytes: settings.kept_program_bytes,
         })
+    }
+
+    /// What an owner's jobs take up.
+    fn of(store: &JobStore, owner: &str) -> Self {
+        let mut holdings = Self::default();
+        for job in store.of_owner(owner) {
+            let is_open = !matches!(job.status.status, Status::Succeeded | Status::Failed);
+            holdings.add(&job.usage, is_open);
+        }
+        holdings
     }
 
     /// Counts a job.
@@ -190,16 +201,16 @@ impl Ledger {
     /// Errors: as of [`Holdings::check`].
     pub fn enter(
         &self,
-        snapshot: &Snapshot,
+        store: &JobStore,
         owner: &str,
         wanted: &[(String, Usage)],
         most: &Holdings,
     ) -> Result<Entered<'_>, ApiError> {
         let mut entries = self.entries();
         entries.retain(|entry| entry.sent.is_none_or(|when| when.elapsed() < UNTIL_SEEN));
-        let mut has = snapshot.holdings(owner);
+        let mut has = Holdings::of(store, owner);
         let mut known = HashSet::new();
-        for entry in entries.iter().filter(|entry| !snapshot.has(&entry.job_id)) {
+        for entry in entries.iter().filter(|entry| !store.contains(&entry.job_id)) {
             if known.insert(entry.job_id.as_str()) && entry.owner == owner {
                 has.add(&entry.usage, true);
             }
@@ -207,7 +218,7 @@ impl Ledger {
         let mut more = Holdings::default();
         let mut new = Vec::new();
         for (job_id, usage) in wanted {
-            if !snapshot.has(job_id) && known.insert(job_id) {
+            if !store.contains(job_id) && known.insert(job_id) {
                 more.add(usage, true);
                 new.push((job_id.clone(), *usage));
             }
@@ -270,10 +281,9 @@ mod tests {
 
     #[test]
     fn what_a_caller_has_is_what_was_seen_and_what_was_sent_since() {
-        let (ledger, snapshot) = (Ledger::default(), Snapshot::default());
-        let ask = |owner: &str, ids: &[&str], millicores| {
-            ledger.enter(&snapshot, owner, &wanted(ids, millicores, 100), &MOST)
-        };
+        let (ledger, store) = (Ledger::default(), JobStore::default());
+        let ask =
+            |owner: &str, ids: &[&str], millicores| ledger.enter(&store, owner, &wanted(ids, millicores, 100), &MOST);
         ask("mike", &["a", "b"], 1000).unwrap().sent(&["b".into()]);
         let under_way = ask("mike", &["c"], 1000).unwrap();
         // Two of four cores; another caller's are another's.

@@ -9,7 +9,7 @@
 //! - [`headers`]: the headers of a request; [`caller`]: who somebody is, by [`crate::gateway::api_keys`] for instance; [`request_rate`]: how often they may ask.
 //! - [`directory`]: the accounts of callers, and which of them programs run as.
 //! - [`arguments`]: what a request says, `json_body` where it says it in JSON; [`submission`]: how it becomes a Job.
-//! - [`snapshot`]: what was seen of all jobs a moment ago, so that a hundred callers do not ask the cluster a hundred times.
+//! - [`snapshot`]: what is known of all jobs, so that a hundred callers do not ask the cluster a hundred times.
 //! - [`watchers`]: the requests that wait for a change.
 //! - [`bounds`]: how much a caller may take; [`turns`]: who comes next; [`semaphore`]: how many do the same at a time.
 //! - [`cluster_words`]: what callers are told of the words of the cluster.
@@ -52,3 +52,4 @@ mod fuzz;
 pub use answer::{ApiError, Response};
 pub use policy::Policy;
 pub use server::{Early, Gateway, KeySource, Request};
+pub use snapshot::Following;

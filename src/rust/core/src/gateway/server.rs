@@ -1,7 +1,7 @@
 //! The server's side of the abba API: which call is asked for, by whom, how often, and whether the cluster can be asked.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::answer::{self, ApiError, Reply, Response};
@@ -16,7 +16,7 @@ use super::holdings::Ledger;
 use super::metrics::{self, Metrics, Readers, Timed};
 use super::policy::{IdentityMode, Policy};
 use super::request_rate::RequestRate;
-use super::snapshot::{Snapshot, Snapshots};
+use super::snapshot::{self, Following, Snapshots};
 use super::watchers::Watchers;
 use crate::error::quote_shortened;
 use crate::gateway::api_key_file::ApiKeyFile;
@@ -56,7 +56,7 @@ pub struct Gateway {
     pub(super) directory: Directory,
     pub(super) abba_version: String,
     rate: Mutex<RequestRate>,
-    pub(super) snapshots: Snapshots,
+    pub(super) snapshots: Arc<Snapshots>,
     pub(super) ledger: Ledger,
     health: Mutex<Health>,
     /// Requests that no known caller has sent.
@@ -130,7 +130,7 @@ impl Gateway {
             rate: Mutex::new(RequestRate::new(policy.requests_per_minute)),
             strangers: Mutex::new(RequestRate::new(policy.bounds.strangers_per_minute)),
             places: Places::new(&policy.bounds),
-            snapshots: Snapshots::new(policy.snapshot_age),
+            snapshots: Arc::new(Snapshots::new(policy.snapshot_age)),
             ledger: Ledger::default(),
             audit_log: AuditLog::new(&policy.log)?,
             metrics: Metrics::default(),
@@ -142,6 +142,12 @@ impl Gateway {
             watchers: Watchers::default(),
             outage: Mutex::new(None),
         })
+    }
+
+    /// The watches of the cluster that are to be begun so that answers need not ask it: mostly none. `source` tells the
+    /// cluster and the login that requests use.
+    pub fn begin_following(&self, source: &str) -> Vec<Following> {
+        self.snapshots.begin_following(source)
     }
 
     /// Answers a request, whatever happens.
@@ -452,6 +458,7 @@ impl Gateway {
 
     /// Does something with the cluster, unless it has just failed.
     pub(super) fn unless_outage<T>(&self, operation: impl FnOnce() -> Result<T, ApiError>) -> Result<T, ApiError> {
+        self.snapshots.note_question();
         let outage = || self.outage.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((when, refusal)) = outage().as_ref() {
             if when.elapsed() < OUTAGE {
@@ -459,6 +466,7 @@ impl Gateway {
                 // Of another caller's jobs nothing is told.
                 refusal.error.job_ids.clear();
                 refusal.error.consequence = Some("Nothing was asked of the cluster.".into());
+                refusal.error = self.snapshots.with_age(refusal.error);
                 return Err(refusal);
             }
         }
@@ -475,6 +483,12 @@ impl Gateway {
             _ => None,
         };
         outcome
+    }
+
+    /// Has the cluster be asked again at once.
+    #[cfg(test)]
+    pub(super) fn forget_outage(&self) {
+        *self.outage.lock().unwrap() = None;
     }
 
     /// The version of Kubernetes; `None`: the cluster does not answer. Asked by one at a time, since everybody may ask for
@@ -510,13 +524,14 @@ impl Gateway {
         caller: &Caller,
         which: &JobSelector,
     ) -> Result<Vec<JobSnapshot>, Error> {
-        self.snapshots.ask(connection, |snapshot: &Snapshot| {
-            let jobs = match which {
-                JobSelector::Jobs(ids) => snapshot.jobs(caller, ids)?,
-                JobSelector::Batch(batch_id) => snapshot.batch(caller, batch_id)?,
-            };
-            Ok(jobs.into_iter().cloned().collect())
-        })
+        self.snapshots
+            .ask(connection, which, |store| snapshot::seen(store, caller, which))
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.snapshots.stop_following();
     }
 }
 

@@ -1,96 +1,79 @@
-//! What was seen of all jobs a moment ago.
+//! What is known of all jobs.
+//!
+//! Two watches keep it up to date, see [`following`], so that an answer asks the cluster for next to nothing. Where they
+//! cannot, because nobody has begun them, or the server's login may not watch, or a stream has just broken, it is a LIST,
+//! which is good for a moment. Callers ask side by side: of those who need a look at the cluster at the same moment one
+//! takes it, and the others wait for what it sees.
+
+mod following;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use self::following::Follow;
+pub use self::following::Following;
 use super::caller::Caller;
-use super::holdings::Holdings;
-use crate::domain::job_status::Status;
 use crate::error::name_some;
-use crate::operations::{list_all, Connection, JobSnapshot};
+use crate::operations::{
+    self, CancelOutcome, Cancelled, Connection, JobSelector, JobSnapshot, JobStore, RemoveOutcome, Removed,
+};
 use crate::{Error, ErrorClass};
 
-/// All jobs of the namespace at one moment.
-#[derive(Debug, Default)]
-pub struct Snapshot {
-    /// The oldest first.
-    jobs: Vec<JobSnapshot>,
-    places: HashMap<String, usize>,
-}
-
-impl Snapshot {
-    fn new(jobs: Vec<JobSnapshot>) -> Self {
-        let places = jobs
-            .iter()
-            .enumerate()
-            .map(|(place, job)| (job.record.job_id.clone(), place))
-            .collect();
-        Self { jobs, places }
-    }
-
-    /// The jobs with these ids, in their order, if the caller may see all of them.
-    ///
-    /// Errors: the caller may not see one, or there is none; which of the two is not said.
-    pub fn jobs<'a>(&'a self, caller: &Caller, ids: &[String]) -> Result<Vec<&'a JobSnapshot>, Error> {
-        let (mut found, mut missing) = (Vec::new(), Vec::new());
-        for id in ids {
-            match self.places.get(id).map(|place| &self.jobs[*place]) {
-                Some(job) if may_see(caller, job) => found.push(job),
-                _ => missing.push(id.clone()),
-            }
-        }
-        match missing.is_empty() {
-            true => Ok(found),
-            false => Err(no_jobs(missing)),
-        }
-    }
-
-    /// The caller's jobs of a batch, the oldest first.
-    ///
-    /// Errors: there are none.
-    pub fn batch<'a>(&'a self, caller: &'a Caller, batch_id: &str) -> Result<Vec<&'a JobSnapshot>, Error> {
-        let found: Vec<&JobSnapshot> = self
-            .seen_by(caller)
-            .filter(|job| job.record.batch_id == batch_id)
-            .collect();
-        match found.is_empty() {
-            true => Err(no_batch(batch_id)),
-            false => Ok(found),
-        }
-    }
-
-    /// All that the caller may see, the oldest first.
-    pub fn seen_by<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a JobSnapshot> {
-        self.jobs.iter().filter(|job| may_see(caller, job))
-    }
-
-    /// How many jobs of a caller's own have not ended.
-    fn open_jobs(&self, name: &str) -> usize {
-        self.own(name).filter(|job| is_open(job)).count()
-    }
-
-    /// What a caller's own jobs take up.
-    pub fn holdings(&self, name: &str) -> Holdings {
-        let mut holdings = Holdings::default();
-        for job in self.own(name) {
-            holdings.add(&job.usage, is_open(job));
-        }
-        holdings
-    }
-
-    /// Whether a job is in it.
-    pub fn has(&self, job_id: &str) -> bool {
-        self.places.contains_key(job_id)
-    }
-
-    fn own<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a JobSnapshot> {
-        self.jobs.iter().filter(move |job| job.owner.as_deref() == Some(name))
+/// The jobs that are meant, if the caller may see them.
+///
+/// Errors: there are none, or the caller may not see one; which of the two is not said.
+pub fn seen(store: &JobStore, caller: &Caller, which: &JobSelector) -> Result<Vec<JobSnapshot>, Error> {
+    match which {
+        JobSelector::Jobs(ids) => jobs(store, caller, ids),
+        JobSelector::Batch(batch_id) => batch(store, caller, batch_id),
     }
 }
 
-fn is_open(job: &JobSnapshot) -> bool {
-    matches!(job.status.status, Status::Pending | Status::Running | Status::Unknown)
+/// The jobs with these ids, in their order, if the caller may see all of them.
+///
+/// Errors: the caller may not see one, or there is none; which of the two is not said.
+fn jobs(store: &JobStore, caller: &Caller, ids: &[String]) -> Result<Vec<JobSnapshot>, Error> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for id in ids {
+        match store.job(id) {
+            Some(job) if may_see(caller, &job) => found.push(job),
+            _ => missing.push(id.clone()),
+        }
+    }
+    match missing.is_empty() {
+        true => Ok(found),
+        false => Err(no_jobs(missing)),
+    }
+}
+
+/// The caller's jobs of a batch, the oldest first.
+///
+/// Errors: there are none.
+fn batch(store: &JobStore, caller: &Caller, batch_id: &str) -> Result<Vec<JobSnapshot>, Error> {
+    let mut found: Vec<JobSnapshot> = store.of_batch(batch_id).filter(|job| may_see(caller, job)).collect();
+    sort(&mut found);
+    match found.is_empty() {
+        true => Err(no_batch(batch_id)),
+        false => Ok(found),
+    }
+}
+
+/// All that the caller may see, the oldest first.
+pub fn seen_by(store: &JobStore, caller: &Caller) -> Vec<JobSnapshot> {
+    let mut found: Vec<JobSnapshot> = match caller.is_operator {
+        true => store.jobs().collect(),
+        false => store
+            .of_owner(&caller.name)
+            .filter(|job| may_see(caller, job))
+            .collect(),
+    };
+    sort(&mut found);
+    found
+}
+
+fn sort(jobs: &mut [JobSnapshot]) {
+    jobs.sort_by(|a, b| (&a.record.submitted, &a.record.job_id).cmp(&(&b.record.submitted, &b.record.job_id)));
 }
 
 fn may_see(caller: &Caller, job: &JobSnapshot) -> bool {
@@ -123,33 +106,61 @@ pub fn in_words_for_callers(error: Error) -> Error {
     }
 }
 
-/// The last snapshot, taken anew when it is too old. Callers ask side by side: of those who need a new one at the same
-/// moment one asks the cluster, and the others wait for what it sees.
+/// What is known, and how.
+#[derive(Clone, Debug)]
+pub enum Knowledge {
+    /// By a LIST.
+    Listed(Arc<JobStore>),
+    /// By watches.
+    Followed(Arc<RwLock<JobStore>>),
+}
+
+impl Knowledge {
+    /// Reads what is known.
+    pub fn read<T>(&self, read: impl FnOnce(&JobStore) -> T) -> T {
+        match self {
+            Self::Listed(store) => read(store),
+            Self::Followed(store) => read(&store.read().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+}
+
+/// What is known of all jobs, and the looks at the cluster by which it is.
 #[derive(Debug)]
 pub struct Snapshots {
     age: Duration,
     state: Mutex<State>,
+    /// Something of `state` has changed.
     ended: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     held: Option<Held>,
-    /// How many snapshots were begun so far.
+    /// How many looks were begun so far.
     begun: u64,
     /// What had changed when the one under way began; `None`: none is under way.
     under_way: Option<u64>,
     /// The number of the one that ended last, and what came of it.
-    last: Option<(u64, Result<Arc<Snapshot>, Error>)>,
-    /// How often something was submitted or cancelled so far.
+    last: Option<(u64, Result<Knowledge, Error>)>,
+    /// How often something was submitted, cancelled or removed so far.
     changes: u64,
-    /// Submissions that no snapshot shows for certain.
+    /// Submissions that what is known does not show for certain.
     submissions: Vec<Submission>,
+    /// Jobs that were cancelled or removed, which what is known may not show yet.
+    changed: HashMap<String, Changed>,
+    /// What the cluster does not have, or the caller may not see, and when that was found.
+    missing: HashMap<String, Instant>,
+    /// When somebody has asked last.
+    asked: Option<Instant>,
+    follow: Option<Follow>,
+    /// How many there were so far.
+    follows: u64,
 }
 
 #[derive(Debug)]
 struct Held {
-    snapshot: Arc<Snapshot>,
+    knowledge: Knowledge,
     begun: Instant,
     good_until: Instant,
     /// What had changed when it was begun.
@@ -161,23 +172,81 @@ struct Submission {
     number: u64,
     owner: String,
     job_ids: Vec<String>,
-    /// What had changed when it was over; `None`: it is under way.
-    ended: Option<u64>,
+    /// Those that no watch has shown.
+    unseen: HashSet<String>,
+    /// When it was over, and what had changed then; `None`: it is under way.
+    ended: Option<(Instant, u64)>,
+}
+
+/// What was done to a job.
+#[derive(Debug)]
+struct Changed {
+    is_removed: bool,
+    when: Instant,
+    changes: u64,
 }
 
 impl State {
-    fn is_good(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| Instant::now() < held.good_until)
+    fn known<T>(&self, read: impl FnOnce(&JobStore) -> T) -> Option<T> {
+        self.held.as_ref().map(|held| held.knowledge.read(read))
     }
 
+    /// Whether what is held is not too old.
+    fn is_good(&self, age: Duration) -> bool {
+        let now = Instant::now();
+        self.held.as_ref().is_some_and(|held| {
+            now < held.good_until
+                && match &held.knowledge {
+                    // The watches are ahead of it.
+                    Knowledge::Listed(_) => !self
+                        .follow
+                        .as_ref()
+                        .is_some_and(|follow| now > held.begun + age && now < follow.live_at() + age),
+                    Knowledge::Followed(store) => self
+                        .follow
+                        .as_ref()
+                        .is_some_and(|follow| follow.is_of(store) && now < follow.live_at() + age),
+                }
+        })
+    }
+
+    /// Whether what is held shows what was submitted, cancelled and removed.
     fn is_up_to_date(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| held.changes == self.changes)
+        self.held.as_ref().is_some_and(|held| match &held.knowledge {
+            Knowledge::Listed(_) => held.changes == self.changes,
+            Knowledge::Followed(_) => self.unshown_since().is_none(),
+        })
     }
 
-    fn is_in_snapshot(&self, job_id: &str) -> bool {
-        self.held
-            .as_ref()
-            .is_some_and(|held| held.snapshot.places.contains_key(job_id))
+    /// Since when the watches should have shown something that was done, and have not.
+    fn unshown_since(&self) -> Option<Instant> {
+        let submitted = self
+            .submissions
+            .iter()
+            .filter(|submission| !submission.unseen.is_empty())
+            .filter_map(|submission| submission.ended.map(|(when, _)| when));
+        submitted.chain(self.changed.values().map(|changed| changed.when)).min()
+    }
+
+    /// Forgets what was done that the watches have shown.
+    fn forget_what_is_shown(&mut self) {
+        let Some(Follow { store, .. }) = &self.follow else {
+            return;
+        };
+        let store = store.read().unwrap_or_else(PoisonError::into_inner);
+        for submission in &mut self.submissions {
+            submission.unseen.retain(|id| !store.contains(id));
+        }
+        self.submissions
+            .retain(|submission| submission.ended.is_none() || !submission.unseen.is_empty());
+        self.changed.retain(|id, changed| match changed.is_removed {
+            true => store.contains(id),
+            false => !store.is_cancelled_or_over(id),
+        });
+    }
+
+    fn is_known(&self, job_id: &str) -> bool {
+        self.known(|store| store.contains(job_id)).unwrap_or(false)
     }
 
     /// How many jobs of `owner` have not ended, with those submitted meanwhile and those of `job_ids` that are new.
@@ -187,13 +256,13 @@ impl State {
             .iter()
             .filter(|submission| submission.owner == owner)
             .flat_map(|submission| &submission.job_ids)
-            .filter(|id| !self.is_in_snapshot(id))
+            .filter(|id| !self.is_known(id))
             .collect();
         let more: HashSet<&String> = job_ids
             .iter()
-            .filter(|id| !self.is_in_snapshot(id) && !submitted.contains(id))
+            .filter(|id| !self.is_known(id) && !submitted.contains(id))
             .collect();
-        let seen = self.held.as_ref().map_or(0, |held| held.snapshot.open_jobs(owner));
+        let seen = self.known(|store| store.counts_of(owner).open).unwrap_or(0);
         (seen + submitted.len(), more.len())
     }
 }
@@ -205,14 +274,36 @@ pub struct Reservation {
     number: u64,
 }
 
+/// What some jobs looked like at a moment; see [`Snapshots::wait_for_next`].
+#[derive(Debug)]
+pub struct Stand {
+    looks: u64,
+    of_jobs: Option<(u64, usize)>,
+}
+
 /// A LIST that takes long is not made more often than this many times its length.
 const RESTS: u32 = 5;
 
-/// For requests that wait no snapshot is taken within this time of the one before.
+/// For requests that wait no look is taken within this time of the one before.
 const WAIT_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 500 });
 
-/// ... but a snapshot is never older than this.
+/// ... but what is known by a LIST is never older than this.
 const OLDEST: Duration = Duration::from_secs(10);
+
+/// So long the watches are waited for to show what the cluster has; then a LIST is taken.
+const CATCH_UP: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 3 });
+
+/// So long they are waited for to show what was just submitted, cancelled or removed.
+const SHOW: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 1 });
+
+/// For so long the cluster is not asked again for what it did not have.
+const MISSING: Duration = Duration::from_secs(10);
+
+/// How many ids are remembered that the cluster did not have.
+const MOST_MISSING: usize = 10_000;
+
+/// How many jobs are asked for one by one, at most, that no watch has shown.
+const ASKED_ONE_BY_ONE: usize = 10;
 
 /// Sees to it that those who wait go on, whatever becomes of the one that they wait for.
 struct UnderWay<'a>(&'a Snapshots);
@@ -225,7 +316,7 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Snapshots {
-    /// Snapshots that are good for `age`, or longer where a LIST takes long.
+    /// What is known is good for `age`, or longer where a LIST takes long.
     pub fn new(age: Duration) -> Self {
         Self {
             age,
@@ -238,12 +329,37 @@ impl Snapshots {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A snapshot that is not too old, and whether it was taken for this very question.
-    pub fn recent(&self, connection: &Connection<'_>) -> Result<(Arc<Snapshot>, bool), Error> {
-        let state = self.state();
-        if let Some(held) = &state.held {
-            if state.is_good() && state.is_up_to_date() {
-                return Ok((Arc::clone(&held.snapshot), false));
+    /// An error of the cluster with how old is what is known.
+    pub fn with_age(&self, error: Error) -> Error {
+        self.state().with_age(error)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, until: Instant) -> MutexGuard<'a, State> {
+        let time = until.saturating_duration_since(Instant::now());
+        let waited = self.ended.wait_timeout(state, time);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Notes that somebody asks for something that needs the cluster.
+    pub fn note_question(&self) {
+        self.state().asked = Some(Instant::now());
+    }
+
+    /// What is known and not too old, and whether the cluster was looked at for this very question.
+    pub fn recent(&self, connection: &Connection<'_>) -> Result<(Knowledge, bool), Error> {
+        let mut state = self.state();
+        loop {
+            state.forget_what_is_shown();
+            if !state.is_good(self.age) {
+                break;
+            }
+            if let Some(held) = state.held.as_ref().filter(|_| state.is_up_to_date()) {
+                return Ok((held.knowledge.clone(), false));
+            }
+            // A watch shows it in a moment.
+            match state.unshown_since().map(|since| since + SHOW) {
+                Some(until) if state.held_is_followed() && Instant::now() < until => state = self.wait(state, until),
+                _ => break,
             }
         }
         // The one under way is as recent as can be, unless something was submitted or cancelled since it began.
@@ -254,59 +370,70 @@ impl Snapshots {
         Ok((self.take(connection, state, wanted)?, true))
     }
 
-    /// How old the last snapshot is, how many of its jobs have not ended, and how many it has; `None`: there was none yet.
+    /// How old is what is known, how many of the jobs have not ended, and how many there are; `None`: nothing is known yet.
     pub fn seen(&self) -> Option<(Duration, usize, usize)> {
+        let (knowledge, age) = {
+            let state = self.state();
+            let held = state.held.as_ref()?;
+            (held.knowledge.clone(), held.begun.elapsed())
+        };
+        let counts = knowledge.read(JobStore::counts);
+        Some((age, counts.open, counts.kept))
+    }
+
+    /// Whether it is by watches.
+    #[cfg(test)]
+    pub fn is_followed(&self) -> bool {
+        self.state().held_is_followed()
+    }
+
+    /// How the jobs that are meant stand, before they are asked for.
+    pub fn stand(&self, which: &JobSelector) -> Stand {
         let state = self.state();
-        let held = state.held.as_ref()?;
-        let (snapshot, age) = (Arc::clone(&held.snapshot), held.begun.elapsed());
-        drop(state);
-        let open = snapshot.jobs.iter().filter(|job| is_open(job)).count();
-        Some((age, open, snapshot.jobs.len()))
+        Stand {
+            looks: state.last.as_ref().map_or(0, |(number, _)| *number),
+            of_jobs: state.stand(which),
+        }
     }
 
-    /// How many snapshots have ended so far.
-    pub fn count(&self) -> u64 {
-        self.state().last.as_ref().map_or(0, |(number, _)| *number)
-    }
-
-    /// Waits until there are more than `count` snapshots or another one is due, but not beyond `deadline`.
-    pub fn wait_for_next(&self, count: u64, deadline: Instant) {
+    /// Waits until the jobs may stand otherwise, or another look is due, but not beyond `deadline`.
+    pub fn wait_for_next(&self, which: &JobSelector, stand: &Stand, deadline: Instant) {
         let mut state = self.state();
         loop {
-            let has_ended = state.last.as_ref().is_some_and(|(number, _)| *number > count);
+            let is_new = match (&stand.of_jobs, state.stand(which)) {
+                (Some(then), Some(now)) => *then != now,
+                _ => state.last.as_ref().is_some_and(|(number, _)| *number > stand.looks),
+            };
             let now = Instant::now();
             let due = state.held.as_ref().filter(|_| state.is_up_to_date());
             // Who waits does not ask for a new one more often than this, whatever the server's settings.
             let due = due.map(|held| held.good_until.max(held.begun + WAIT_INTERVAL).min(deadline));
             match due {
-                Some(due) if !has_ended && now < due => {
-                    let waited = self.ended.wait_timeout(state, due - now);
-                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                }
+                Some(due) if !is_new && now < due => state = self.wait(state, due),
                 _ => return,
             }
         }
     }
 
-    /// The last snapshot, however old it is.
-    pub fn held(&self) -> Option<Arc<Snapshot>> {
-        self.state().held.as_ref().map(|held| Arc::clone(&held.snapshot))
+    /// What is known, however old it is.
+    pub fn held(&self) -> Option<Knowledge> {
+        self.state().held.as_ref().map(|held| held.knowledge.clone())
     }
 
-    /// A snapshot that is begun after this call.
-    pub fn of_now(&self, connection: &Connection<'_>) -> Result<Arc<Snapshot>, Error> {
+    /// What is known at a moment after this call.
+    pub fn of_now(&self, connection: &Connection<'_>) -> Result<Knowledge, Error> {
         let state = self.state();
         let wanted = state.begun + 1;
         self.take(connection, state, wanted)
     }
 
-    /// The snapshot of the number `wanted` or a later one: waits for it, or takes it where nobody does.
+    /// The look of the number `wanted` or a later one: waits for it, or takes it where nobody does.
     fn take(
         &self,
         connection: &Connection<'_>,
         mut state: MutexGuard<'_, State>,
         wanted: u64,
-    ) -> Result<Arc<Snapshot>, Error> {
+    ) -> Result<Knowledge, Error> {
         loop {
             match &state.last {
                 Some((number, outcome)) if *number >= wanted => return outcome.clone(),
@@ -322,39 +449,128 @@ impl Snapshots {
 
         let under_way = UnderWay(self);
         let begin = Instant::now();
-        let outcome = list_all(connection).map(|jobs| Arc::new(Snapshot::new(jobs)));
-        let good_for = self.age.max((begin.elapsed() * RESTS).min(OLDEST));
+        let outcome = self.look(connection, begin);
         let mut state = self.state();
-        if let Ok(snapshot) = &outcome {
+        let outcome = outcome.map_err(|error| state.with_age(error));
+        if let Ok((knowledge, begun)) = &outcome {
+            let good_for = match knowledge {
+                Knowledge::Followed(_) => self.age,
+                Knowledge::Listed(_) => {
+                    // What was over when it began is in it.
+                    let is_later = |ended: u64| ended > changes;
+                    state
+                        .submissions
+                        .retain(|submission| submission.ended.is_none_or(|(_, ended)| is_later(ended)));
+                    state.changed.retain(|_, changed| is_later(changed.changes));
+                    self.age.max((begun.elapsed() * RESTS).min(OLDEST))
+                }
+            };
             state.held = Some(Held {
-                snapshot: Arc::clone(snapshot),
-                begun: begin,
-                good_until: begin + good_for,
+                knowledge: knowledge.clone(),
+                begun: *begun,
+                good_until: *begun + good_for,
                 changes,
             });
-            // What was over when it began is in it.
-            state
-                .submissions
-                .retain(|submission| submission.ended.is_none_or(|ended| ended > changes));
         }
+        let outcome = outcome.map(|(knowledge, _)| knowledge);
         state.last = Some((number, outcome.clone()));
         drop(state);
         drop(under_way);
         outcome
     }
 
-    /// Asks a recent snapshot; where it does not know, one of now, since another process may have submitted what is asked
-    /// for.
+    /// Looks at the cluster: sees to it that the watches show what it has at this moment, or takes a LIST. Gives back when
+    /// that was begun, too.
+    fn look(&self, connection: &Connection<'_>, begin: Instant) -> Result<(Knowledge, Instant), Error> {
+        if let Some(followed) = self.look_by_watches(connection, begin)? {
+            return Ok(followed);
+        }
+        let begun = Instant::now();
+        let store = JobStore::listed(connection)?;
+        Ok((Knowledge::Listed(Arc::new(store)), begun))
+    }
+
+    /// Asks for what is meant; where it is not known, the cluster is asked whether there is such a job, once in a while:
+    /// another process may have submitted it a moment ago.
     pub fn ask<T>(
         &self,
         connection: &Connection<'_>,
-        question: impl Fn(&Snapshot) -> Result<T, Error>,
+        which: &JobSelector,
+        question: impl Fn(&JobStore) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let (snapshot, is_new) = self.recent(connection)?;
-        match question(&snapshot) {
-            Err(error) if error.class == ErrorClass::NotFound && !is_new => question(&*self.of_now(connection)?),
-            answer => answer,
+        let (knowledge, is_new) = self.recent(connection)?;
+        let error = match knowledge.read(&question) {
+            Err(error) if error.class == ErrorClass::NotFound => error,
+            answer => return answer,
+        };
+        let missing: Vec<String> = match which {
+            JobSelector::Jobs(_) => self.not_remembered(&error.job_ids),
+            JobSelector::Batch(batch_id) => self.not_remembered(&[format!("{BATCH}{batch_id}")]),
+        };
+        if missing.is_empty() {
+            return Err(error);
         }
+        let answer = match &knowledge {
+            Knowledge::Listed(_) if is_new => Err(error),
+            Knowledge::Listed(_) => self.of_now(connection)?.read(&question),
+            Knowledge::Followed(_) => {
+                let there = match which {
+                    JobSelector::Jobs(_) if missing.len() <= ASKED_ONE_BY_ONE => {
+                        operations::existing_jobs(connection, &missing)?
+                    }
+                    JobSelector::Jobs(_) => operations::job_names(connection, &JobSelector::Jobs(missing.clone()))?,
+                    JobSelector::Batch(_) => operations::job_names(connection, which)?,
+                };
+                match self.waits_for(&knowledge, &there) {
+                    true => knowledge.read(&question),
+                    false => self.of_list(connection)?.read(&question),
+                }
+            }
+        };
+        if answer.is_err() {
+            self.remember(missing);
+        }
+        answer
+    }
+
+    /// Those of which it is not known that the cluster did not have them a moment ago.
+    fn not_remembered(&self, names: &[String]) -> Vec<String> {
+        let state = self.state();
+        let is_remembered = |name: &String| state.missing.get(name).is_some_and(|when| when.elapsed() < MISSING);
+        names.iter().filter(|name| !is_remembered(name)).cloned().collect()
+    }
+
+    fn remember(&self, missing: Vec<String>) {
+        let mut state = self.state();
+        let now = Instant::now();
+        if state.missing.len() + missing.len() > MOST_MISSING {
+            state.missing.retain(|_, when| when.elapsed() < MISSING);
+        }
+        for name in missing {
+            if state.missing.len() < MOST_MISSING {
+                state.missing.insert(name, now);
+            }
+        }
+    }
+
+    /// Waits until what is followed has all of these jobs; `false`: it does not get them.
+    fn waits_for(&self, knowledge: &Knowledge, job_ids: &[String]) -> bool {
+        let until = Instant::now() + SHOW;
+        let mut state = self.state();
+        loop {
+            if knowledge.read(|store| job_ids.iter().all(|id| store.contains(id))) {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            state = self.wait(state, until);
+        }
+    }
+
+    /// What a LIST shows at a moment after this call, for a single question.
+    fn of_list(&self, connection: &Connection<'_>) -> Result<Knowledge, Error> {
+        Ok(Knowledge::Listed(Arc::new(JobStore::listed(connection)?)))
     }
 
     /// Reserves a caller's place for jobs that are about to be submitted, unless more than `limit` of theirs would be open.
@@ -368,7 +584,7 @@ impl Snapshots {
         job_ids: &[String],
         limit: usize,
     ) -> Result<Result<Reservation, usize>, Error> {
-        let was_good = self.state().is_good();
+        let was_good = self.state().is_good(self.age);
         if !was_good {
             self.recent(connection)?;
         }
@@ -379,10 +595,12 @@ impl Snapshots {
                 return Err(open);
             }
             let number = state.submissions.last().map_or(0, |last| last.number + 1);
+            let unseen = job_ids.iter().filter(|id| !state.is_known(id)).cloned().collect();
             state.submissions.push(Submission {
                 number,
                 owner: owner.to_string(),
                 job_ids: job_ids.to_vec(),
+                unseen,
                 ended: None,
             });
             Ok(Reservation { number })
@@ -407,34 +625,109 @@ impl Snapshots {
     pub fn submitted(&self, reservation: Reservation, refused: &[String]) {
         let mut state = self.state();
         state.changes += 1;
-        let changes = state.changes;
+        let ended = Some((Instant::now(), state.changes));
         if let Some(submission) = state
             .submissions
             .iter_mut()
             .find(|submission| submission.number == reservation.number)
         {
-            submission.ended = Some(changes);
+            submission.ended = ended;
             submission.job_ids.retain(|id| !refused.contains(id));
+            submission.unseen.retain(|id| !refused.contains(id));
         }
         drop(state);
         self.ended.notify_all();
     }
 
-    /// Notes that something was cancelled.
-    pub fn cancelled(&self) {
-        self.state().changes += 1;
+    /// Notes what was cancelled, if anything was.
+    pub fn cancelled(&self, outcomes: &[CancelOutcome]) {
+        let changed = outcomes.iter().filter(|outcome| {
+            !matches!(
+                outcome.done,
+                Ok(Cancelled::AlreadyEnded | Cancelled::AlreadyCancelled) | Err(_)
+            )
+        });
+        self.note_changes(changed.map(|outcome| outcome.job_id.as_str()), false);
+    }
+
+    /// Notes what was removed, if anything was.
+    pub fn removed(&self, outcomes: &[RemoveOutcome]) {
+        let removed = outcomes.iter().filter(|outcome| outcome.done == Ok(Removed::Removed));
+        self.note_changes(removed.map(|outcome| outcome.job_id.as_str()), true);
+    }
+
+    fn note_changes<'a>(&self, job_ids: impl Iterator<Item = &'a str>, is_removed: bool) {
+        let mut state = self.state();
+        let changes = state.changes + 1;
+        for id in job_ids {
+            state.changes = changes;
+            let when = Instant::now();
+            state.changed.insert(
+                id.to_string(),
+                Changed {
+                    is_removed,
+                    when,
+                    changes,
+                },
+            );
+        }
+        drop(state);
         self.ended.notify_all();
     }
 
     /// Whether another job than `job_id` ends as it does, with the uuid that the caller's key makes.
     pub fn has_other_of_same_key(&self, job_id: &str) -> bool {
-        let uuid = |id: &str| id.get(id.len().saturating_sub(UUID)..).map(String::from);
+        fn uuid(id: &str) -> Option<&str> {
+            id.get(id.len().saturating_sub(UUID)..)
+        }
         let (state, wanted) = (self.state(), uuid(job_id));
-        let seen = state.held.iter().flat_map(|held| held.snapshot.places.keys());
-        let submitted = state.submissions.iter().flat_map(|submission| &submission.job_ids);
-        wanted.is_some() && seen.chain(submitted).any(|id| id != job_id && uuid(id) == wanted)
+        let is_such = |id: &str| id != job_id && uuid(id) == wanted;
+        let mut submitted = state.submissions.iter().flat_map(|submission| &submission.job_ids);
+        wanted.is_some()
+            && (submitted.any(|id| is_such(id)) || state.known(|store| store.ids().any(is_such)).unwrap_or(false))
     }
 }
+
+impl State {
+    fn held_is_followed(&self) -> bool {
+        matches!(
+            self.held,
+            Some(Held {
+                knowledge: Knowledge::Followed(_),
+                ..
+            })
+        )
+    }
+
+    fn stand(&self, which: &JobSelector) -> Option<(u64, usize)> {
+        match self.held_is_followed() {
+            true => self.known(|store| store.stand(which)),
+            false => None,
+        }
+    }
+
+    /// The error with how old is what is known.
+    fn with_age(&self, error: Error) -> Error {
+        match &self.held {
+            Some(held) if matches!(error.class, ErrorClass::Unavailable | ErrorClass::Timeout) => {
+                let seconds = held.begun.elapsed().as_secs();
+                let age = format!("What the abba server knows of jobs is {seconds} s old.");
+                let consequence = match &error.consequence {
+                    Some(consequence) => format!("{consequence} {age}"),
+                    None => age,
+                };
+                Error {
+                    consequence: Some(consequence),
+                    ..error
+                }
+            }
+            _ => error,
+        }
+    }
+}
+
+/// Before a batch's id among what is missing: no job's id has a blank.
+const BATCH: &str = "batch ";
 
 /// The length of a uuid as text.
 const UUID: usize = 36;
@@ -442,43 +735,29 @@ const UUID: usize = 36;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::job_record::JobRecord;
-    use crate::domain::job_status::JobStatus;
     use crate::gateway::fake_cluster::{self, server, Server};
+    use crate::kubernetes::objects::{Job, Pod};
+    use crate::operations::Kept;
     use crate::transport::FailureKind;
     use serde_json::json;
     use std::sync::atomic::Ordering;
 
-    fn job(id: &str, owner: Option<&str>, status: Status) -> JobSnapshot {
-        JobSnapshot {
-            record: JobRecord {
-                job_id: id.into(),
-                batch_id: "shared".into(),
-                program: "/a.R".into(),
-                // The label: the same for names that differ.
-                user: "a-b".into(),
-                status,
-                submitted: "2026-01-01T00:00:00Z".into(),
-                started: None,
-                finished: None,
-                exit_code: None,
-                reason: None,
-            },
-            status: JobStatus {
-                id: format!("{id}-x"),
-                path: None,
-                status,
-            },
-            obstacle: None,
-            owner: owner.map(String::from),
-            uid: Some(1),
-            image: None,
-            sha256: None,
-            starts: Default::default(),
-            pod_uid: None,
-            verdict: None,
-            usage: Default::default(),
+    /// A job of the batch "shared".
+    fn put(store: &mut JobStore, id: &str, owner: Option<&str>, phase: &str) {
+        // The label is the same for names that differ.
+        let labels = json!({"abba/batch-id": "shared", "abba/user": "a-b", "abba/job-id": id});
+        let mut annotations = json!({"abba/program-path": "/a.R"});
+        if let Some(owner) = owner {
+            annotations["abba/owner"] = owner.into();
         }
+        let metadata = json!({"name": id, "labels": labels, "annotations": annotations});
+        let spec = json!({"template": {"spec": {"securityContext": {"runAsUser": 1}}}});
+        let job: Job = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
+        let mut pod = json!({"metadata": metadata, "status": {"phase": phase}});
+        pod["metadata"]["name"] = format!("{id}-x").into();
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        store.put(job.part().unwrap());
+        store.put(pod.part().unwrap());
     }
 
     fn caller(name: &str, is_operator: bool) -> Caller {
@@ -492,30 +771,30 @@ mod tests {
         }
     }
 
-    fn snapshot() -> Snapshot {
-        Snapshot::new(vec![
-            job("j1", Some("a b"), Status::Running),
-            job("j2", Some("a.b"), Status::Succeeded),
-            job("j3", None, Status::Failed),
-        ])
+    fn store() -> JobStore {
+        let mut store = JobStore::default();
+        put(&mut store, "j1", Some("a b"), "Running");
+        put(&mut store, "j2", Some("a.b"), "Succeeded");
+        put(&mut store, "j3", None, "Failed");
+        store
     }
 
     #[test]
     fn somebody_elses_job_looks_like_none() {
-        let snapshot = snapshot();
+        let store = store();
         let me = caller("a b", false);
         let words = |ids: &[&str]| {
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            let error = snapshot.jobs(&me, &ids).unwrap_err();
+            let error = jobs(&store, &me, &ids).unwrap_err();
             assert_eq!(error.class, ErrorClass::NotFound);
             format!("{error}").replace(&ids[0], "X")
         };
         assert_eq!(words(&["j2"]), words(&["none"]));
         assert_eq!(words(&["j3"]), words(&["none"]));
-        assert_eq!(snapshot.jobs(&me, &["j1".into()]).unwrap().len(), 1);
-        assert!(snapshot.jobs(&me, &["j1".into(), "j2".into()]).is_err());
+        assert_eq!(jobs(&store, &me, &["j1".into()]).unwrap().len(), 1);
+        assert!(jobs(&store, &me, &["j1".into(), "j2".into()]).is_err());
         assert_eq!(
-            snapshot.jobs(&caller("o", true), &["j3".into(), "j1".into()]).unwrap()[0]
+            jobs(&store, &caller("o", true), &["j3".into(), "j1".into()]).unwrap()[0]
                 .record
                 .job_id,
             "j3"
@@ -524,15 +803,15 @@ mod tests {
 
     #[test]
     fn of_a_batch_that_two_share_each_sees_their_own() {
-        let snapshot = snapshot();
+        let store = store();
         let seen = |name| {
             let caller = caller(name, false);
-            snapshot.batch(&caller, "shared").map(|jobs| jobs.len())
+            batch(&store, &caller, "shared").map(|jobs| jobs.len())
         };
         assert_eq!((seen("a b").unwrap(), seen("a.b").unwrap()), (1, 1));
         assert_eq!(seen("a-b").unwrap_err().class, ErrorClass::NotFound);
-        assert_eq!(snapshot.seen_by(&caller("o", true)).count(), 3);
-        assert_eq!((snapshot.open_jobs("a b"), snapshot.open_jobs("a.b")), (1, 0));
+        assert_eq!(seen_by(&store, &caller("o", true)).len(), 3);
+        assert_eq!((store.counts_of("a b").open, store.counts_of("a.b").open), (1, 0));
     }
 
     #[test]
@@ -580,7 +859,7 @@ mod tests {
         let foreign = other.submit("daemon", "b");
         let server = Server {
             cluster: other.cluster,
-            gateway: server.gateway,
+            ..server
         };
         assert_eq!(server.get("daemon", &format!("job-status?job_id={foreign}")).0, 200);
     }

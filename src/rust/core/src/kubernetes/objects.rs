@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -352,37 +352,53 @@ pub struct List<T> {
 #[serde(rename_all = "camelCase", default)]
 pub struct ListMeta {
     pub resource_version: String,
+    /// Of a list that was read in part: where the rest begins.
+    #[serde(rename = "continue")]
+    pub continues_at: String,
 }
 
-/// One line of a watch of pods:
+/// One line of a watch:
 /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(tag = "type", content = "object", rename_all = "UPPERCASE")]
-pub enum WatchEvent {
-    Added(ChangedPod),
-    Modified(ChangedPod),
-    Deleted(ChangedPod),
+#[serde(
+    tag = "type",
+    content = "object",
+    rename_all = "UPPERCASE",
+    bound = "T: DeserializeOwned"
+)]
+pub enum WatchEvent<T> {
+    Added(Changed<T>),
+    Modified(Changed<T>),
+    Deleted(Changed<T>),
     /// Says how far the stream has come.
     Bookmark(Bookmark),
     /// The stream cannot go on.
-    Error(IgnoredAny),
+    Error(WatchError),
 }
 
-/// A pod after a change.
+/// Why a watch cannot go on.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct WatchError {
+    /// The HTTP status; 410: the moment from which on it was wanted is too long ago.
+    pub code: u16,
+}
+
+/// An object after a change.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ChangedPod {
-    /// The moment of the change. A [`Pod`] has none: of ten thousand in a list nobody asks for it.
+pub struct Changed<T> {
+    /// The moment of the change. The object has none: of ten thousand in a list nobody asks for it.
     pub resource_version: String,
-    pub pod: Pod,
+    pub object: T,
 }
 
-impl<'de> Deserialize<'de> for ChangedPod {
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Changed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let object = Value::deserialize(deserializer)?;
         let resource_version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
         Ok(Self {
             resource_version: resource_version.to_string(),
-            pod: Pod::deserialize(object).map_err(serde::de::Error::custom)?,
+            object: T::deserialize(object).map_err(serde::de::Error::custom)?,
         })
     }
 }

@@ -67,6 +67,47 @@ impl<'a> Connection<'a> {
     }
 }
 
+/// Those of some jobs that the cluster has, asked for one by one.
+///
+/// Errors: the cluster cannot be asked.
+pub fn existing_jobs(connection: &Connection<'_>, job_ids: &[String]) -> Result<Vec<String>, Error> {
+    let api = connection.api()?;
+    let mut there = Vec::new();
+    for id in job_ids {
+        match api.has_job(id) {
+            Ok(true) => there.push(id.clone()),
+            Ok(false) => {}
+            Err(failure) => return Err(connection.error(&api, &failure, "read jobs").meaning(UNTOUCHED)),
+        }
+    }
+    Ok(there)
+}
+
+/// The ids of the jobs that are meant, as far as the cluster has them. That there are none is no error.
+///
+/// Errors: the cluster cannot be asked.
+pub fn job_names(connection: &Connection<'_>, which: &JobSelector) -> Result<Vec<String>, Error> {
+    let api = connection.api()?;
+    let names = match which {
+        JobSelector::Jobs(ids) => {
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            api.list_job_names(&LabelSelector::Jobs(&ids))
+        }
+        JobSelector::Batch(batch_id) => api.list_job_names(&LabelSelector::Batch(batch_id)),
+    };
+    let names = names.map_err(|failure| connection.error(&api, &failure, "list jobs").meaning(UNTOUCHED))?;
+    Ok(names.into_iter().map(|named| named.name).collect())
+}
+
+/// The moment at which the cluster is, as a resource version.
+///
+/// Errors: the cluster cannot be asked.
+pub fn current_version(connection: &Connection<'_>) -> Result<String, Error> {
+    let api = connection.api()?;
+    api.current_version()
+        .map_err(|failure| connection.error(&api, &failure, "list jobs").meaning(UNTOUCHED))
+}
+
 impl Observation {
     /// Looks at jobs by id: one LIST of pods, and one of Jobs for those that have no pod.
     ///
@@ -441,7 +482,7 @@ fn newest(pods: &[Box<Pod>]) -> Option<&Pod> {
 }
 
 /// Does two things with the cluster at the same time.
-fn at_once<A: Send, B: Send>(
+pub(super) fn at_once<A: Send, B: Send>(
     connection: &Connection<'_>,
     api: &Api<'_>,
     one: impl Fn(&Connection<'_>, &Api<'_>) -> Result<A, Error> + Sync,

@@ -214,7 +214,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::super::scripted::{ended, job, list as answer, patient, pod, running, Answer, Scripted};
-    use super::super::{list, list_all, JobList, ListArguments};
+    use super::super::{list, JobList, JobSnapshot, JobStore, ListArguments};
     use super::*;
     use crate::domain::verdict::MESSAGES_OF_R;
     use crate::transport::FailureKind;
@@ -349,7 +349,8 @@ mod tests {
     #[test]
     fn after_its_time_no_log_is_read_and_the_rest_is_named() {
         let cluster = nine();
-        let jobs = list_all(&patient(&cluster)).unwrap();
+        let store = JobStore::listed(&patient(&cluster)).unwrap();
+        let jobs: Vec<JobSnapshot> = store.jobs().collect();
         let found = verdicts(&patient(&cluster), &jobs.iter().collect::<Vec<_>>(), Instant::now()).unwrap();
         assert_eq!(found.findings, vec![None; 9]);
         assert_eq!(found.warning.unwrap().job_ids.len(), 9);

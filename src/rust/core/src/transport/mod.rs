@@ -145,7 +145,8 @@ pub trait Transport: Sync {
     }
 
     /// Sends a call and hands over the body of the answer in parts as they come, until it ends or `part` breaks off. The
-    /// time limit of `deadline` is on the whole.
+    /// time limit of `deadline` is on the whole. A transport that sees an answer begin before its body hands over an empty
+    /// part then.
     fn stream(
         &self,
         call: &Call,

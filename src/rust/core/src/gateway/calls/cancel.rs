@@ -49,7 +49,7 @@ fn cancel(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
             .intend(jobs.iter().map(|job| AuditedJob::seen(job, caller)))?;
         let outcomes = operations::cancel_as(connection, &JobSelector::Jobs(logged_ids(&jobs)), &caller.name)
             .map_err(snapshot::in_words_for_callers)?;
-        gateway.snapshots.cancelled();
+        gateway.snapshots.cancelled(&outcomes);
         let mut rows = Vec::new();
         let mut first_refusal: Option<ApiError> = None;
         for outcome in outcomes {

@@ -7,12 +7,13 @@ use serde_json::{json, Value};
 use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
 use super::super::description::{Description, Schema};
+use super::super::snapshot;
 use super::{owner_or_user, Answers, Argument, Asked, Call, Kind, STATUS};
 use crate::domain::job_record::JobRecord;
 use crate::error::quote_shortened;
 use crate::gateway::Gateway;
 use crate::kubernetes::labels;
-use crate::operations::{self, Verdicts};
+use crate::operations::{self, JobSnapshot, Verdicts};
 use crate::Error;
 
 const VERDICT: Argument = Argument::optional(
@@ -76,9 +77,10 @@ fn jobs(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
         asked.begin_to_read_logs()?;
     }
     gateway.with_cluster(asked.with_connection, &mut |connection| {
-        let (snapshot, _) = gateway.snapshots.recent(connection)?;
-        let mut jobs: Vec<_> = snapshot
-            .seen_by(asked.caller)
+        let (known, _) = gateway.snapshots.recent(connection)?;
+        let mut jobs: Vec<JobSnapshot> = known
+            .read(|store| snapshot::seen_by(store, asked.caller))
+            .into_iter()
             .filter(|job| batch_id.as_ref().is_none_or(|id| *id == job.record.batch_id))
             .filter(|job| statuses.is_empty() || statuses.iter().any(|name| name == job.record.status.name()))
             .filter(|job| since.as_ref().is_none_or(|since| *since <= job.record.submitted))
@@ -87,14 +89,17 @@ fn jobs(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
         // As operations::list() has them: the newest first, those of one second by their ids.
         jobs.sort_by(|a, b| (&b.record.submitted, &a.record.job_id).cmp(&(&a.record.submitted, &b.record.job_id)));
         let verdicts = match with_verdict {
-            true => Some(operations::verdicts(connection, &jobs, Instant::now() + TIME_TO_READ)?),
+            true => {
+                let jobs: Vec<&JobSnapshot> = jobs.iter().collect();
+                Some(operations::verdicts(connection, &jobs, Instant::now() + TIME_TO_READ)?)
+            }
             false => None,
         };
         let rows: Vec<JobRecord> = jobs
             .into_iter()
             .map(|job| JobRecord {
-                user: owner_or_user(job).to_string(),
-                ..job.record.clone()
+                user: owner_or_user(&job).to_string(),
+                ..job.record
             })
             .collect();
         let mut reply = Reply::from(answer::json(&rows)?);

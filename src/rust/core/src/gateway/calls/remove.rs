@@ -79,9 +79,7 @@ fn remove(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
             true => Vec::new(),
             false => operations::remove(connection, &JobSelector::Jobs(there.clone()), submitter)?,
         };
-        if !outcomes.is_empty() {
-            gateway.snapshots.cancelled();
-        }
+        gateway.snapshots.removed(&outcomes);
         let outcomes: HashMap<&str, &Result<Removed, Error>> = outcomes
             .iter()
             .map(|outcome| (outcome.job_id.as_str(), &outcome.done))

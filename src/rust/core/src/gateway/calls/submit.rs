@@ -11,7 +11,7 @@ use super::super::audit_log::AuditedJob;
 use super::super::description::{Description, Schema};
 use super::super::holdings::Entered;
 use super::super::policy::Policy;
-use super::super::snapshot::Reservation;
+use super::super::snapshot::{Knowledge, Reservation};
 use super::super::submission::{self, Key, Named, PROGRAM, SETTINGS};
 use super::{Answers, Argument, Arguments, Asked, Call, Caller, Gateway, Kind};
 use crate::domain::usage::Usage;
@@ -340,16 +340,14 @@ impl<'a> Reserved<'a> {
         let gateway: &'a Gateway = self.gateway;
         let wanted: Vec<(String, Usage)> = self.job_ids.iter().cloned().zip(usages.iter().copied()).collect();
         let most = &gateway.policy.permissions.holdings;
-        let snapshot = match gateway.snapshots.held() {
-            Some(snapshot) => snapshot,
+        let known = match gateway.snapshots.held() {
+            Some(known) => known,
             None => gateway.snapshots.of_now(connection)?,
         };
-        let entered = match gateway.ledger.enter(&snapshot, &caller.name, &wanted, most) {
+        let enter = |known: Knowledge| known.read(|store| gateway.ledger.enter(store, &caller.name, &wanted, most));
+        let entered = match enter(known) {
             // Some may have ended, or gone, in the meantime.
-            Err(refusal) if refusal.status == 429 => {
-                let snapshot = gateway.snapshots.of_now(connection)?;
-                gateway.ledger.enter(&snapshot, &caller.name, &wanted, most)
-            }
+            Err(refusal) if refusal.status == 429 => enter(gateway.snapshots.of_now(connection)?),
             outcome => outcome,
         };
         self.entered = Some(entered?);

@@ -59,7 +59,7 @@ pub(super) const WATCH_JOBS: Call = Call {
 
 const LONGEST_WAIT: f64 = 20.0;
 
-/// A request that waits does nothing but look at the snapshots, of which one serves all.
+/// A request that waits does nothing but look at what is known, which serves all.
 fn watch(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
     let wait = asked.arguments.number("wait")?.unwrap_or(LONGEST_WAIT);
     if !(0.0..=LONGEST_WAIT).contains(&wait) {
@@ -71,7 +71,7 @@ fn watch(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
     let deadline = Instant::now() + Duration::from_secs_f64(wait);
     asked.begin_to_watch()?;
     loop {
-        let count = gateway.snapshots.count();
+        let stand = gateway.snapshots.stand(&which);
         let jobs = look(gateway, &asked, &which, everybody)?;
         let update = update(gateway, &jobs)?;
         if state.as_ref() != update["state"].as_str().map(String::from).as_ref() || Instant::now() >= deadline {
@@ -83,7 +83,7 @@ fn watch(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
         }
         match ask_for_reasons(gateway, &asked, &jobs) {
             true => {}
-            false => gateway.snapshots.wait_for_next(count, deadline),
+            false => gateway.snapshots.wait_for_next(&which, &stand, deadline),
         }
     }
 }

@@ -94,7 +94,7 @@ impl Api<'_> {
     }
 
     /// Reads a list while it arrives: a long one would fill the memory.
-    fn read_list<T: DeserializeOwned>(&self, call: &Call) -> Result<List<T>, Failure> {
+    pub(super) fn read_list<T: DeserializeOwned>(&self, call: &Call) -> Result<List<T>, Failure> {
         self.read_with(|deadline| {
             let mut reader = ListReader::new();
             let mut beginning = Vec::new();

@@ -12,6 +12,7 @@ mod lines;
 mod list;
 mod log;
 mod queue;
+mod reflect;
 mod review;
 #[cfg(test)]
 mod scripted;
@@ -23,6 +24,7 @@ pub use create::CreateFailure;
 pub use delete::{DeleteFailure, Deletion};
 pub use list::Listed;
 pub use log::LogQuestion;
+pub use reflect::{Reflected, REFLECT_SECONDS};
 pub use selection::LabelSelector;
 pub use update::Resource;
 

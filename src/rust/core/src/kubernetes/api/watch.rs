@@ -1,10 +1,12 @@
-//! What happens to pods, as it happens.
+//! What happens to objects, as it happens.
 
 use std::ops::ControlFlow;
 
+use serde::de::DeserializeOwned;
+
 use super::lines::LineBuffer;
 use super::{encode, parse, Api, LabelSelector};
-use crate::kubernetes::objects::WatchEvent;
+use crate::kubernetes::objects::{Pod, WatchEvent};
 use crate::transport::{Call, Failure, Patience};
 
 /// After how many seconds the server ends a watch, so that what it cannot show (a Job that fails without a pod) is looked
@@ -21,11 +23,26 @@ impl Api<'_> {
         selection: &LabelSelector<'_>,
         resource_version: &str,
         patience: &Patience<'_>,
-        event: &mut dyn FnMut(WatchEvent) -> ControlFlow<()>,
+        event: &mut dyn FnMut(WatchEvent<Pod>) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
+        let from = (resource_version, WATCH_SECONDS);
+        self.watch(&self.pods(), selection, from, patience, &mut || {}, event)
+    }
+
+    /// The same for objects of any kind. `from`: the moment, and after how many seconds the server ends the stream. `heard`
+    /// is called with each part of the answer, and over the kept kubectl when it begins.
+    pub(super) fn watch<T: DeserializeOwned>(
+        &self,
+        resource: &str,
+        selection: &LabelSelector<'_>,
+        from: (&str, u32),
+        patience: &Patience<'_>,
+        heard: &mut dyn FnMut(),
+        event: &mut dyn FnMut(WatchEvent<T>) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let (resource_version, seconds) = from;
         let path = format!(
-            "{}?watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={}&labelSelector={}",
-            self.pods(),
+            "{resource}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={}&labelSelector={}",
             encode(resource_version),
             encode(&selection.one_selector())
         );
@@ -33,7 +50,8 @@ impl Api<'_> {
         let mut no_event = None;
         let call = Call::get(path);
         self.transport.stream(&call, &patience.deadline(), &mut |part| {
-            lines.push(part, &mut |line| match parse::<WatchEvent>(&call, line) {
+            heard();
+            lines.push(part, &mut |line| match parse::<WatchEvent<T>>(&call, line) {
                 Ok(parsed) => event(parsed),
                 Err(failure) => {
                     no_event = Some(failure);

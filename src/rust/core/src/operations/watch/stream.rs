@@ -11,7 +11,7 @@ use super::pending_reasons::ReasonsOfJobs;
 use super::{news, WatchedJobs};
 use crate::domain::job_status::Status;
 use crate::error::Error;
-use crate::kubernetes::objects::{ChangedPod, WatchEvent};
+use crate::kubernetes::objects::{Changed, Pod, WatchEvent};
 use crate::kubernetes::{Api, LabelSelector};
 use crate::transport::{FailureKind, Patience};
 
@@ -141,8 +141,11 @@ impl Stream<'_> {
     }
 
     /// Notes a pod as it is now; breaks off once all jobs have ended.
-    fn take(&mut self, changed: ChangedPod) -> ControlFlow<()> {
-        let ChangedPod { resource_version, pod } = changed;
+    fn take(&mut self, changed: Changed<Pod>) -> ControlFlow<()> {
+        let Changed {
+            resource_version,
+            object: pod,
+        } = changed;
         self.stands_at(resource_version);
         let Some(id) = pod.job_id().map(String::from) else {
             return ControlFlow::Continue(());

@@ -161,6 +161,10 @@ async fn read(
     let warnings = warnings(response.headers());
     let retry_after = retry_after(&response);
     let mut refusal = Vec::new();
+    // Of a stream that is silent at first it is known so that it has begun.
+    if status.is_success() && part(&[]).is_break() {
+        return Ok(Exchange::Done { warnings });
+    }
     while let Some(frame) = response.frame().await {
         let Ok(data) = frame.map_err(broken)?.into_data() else {
             continue;
