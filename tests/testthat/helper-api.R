@@ -115,8 +115,8 @@ scripted_api_program <- c(
   "          . qq(\"submitted\":\"2026-01-01T00:00:01Z\",\"reason\":null});",
   "      }",
   "      my $body = $asked =~ /batch/ ? '[' . join(',', @rows) . ']' : $rows[0];",
-  "      $bytes = $then eq 'loses' ? '' : qq(HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\n)",
-  "        . qq(Content-Length: ) . length($body) . qq(\\r\\nConnection: close\\r\\n\\r\\n$body);",
+  "      $bytes = qq(HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: ) . length($body)",
+  "        . qq(\\r\\nConnection: close\\r\\n\\r\\n$body) unless $then =~ /^loses/;",
   "    }",
   "    print $client ($bytes // ''); $client->flush;",
   "  } else {",
@@ -136,9 +136,11 @@ replies <- function(body, on = "*", status = 200L, headers = character(), type =
 }
 
 # Each program of the request becomes a job under its id, unless it is one already, and the answer says so; or it is
-# lost after that.
+# lost after that: the connection is cut, or a proxy has an answer of its own.
 makes_jobs <- function(on = "POST /submit-batch") list(bytes = raw(), then = "creates", on = on)
-loses_answer <- function(on = "POST /submit-batch") list(bytes = raw(), then = "loses", on = on)
+loses_answer <- function(on = "POST /submit-batch", of_proxy = list(bytes = raw())) {
+  list(bytes = of_proxy$bytes, then = "loses", on = on)
+}
 
 # A page of a proxy or of a place to log in.
 replies_html <- function(text, status, on = "*", headers = character()) {
@@ -215,6 +217,19 @@ much_later <- c("Retry-After" = "1000")
 # Few seconds, so that what cannot heal is told soon.
 local_short <- function(seconds = 1, env = parent.frame()) {
   withr::local_options(abba.api.request.timeout = seconds, .local_envir = env)
+}
+
+# Makes `call` with a time limit of a second, and with one that is twice as long until its request has come. Gives back
+# its error. `api`: the scripted one, or a function that starts it anew for each time.
+when_asked <- function(api, call) {
+  ask <- function(seconds) {
+    local_short(seconds)
+    asked <<- if (is.function(api)) api() else api
+    before <<- length(asked$requests())
+    raised(call())
+  }
+  asked <- before <- NULL
+  longer_until(ask, function() length(asked$requests()) > before)
 }
 
 job_status <- function() abba_get_job_status(test_job)

@@ -27,7 +27,8 @@ local({
     abba.default.container = NULL,
     abba.home.nfs.ip.address = NULL,
     abba.k8s.namespace = NULL,
-    abba.k8s.request.timeout = NULL,
+    # Twice the time that an attempt may take: a kubectl that stands still for a while is no fault, and not tried again.
+    abba.k8s.request.timeout = 120,
     # The scripted kubectl plays single calls; the kept one is tested on the real cluster.
     abba.k8s.session = FALSE,
     abba.kubectl = NULL,

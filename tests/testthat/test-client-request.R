@@ -192,13 +192,16 @@ test_that("an API that nobody runs is told within the time limit", {
 })
 
 test_that("an API that does not answer is told within the time limit", {
-  local_scripted_api(never_replies())
+  api <- local_scripted_api(never_replies())
   local_program()
-  local_short(0.5)
-  expect_s3_class(raised(job_status()), "abba_error_timeout")
+  late <- function(call) {
+    error <- when_asked(api, call)
+    expect_s3_class(error, "abba_error_timeout")
+    cat(sub("within [0-9]+ seconds", "within <n> seconds", conditionMessage(error)), "\n\n", sep = "")
+  }
   expect_api_words({
-    tell(job_status())
-    tell(submit_it())
+    late(job_status)
+    late(submit_it)
   })
 })
 
@@ -230,10 +233,9 @@ test_that("a submission is repeated under the same id until it is known", {
 
 test_that("a submission whose fate is not known says so, whatever the last answer was", {
   local_program()
-  local_short(1)
+  of_test <- rlang::current_env()
   says_unknown <- function(...) {
-    local_scripted_api(...)
-    error <- raised(submit_it())
+    error <- when_asked(function() local_scripted_api(..., env = of_test), submit_it)
     expect_match(conditionMessage(error), "Whether the job was created is not known.", fixed = TRUE)
     expect_match(error$job_id, paste0("^test-program-", uuid, "$"))
     expect_match(conditionMessage(error), paste0("abba_get_job_status(\"", error$job_id, "\")"), fixed = TRUE)
@@ -249,7 +251,6 @@ test_that("a submission whose fate is not known says so, whatever the last answe
   says_unknown(cuts(), replies_html("Not Found", 404L))
 
   # The answers end these.
-  local_short(60)
   says_otherwise <- function(...) {
     local_scripted_api(...)
     expect_no_match(conditionMessage(raised(submit_it())), "not known", fixed = TRUE)

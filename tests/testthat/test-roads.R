@@ -177,8 +177,9 @@ losing <- list(
     )
   },
   api = function(lost, env) {
-    # The second of three requests, and its repetition.
-    api <- local_scripted_api(makes_jobs(), loses_answer(), cuts(on = "POST /submit-batch"), makes_jobs(), env = env)
+    # The second of three requests, and it is not worth asking again.
+    bad_gateway <- replies_html("Bad Gateway", 502L, headers = much_later)
+    api <- local_scripted_api(makes_jobs(), loses_answer(of_proxy = bad_gateway), makes_jobs(), env = env)
     list(
       heal = function() TRUE, made = api$made, verb = "abba_submit_batch",
       options = paste0("abba.api.address = '", api$address, "', abba.api.key = 'k'")
@@ -192,8 +193,7 @@ test_that("what was lost is found by another session, out of a part of the saved
     lost <- sample(programs[1:60], 3L)
     road <- losing[[name]](lost, rlang::current_env())
     withr::local_options(
-      abba.k8s.request.timeout = 1, abba.api.request.timeout = 0.3, abba.k8s.namespace = "n",
-      abba.default.container = image
+      abba.k8s.request.timeout = 1, abba.k8s.namespace = "n", abba.default.container = image
     )
     error <- raised(get(road$verb)(programs))
     expect_s3_class(error, "abba_error_batch_incomplete")
