@@ -45,8 +45,8 @@ verbs <- c(
   log = sprintf("abba_get_k8s_job_log_local('%s', namespace = 'n')", test_job)
 )
 
-# The errors of a verb, one for each answer of kubectl. What may heal is tried
-# again for some seconds, so all are asked for at once, in forks of another R.
+# The errors of a verb, one for each answer of kubectl, or of the verb for each answer. What may heal is tried again for
+# some seconds, and a busy server until the time limit, so all are asked for at once, in forks of another R.
 errors_of <- function(verb, answers, env = parent.frame()) {
   # An answer to a part of the requests leaves the LIST of pods.
   listed <- says(list_of(pod(test_job)), on = "?*")
@@ -55,14 +55,28 @@ errors_of <- function(verb, answers, env = parent.frame()) {
   ran <- run_r(c(
     "options(cli.unicode = FALSE)",
     paste0("kubectls <- ", deparse1(unname(vapply(kubectls, `[[`, "", "program")))),
-    "errors <- parallel::mclapply(kubectls, function(kubectl) {",
-    "  options(abba.kubectl = kubectl)",
-    paste0("  tryCatch({ ", verbs[[verb]], "; NULL }, error = identity)"),
+    paste0("calls <- ", deparse1(rep_len(unname(verbs[verb]), length(answers)))),
+    "errors <- parallel::mclapply(seq_along(kubectls), function(i) {",
+    "  options(abba.kubectl = kubectls[[i]])",
+    "  tryCatch({ eval(str2lang(calls[[i]])); NULL }, error = identity)",
     "}, mc.cores = length(kubectls))",
     paste0("saveRDS(errors, ", deparse1(result), ")")
   ))
   expect_identical(ran$exit_status, 0L, info = ran$stderr)
   Map(function(kubectl, error) list(error = error, kubectl = kubectl), kubectls, readRDS(result))
+}
+
+# Those of all verbs for each of `words`, by verb. Asked for by the first test that wants them.
+found_of_words <- NULL
+errors_of_words <- function(verb) {
+  if (is.null(found_of_words)) {
+    local_program()
+    asked <- rep(names(verbs), each = length(words))
+    on <- ifelse(asked == "log", "*/log*", "*")
+    answers <- Map(fails, rep(words, length(verbs)), on = on)
+    found_of_words <<- split(errors_of(asked, answers, teardown_env()), asked)
+  }
+  found_of_words[[verb]]
 }
 
 tell_all <- function(found) {
@@ -85,8 +99,7 @@ expect_classes <- function(found, expected) {
 }
 
 test_that("each of kubectl's words has its class and its words when a job is submitted", {
-  local_program()
-  found <- errors_of("submit", lapply(words, fails))
+  found <- errors_of_words("submit")
   expect_classes(found, classes)
   expect_words(tell_all(found))
   for (case in names(found)) {
@@ -104,13 +117,13 @@ test_that("each of kubectl's words has its class and its words when a job is sub
 })
 
 test_that("each of kubectl's words has its class and its words when a status is asked for", {
-  found <- errors_of("status", lapply(words, fails))
+  found <- errors_of_words("status")
   expect_classes(found, classes)
   expect_words(tell_all(found))
 })
 
 test_that("each of kubectl's words has its class and its words when a log is asked for", {
-  found <- errors_of("log", lapply(words, fails, on = "*/log*"))
+  found <- errors_of_words("log")
   expect_classes(found, classes)
   expect_words(tell_all(found))
   for (case in names(found)) {
@@ -119,10 +132,9 @@ test_that("each of kubectl's words has its class and its words when a log is ask
 })
 
 test_that("what will not heal is not tried again", {
-  local_program()
   final <- setdiff(names(words), c("refused", "unreachable", "server", "busy", "unknown"))
   for (verb in c("submit", "status")) {
-    for (one in errors_of(verb, lapply(words[final], fails))) {
+    for (one in errors_of_words(verb)[final]) {
       expect_identical(one$kubectl$count(), 1L, info = one$error$stderr)
     }
   }
