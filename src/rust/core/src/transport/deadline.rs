@@ -107,7 +107,8 @@ impl<'a> Deadline<'a> {
         }
     }
 
-    /// The same with another way to know that the user wants to stop.
+    /// The same with another way to know that the user wants to stop. Only the kept kubectl, a thing of Unix, needs it.
+    #[cfg(unix)]
     #[must_use]
     pub(super) fn or_when<'b>(&self, interrupted: &'b dyn Fn() -> bool) -> Deadline<'b>
     where

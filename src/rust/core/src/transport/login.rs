@@ -63,7 +63,8 @@ impl Words {
         self.begun.elapsed() >= SHOWN_AFTER
     }
 
-    /// How many bytes of kubectl's stderr were shown.
+    /// How many bytes of kubectl's stderr were shown. Only the kept kubectl, a thing of Unix, needs it.
+    #[cfg(unix)]
     pub fn shown(&self) -> usize {
         self.shown
     }

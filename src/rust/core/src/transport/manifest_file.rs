@@ -91,9 +91,9 @@ fn on_disk_without_name() -> io::Result<File> {
 /// A new folder that only this user may enter.
 fn new_folder() -> io::Result<PathBuf> {
     let folder = std::env::temp_dir().join(format!("abba-{}", uuid::Uuid::new_v4().simple()));
-    let mut builder = std::fs::DirBuilder::new();
+    let builder = &mut std::fs::DirBuilder::new();
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    std::os::unix::fs::DirBuilderExt::mode(builder, 0o700);
     builder.create(&folder)?;
     Ok(folder)
 }
