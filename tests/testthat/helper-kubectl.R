@@ -125,7 +125,9 @@ local_scripted_kubectl <- function(..., folder = NULL, env = parent.frame()) {
 # The Jobs that were sent, by the paths of their programs, and the container of one.
 sent <- function(kubectl) {
   creates <- which(grepl("^create ", kubectl$requests()))
-  manifests <- lapply(creates, kubectl$manifest)
+  # One that was ended at once has not read all that it was given.
+  has_read <- function(i) file.exists(kubectl$file(i, "manifest")) && jsonlite::validate(kubectl$manifest_text(i))
+  manifests <- lapply(Filter(has_read, creates), kubectl$manifest)
   names(manifests) <- vapply(manifests, function(job) job$metadata$annotations[["abba/program-path"]], "")
   manifests[order(names(manifests))]
 }
