@@ -1,5 +1,11 @@
 # Programs, jobs and what the cluster itself says about them.
 
+# A test of what is the same on both transports: of a file that runs on both (`each_transport` in run-tests.R) it runs
+# with the kept kubectl alone.
+test_once <- function(desc, code) {
+  if (getOption("abba.k8s.session")) eval(call("test_that", desc, substitute(code)), parent.frame())
+}
+
 # --- The cluster, as its administrator -----------------------------------------
 
 repository <- dirname(dirname(dirname(cluster_script)))

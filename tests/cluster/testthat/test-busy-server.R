@@ -1,7 +1,7 @@
 # A server that has a bad day: it is slower then, and nothing is lost and nothing done twice.
 local_namespace()
 
-count <- 12L
+count <- 6L
 
 # Submits programs, waits for their end and reads their logs, while every third request meets with `fault`.
 run_batch <- function(fault, fault_for = "") {
@@ -53,7 +53,7 @@ test_that("a create whose every answer is lost makes one job, and it is found", 
   expect_identical(log_of(id), "ran")
 })
 
-test_that("a server that is busy all the time is given up with an error that says so", {
+test_once("a server that is busy all the time is given up with an error that says so", {
   local_path_proxy("-fault", "busy", "-fault-every", "1")
   # One kubectl a call waits by itself as long as the server asks, and the time limit may be over before it says so.
   withr::local_options(abba.k8s.request.timeout = 4, abba.k8s.session = TRUE)

@@ -23,7 +23,7 @@ test_that("a running program is ended, and its log and record stay", {
   expect_identical(cancel(id), data.frame(job_id = id, done = "was cancelled before"))
 })
 
-test_that("what has ended by itself had ended, and is not taken for cancelled", {
+test_once("what has ended by itself had ended, and is not taken for cancelled", {
   ids <- c(submit(local_program("cat('ran\\n')")), submit(local_program("stop('no')")))
   wait_for_end(ids)
   expect_identical(cancel(ids), data.frame(job_id = ids, done = rep("had ended", 2L)))
@@ -32,7 +32,7 @@ test_that("what has ended by itself had ended, and is not taken for cancelled", 
   expect_true(is.na(reason_of(ids[[1L]])))
 })
 
-test_that("what has not started is kept from starting", {
+test_once("what has not started is kept from starting", {
   folder <- withr::local_tempdir()
   Sys.chmod(folder, "0777", use_umask = FALSE)
   program <- local_program("cat('ran\\n', file = '/data/ran')")
@@ -54,7 +54,7 @@ test_that("what has not started is kept from starting", {
   expect_identical(list.files(folder), character())
 })
 
-test_that("a job without a pod never gets one", {
+test_once("a job without a pod never gets one", {
   local_namespace()
   create_quota("pods=0")
   id <- submit(local_program("1"))
@@ -67,7 +67,7 @@ test_that("a job without a pod never gets one", {
   expect_identical(cancel(id)$done, "was cancelled before")
 })
 
-test_that("a job that a queue holds back says so, ends when it is cancelled, and never starts", {
+test_once("a job that a queue holds back says so, ends when it is cancelled, and never starts", {
   local_namespace()
   create_quota("pods=0")
   id <- submit(local_program("1"))
@@ -88,7 +88,7 @@ test_that("a job that a queue holds back says so, ends when it is cancelled, and
   expect_identical(pods_of(id), character())
 })
 
-test_that("jobs that are cancelled the moment they are submitted end, and what they tell is true", {
+test_once("jobs that are cancelled the moment they are submitted end, and what they tell is true", {
   gate <- local_gate()
   program <- local_program(c("cat(Sys.getenv('ABBA_JOB_ID'), '\\n', file = '/gate/begun', append = TRUE)", gate$wait))
   done <- lapply(1:6, function(i) {
@@ -141,7 +141,7 @@ test_that("a batch is cancelled, whatever its jobs are at", {
   expect_abba_error(abba_cancel_k8s_batch_local("no-such-batch"), "not_found", "no-such-batch")
 })
 
-test_that("a program that does not want to end has 30 seconds, and is told of as ending", {
+test_once("a program that does not want to end has 30 seconds, and is told of as ending", {
   gate <- local_gate()
   # R ends at SIGTERM; its child, which it waits for, does not.
   program <- local_program(c(

@@ -66,7 +66,7 @@ test_that("to the administrator everything is in order, and nothing is left behi
   expect_identical(c(jobs_in(), kubectl_lines("get", "pods", "--output", "name")), before)
 })
 
-test_that("with the README's Role nothing is a problem, and what is hidden is said to be", {
+test_once("with the README's Role nothing is a problem, and what is hidden is said to be", {
   local_user()
   found <- check()
   expect_identical(problems(found), character())
@@ -77,7 +77,7 @@ test_that("with the README's Role nothing is a problem, and what is hidden is sa
   expect_identical(result_of(found, "pod security"), "ok")
 })
 
-test_that("a user who lacks rights gets exactly those, and they are enough once applied", {
+test_once("a user who lacks rights gets exactly those, and they are enough once applied", {
   local_user(list(
     list(apiGroups = "batch", resources = "jobs", verbs = c("create", "list")),
     list(apiGroups = "", resources = "pods", verbs = c("get", "list", "update")),
@@ -98,7 +98,7 @@ test_that("a user who lacks rights gets exactly those, and they are enough once 
   expect_identical(attr(check(), "for_admin"), NA_character_)
 })
 
-test_that("a user without any right is told all, and can work once they are given", {
+test_once("a user without any right is told all, and can work once they are given", {
   local_user(list(list(apiGroups = "", resources = "configmaps", verbs = "get")))
   found <- check()
   expect_identical(problems(found), grep("^right to ", found$check, value = TRUE))
@@ -113,7 +113,7 @@ test_that("a user without any right is told all, and can work once they are give
   expect_match(what(found, "container"), "has run on the node")
 })
 
-test_that("an earlier grant is not taken back by a later one", {
+test_once("an earlier grant is not taken back by a later one", {
   kubeconfig <- user_kubeconfig(namespace, list(list(apiGroups = "", resources = "events", verbs = "list")))
   local_cluster_login(kubeconfig)
   apply_printed(check())
@@ -127,7 +127,7 @@ test_that("an earlier grant is not taken back by a later one", {
   expect_true(wait_until_ok())
 })
 
-test_that("a service account is bound as one", {
+test_once("a service account is bound as one", {
   kubectl_lines("create", "serviceaccount", "connect")
   token <- kubectl_lines("create", "token", "connect")
   local_cluster_login(write_kubeconfig(namespace, user = list(token = token)))
@@ -188,7 +188,7 @@ test_that("a server that refuses, or hangs, and nothing configured, each give a 
   expect_identical(problems(found), "configuration")
 })
 
-test_that("a quota that is used up is told with its numbers, also by the trial alone", {
+test_once("a quota that is used up is told with its numbers, also by the trial alone", {
   local_namespace()
   # A pod without limits is refused for that, and in other words.
   kubectl_lines("create", "quota", "quota", "--hard=limits.cpu=500m")
@@ -213,7 +213,7 @@ test_that("a quota that is used up is told with its numbers, also by the trial a
   expect_match(what(found, "quota"), "kept a program from starting lately.*exceeded quota")
 })
 
-test_that("a quota on jobs is seen with the Role alone", {
+test_once("a quota on jobs is seen with the Role alone", {
   local_namespace()
   create_quota("count/jobs.batch=0", c("create", "job", "probe", "--image", "x"))
   local_user()
@@ -221,7 +221,7 @@ test_that("a quota on jobs is seen with the Role alone", {
   expect_identical(problems(found), c("quota", "trial"))
 })
 
-test_that("a LimitRange that is too small is told with its bound", {
+test_once("a LimitRange that is too small is told with its bound", {
   local_namespace()
   apply_manifest(list(
     apiVersion = "v1", kind = "LimitRange", metadata = list(name = "small"),
@@ -278,7 +278,7 @@ test_that("the Pod Security level restricted wants a user", {
   expect_identical(result_of(check(username = "games"), "pod security"), "ok")
 })
 
-test_that("limits that no node has, and an image that cannot be pulled, are told", {
+test_once("limits that no node has, and an image that cannot be pulled, are told", {
   found <- check(cpu_limit = 100000, memory_limit = "1P")
   expect_identical(problems(found), "nodes")
   expect_match(what(found, "nodes"), "No node is large enough for a program with 100000 cores and 1P of memory")

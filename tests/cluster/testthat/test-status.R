@@ -14,7 +14,7 @@ test_that("a job without a pod is pending, and its id is the job's", {
   expect_identical(entry_of(id), list(state = "Pending", id = id))
 })
 
-test_that("a job that no node is large enough for is pending, and its log says so", {
+test_once("a job that no node is large enough for is pending, and its log says so", {
   id <- submit(local_program("1"), cpu_limit = 64)
   unschedulable <- function() has_pod(id) && grepl("Insufficient cpu", log_of(id)[[2L]])
   wait_until(unschedulable, what = "the scheduler's word")
@@ -37,7 +37,7 @@ test_that("a running job is running, its log grows, and then it has succeeded", 
   expect_identical(log_of(id), c("first", "second"))
 })
 
-test_that("whatever makes a program fail, the job has failed and its log tells how far it came", {
+test_once("whatever makes a program fail, the job has failed and its log tells how far it came", {
   folder <- withr::local_tempdir()
   missing <- local_program("1", "missing.R", folder)
   empty <- withr::local_tempdir()
@@ -91,7 +91,7 @@ test_that("whatever makes a program fail, the job has failed and its log tells h
   expect_identical(list.files(empty, all.files = TRUE, no.. = TRUE), character())
 })
 
-test_that("a job whose pod somebody deletes has failed, and does not run twice", {
+test_once("a job whose pod somebody deletes has failed, and does not run twice", {
   gate <- local_gate()
   path <- local_program(c("cat('once\\n', file = '/gate/runs', append = TRUE)", gate$wait))
   id <- submit(path, mounts = gate$mounts)
@@ -108,7 +108,7 @@ test_that("a job whose pod somebody deletes has failed, and does not run twice",
   expect_identical(readLines(gate$file("runs")), "once")
 })
 
-test_that("a program that is started anew after a suspension is told by status, log and explain", {
+test_once("a program that is started anew after a suspension is told by status, log and explain", {
   gate <- local_gate()
   program <- local_program(c("cat('begun\\n', file = '/gate/begun', append = TRUE)", "cat('here\\n')", gate$wait))
   id <- submit(program, mounts = gate$mounts, batch_group_id = "again")
