@@ -1,20 +1,25 @@
-library(testthat)
-library(abba)
-
-# Adds a line for each file to the table of times, where `make test` asks for it.
-note_times <- function(results) {
-  file <- Sys.getenv("ABBA_TEST_TIMES")
-  if (nzchar(file)) {
-    results <- as.data.frame(results)
-    seconds <- tapply(results$real, results$file, sum)
-    bad <- tapply(results$failed > 0L | results$error, results$file, any)
-    name <- sub("^test-(.*)[.]R$", "\\1", names(seconds))
-    cat(sprintf("%.1f\t%s\tR: %s\n", seconds, ifelse(bad, "FAILED", "ok"), name), sep = "", file = file, append = TRUE)
-  }
+# Runs the R tier: each test file side by side with others, in an R of its own (testthat/side-by-side.R).
+#
+# Usage: Rscript testthat.R [FILE RESULTS]
+# With arguments it is such an R; R CMD check gives none.
+source("testthat/side-by-side.R")
+arguments <- commandArgs(TRUE)
+if (length(arguments) > 0L) {
+  library(abba)
+  run_test_file(arguments[[1L]], arguments[[2L]], package = "abba")
+} else {
+  # The file of R CMD check that this names by a relative path is for this R alone.
+  Sys.setenv(R_TESTS = "")
+  names <- sub("^test-(.*)[.]R$", "\\1", list.files("testthat", "^test-.*[.]R$"))
+  # Those that take longest begin, so that none of them is left for the end.
+  first <- c("log", "conditions", "submit", "objects", "client-request", "watch", "follow", "interrupt", "session")
+  runs <- data.frame(label = c(first, setdiff(names, first)), alone = FALSE)
+  results <- run_side_by_side(runs, "R", function(i, results) {
+    c("testthat.R", file.path("testthat", paste0("test-", runs$label[[i]], ".R")), results)
+  })
+  cat(sprintf(
+    "[ FAIL %d | WARN %d | SKIP %d | PASS %d ]\n", sum(results$failed, results$error), sum(results$warning),
+    sum(results$skipped), sum(results$passed)
+  ))
+  if (any(results$bad)) stop("Test failures")
 }
-
-all_results <- ListReporter$new()
-tryCatch(
-  test_check("abba", reporter = MultiReporter$new(list(CheckReporter$new(), all_results))),
-  finally = note_times(all_results$get_results())
-)

@@ -2,14 +2,9 @@
 #
 # Usage: Rscript tests/cluster/run-file.R FILE SESSION RESULTS
 #   SESSION  TRUE: one kubectl kept for the session; FALSE: one kubectl a call
-#   RESULTS  the file for a data frame of `test`, `bad` and `seconds`
+#   RESULTS  the file for what became of its tests, see run_test_file() of tests/testthat/side-by-side.R
 library(abba)
 arguments <- commandArgs(TRUE)
 options(abba.k8s.session = as.logical(arguments[[2L]]))
-results <- as.data.frame(testthat::test_file(
-  arguments[[1L]],
-  reporter = testthat::CheckReporter$new(), stop_on_failure = FALSE
-))
-unlink(file.path(dirname(arguments[[1L]]), "testthat-problems.rds"))
-bad <- results$failed > 0L | results$error | results$skipped | results$warning > 0L
-saveRDS(data.frame(test = results$test, bad = bad, seconds = results$real), arguments[[3L]])
+source(file.path(dirname(arguments[[1L]]), "..", "..", "testthat", "side-by-side.R"))
+run_test_file(arguments[[1L]], arguments[[3L]])

@@ -8,8 +8,7 @@
 # The package is the installed `abba`; set R_LIBS to choose the library. Environment variables:
 #   ABBA_TEST_SESSION    on which transport: "true" (one kubectl kept for the session) or "false" (one kubectl a call);
 #                        by default all files on the first and those of `each_transport` on the second, too
-#   ABBA_TEST_PROCESSES  how many files run at a time, 4 by default: most of their time they wait for the cluster
-#   ABBA_TEST_TIMES      a file to which a line for each test file is added, as tools/test wants it
+#   and those of tests/testthat/side-by-side.R
 
 # Files that stop components of the cluster or fill the whole machine: alone, after all others.
 alone <- c("api-attacks", "api-outage", "outage")
@@ -72,74 +71,8 @@ runs_of <- function(here, filter, session) {
     runs <- rbind(runs, data.frame(name = names, session = FALSE)[names %in% each_transport, ])
   }
   runs$alone <- runs$name %in% alone
+  runs$label <- paste0(runs$name, ifelse(runs$session, "", " (one kubectl a call)"))
   runs[order(runs$alone, match(runs$name, first), !runs$session), ]
-}
-
-label_of <- function(run) paste0(run$name, if (!run$session) " (one kubectl a call)")
-
-# Starts a test file in an R of its own.
-start_run <- function(here, run) {
-  results <- tempfile("results-", fileext = ".rds")
-  output <- tempfile("output-")
-  file <- file.path(here, "testthat", paste0("test-", run$name, ".R"))
-  process <- processx::process$new(
-    file.path(R.home("bin"), "Rscript"), c(file.path(here, "run-file.R"), file, run$session, results),
-    stdout = output, stderr = "2>&1", cleanup_tree = TRUE
-  )
-  list(run = run, process = process, results = results, output = output, since = Sys.time())
-}
-
-# The part of a run's output that says what failed: behind all messages of the package; everything where there is none.
-what_failed <- function(output) {
-  summary <- grep("^\u2550\u2550 (Failed|Skipped|Warnings)", output)
-  if (length(summary) > 0L) output[summary[[1L]]:length(output)] else output
-}
-
-# The results of a run that has ended: a data frame of `test` and `bad`; prints what it said, and its time.
-finish_run <- function(started) {
-  seconds <- as.numeric(difftime(Sys.time(), started$since, units = "secs"))
-  label <- label_of(started$run)
-  results <- if (file.exists(started$results)) readRDS(started$results)
-  complete <- started$process$get_exit_status() == 0L && !is.null(results)
-  if (!complete) {
-    results <- rbind(results, data.frame(test = "the file runs to its end", bad = TRUE, seconds = seconds))
-  }
-  cat(sprintf("%-6s %-40s %6.1f s\n", if (any(results$bad)) "FAILED" else "ok", label, seconds))
-  if (any(results$bad)) {
-    cat(paste0("    ", what_failed(readLines(started$output, warn = FALSE))), sep = "\n")
-  }
-  note_time(seconds, any(results$bad), label)
-  results$label <- rep(label, nrow(results))
-  results
-}
-
-note_time <- function(seconds, bad, label) {
-  file <- Sys.getenv("ABBA_TEST_TIMES")
-  if (nzchar(file)) {
-    cat(sprintf("%.1f\t%s\tcluster: %s\n", seconds, if (bad) "FAILED" else "ok", label), file = file, append = TRUE)
-  }
-}
-
-# Runs them, at most `processes` at a time; all results.
-run_all <- function(here, runs, processes) {
-  waiting <- split(runs, seq_len(nrow(runs)))
-  running <- list()
-  results <- list()
-  on.exit(for (started in running) started$process$kill_tree())
-  while (length(waiting) > 0L || length(running) > 0L) {
-    can_start <- function() {
-      length(waiting) > 0L && length(running) < (if (waiting[[1L]]$alone) 1L else processes)
-    }
-    while (can_start()) {
-      running <- c(running, list(start_run(here, waiting[[1L]])))
-      waiting <- waiting[-1L]
-    }
-    processx::poll(lapply(running, function(started) started$process), 1000)
-    ended <- !vapply(running, function(started) started$process$is_alive(), NA)
-    results <- c(results, lapply(running[ended], finish_run))
-    running <- running[!ended]
-  }
-  do.call(rbind, results)
 }
 
 session <- Sys.getenv("ABBA_TEST_SESSION")
@@ -147,10 +80,14 @@ stopifnot(session %in% c("", "true", "false"))
 here <- find_here()
 runs <- runs_of(here, if (length(commandArgs(TRUE)) > 0L) commandArgs(TRUE)[[1L]], session)
 if (nrow(runs) == 0L) stop("no test file has such a name")
+source(file.path(here, "..", "testthat", "side-by-side.R"))
 start_cluster(file.path(here, "cluster"))
 cat("abba", format(utils::packageVersion("abba")), "in", find.package("abba"), "\n")
 since <- Sys.time()
-results <- run_all(here, runs, as.integer(Sys.getenv("ABBA_TEST_PROCESSES", "4")))
+results <- run_side_by_side(runs, "cluster", function(i, results) {
+  file <- file.path(here, "testthat", paste0("test-", runs$name[[i]], ".R"))
+  c(file.path(here, "run-file.R"), file, runs$session[[i]], results)
+})
 cat(sprintf("%-47s %6.1f s\n", "all files", as.numeric(difftime(Sys.time(), since, units = "secs"))))
 for (i in which(results$bad)) {
   cat("failed: ", results$label[[i]], ": ", results$test[[i]], "\n", sep = "")
