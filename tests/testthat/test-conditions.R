@@ -58,7 +58,12 @@ errors_of <- function(verb, answers, env = parent.frame()) {
     paste0("calls <- ", deparse1(rep_len(unname(verbs[verb]), length(answers)))),
     "errors <- parallel::mclapply(seq_along(kubectls), function(i) {",
     "  options(abba.kubectl = kubectls[[i]])",
-    "  tryCatch({ eval(str2lang(calls[[i]])); NULL }, error = identity)",
+    # The time limit, which is no answer of kubectl, may end the last attempt of a machine that stands still.
+    "  for (time in 1:5) {",
+    "    error <- tryCatch({ eval(str2lang(calls[[i]])); NULL }, error = identity)",
+    "    if (!inherits(error, 'abba_error_timeout')) return(error)",
+    "  }",
+    "  error",
     "}, mc.cores = length(kubectls))",
     paste0("saveRDS(errors, ", deparse1(result), ")")
   ))
