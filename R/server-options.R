@@ -64,6 +64,7 @@ api_policy <- function(identity, call = rlang::caller_env()) {
     kept_program_bytes = count("abba.api.kept.program.bytes", 128 * 1024^2),
     log_page_bytes = count("abba.api.log.page.bytes", 4 * 1024^2),
     snapshot_seconds = number("abba.api.snapshot.seconds", 1),
+    profiles = profiles_option(identity, call),
     bounds = list(
       requests_at_once = count("abba.api.requests.at.once", 8),
       log_reads = count("abba.api.log.reads", 4),
@@ -73,6 +74,52 @@ api_policy <- function(identity, call = rlang::caller_env()) {
       strangers_per_minute = count("abba.api.strangers.per.minute", 600)
     )
   )
+}
+
+# The options that a profile may have in place of those of all callers.
+profile_options <- c(
+  "abba.default.container", "abba.permitted.containers", "abba.permitted.queues", "abba.lower.cpu.limit",
+  "abba.cpu.limit", "abba.lower.memory.limit", "abba.memory.limit", "abba.api.default.time.limit",
+  "abba.api.time.limit", "abba.api.default.disk.limit", "abba.api.disk.limit", "abba.permitted.mounts",
+  "abba.permitted.templates", "abba.api.open.jobs", "abba.api.open.cpu", "abba.api.open.memory",
+  "abba.api.kept.jobs", "abba.api.kept.program.bytes"
+)
+
+# The profiles, each with all options as they are for its members.
+profiles_option <- function(identity, call) {
+  name <- "abba.api.profiles"
+  profiles <- getOption(name, list())
+  is_named <- function(x) {
+    is.list(x) && length(names(x)) == length(x) && all(nzchar(names(x))) && anyDuplicated(names(x)) == 0L
+  }
+  if (!is_named(profiles) || !all(vapply(profiles, is_named, NA))) {
+    rule <- "must be a list of lists with names, such as list(large = list(groups = \"biostat\", abba.cpu.limit = 16))"
+    abort_input(name, rule, NULL, call)
+  }
+  if (length(profiles) == 0L) {
+    return(NULL)
+  }
+  lapply(names(profiles), function(one) profile_settings(one, profiles[[one]], identity, call))
+}
+
+profile_settings <- function(name, profile, identity, call) {
+  argument <- paste0("abba.api.profiles$", name)
+  unknown <- setdiff(names(profile), c("groups", profile_options))
+  if (length(unknown) > 0L) {
+    rule <- paste0("must have `groups` and options for callers, such as `abba.cpu.limit`, not `", unknown[[1L]], "`")
+    abort_input(argument, rule, NULL, call)
+  }
+  groups <- check_strings(profile[["groups"]], argument = paste0(argument, "$groups"), call = call)
+  # Whatever reads an option reads the profile's.
+  before <- options(c(profile[setdiff(names(profile), "groups")], list(abba.api.profiles = NULL)))
+  on.exit(options(before))
+  settings <- tryCatch(api_policy(identity, call), abba_error_input = function(cnd) {
+    rlang::abort(
+      paste0("The option `", argument, "` cannot be used: ", conditionMessage(cnd)),
+      class = error_classes("input"), call = call, use_cli_format = FALSE
+    )
+  })
+  list(name = name, groups = I(groups), settings = settings)
 }
 
 # How callers are known, as the administrator has stated it: "keys", "connect", "proxy" or "local". Where nothing is

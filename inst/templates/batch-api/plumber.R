@@ -79,6 +79,11 @@ options(
   # Whether accounts are refused whose shell lets nobody log in (nologin).
   abba.api.refuse.nologin = FALSE,
 
+  # What members of groups of accounts have in place of these options: by a name of your choice, the groups and options.
+  # abba.api.profiles = list(
+  #   biostat = list(groups = "biostat", abba.cpu.limit = 16, abba.memory.limit = "64G")
+  # ),
+
   # Users who see, read and cancel the jobs of everybody.
   abba.api.operators = character(),
 

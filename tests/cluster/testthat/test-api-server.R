@@ -172,6 +172,31 @@ test_that("a folder that is permitted to be read alone cannot be written by the 
   expect_identical(list.files(folder), "w.R")
 })
 
+test_that("members of a group have what its profile permits, and others do not", {
+  profiled <- local_api_server(
+    users = c("sys", "games"), abba.cpu.limit = 0.5, abba.permitted.templates = list(default = list()),
+    abba.api.profiles = list(night = list(
+      groups = "games", abba.cpu.limit = 1, abba.permitted.containers = "registry.example.com/r:9",
+      abba.permitted.templates = list(late = list(metadata = list(labels = list(late = "yes"))))
+    ))
+  )
+  asked <- function(user, ...) {
+    body <- list(file_path = "p.R", program_text = "cat('ran\\n')", ...)
+    request(profiled, "submit-job", user = user, body = body)
+  }
+  expect_identical(asked("sys", cpu_limit = 0.6)$status, 403L)
+  expect_identical(asked("sys", cpu_limit = 0.1, job_template = "late")$status, 403L)
+  done <- asked("games", cpu_limit = 0.6, job_template = "late")
+  expect_identical(done$status, 200L)
+  expect_identical(field("job", done$body$job_id, ".metadata.labels.late"), "yes")
+  expect_identical(wait_for_end_at(profiled, done$body$job_id, user = "games"), "Succeeded")
+  told <- function(call, user) unlist(request(profiled, call, user = user)$body)
+  expect_identical(told("permitted-templates", "games"), "late")
+  expect_identical(told("permitted-templates", "sys"), "default")
+  expect_true("registry.example.com/r:9" %in% told("permitted-containers", "games"))
+  expect_false("registry.example.com/r:9" %in% told("permitted-containers", "sys"))
+})
+
 test_that("time, disk and kept jobs have the bounds that the administrator has set", {
   bounded <- local_api_server(
     users = "sys", abba.api.default.time.limit = 3, abba.api.time.limit = 600, abba.api.default.disk.limit = "1G",

@@ -250,7 +250,7 @@ fn whatever_mounts_a_caller_asks_for_only_permitted_folders_are_mounted() {
         let Ok(Ok(asked)) = serde_json::from_slice(input).map(|value: Value| Mounts::from_value(&value)) else {
             return;
         };
-        let Ok(mounts) = permitted_mounts::check(&asked, &policy.permissions.permitted_mounts) else {
+        let Ok(mounts) = permitted_mounts::check(&asked, &policy.permissions(None).permitted_mounts) else {
             return;
         };
         for volume in &mounts.volumes {

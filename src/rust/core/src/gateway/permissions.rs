@@ -26,8 +26,8 @@ pub struct Permissions {
     /// That of a program that names none, and the largest.
     time: (Option<u64>, Option<u64>),
     disk: (Option<DiskLimit>, Option<DiskLimit>),
-    /// NFS folders that callers may mount.
-    pub permitted_mounts: Vec<PermittedMount>,
+    /// NFS folders that callers may mount: what any of these lists permits.
+    pub permitted_mounts: Vec<Vec<PermittedMount>>,
     /// Job templates that callers may name.
     pub permitted_templates: BTreeMap<String, JobTemplate>,
     /// Jobs of a caller that are not ended, at most.
@@ -96,11 +96,11 @@ impl Permissions {
             memory,
             time: (time, most_time),
             disk: (disk, most_disk),
-            permitted_mounts: settings
+            permitted_mounts: vec![settings
                 .permitted_mounts
                 .iter()
                 .map(|mount| PermittedMount::new(&mount.server, &mount.path, mount.read_only))
-                .collect::<Result<_, _>>()?,
+                .collect::<Result<_, _>>()?],
             permitted_templates: settings
                 .permitted_templates
                 .iter()
@@ -109,6 +109,49 @@ impl Permissions {
             open_jobs: settings.open_jobs,
             holdings: Holdings::most(settings)?,
         })
+    }
+
+    /// What this and another permit together: what one of them permits, and the larger of two bounds. Of two defaults, and of
+    /// two templates of one name, it is the first.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        fn larger<T: Clone>(one: &Option<T>, other: &Option<T>, amount: impl Fn(&T) -> f64) -> Option<T> {
+            // None is no bound.
+            match (one.as_ref()?, other.as_ref()?) {
+                (one, other) if amount(one) >= amount(other) => Some(one.clone()),
+                (_, other) => Some(other.clone()),
+            }
+        }
+        let united = |one: &[String], other: &[String]| {
+            let mut all = one.to_vec();
+            all.extend(other.iter().filter(|text| !one.contains(text)).cloned());
+            all
+        };
+        let lower_cpu = self.cpu.0.cores() <= other.cpu.0.cores();
+        let upper_cpu = self.cpu.1.cores() >= other.cpu.1.cores();
+        let lower_memory = self.memory.0.bytes() <= other.memory.0.bytes();
+        let upper_memory = self.memory.1.bytes() >= other.memory.1.bytes();
+        let of = |is_first: bool| if is_first { self } else { other };
+        let mut permitted_templates = other.permitted_templates.clone();
+        permitted_templates.extend(self.permitted_templates.clone());
+        let most_time = larger(&self.time.1, &other.time.1, |seconds| *seconds as f64);
+        let most_disk = larger(&self.disk.1, &other.disk.1, DiskLimit::bytes);
+        Self {
+            default_container: self
+                .default_container
+                .clone()
+                .or_else(|| other.default_container.clone()),
+            permitted_containers: united(&self.permitted_containers, &other.permitted_containers),
+            permitted_queues: united(&self.permitted_queues, &other.permitted_queues),
+            cpu: (of(lower_cpu).cpu.0.clone(), of(upper_cpu).cpu.1.clone()),
+            memory: (of(lower_memory).memory.0.clone(), of(upper_memory).memory.1.clone()),
+            time: (self.time.0.or(other.time.0), most_time),
+            disk: (self.disk.0.clone().or_else(|| other.disk.0.clone()), most_disk),
+            permitted_mounts: [self.permitted_mounts.as_slice(), &other.permitted_mounts].concat(),
+            permitted_templates,
+            open_jobs: self.open_jobs.max(other.open_jobs),
+            holdings: self.holdings.or_more(&other.holdings),
+        }
     }
 
     /// The image for a request: the one asked for, which must be permitted word for word, or the default one.

@@ -63,8 +63,10 @@ const OWN_FOLDER: &str = "/abba";
 /// Checks what a caller wants to mount, and gives back mounts that hold nothing but what was checked: of a volume its name
 /// and its NFS folder, of a volume mount its name, its path, a sub-path and whether it is read-only.
 ///
+/// `permitted`: lists of folders; what one of them permits is permitted.
+///
 /// Errors (for a caller): anything else is in there, or a folder is not permitted.
-pub fn check(mounts: &Mounts, permitted: &[PermittedMount]) -> Result<Mounts, Error> {
+pub fn check(mounts: &Mounts, permitted: &[Vec<PermittedMount>]) -> Result<Mounts, Error> {
     let volumes = mounts.volumes.iter().map(|volume| check_volume(volume, permitted));
     let volumes = volumes.collect::<Result<Vec<_>, _>>()?;
     let mut volume_mounts = mounts.volume_mounts.iter().map(check_volume_mount);
@@ -89,7 +91,7 @@ fn to_be_read_alone(name: &str) -> Error {
     ))
 }
 
-fn check_volume(volume: &Value, permitted: &[PermittedMount]) -> Result<Value, Error> {
+fn check_volume(volume: &Value, permitted: &[Vec<PermittedMount>]) -> Result<Value, Error> {
     let name = text(volume, "name", "volumes")?;
     if let Some(kind) = other_key(volume, &["name", "nfs"]) {
         return Err(not_permitted(format!(
@@ -108,7 +110,11 @@ fn check_volume(volume: &Value, permitted: &[PermittedMount]) -> Result<Value, E
     let server = text(nfs, "server", "volumes[].nfs")?;
     let given = text(nfs, "path", "volumes[].nfs")?;
     let (path, must_be_read_only) = paths::normalise(given)
-        .and_then(|path| read_only(server, &path, permitted).map(|read_only| (path, read_only)))
+        .and_then(|path| {
+            // Where one list permits it to be written, it may be.
+            let read_only = permitted.iter().filter_map(|list| read_only(server, &path, list)).min();
+            read_only.map(|read_only| (path, read_only))
+        })
         .ok_or_else(|| {
             not_permitted(format!(
                 "The folder {} of the server {} is not permitted here.",
@@ -198,11 +204,11 @@ fn flag(value: &Value, key: &str) -> Result<Option<bool>, Error> {
 mod tests {
     use super::*;
 
-    fn permitted() -> Vec<PermittedMount> {
-        vec![
+    fn permitted() -> [Vec<PermittedMount>; 1] {
+        [vec![
             PermittedMount::new("192.0.2.1", "/studies/public/", false).unwrap(),
             PermittedMount::new("nfs.example.com", "/data", false).unwrap(),
-        ]
+        ]]
     }
 
     fn mounts(volume: Value, mount: Value) -> Mounts {
@@ -238,14 +244,14 @@ mod tests {
     #[test]
     fn a_folder_that_may_be_read_alone_is_mounted_so_also_through_the_folder_above_it() {
         let of = |path: &str, read_only| PermittedMount::new("192.0.2.1", path, read_only).unwrap();
-        let permitted = [
+        let permitted = [vec![
             of("/studies", false),
             of("/studies/locked", true),
             of("/studies/locked/notes", false),
             of("/lib", true),
             of("/both", true),
             of("/both", false),
-        ];
+        ]];
         for (path, expected) in [
             ("/studies/s1", Value::Null),
             ("/studies/locked", json!(true)),

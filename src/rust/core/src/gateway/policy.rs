@@ -1,5 +1,6 @@
 //! What the administrator permits.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -7,6 +8,7 @@ use serde::Deserialize;
 use super::bounds::Bounds;
 use super::permissions::Permissions;
 use super::{audit_log, metrics};
+use crate::domain::identity::Identity;
 use crate::domain::paths;
 use crate::domain::submission::check_keep_days;
 use crate::error::quote_shortened;
@@ -73,6 +75,9 @@ pub struct Settings {
     /// For how many days a job is kept after its end; `None`: as without a server.
     #[serde(default)]
     pub keep_days: Option<f64>,
+    /// What members of groups have in place of the settings above.
+    #[serde(default)]
+    pub profiles: Vec<ProfileSettings>,
     /// Callers who may see and cancel everybody's jobs.
     pub operators: Vec<String>,
     /// Requests a minute for each caller.
@@ -105,6 +110,17 @@ pub struct Settings {
     /// Whether accounts whose shell is none are refused.
     #[serde(default)]
     pub refuse_nologin: bool,
+}
+
+/// An element of the option `abba.api.profiles`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ProfileSettings {
+    /// Its name.
+    pub name: String,
+    /// The names of the groups whose members have it.
+    pub groups: Vec<String>,
+    /// All settings as they are for its members; of these, what is permitted to callers holds.
+    pub settings: Settings,
 }
 
 /// An element of the option `abba.permitted.mounts`.
@@ -168,8 +184,10 @@ pub struct Policy {
     pub secret: Option<Secret>,
     /// The header in which a proxy says who the caller is, in lower case; where that is how callers are known.
     pub proxy_header: Option<String>,
-    /// What is permitted to callers.
-    pub permissions: Permissions,
+    /// What is permitted to callers who have no profile.
+    permissions: Permissions,
+    /// What is permitted to members of groups, by the numbers of these.
+    profiles: Vec<(Vec<u32>, Permissions)>,
     /// The NFS server of the home folders.
     pub home_nfs_ip_address: Option<String>,
     /// The folders below which homes lie; `None`: anywhere.
@@ -205,6 +223,7 @@ impl Policy {
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let proxy_header = check_identity(&settings)?;
         let permissions = Permissions::new(&settings)?;
+        let profiles = settings.profiles.iter().map(profile).collect::<Result<_, _>>()?;
         if settings.requests_per_minute == 0 || settings.open_jobs == 0 || settings.log_page_bytes == 0 {
             return Err(Error::input(
                 "The options `abba.api.requests.per.minute`, `abba.api.open.jobs` and `abba.api.log.page.bytes` must be at least 1.",
@@ -228,6 +247,7 @@ impl Policy {
             secret: settings.secret.map(Secret),
             proxy_header,
             permissions,
+            profiles,
             home_nfs_ip_address: settings.home_nfs_ip_address,
             home_path,
             keep_days: settings.keep_days,
@@ -242,6 +262,60 @@ impl Policy {
             refuse_nologin: settings.refuse_nologin,
         })
     }
+}
+
+impl Policy {
+    /// Whether there are profiles, so that it depends on an account what is permitted.
+    pub fn has_profiles(&self) -> bool {
+        !self.profiles.is_empty()
+    }
+
+    /// What is permitted to a caller with this account: what their profiles permit together, or, where they have none, what is
+    /// permitted to all.
+    pub fn permissions(&self, account: Option<&Identity>) -> Cow<'_, Permissions> {
+        let is_member = |groups: &[u32]| {
+            account.is_some_and(|account| {
+                groups.contains(&account.gid) || groups.iter().any(|gid| account.groups.contains(gid))
+            })
+        };
+        let own = self.profiles.iter().filter(|(groups, _)| is_member(groups));
+        let mut own = own.map(|(_, permissions)| permissions);
+        match own.next() {
+            None => Cow::Borrowed(&self.permissions),
+            Some(first) => own.fold(Cow::Borrowed(first), |all, next| Cow::Owned(all.and(next))),
+        }
+    }
+}
+
+/// A profile, with the numbers of its groups.
+fn profile(profile: &ProfileSettings) -> Result<(Vec<u32>, Permissions), Error> {
+    let refuse = |what: String| {
+        Error::input(format!(
+            "The option `abba.api.profiles` cannot be used: the profile {} {what}.",
+            quote_shortened(&profile.name)
+        ))
+    };
+    if profile.groups.is_empty() {
+        return Err(refuse("names no group".into()));
+    }
+    let number = |name: &String| {
+        let shown = quote_shortened(name);
+        match accounts::group(name) {
+            Ok(Some(number)) => Ok(number),
+            Ok(None) => Err(refuse(format!(
+                "names the group {shown}, which this machine does not know"
+            ))),
+            Err(reason) => Err(refuse(format!(
+                "names the group {shown}, which cannot be looked up: {reason}"
+            ))),
+        }
+    };
+    let groups = profile.groups.iter().map(number).collect::<Result<_, _>>()?;
+    let permissions = Permissions::new(&profile.settings).map_err(|error| Error {
+        message: refuse(format!("is wrong. {}", error.message)).message,
+        ..error
+    })?;
+    Ok((groups, permissions))
 }
 
 /// Checks the folders below which homes lie.
@@ -332,7 +406,10 @@ fn check_identity(settings: &Settings) -> Result<Option<String>, Error> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::permitted_mounts;
     use super::*;
+    use crate::domain::quantity::{CpuLimit, MemoryLimit};
+    use serde_json::json;
 
     pub fn settings() -> Settings {
         Settings {
@@ -372,6 +449,7 @@ pub(super) mod tests {
             least_uid: Some(1),
             least_gid: Some(1),
             keep_days: None,
+            profiles: Vec::new(),
             operators: vec!["olga".into()],
             requests_per_minute: 300,
             open_jobs: 100,
@@ -415,6 +493,121 @@ pub(super) mod tests {
             .unwrap_err()
             .message
             .contains("abba.permitted.mounts"));
+    }
+
+    fn profile_of(name: &str, groups: &[&str], change: impl FnOnce(&mut Settings)) -> ProfileSettings {
+        let mut settings = settings();
+        change(&mut settings);
+        ProfileSettings {
+            name: name.into(),
+            groups: groups.iter().map(ToString::to_string).collect(),
+            settings,
+        }
+    }
+
+    #[test]
+    fn members_of_groups_have_what_their_profiles_permit_together_and_others_what_all_have() {
+        let policy = Policy::new(Settings {
+            profiles: vec![
+                profile_of("large", &["daemon"], |settings| {
+                    settings.cpu_limit = "16".into();
+                    settings.lower_memory_limit = "256M".into();
+                    settings.default_container = Some("registry.example.com/r:9".into());
+                    settings.permitted_containers = Vec::new();
+                    settings.time_limit = Some(60.0);
+                    settings.permitted_mounts[0].path = "/locked".into();
+                    settings.permitted_mounts[0].read_only = true;
+                    settings.open_jobs = 7;
+                }),
+                profile_of("small", &["sys", "bin"], |settings| {
+                    settings.cpu_limit = "1".into();
+                    settings.memory_limit = "8G".into();
+                    settings.time_limit = Some(30.0);
+                    settings.permitted_templates = BTreeMap::from([("night".into(), "{}".into())]);
+                    settings.permitted_mounts[0].path = "/locked".into();
+                    settings.kept_jobs = 5;
+                }),
+            ],
+            ..settings()
+        })
+        .unwrap();
+        let of = |gid: u32, groups: &[u32]| {
+            let account = Identity {
+                name: "x".into(),
+                uid: 5000,
+                gid,
+                groups: groups.to_vec(),
+                home: "/home/x".into(),
+            };
+            policy.permissions(Some(&account))
+        };
+        let cpu =
+            |permissions: &Permissions, text| permissions.check_cpu_limit(&CpuLimit::parse(text).unwrap()).is_ok();
+        let memory = |permissions: &Permissions, text| {
+            permissions
+                .check_memory_limit(&MemoryLimit::parse(text).unwrap())
+                .is_ok()
+        };
+        for none in [policy.permissions(None), of(5000, &[5001])] {
+            assert!(cpu(&none, "2") && !cpu(&none, "3"));
+            assert_eq!(none.time_limit(None).unwrap(), None);
+        }
+        // The primary group counts as each other.
+        for large in [of(1, &[]), of(5000, &[4, 1])] {
+            assert!(cpu(&large, "16") && memory(&large, "1G") && !memory(&large, "128M") && !memory(&large, "8G"));
+            assert_eq!(large.permitted_containers, ["registry.example.com/r:9"]);
+            assert_eq!(large.open_jobs, 7);
+            assert!(large.template(Some("gpu")).is_ok() && large.template(Some("night")).is_err());
+        }
+        // Less than all have.
+        for small in [of(2, &[]), of(3, &[])] {
+            assert!(!cpu(&small, "2") && small.template(Some("gpu")).is_err());
+            assert_eq!(small.holdings.kept_jobs, 5);
+        }
+        let both = of(2, &[1]);
+        assert!(cpu(&both, "16") && memory(&both, "128M") && memory(&both, "8G"));
+        assert_eq!(both.time_limit(None).unwrap(), Some(60));
+        assert_eq!(both.container(None).unwrap(), "registry.example.com/r:9");
+        assert_eq!(both.permitted_containers.len(), 4);
+        assert!(both.template(Some("gpu")).is_ok() && both.template(Some("night")).is_ok());
+        assert_eq!((both.open_jobs, both.holdings.kept_jobs), (100, 1000));
+        // Read alone by the one, written by the other.
+        let mount = |permissions: &Permissions| {
+            let mounts = crate::domain::mounts::Mounts {
+                volumes: vec![json!({"name": "a", "nfs": {"server": "192.0.2.1", "path": "/locked"}})],
+                volume_mounts: vec![json!({"name": "a", "mountPath": "/x"})],
+            };
+            permitted_mounts::check(&mounts, &permissions.permitted_mounts)
+                .map(|all| all.volume_mounts[0]["readOnly"] == true)
+        };
+        assert!(mount(&of(1, &[])).unwrap() && !mount(&both).unwrap());
+        assert!(mount(&policy.permissions(None)).is_err());
+    }
+
+    #[test]
+    fn a_profile_that_cannot_be_used_keeps_the_server_from_starting() {
+        for (profile, words) in [
+            (profile_of("p", &[], |_| ()), "\"p\" names no group"),
+            (
+                profile_of("p", &["no-such-group-here"], |_| ()),
+                "\"no-such-group-here\", which this machine",
+            ),
+            (
+                profile_of("p", &["daemon"], |settings| settings.cpu_limit = "lots".into()),
+                "\"p\" is wrong. The option `abba.cpu.limit`",
+            ),
+        ] {
+            let error = Policy::new(Settings {
+                profiles: vec![profile],
+                ..settings()
+            })
+            .unwrap_err();
+            assert!(
+                error.message.contains("abba.api.profiles") && error.message.contains(words),
+                "{}",
+                error.message
+            );
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The server's side of the abba API: which call is asked for, by whom, how often, and whether the cluster can be asked.
 
+use std::borrow::Cow;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use super::directory::Directory;
 use super::headers::Headers;
 use super::holdings::Ledger;
 use super::metrics::{self, Metrics, Readers, Timed};
+use super::permissions::Permissions;
 use super::policy::{IdentityMode, Policy};
 use super::request_rate::RequestRate;
 use super::snapshot::{self, Following, Snapshots};
@@ -444,6 +446,19 @@ impl Gateway {
             .meaning("No job was created.")
             .advise("Ask the administrator of the abba server.")),
             _ => Ok(()),
+        }
+    }
+
+    /// What is permitted to a caller.
+    ///
+    /// Errors (503): it depends on their account, which cannot be looked up.
+    pub(super) fn permissions(&self, caller: &Caller) -> Result<Cow<'_, Permissions>, ApiError> {
+        match &caller.account {
+            None if self.policy.has_profiles() => {
+                let account = self.directory.account(&caller.name)?;
+                Ok(self.policy.permissions(account.as_ref()))
+            }
+            account => Ok(self.policy.permissions(account.as_ref())),
         }
     }
 

@@ -245,7 +245,7 @@ pub fn prepare(
         submit.job_id = Some(ids.job_id.clone());
         submit.batch_group_id = ids.batch_id.clone();
     }
-    let permissions = &policy.permissions;
+    let permissions = policy.permissions(caller.account.as_ref());
     let template = permissions.template(submit.job_template.as_ref().and_then(Value::as_str))?;
     submit.container = permissions.container(Some(submit.container.as_str()).filter(|given| !given.is_empty()))?;
     submit.queue = permissions.queue(submit.queue)?;

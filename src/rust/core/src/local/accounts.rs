@@ -80,6 +80,24 @@ pub fn look_up(name: &str, with_groups: bool) -> Result<Option<Identity>, String
     }))
 }
 
+/// Looks up a group by name: its number; `None`: there is none.
+///
+/// Errors, in words: it cannot be looked up now, or this is no Unix.
+#[cfg(unix)]
+pub fn group(name: &str) -> Result<Option<u32>, String> {
+    if name.contains('\0') {
+        return Ok(None);
+    }
+    let group = nix::unistd::Group::from_name(name).map_err(|error| error.to_string())?;
+    Ok(group.map(|group| group.gid.as_raw()))
+}
+
+/// There are no Unix groups here.
+#[cfg(not(unix))]
+pub fn group(_: &str) -> Result<Option<u32>, String> {
+    Err("this machine has no Unix groups".into())
+}
+
 /// There are no Unix accounts here.
 #[cfg(not(unix))]
 pub fn look_up(_: &str, _: bool) -> Result<Option<Identity>, String> {
@@ -239,6 +257,9 @@ mod tests {
     fn an_account_that_is_not_there_is_told_from_one_that_cannot_be_looked_up() {
         assert_eq!(look_up("no-such-user-here", true), Ok(None));
         assert_eq!(look_up("a\0b", false), Ok(None));
+        assert_eq!(group("a\0b"), Ok(None));
+        assert_eq!(group("no-such-group-here"), Ok(None));
+        assert_eq!(group("daemon"), Ok(Some(1)));
         assert_eq!(look_up("daemon", false).unwrap().unwrap().name, "daemon");
     }
 

@@ -39,7 +39,9 @@ pub(super) const PERMITTED_CONTAINERS: Call = Call {
     name: "permitted-containers",
     methods: &["GET"],
     arguments: &[],
-    answers: Answers::Callers(|gateway, _| Ok(json!(gateway.policy.permissions.permitted_containers).into())),
+    answers: Answers::Callers(|gateway, asked| {
+        Ok(json!(gateway.permissions(asked.caller)?.permitted_containers).into())
+    }),
     #[cfg(test)]
     description: Description {
         id: "listPermittedContainers",
@@ -63,10 +65,9 @@ pub(super) const PERMITTED_TEMPLATES: Call = Call {
     name: "permitted-templates",
     methods: &["GET"],
     arguments: &[],
-    answers: Answers::Callers(|gateway, _| {
+    answers: Answers::Callers(|gateway, asked| {
         Ok(json!(gateway
-            .policy
-            .permissions
+            .permissions(asked.caller)?
             .permitted_templates
             .keys()
             .collect::<Vec<_>>())
@@ -220,11 +221,37 @@ fn health(gateway: &Gateway, with_connection: WithConnection<'_>, is_known: bool
 #[cfg(test)]
 mod tests {
     use super::{ApiError, Reply};
-    use crate::gateway::fake_cluster::{self, server, server_with};
+    use crate::gateway::fake_cluster::{self, program, server, server_with};
     use crate::gateway::metrics::Readers;
+    use crate::gateway::policy::ProfileSettings;
     use crate::operations::Connection;
     use crate::transport::FailureKind;
     use serde_json::{json, Value};
+
+    #[test]
+    fn what_is_permitted_is_told_as_it_is_for_the_caller() {
+        let server = server_with(|settings| {
+            let mut own = settings.clone();
+            own.permitted_templates.clear();
+            own.default_container = Some("registry.example.com/r:9".into());
+            own.permitted_containers.clear();
+            own.cpu_limit = "4".into();
+            settings.profiles = vec![ProfileSettings {
+                name: "own".into(),
+                groups: vec!["daemon".into()],
+                settings: own,
+            }];
+        });
+        let containers = |user| server.get(user, "permitted-containers").1;
+        assert_eq!(containers("daemon"), json!(["registry.example.com/r:9"]));
+        assert_eq!(containers("bin").as_array().unwrap().len(), 3);
+        assert_eq!(server.get("daemon", "permitted-templates").1, json!([]));
+        assert_eq!(server.get("bin", "permitted-templates").1, json!(["default", "gpu"]));
+        let mut program = program("a.R");
+        program["cpu_limit"] = json!(4);
+        assert_eq!(server.post("daemon", "submit-job", &program, None).0, 200);
+        assert_eq!(server.post("bin", "submit-job", &program, None).0, 403);
+    }
 
     #[test]
     fn health_is_asked_once_for_many_and_tells_of_a_cluster_that_is_away() {

@@ -147,9 +147,11 @@ fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> 
         Ok(checked.into_iter().unzip())
     };
     // Without a place for them no Job is made at all.
-    let is_full = gateway
-        .snapshots
-        .seems_full(&caller.name, &job_ids, gateway.policy.permissions.open_jobs);
+    let is_full = gateway.snapshots.seems_full(
+        &caller.name,
+        &job_ids,
+        gateway.policy.permissions(caller.account.as_ref()).open_jobs,
+    );
     let mut checked = match is_full {
         true => None,
         false => Some(check()?),
@@ -339,12 +341,12 @@ impl<'a> Reserved<'a> {
     fn enter(&mut self, connection: &Connection<'_>, caller: &Caller, usages: &[Usage]) -> Result<(), ApiError> {
         let gateway: &'a Gateway = self.gateway;
         let wanted: Vec<(String, Usage)> = self.job_ids.iter().cloned().zip(usages.iter().copied()).collect();
-        let most = &gateway.policy.permissions.holdings;
+        let most = gateway.policy.permissions(caller.account.as_ref()).holdings;
         let known = match gateway.snapshots.held() {
             Some(known) => known,
             None => gateway.snapshots.of_now(connection)?,
         };
-        let enter = |known: Knowledge| known.read(|store| gateway.ledger.enter(store, &caller.name, &wanted, most));
+        let enter = |known: Knowledge| known.read(|store| gateway.ledger.enter(store, &caller.name, &wanted, &most));
         let entered = match enter(known) {
             // Some may have ended, or gone, in the meantime.
             Err(refusal) if refusal.status == 429 => enter(gateway.snapshots.of_now(connection)?),
@@ -399,7 +401,12 @@ fn reserve<'a>(
 ) -> Result<Reserved<'a>, ApiError> {
     let reserved = gateway
         .snapshots
-        .reserve(connection, &caller.name, &job_ids, gateway.policy.permissions.open_jobs)
+        .reserve(
+            connection,
+            &caller.name,
+            &job_ids,
+            gateway.policy.permissions(caller.account.as_ref()).open_jobs,
+        )
         // Whether an earlier request of the same key has made one is not known here.
         .map_err(|error| Error {
             consequence: Some(NO_JOB_OF_REQUEST.into()),
@@ -410,7 +417,7 @@ fn reserve<'a>(
             ErrorClass::Unavailable,
             format!(
                 "You have {open} jobs that have not ended, and the abba server allows {}.",
-                gateway.policy.permissions.open_jobs
+                gateway.policy.permissions(caller.account.as_ref()).open_jobs
             ),
         )
         .meaning("No job was created.")
