@@ -139,7 +139,8 @@ impl Kept for Job {
     }
 }
 
-fn account(job: &Job) -> Option<u32> {
+/// The number of the account that a job's program runs as.
+pub(super) fn account(job: &Job) -> Option<u32> {
     job.spec.template.spec.security_context.as_ref()?.run_as_user
 }
 

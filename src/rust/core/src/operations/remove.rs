@@ -6,7 +6,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::observation::{Observation, UNTOUCHED};
 use super::parallel_map::parallel_map;
-use super::{check, error_messages, Connection, JobSelector};
+use super::{check, error_messages, job_store, Connection, JobSelector};
 use crate::domain::job_status::{self, Status};
 use crate::error::{Error, ErrorClass};
 use crate::kubernetes::api::Deletion;
@@ -40,8 +40,9 @@ pub enum Submitter<'a> {
     Anybody,
     /// Those that this account submitted by kubectl, or an abba server for it. To name another's is an error.
     Account(&'a str),
-    /// Those of this caller of the abba API. Another's are as none.
-    Caller(&'a str),
+    /// Those of the caller of the abba API with this name and, where it is known, this user number: a name may get a new
+    /// owner. Another's are as none.
+    Caller(&'a str, Option<u32>),
 }
 
 /// One job and what became of it.
@@ -152,7 +153,13 @@ fn is_of(job: &Job, submitter: Submitter<'_>) -> bool {
     match submitter {
         Submitter::Anybody => true,
         Submitter::Account(name) => *user_of(job) == labels::sanitise(name, labels::MAXIMUM_LENGTH),
-        Submitter::Caller(name) => job.metadata.annotations.get(labels::OWNER).is_some_and(|of| of == name),
+        Submitter::Caller(name, uid) => {
+            let is_named = job.metadata.annotations.get(labels::OWNER).is_some_and(|of| of == name);
+            is_named
+                && uid
+                    .zip(job_store::account(job))
+                    .is_none_or(|(own, of_job)| own == of_job)
+        }
     }
 }
 
@@ -409,10 +416,36 @@ mod tests {
             remove(&patient(&cluster), &batch(), Submitter::Account("anna")),
             Ok(Vec::new())
         );
-        // To a caller of the API they are as none.
-        let outcomes = remove(&patient(&cluster), &jobs(&["a"]), Submitter::Caller("mike")).unwrap();
+        // To a caller of the API they are as none, also to who has got the name of somebody who has left.
+        let outcomes = remove(&patient(&cluster), &jobs(&["a"]), Submitter::Caller("mike", None)).unwrap();
         assert_eq!(done(&outcomes), [("a", Removed::Gone)]);
         assert!(cluster.sent().is_empty());
+        let mut of_mike = job("a", 1);
+        of_mike["metadata"]["annotations"][labels::OWNER] = json!("mike");
+        of_mike["spec"]["template"]["spec"]["securityContext"] = json!({"runAsUser": 5001});
+        let lists = || {
+            Scripted::new()
+                .get("/jobs/a", [object(&of_mike)])
+                .get("/pods?", [list(1, [pod("a", 1, ended(0))])])
+                .get("/jobs?", [list(1, [of_mike.clone()])])
+                .on(Verb::Delete, "/jobs/", [success()])
+        };
+        for (uid, expected) in [
+            (Some(5002), Removed::Gone),
+            (Some(5001), Removed::Removed),
+            (None, Removed::Removed),
+        ] {
+            for which in [jobs(&["a"]), batch()] {
+                let cluster = lists();
+                let outcomes = remove(&patient(&cluster), &which, Submitter::Caller("mike", uid)).unwrap();
+                let is_other = expected == Removed::Gone;
+                assert_eq!(cluster.sent().is_empty(), is_other);
+                match which {
+                    JobSelector::Batch(_) if is_other => assert!(outcomes.is_empty()),
+                    _ => assert_eq!(done(&outcomes), [("a", expected)]),
+                }
+            }
+        }
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn remove(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
         }
         let submitter = match everybody {
             true => Submitter::Anybody,
-            false => Submitter::Caller(&caller.name),
+            false => Submitter::Caller(&caller.name, caller.uid),
         };
         let seen = match there.is_empty() {
             true => Vec::new(),
