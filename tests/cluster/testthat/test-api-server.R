@@ -16,7 +16,10 @@ test_that("a program goes from its submission to its log, and runs as its owner"
   expect_identical(explained[c("user", "status", "exit_code", "image")], list(
     user = "daemon", status = "Succeeded", exit_code = 0L, image = r_image
   ))
-  expect_true(length(explained$events) > 0L)
+  # That of the scheduler is among them, with the name of the pod alone.
+  said <- vapply(explained$events, `[[`, "", "message")
+  expect_true(any(startsWith(said, "Successfully assigned ")))
+  expect_no_match(said, the_namespace(), fixed = TRUE)
 })
 
 test_that("a program that fails says so", {

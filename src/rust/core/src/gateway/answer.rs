@@ -340,19 +340,20 @@ pub fn kept_submission(kept: &KeptSubmission) -> Result<Value, Error> {
     Ok(body)
 }
 
-/// A job explained, for a caller of the API; `user` is the job's owner.
+/// A job explained, for a caller of the API; `user` is the job's owner, `namespace` where it is.
 ///
 /// Errors: as of [`json`].
-pub fn explanation(mut explanation: Explanation, user: &str) -> Result<Value, Error> {
+pub fn explanation(mut explanation: Explanation, user: &str, namespace: &str) -> Result<Value, Error> {
+    let told = |text: &str| cluster_words::of_objects_for_callers(text, namespace);
     for event in &mut explanation.events {
-        event.message = cluster_words::for_callers(&event.message);
+        event.message = told(&event.message);
     }
     json(&Explanation {
         record: JobRecord {
             user: user.to_string(),
             ..explanation.record
         },
-        details: explanation.details.as_deref().map(cluster_words::for_callers),
+        details: explanation.details.as_deref().map(told),
         submit_again: explanation
             .submit_again
             .map(|again| again.for_callers(submission::is_setting)),
@@ -436,6 +437,7 @@ mod tests {
             explanation(
                 job_record::explain(&job, Some(&pod), 1, Default::default(), Vec::new(), &Default::default()),
                 "mike",
+                "n",
             )
             .unwrap()
         };

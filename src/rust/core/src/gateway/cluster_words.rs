@@ -21,6 +21,30 @@ pub fn for_callers(text: &str) -> String {
     lines.join("\n")
 }
 
+/// The same for the words of events and states, which name objects with their namespace: the scheduler as
+/// "Successfully assigned NAMESPACE/POD to NODE" (`pkg/scheduler/schedule_one.go`), Kueue as "Created Workload:
+/// NAMESPACE/NAME", kubelets as "pod=POD_NAMESPACE(UID)" (`pkg/kubelet/util/format/pod.go`).
+pub fn of_objects_for_callers(text: &str, namespace: &str) -> String {
+    // Images and folders stand in quotes, or after a "/" or ":".
+    let begins_name = |before: &str| {
+        before
+            .chars()
+            .next_back()
+            .is_none_or(|last| last.is_whitespace() || last == '=')
+    };
+    let prefix = format!("{namespace}/");
+    let mut told = String::new();
+    let mut parts = text.split(&prefix);
+    told.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        if !begins_name(&told) {
+            told.push_str(&prefix);
+        }
+        told.push_str(part);
+    }
+    for_callers(&told.replace(&format!("_{namespace}("), "("))
+}
+
 fn without_namespace(text: &str) -> String {
     match text.split_once(IN_NAMESPACE) {
         None => text.into(),
@@ -67,6 +91,35 @@ pub fn error_for_callers(error: Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_namespace_of_an_object_is_not_told() {
+        for (words, told) in [
+            (
+                "Successfully assigned r/a-1-x7k2p to node-1",
+                "Successfully assigned a-1-x7k2p to node-1",
+            ),
+            ("r/a-1 and r/b-2", "a-1 and b-2"),
+            ("Created Workload: r/job-a-1-c0ffe", "Created Workload: job-a-1-c0ffe"),
+            (
+                "Back-off restarting failed container program in pod a-1-x7k2p_r(0d8f1c6e)",
+                "Back-off restarting failed container program in pod a-1-x7k2p(0d8f1c6e)",
+            ),
+            (
+                "0/3 nodes are available in the namespace \"r\".",
+                "0/3 nodes are available.",
+            ),
+            // Neither an image nor a folder of that name.
+            ("Pulling image \"r/r:1\"", "Pulling image \"r/r:1\""),
+            (
+                "docker.io/r/base 192.0.2.1:r/x /r/x for/x",
+                "docker.io/r/base 192.0.2.1:r/x /r/x for/x",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(of_objects_for_callers(words, "r"), told);
+        }
+    }
 
     #[test]
     fn what_others_use_of_a_quota_is_not_told_nor_the_namespace() {

@@ -109,6 +109,13 @@ impl<'a> Connection<'a> {
             .map_err(|failure| error_messages::error(&failure, "read kubectl's configuration", "", &self.patience))
     }
 
+    /// The namespace in which the jobs are.
+    ///
+    /// Errors: the user's configuration, which names it, cannot be read.
+    pub fn namespace(&self) -> Result<String, Error> {
+        Ok(self.api()?.namespace().to_string())
+    }
+
     /// The error for a failure of `api` while it did something, as "list pods".
     fn error(&self, api: &Api<'_>, failure: &crate::transport::Failure, doing: &str) -> Error {
         error_messages::error_at(api, failure, doing, &self.patience)

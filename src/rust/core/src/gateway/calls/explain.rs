@@ -47,7 +47,7 @@ fn explain(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
         let explanation =
             operations::explain(connection, &job.record.job_id).map_err(snapshot::in_words_for_callers)?;
         Ok(Reply {
-            body: answer::explanation(explanation, owner_or_user(job))?,
+            body: answer::explanation(explanation, owner_or_user(job), &connection.namespace()?)?,
             job_ids: logged_ids(&jobs),
             ..Default::default()
         })

@@ -1,5 +1,6 @@
 //! Waiting for a change of jobs.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -10,7 +11,6 @@ use super::super::cluster_words;
 #[cfg(test)]
 use super::super::description::{Description, Schema};
 use super::{logged_ids, Answers, Argument, Asked, Call, Gateway, Kind, EVERYBODY, JOB_IDS};
-use crate::domain::diagnosis::Diagnosis;
 use crate::domain::job_status::Status;
 use crate::domain::program::hexadecimal;
 use crate::operations::{self, JobSelector, JobSnapshot, WatchUpdate, WatchedJob, WatchedJobs, REASONS_ASKED};
@@ -124,10 +124,14 @@ fn ask_for_reasons(gateway: &Gateway, asked: &Asked<'_>, jobs: &[JobSnapshot]) -
         return false;
     };
     let which = JobSelector::Jobs(due.iter().map(|job| job.record.job_id.clone()).collect());
-    let mut obstacles = Default::default();
+    let mut obstacles = HashMap::default();
     // The wait does not depend on it.
     let _ = gateway.with_cluster(asked.with_connection, &mut |connection| {
+        let namespace = connection.namespace()?;
         obstacles = operations::obstacles(connection, &which)?;
+        for obstacle in obstacles.values_mut() {
+            obstacle.details = cluster_words::of_objects_for_callers(&obstacle.details, &namespace);
+        }
         Ok(Reply::default())
     });
     gateway.watchers.note(&due, obstacles);
@@ -141,10 +145,7 @@ fn update(gateway: &Gateway, jobs: &[JobSnapshot]) -> Result<Value, Error> {
             job_id: job.record.job_id.clone(),
             status: job.status.clone(),
             obstacle: match job.status.status {
-                Status::Pending => gateway.watchers.obstacle(job).map(|obstacle| Diagnosis {
-                    details: cluster_words::for_callers(&obstacle.details),
-                    ..obstacle
-                }),
+                Status::Pending => gateway.watchers.obstacle(job),
                 _ => None,
             },
         })
@@ -303,7 +304,7 @@ mod tests {
             "Job",
             &id,
             "FailedCreate",
-            "exceeded quota: q, requested: pods=1, used: pods=7, limited: pods=8",
+            "Error creating: n/x exceeded quota: q, requested: pods=1, used: pods=7, limited: pods=8",
         );
         let after = watch(&server, &format!("batch_id=b&state={}", state(&before)));
         let obstacle = &after["obstacles"][0];
@@ -315,12 +316,16 @@ mod tests {
         let (_, explained) = server.get("daemon", &format!("explain-job?job_id={id}"));
         for told in [&after, &explained] {
             assert!(!told.to_string().contains("pods=7"), "{told}");
+            assert!(!told.to_string().contains("n/x"), "{told}");
         }
         // It is known for a while: nobody asks again.
         assert_eq!(watch(&server, "batch_id=b"), after);
-        // Once the program runs, nothing is in its way.
+        // Once the program runs, nothing is in its way. Who asks at this very moment may be told this first.
         server.cluster.start(&id);
-        let after = watch(&server, &format!("batch_id=b&state={}", state(&after)));
+        let mut after = after;
+        while after["counts"] == json!({"Pending": 1}) {
+            after = watch(&server, &format!("batch_id=b&state={}", state(&after)));
+        }
         assert_eq!(
             (&after["counts"], &after["obstacles"]),
             (&json!({"Running": 1}), &json!([]))
