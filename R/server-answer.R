@@ -28,6 +28,13 @@
 #' #* @preempt __first__
 #' function(req, res) abba_api_answer("job-status", req, res)
 abba_api_answer <- function(call, req, res) {
+  answer <- answer_to(call, req)
+  fill <- function(answer) fill_response(res, answer)
+  if (inherits(answer, "promise")) promises::then(answer, fill) else fill(answer)
+}
+
+# The answer to a request: a response as httpuv wants it, or a promise of one.
+answer_to <- function(call, req) {
   req$abba_is_sent <- TRUE
   answer <- NULL
   number <- tryCatch(
@@ -36,7 +43,7 @@ abba_api_answer <- function(call, req, res) {
       body <- api_body(req)
       # The bytes count, whatever a header says of them.
       if (length(body) > the_server$largest) {
-        return(fill_response(res, refusal_of_size(call, req), req))
+        return(as_response(refusal_of_size(call, req), req))
       }
       core_value(core_gateway_begin(gateway, api_request(call, req), body, api_settings()))
     },
@@ -47,16 +54,16 @@ abba_api_answer <- function(call, req, res) {
     }
   )
   if (is.null(number)) {
-    return(fill_response(res, answer, req))
+    return(as_response(answer, req))
   }
   await(number, function(ready) answer <<- ready)
   # With many under way, nobody else waits for this one.
   take_answers(number, if (length(the_server$awaited) > few) 0 else at_once)
   if (!is.null(answer) && !is_to_wait(answer, body)) {
-    return(fill_response(res, answer, req))
+    return(as_response(answer, req))
   }
   promises::promise(function(resolve, reject) {
-    deliver <- function(ready) tryCatch(resolve(fill_response(res, ready, req)), error = reject)
+    deliver <- function(ready) tryCatch(resolve(as_response(ready, req)), error = reject)
     finish <- function(ready) if (is_to_wait(ready, body)) deliver_late(deliver, ready) else deliver(ready)
     if (is.null(answer)) {
       await(number, finish)
@@ -74,11 +81,14 @@ at_once <- 0.003
 # So many requests that wait are no flood.
 few <- 8L
 
+# A body of more bytes is large, as it is for the core.
+large <- 65536
+
 # In a flood of requests whoever asks too much waits for being told so: with as many connections as they like, they
 # would otherwise ask again at once, and R's one thread would do nothing but refuse. What is large is not kept
 # meanwhile.
 is_to_wait <- function(answer, body) {
-  identical(as.integer(answer$status), 429L) && length(body) <= 65536 &&
+  identical(as.integer(answer$status), 429L) && length(body) <= large &&
     length(the_server$awaited) + the_server$late > few
 }
 
@@ -134,17 +144,20 @@ look_for_answers <- function() {
   invisible()
 }
 
-fill_response <- function(res, answer, req) {
+# An answer of the core as httpuv wants it.
+as_response <- function(answer, req) {
   say(answer$said)
-  res$status <- answer$status
-  # The fallback handlers of plumber have a header of their own set.
-  res$headers <- list()
-  headers <- utils::modifyList(api_headers, answer$headers)
-  for (name in names(headers)) {
-    res$setHeader(name, headers[[name]])
-  }
-  res$body <- answer$body
-  without_body(res, req)
+  headers <- api_headers
+  headers[names(answer$headers)] <- answer$headers
+  without_body(list(status = answer$status, headers = headers, body = answer$body), req)
+}
+
+# The same in plumber's words. The fallback handlers of plumber have a header of their own set.
+fill_response <- function(res, response) {
+  res$status <- response$status
+  res$headers <- response$headers
+  res$body <- response$body
+  res
 }
 
 # Lines of the log of decisions that go to standard error.
@@ -157,12 +170,12 @@ say <- function(lines) {
 }
 
 # An answer to HEAD is that to GET without its body, and says how long that is. (RFC 9110, 9.3.2)
-without_body <- function(res, req) {
+without_body <- function(response, req) {
   if (identical(req$REQUEST_METHOD, "HEAD")) {
-    res$setHeader("Content-Length", as.character(length(as_bytes(res$body))))
-    res$body <- ""
+    response$headers[["Content-Length"]] <- as.character(length(as_bytes(response$body)))
+    response$body <- ""
   }
-  res
+  response
 }
 
 as_bytes <- function(body) if (is.raw(body)) body else charToRaw(enc2utf8(body))
@@ -183,6 +196,7 @@ abba_api_set_up <- function(pr) {
   description <- jsonlite::read_json(system.file("plumber/abba/openapi.json", package = "abba", mustWork = TRUE))
   pr$setApiSpec(function(spec) description)
   replace_method(pr, "onHeaders", refuse_early)
+  replace_method(pr, "call", directly(pr$call))
   # Which methods a call has is told in the words of the API.
   options(plumber.methodNotAllowed = FALSE)
   # plumber's own docs would stand at the addresses of ours, without their protection.
@@ -190,7 +204,7 @@ abba_api_set_up <- function(pr) {
   pr$set404Handler(function(req, res) abba_api_answer(sub("^/", "", req$PATH_INFO), req, res))
   pr$setErrorHandler(function(req, res, error) {
     res$serializer <- function(value, req, res, error_handler) res$toResponse()
-    fill_response(res, api_fault(sub("^/", "", req$PATH_INFO), req, conditionMessage(error)), req)
+    fill_response(res, as_response(api_fault(sub("^/", "", req$PATH_INFO), req, conditionMessage(error)), req))
   })
   invisible(pr)
 }
@@ -200,6 +214,24 @@ replace_method <- function(pr, name, method) {
   rlang::env_binding_unlock(pr, name)
   assign(name, method, envir = pr)
   rlang::env_binding_lock(pr, name)
+}
+
+# Takes the calls of the API past plumber, whose way from a request to its route and back costs R's one thread more than
+# abba's own answer; all callers share that thread. `call`: plumber's way, which everything else takes.
+directly <- function(call) {
+  force(call)
+  names <- vapply(api_calls(), `[[`, "", "name")
+  names <- rlang::set_names(names, paste0("/", names))
+  function(req) {
+    name <- names[req$PATH_INFO]
+    if (is.na(name)) {
+      return(call(req))
+    }
+    name <- unname(name)
+    fault <- function(error) as_response(api_fault(name, req, conditionMessage(error)), req)
+    answer <- tryCatch(answer_to(name, req), error = fault)
+    if (inherits(answer, "promise")) promises::catch(answer, fault) else answer
+  }
 }
 
 # What is refused before the body of a request is read: httpuv asks for it when it has the
@@ -231,7 +263,7 @@ refuse_early <- function(req) {
   if (is.list(early)) {
     return(early_response(early))
   }
-  if (too_many_are_sending(req, early)) {
+  if (too_many_are_sending(req, early, is_large = bytes > large)) {
     return(early_response(api_refusal(
       call, req, 503L, "Too many requests are being sent to the abba server.", "Repeat the call in a moment."
     )))
@@ -255,7 +287,9 @@ refusal_of_size <- function(call, req) {
 
 early_response <- function(answer) {
   say(answer$said)
-  list(status = answer$status, headers = utils::modifyList(api_headers, answer$headers), body = answer$body)
+  headers <- api_headers
+  headers[names(answer$headers)] <- answer$headers
+  list(status = answer$status, headers = headers, body = answer$body)
 }
 
 # The headers of every answer.
@@ -270,11 +304,16 @@ api_headers <- list(
 # httpuv keeps a body, as far as it has come, in one of R's connections, of which there
 # are 128; R needs some itself, to write the log. Those of requests that were
 # broken off are there until R collects its garbage. `caller`: the name. `of_one`: for one
-# caller, so that nobody takes the place of all others.
-too_many_are_sending <- function(req, caller, most = 64L, of_one = 16L) {
+# caller, so that nobody takes the place of all others. `large_of_one`: large ones, each of
+# which is megabytes that R's one thread writes and reads, so that a caller sends no more of
+# them than are answered at a time or wait for it.
+too_many_are_sending <- function(req, caller, is_large = FALSE, most = 64L, of_one = 16L,
+                                 large_of_one = the_server$large_of_one) {
   is_full <- function() {
-    callers <- lapply(the_server$sending, rlang::wref_value)
-    length(callers) >= most || sum(vapply(callers, identical, NA, caller)) >= of_one
+    sending <- lapply(the_server$sending, rlang::wref_value)
+    own <- vapply(sending, function(one) identical(one$caller, caller), NA)
+    own_large <- own & vapply(sending, `[[`, NA, "is_large")
+    length(sending) >= most || sum(own) >= of_one || (is_large && sum(own_large) >= large_of_one)
   }
   if (is_full()) {
     forget_sent()
@@ -287,7 +326,8 @@ too_many_are_sending <- function(req, caller, most = 64L, of_one = 16L) {
   too_many <- is_full()
   if (!too_many) {
     # Held weakly: a request that is broken off is gone.
-    the_server$sending <- c(the_server$sending, list(rlang::new_weakref(req, value = caller)))
+    value <- list(caller = caller, is_large = is_large)
+    the_server$sending <- c(the_server$sending, list(rlang::new_weakref(req, value = value)))
   }
   too_many
 }
@@ -301,7 +341,8 @@ forget_sent <- function() {
 }
 
 # The server's state, which lasts as long as the R process. `docs`: whether the API's description is shown;
-# `largest`: the largest body of a request, in bytes; `address`, `socket`: where abba_run_api() serves.
+# `largest`: the largest body of a request, in bytes; `large_of_one`: large ones of a caller that may be on their way;
+# `address`, `socket`: where abba_run_api() serves.
 the_server <- new.env(parent = emptyenv())
 # What to do with the answers that are not there yet, by the numbers of their requests.
 the_server$awaited <- list()
@@ -334,6 +375,8 @@ api_open <- function(call = rlang::caller_env()) {
   the_server$gateway <- core_value(
     core_gateway_open(api_policy(identity, call), key_file, as.character(utils::packageVersion("abba"))), call
   )
+  # As many as the core answers at a time, and as many that wait.
+  the_server$large_of_one <- 2 * min(8, ceiling(getOption("abba.api.requests.at.once", 8) / 4))
   invisible(identity)
 }
 
@@ -360,7 +403,7 @@ api_request <- function(call, req) {
     method = text("REQUEST_METHOD"),
     call = harmless(call),
     query = text("QUERY_STRING"),
-    headers = lapply(as.list(req$HEADERS), harmless),
+    headers = as.list(iconv(unlist(req$HEADERS), "UTF-8", "UTF-8", sub = "?")),
     when = api_now(),
     # On a Unix socket there is none.
     from = if (is.null(the_server$socket)) text("REMOTE_ADDR") else ""

@@ -153,6 +153,44 @@ test_that("bodies that are sent slowly leave R the connections that it needs, an
   expect_true(is_let_in(begin("daemon")))
 })
 
+test_that("of large bodies a caller sends no more than are answered at a time or wait for it", {
+  api <- local_api(keys = c("daemon", "bin"))
+  withr::local_options(plumber.methodNotAllowed = NULL)
+  router <- plumber::plumb_api("abba", "abba")
+  begin <- function(user, bytes) {
+    req <- api_request(method = "POST", PATH_INFO = "/whoami", CONTENT_LENGTH = bytes, key = api$keys[[user]])
+    list(req = req, early = router$onHeaders(req))
+  }
+  held <- lapply(rep("daemon", 5), begin, bytes = "1000000")
+  expect_identical(vapply(held, function(begun) is.null(begun$early), NA), rep(c(TRUE, FALSE), c(4L, 1L)))
+  expect_identical(held[[5L]]$early$status, 503L)
+  # Small ones have their place, and so have others.
+  expect_null(begin("daemon", "65536")$early)
+  expect_null(begin("bin", "1000000")$early)
+  finish_answer(abba_api_answer("whoami", held[[1L]]$req, api_response()))
+  expect_null(begin("daemon", "1000000")$early)
+})
+
+test_that("calls of the API go past plumber, and what an administrator adds goes through it", {
+  api <- local_api()
+  router <- plumber::plumb_api("abba", "abba")
+  router$handle("GET", "/own", function(res) {
+    res$body <- "mine"
+    res
+  })
+  seen <- character()
+  router$registerHook("preroute", function(req) seen <<- c(seen, req$PATH_INFO))
+  expect_identical(ask_router(router, "/whoami", key = api$keys$daemon)$status, 200L)
+  expect_identical(ask_router(router, "/whoami", method = "HEAD", key = api$keys$daemon)$text, "")
+  expect_identical(ask_router(router, "/whoami", method = "DELETE", key = api$keys$daemon)$status, 405L)
+  expect_identical(ask_router(router, "/submit-job")$status, 401L)
+  expect_identical(seen, character())
+  expect_identical(ask_router(router, "/own")$text, "mine")
+  expect_identical(ask_router(router, "/whoami/", key = api$keys$daemon)$status, 404L)
+  expect_identical(ask_router(router, "/")$status, 200L)
+  expect_identical(seen, c("/own", "/whoami/", "/"))
+})
+
 test_that("a fault of the server shows nothing of it", {
   api <- local_api()
   withr::local_options(plumber.methodNotAllowed = NULL)
