@@ -4,24 +4,38 @@ folder <- withr::local_tempdir("api-identity-")
 port <- free_port()
 socket <- function(name) file.path(folder, name)
 
-# The block of the vignette, with the socket of this test.
-documented_block <- function() {
+# What the vignette has for nginx, with the socket of this test: a list of the lines for the block "http" and of those
+# for the block "server". `name`: stands for "abba" in paths and zones. `...`: what stands there in place of other words.
+documented_block <- function(name = "abba", ...) {
   text <- readLines("../../../vignettes/source/api_setup.Rmd")
-  begin <- grep("^location /abba/ \\{", text)[[1L]]
-  block <- text[begin:(begin + which(text[-seq_len(begin)] == "}")[[1L]])]
-  stopifnot(any(grepl("http://unix:/run/abba/http.sock:/;", block, fixed = TRUE)))
-  sub("/run/abba/http.sock", socket("keys"), block, fixed = TRUE)
+  marks <- grep("^# In the block \"(http|server)\":$", text)
+  stopifnot(length(marks) == 2L, any(grepl("http://unix:/run/abba/http.sock:/;", text, fixed = TRUE)))
+  end <- marks[[2L]] + which(startsWith(text[-seq_len(marks[[2L]])], "```"))[[1L]] - 1L
+  changed <- function(lines) {
+    lines <- sub("/run/abba/http.sock", socket("keys"), lines, fixed = TRUE)
+    for (words in names(c(...))) {
+      stopifnot(any(grepl(words, text, fixed = TRUE)))
+      lines <- sub(words, c(...)[[words]], lines, fixed = TRUE)
+    }
+    gsub("(location /|@|zone=|limit_conn )abba", paste0("\\1", name), lines)
+  }
+  list(http = changed(text[(marks[[1L]] + 1L):(marks[[2L]] - 1L)]), server = changed(text[(marks[[2L]] + 1L):end]))
 }
 
 # Starts nginx before the sockets: under /abba/ as documented, under /plain/ with nginx's own headers alone, and under
-# /sso/ as a proxy that people have logged in to as "daemon".
+# /sso/ as a proxy that people have logged in to as "daemon"; under /few/ and /one/ as documented, with smaller bounds.
 local_nginx <- function(env = parent.frame()) {
   file <- file.path(folder, "nginx.conf")
   temporary <- paste0(c("client_body", "proxy", "fastcgi", "uwsgi", "scgi"), "_temp_path ", folder, "/temporary;")
+  blocks <- list(
+    documented_block(), documented_block("few", "rate=10r/s" = "rate=1r/m", "burst=300" = "burst=5"),
+    documented_block("one", "abba_key_open 120" = "abba_key_open 1")
+  )
   writeLines(c(
     "daemon off; master_process off;", paste0("pid ", folder, "/pid;"), paste0("error_log ", folder, "/error;"),
-    "events {}", "http {", "access_log off;", temporary, "server {", paste0("listen 127.0.0.1:", port, ";"),
-    documented_block(),
+    "events {}", "http {", "access_log off;", temporary,
+    unlist(lapply(blocks, `[[`, "http")), "server {", paste0("listen 127.0.0.1:", port, ";"),
+    unlist(lapply(blocks, `[[`, "server")),
     paste0("location /plain/ { proxy_pass http://unix:", socket("keys"), ":/; }"),
     "location /sso/ {", "proxy_set_header X-Forwarded-User daemon;", "proxy_set_header Host $http_host;",
     paste0("proxy_pass http://unix:", socket("proxy"), ":/;"), "}", "}", "}"
@@ -56,6 +70,41 @@ test_that("behind nginx its own page may post, and no other", {
   for (origin in c("http://evil.example", "http://127.0.0.1", "null")) {
     expect_identical(ask("--header", paste("Origin:", origin)), 403L, info = origin)
   }
+})
+
+test_that("nginx refuses a caller who asks too often, in the words of the API, before R has to", {
+  few <- replace(server, "address", paste0(own, "/few"))
+  before <- length(decisions(server))
+  answers <- lapply(1:12, function(k) request(few, "whoami", user = "daemon"))
+  status <- vapply(answers, `[[`, 1L, "status")
+  # One more each minute.
+  expect_true(all(status[1:6] == 200L) && any(status == 429L))
+  refused <- answers[[which(status == 429L)[[1L]]]]
+  expect_identical(refused$body$class, "unavailable")
+  expect_identical(header_of(refused, "Retry-After"), "2")
+  expect_match(header_of(refused, "Content-Type"), "^application/json")
+  expect_length(decisions(server), before + sum(status == 200L))
+  # Others have their own bound.
+  expect_identical(request(few, "whoami", user = "games")$status, 200L)
+})
+
+test_that("nginx refuses a caller who has too many requests under way", {
+  one <- replace(server, "address", paste0(own, "/one"))
+  slow <- open_connection(list(port = port))
+  writeBin(charToRaw(paste0(
+    "POST /one/whoami HTTP/1.1\r\nHost: x\r\nAuthorization: Key ", server$keys$daemon,
+    "\r\nContent-Length: 100\r\n\r\n{"
+  )), slow)
+  refused <- NULL
+  is_refused <- function() {
+    refused <<- request(one, "whoami", user = "daemon")
+    identical(refused$status, 429L)
+  }
+  wait_until(is_refused, what = "the bound on connections")
+  expect_identical(refused$body$class, "unavailable")
+  expect_identical(request(one, "whoami", user = "games")$status, 200L)
+  close(slow)
+  wait_until(function() request(one, "whoami", user = "daemon")$status == 200L, what = "a place")
 })
 
 test_that("a header whose name has an underscore reaches the server only where no nginx is before it", {
