@@ -26,6 +26,8 @@
 #'     or a lack of memory ended it. Strings, `NA` while the program runs, and where the
 #'     log cannot be read. What is looked for in a log is told in
 #'     [abba_get_k8s_job_log_local()].
+#'   * `last_lines`: of a program that has failed the last lines of its log, at most ten, each
+#'     shortened to 500 characters; a character vector, empty where the log cannot be read.
 #'
 #' @inheritSection abba_get_k8s_job_status_local Errors
 #' @export
@@ -69,7 +71,9 @@ read_explanation <- function(body, submit, namespace = NULL) {
       list(call = if (is.null(again)) NA_character_ else verb_text(submit, again, namespace)),
       texts("pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit"),
       list(attempts = integer_or_na(body$attempts), events = as.data.frame(events)),
-      texts("verdict", "verdict_line")
+      texts("verdict", "verdict_line"),
+      # An older abba API tells none.
+      list(last_lines = as.character(unlist(body$last_lines)))
     ),
     class = "abba_explanation"
   )
@@ -89,6 +93,7 @@ print.abba_explanation <- function(x, ...) {
       "There is nothing to say about the program yet."
     )
   }
+  has_failed <- identical(x$status, "Failed")
   time <- function(time) if (is.na(time)) NA else format(time, "%Y-%m-%d %H:%M:%S UTC")
   facts <- c(
     Job = x$job_id, Batch = x$batch_id, Program = x$program, User = x$user,
@@ -96,15 +101,20 @@ print.abba_explanation <- function(x, ...) {
     "Exit status" = x$exit_code,
     Limits = if (!is.na(x$cpu_limit)) paste0(x$cpu_limit, " cores, ", x$memory_limit, " memory"),
     Image = x$image, Digest = x$image_digest, Node = x$node,
-    Verdict = if (!is.na(x$verdict_line)) paste0(x$verdict, " in its log: ", x$verdict_line)
+    Verdict = if (!is.na(x$verdict_line) && !has_failed) paste0(x$verdict, " in its log: ", x$verdict_line)
   )
   facts <- facts[!is.na(facts)]
   cat(x$status, ": ", sentence, "\n", sep = "")
+  if (has_failed && !is.na(x$verdict_line)) cat("Its log says: ", x$verdict_line, "\n", sep = "")
   if (!is.na(x$advice)) cat("What to do: ", x$advice, "\n", sep = "")
   if (!is.na(x$call)) cat("For example: ", x$call, "\n", sep = "")
   if (!is.na(x$details)) cat("Kubernetes says: ", x$details, "\n", sep = "")
   cat("\n")
   cat(paste0("  ", format(paste0(names(facts), ":")), " ", facts), sep = "\n")
+  if (length(x$last_lines) > 0L) {
+    cat("\nThe last lines of its log:\n")
+    cat(paste0("  ", x$last_lines), sep = "\n")
+  }
   if (nrow(x$events) > 0L) {
     cat("\nEvents:\n")
     cat(

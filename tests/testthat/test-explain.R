@@ -28,7 +28,7 @@ test_on_both_roads("an explanation is a list of the documented elements", {
     advice = "Read its log: an R error ends a program with exit status 1.", call = NA_character_,
     pod_id = paste0(test_job, "-2dbr8"), node = "node-1", image = "registry.example.com/r-base:4.2.2",
     image_digest = "registry.example.com/r-base@sha256:0123", cpu_limit = "500m", memory_limit = "512M",
-    attempts = 1L, verdict = "errors", verdict_line = NA_character_
+    attempts = 1L, verdict = "errors", verdict_line = NA_character_, last_lines = character()
   ))
   expect_identical(events, data.frame(
     time = utc(rep("2026-01-01T00:00:02Z", 2L)), type = "Normal", reason = c("SuccessfulCreate", "Started"),
@@ -106,6 +106,15 @@ test_that("printed, an explanation says what happened, why, and what to do", {
 
     # It ran to its end
     say(list(full_pod(test_job)))
+
+    # R printed why it failed
+    say(
+      list(full_pod(test_job, ended(1L), "Failed")),
+      log = c("[1] 1", "Error in f() : no adsl", "Calls: f", "Execution halted")
+    )
+
+    # It was killed in the midst of its work
+    say(list(full_pod(test_job, ended(137L, "OOMKilled"), "Failed")), log = c("Error in g() : caught", "step 7"))
 
     # It is running
     say(list(full_pod(test_job, running())))

@@ -50,6 +50,22 @@ pub fn says_that_log_is_lost(words: &str) -> bool {
     WORDS_OF_NODES[..2].iter().any(|beginning| words.starts_with(beginning))
 }
 
+/// How many lines of a failed program's log go with its explanation, and how many characters of each.
+const LAST_LINES: usize = 10;
+const LONGEST_LAST_LINE: usize = 500;
+
+/// The last lines of a log, each shortened.
+pub fn last_lines(lines: &[String]) -> Vec<String> {
+    let shortened = |line: &String| match line.char_indices().nth(LONGEST_LAST_LINE) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line.clone(),
+    };
+    lines[lines.len().saturating_sub(LAST_LINES)..]
+        .iter()
+        .map(shortened)
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -70,6 +70,8 @@ pub struct Explanation {
     pub verdict: Option<Verdict>,
     /// The line that the verdict rests on.
     pub verdict_line: Option<String>,
+    /// Of a program that has failed the last lines of its log, each shortened; empty where it cannot be read.
+    pub last_lines: Vec<String>,
 }
 
 /// An event of a job or of its pod.
@@ -165,6 +167,7 @@ pub fn explain(
         is_stuck,
         verdict: pod.and_then(verdict::of_failed),
         verdict_line: None,
+        last_lines: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::observation::{not_found, Observation};
 use super::queue::Queues;
 use super::{check, log, stopped, Connection, JobSelector};
+use crate::domain::job_log;
 use crate::domain::job_record::{self, Explanation};
 use crate::domain::job_status::Status;
 use crate::domain::queue::QueueLook;
@@ -17,7 +18,7 @@ use crate::kubernetes::LabelSelector;
 /// Explains a job.
 ///
 /// Errors: it does not exist; the cluster cannot be asked. Without the right to read events those are left out; a log that
-/// cannot be read has no verdict.
+/// cannot be read has no verdict and no last lines.
 pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation, Error> {
     check(&JobSelector::Jobs(vec![job_id.to_string()]))?;
     let api = connection.api()?;
@@ -69,11 +70,16 @@ pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation,
         None => Queues::new(&api).look(job).map_err(stopped)?,
     };
     let mut explanation = job_record::explain(job, pod, attempts, starts, events, &look);
-    // Of a program that was killed the log tells nothing of that.
-    let log_tells = explanation.record.status == Status::Succeeded || explanation.verdict == Some(Verdict::Errors);
-    if let Some(pod) = pod.filter(|pod| log_tells && pod.has_started()) {
-        let patterns = connection.log_patterns;
-        if let (Some(finding), _) = log::finding(&api, &connection.patience, job_id, pod, patterns)? {
+    let has_failed = explanation.record.status == Status::Failed;
+    let is_read = has_failed || explanation.record.status == Status::Succeeded;
+    if let Some(pod) = pod.filter(|pod| is_read && pod.has_started()) {
+        let log = log::log_of_pod(&api, &connection.patience, job_id, pod, connection.log_patterns)?;
+        if has_failed {
+            explanation.last_lines = job_log::last_lines(&log.lines);
+        }
+        // Of a program that was killed the log tells nothing of that.
+        let finding = log.finding.filter(|_| explanation.verdict != Some(Verdict::Killed));
+        if let Some(finding) = finding {
             explanation.verdict = Some(finding.verdict);
             explanation.verdict_line = finding.line;
         }
@@ -186,8 +192,13 @@ mod tests {
         assert_eq!(explanation.pod_id.as_deref(), Some("a-p"));
     }
 
-    /// The verdict of a job whose program has ended with this status and this log.
     fn verdict(exit_code: i32, text: &str) -> (Option<Verdict>, Option<String>) {
+        let explanation = explained(exit_code, text);
+        (explanation.verdict, explanation.verdict_line)
+    }
+
+    /// A job whose program has ended with this status and this log.
+    fn explained(exit_code: i32, text: &str) -> Explanation {
         let time = |line: &str| format!("2026-01-01T00:00:00Z {line}\n");
         let newest = text.lines().last().unwrap_or_default();
         let cluster = Scripted::new()
@@ -199,8 +210,7 @@ mod tests {
             )
             .get("/pods?", [list(1, [pod("a", 1, ended(exit_code))])])
             .get("/jobs", [list(1, [job("a", 1)])]);
-        let explanation = explain(&patient(&cluster), "a").unwrap();
-        (explanation.verdict, explanation.verdict_line)
+        explain(&patient(&cluster), "a").unwrap()
     }
 
     #[test]
@@ -213,6 +223,21 @@ mod tests {
         assert_eq!(verdict(137, boom), (Some(Verdict::Killed), None));
         // A log without its beginning is not known to be clean.
         assert_eq!(verdict(0, "[1] 1"), (None, None));
+    }
+
+    #[test]
+    fn of_a_program_that_failed_or_was_killed_the_log_ends_the_explanation() {
+        let long = format!("abba-log-of a\n{}\n1\n2", "x".repeat(5000));
+        for exit_code in [1, 137] {
+            let lines = explained(exit_code, &long).last_lines;
+            assert_eq!(lines.len(), 3);
+            assert!(lines[0].ends_with("...") && lines[0].len() < 600, "{}", lines[0].len());
+            assert_eq!(lines[1..], ["1", "2"]);
+        }
+        let many: String = (1..=30).map(|line| format!("\n{line}")).collect();
+        let lines = explained(1, &format!("abba-log-of a{many}")).last_lines;
+        assert_eq!((lines.len(), lines[0].as_str()), (10, "21"));
+        assert_eq!(explained(0, "abba-log-of a\n1").last_lines, Vec::<String>::new());
     }
 
     #[test]

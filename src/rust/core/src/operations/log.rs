@@ -242,6 +242,19 @@ fn log_of_job(
     Ok((log, warnings))
 }
 
+/// The log of a pod that has started.
+///
+/// Errors: the user wants to stop.
+pub(super) fn log_of_pod(
+    api: &Api<'_>,
+    patience: &Patience<'_>,
+    job_id: &str,
+    pod: &Pod,
+    patterns: &LogPatterns,
+) -> Result<LogOfJob, Error> {
+    Ok(log_of_job(api, patience, job_id, &Observed::Pod(pod), patterns)?.0)
+}
+
 /// The verdict of the log of a pod, `None` where it cannot be read; and whether all of the log was read that there is.
 ///
 /// Errors: the user wants to stop.
