@@ -16,6 +16,10 @@ core_check_submissions <- function(arguments) .Call(wrap__core_check_submissions
 # server, which may be those of an earlier submission.
 core_check_values <- function(arguments) .Call(wrap__core_check_values, arguments)
 
+# What a program that is submitted with these arguments may do at `path` of the storage that it gets: "write", "read",
+# or `NULL` where none holds it.
+core_storage_access <- function(arguments, path) .Call(wrap__core_storage_access, arguments, path)
+
 # A new key under which a request to an abba API is made once, however often it is repeated.
 core_new_request_key <- function() .Call(wrap__core_new_request_key)
 

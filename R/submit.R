@@ -277,6 +277,12 @@ submit_job <- function(road, arguments) {
   ids <- core_value(core_new_ids(submission$file_path, submission$batch_group_id), road$call)
   submission$batch_group_id <- ids$batch_id
   submission$job_id <- ids$job_ids[[1L]]
+  create_job(road, submission)
+  list(job_id = submission$job_id, batch_id = submission$batch_group_id)
+}
+
+# Creates the job of a submission that has its ids, and says so.
+create_job <- function(road, submission, quiet = FALSE) {
   ready <- road$prepare(list(submission))$ready[[1L]]
   suspendInterrupts({
     # From here on an interrupt must not pass by without a word on the job.
@@ -285,14 +291,13 @@ submit_job <- function(road, arguments) {
       allowInterrupts(road$submit_one(ready)),
       interrupt = tell, abba_error_time_limit = tell
     )
-    if (is_made) {
+    if (is_made && (!quiet || isTRUE(attr(is_made, "interrupted")))) {
       message("job.batch/", submission$job_id, " created")
     }
   })
   if (!is_made || isTRUE(attr(is_made, "interrupted"))) {
     stop_as_r_wanted(road$call)
   }
-  list(job_id = submission$job_id, batch_id = submission$batch_group_id)
 }
 
 tell_unknown_job <- function(road, job_id) {

@@ -372,3 +372,24 @@ log_lines <- function(..., from = 0L, job_id = test_job) {
   text <- c(...)
   paste0(sprintf("2026-01-01T00:00:%02dZ ", from + seq_along(text)), text, "\n", collapse = "")
 }
+
+# A kubectl that says what there is and accepts each change.
+#
+# pods, jobs: what there is, beside the Jobs of the pods; ...: other answers, which come first.
+local_cluster <- function(pods = list(), jobs = list(), ..., env = parent.frame()) {
+  jobs <- listed_jobs(list(list(jobs = jobs, pods = pods)))
+  one <- function(objects, kind) {
+    lapply(objects, function(object) {
+      says(to_json(object), on = paste0("get --raw */", kind, "/", object$metadata$name))
+    })
+  }
+  answers <- c(
+    list(...), one(pods, "pods"), one(jobs, "jobs"),
+    list(
+      runs("exec cat \"$manifest\"", on = "replace *"),
+      says(do.call(list_of, pods), on = "*/pods[?]*"),
+      says(do.call(list_of, jobs), on = "*/jobs[?]*")
+    )
+  )
+  do.call(local_scripted_kubectl, c(answers, list(env = env)))
+}

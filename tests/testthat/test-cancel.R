@@ -1,23 +1,3 @@
-# A kubectl that says what there is and accepts each change.
-#
-# pods, jobs: what there is, beside the Jobs of the pods; ...: other answers, which come first.
-local_cluster <- function(pods = list(), jobs = list(), ..., env = parent.frame()) {
-  jobs <- listed_jobs(list(list(jobs = jobs, pods = pods)))
-  one <- function(objects, kind) {
-    lapply(objects, function(object) {
-      says(to_json(object), on = paste0("get --raw */", kind, "/", object$metadata$name))
-    })
-  }
-  answers <- c(
-    list(...), one(pods, "pods"), one(jobs, "jobs"),
-    list(
-      runs("exec cat \"$manifest\"", on = "replace *"),
-      says(do.call(list_of, pods), on = "*/pods[?]*"),
-      says(do.call(list_of, jobs), on = "*/jobs[?]*")
-    )
-  )
-  do.call(local_scripted_kubectl, c(answers, list(env = env)))
-}
 replaced <- function(kubectl) {
   calls <- which(grepl("^replace ", kubectl$requests()))
   stats::setNames(lapply(calls, kubectl$manifest), sub("^replace ", "", kubectl$requests()[calls]))

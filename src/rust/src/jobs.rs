@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use abba_core::domain::job_record::JobRecord;
 use abba_core::domain::job_template::JobTemplate;
+use abba_core::domain::mounts::Access;
 use abba_core::domain::program::ProgramSource;
 use abba_core::domain::submission::SubmitArguments;
 use abba_core::domain::verdict::LogPatterns;
@@ -84,6 +85,16 @@ r_functions! {
         }
         arguments.values()?;
         Ok(Value::null().into())
+    }
+
+    /// What a program that is submitted with these arguments may do at `path` of the storage that it gets: "write", "read",
+    /// or `NULL` where none holds it.
+    fn core_storage_access(arguments, path) {
+        let (arguments, path): (SubmitArguments, String) = (read(arguments)?, read(path)?);
+        Value::json(&operations::storage_access(&arguments, &path)?.map(|access| match access {
+            Access::Read => "read",
+            Access::Write => "write",
+        }))
     }
 
     /// A new key under which a request to an abba API is made once, however often it is repeated.

@@ -15,7 +15,7 @@ use crate::domain::identity::Identity;
 use crate::domain::job_name;
 use crate::domain::job_template::JobTemplate;
 use crate::domain::manifest::{self, JobRequest};
-use crate::domain::mounts::{check_home, Mounts};
+use crate::domain::mounts::{check_home, Access, Mounts};
 use crate::domain::program::{hexadecimal, Program, Runner};
 use crate::domain::submission::{SubmitArguments, Values};
 use crate::domain::usage::Usage;
@@ -278,15 +278,23 @@ fn add_home(
 ///
 /// Errors: they are no legal arguments (any more: an account may be gone).
 pub(super) fn ran_in_place(kept: &SubmitArguments) -> Result<bool, Error> {
+    Ok(storage_access(kept, &kept.expanded_path)?.is_some())
+}
+
+/// What a program that is submitted with these arguments may do at `path` (absolute) of the storage that it gets; `None`:
+/// no storage holds that path.
+///
+/// Errors: they are no legal arguments.
+pub fn storage_access(arguments: &SubmitArguments, path: &str) -> Result<Option<Access>, Error> {
     let Values {
         mut mounts, template, ..
-    } = kept.values()?;
-    let run_as = account(kept)?;
-    add_home(&mut mounts, kept, run_as.as_ref())?;
+    } = arguments.values()?;
+    let run_as = account(arguments)?;
+    add_home(&mut mounts, arguments, run_as.as_ref())?;
     if let Some(template) = template {
         mounts = template.with_mounts(&mounts)?;
     }
-    Ok(mounts.cover(&kept.expanded_path))
+    Ok(mounts.access(path))
 }
 
 /// The account that the program runs as; `None`: as the image says.
