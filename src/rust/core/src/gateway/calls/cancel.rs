@@ -1,27 +1,18 @@
 //! Cancelling.
 
-use serde_json::json;
-
 use super::super::answer::{ApiError, Reply};
 use super::super::audit_log::AuditedJob;
 #[cfg(test)]
 use super::super::description::{Description, Schema};
 use super::super::snapshot;
-use super::{logged_ids, Answers, Argument, Asked, Call, Kind, EVERYBODY, JOB_IDS};
+use super::{logged_ids, told_of_each, Answers, Asked, Call, EVERYBODY, JOBS_OR_BATCH};
 use crate::gateway::Gateway;
-use crate::operations::{self, JobSelector};
+use crate::operations::{self, Cancelled, JobSelector};
 
 pub(super) const CANCEL_JOB: Call = Call {
     name: "cancel-job",
     methods: &["POST"],
-    arguments: &[&[
-        Argument {
-            is_required: false,
-            ..JOB_IDS
-        },
-        Argument::optional("batch_id", Kind::Text, "All jobs of this batch."),
-        EVERYBODY,
-    ]],
+    arguments: &[JOBS_OR_BATCH, &[EVERYBODY]],
     answers: Answers::Callers(cancel),
     #[cfg(test)]
     description: Description {
@@ -50,31 +41,10 @@ fn cancel(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
         let outcomes = operations::cancel_as(connection, &JobSelector::Jobs(logged_ids(&jobs)), &caller.name)
             .map_err(snapshot::in_words_for_callers)?;
         gateway.snapshots.cancelled(&outcomes);
-        let mut rows = Vec::new();
-        let mut first_refusal: Option<ApiError> = None;
-        for outcome in outcomes {
-            let done = outcome.done.as_ref().ok().map(|done| done.words());
-            rows.push(json!({"job_id": outcome.job_id, "done": done}));
-            match outcome.done {
-                Ok(done) => asked.audit.done(&outcome.job_id, done.words()),
-                Err(error) => {
-                    let refusal = ApiError::from(error);
-                    asked.audit.not_done(&outcome.job_id, &refusal);
-                    first_refusal.get_or_insert(refusal);
-                }
-            }
-        }
-        match first_refusal {
-            None => Ok(Reply {
-                body: rows.into(),
-                job_ids: logged_ids(&jobs),
-                ..Default::default()
-            }),
-            Some(refusal) => Err(ApiError {
-                detail: Some(("done", rows.into())),
-                ..refusal
-            }),
-        }
+        let outcomes = outcomes
+            .into_iter()
+            .map(|outcome| (outcome.job_id, outcome.done.map(Cancelled::words)));
+        told_of_each(asked.audit, outcomes, logged_ids(&jobs))
     })
 }
 

@@ -23,7 +23,7 @@ use super::server::{Gateway, WithConnection};
 use super::turns::Turn;
 use crate::operations::{Connection, JobSelector, JobSnapshot};
 use crate::{Error, ErrorClass};
-use serde_json::Value;
+use serde_json::{json, Value};
 
 /// A call.
 #[derive(Debug)]
@@ -178,6 +178,15 @@ const JOB_IDS: Argument = Argument::required(
     "One id, or several with commas between them; in a body also an array. `id` is a synonym.",
 );
 
+/// One of them, see [`Arguments::jobs_or_batch`].
+const JOBS_OR_BATCH: &[Argument] = &[
+    Argument {
+        is_required: false,
+        ..JOB_IDS
+    },
+    Argument::optional("batch_id", Kind::Text, "All jobs of this batch."),
+];
+
 const BATCH_ID: Argument = Argument::required("batch_id", Kind::Id, "The batch. `id` is a synonym.");
 
 const EVERYBODY: Argument = Argument::optional(
@@ -191,6 +200,39 @@ const STATUS: Argument = Argument::optional(
     Kind::Texts,
     "Only jobs in these states, with commas between them.",
 );
+
+/// The answer of what became of jobs, by their ids, in words or as an error: a row for each, or the first refusal with these
+/// rows. The log of decisions gets it, too. `job_ids` are those of the answer.
+fn told_of_each(
+    audit: &Audit<'_>,
+    outcomes: impl Iterator<Item = (String, Result<&'static str, Error>)>,
+    job_ids: Vec<String>,
+) -> Result<Reply, ApiError> {
+    let mut rows = Vec::new();
+    let mut first_refusal = None;
+    for (job_id, done) in outcomes {
+        rows.push(json!({"job_id": job_id, "done": done.as_ref().ok()}));
+        match done {
+            Ok(done) => audit.done(&job_id, done),
+            Err(error) => {
+                let refusal = ApiError::from(error);
+                audit.not_done(&job_id, &refusal);
+                first_refusal.get_or_insert(refusal);
+            }
+        }
+    }
+    match first_refusal {
+        None => Ok(Reply {
+            body: rows.into(),
+            job_ids,
+            ..Default::default()
+        }),
+        Some(refusal) => Err(ApiError {
+            detail: Some(("done", rows.into())),
+            ..refusal
+        }),
+    }
+}
 
 /// Whose job it is: word for word where it came through the API, else as its label has it.
 pub(super) fn owner_or_user(job: &JobSnapshot) -> &str {

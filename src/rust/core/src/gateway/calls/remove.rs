@@ -2,14 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::json;
-
 use super::super::answer::{ApiError, Reply};
 use super::super::audit_log::AuditedJob;
 use super::super::caller::Caller;
 #[cfg(test)]
 use super::super::description::{Description, Schema};
-use super::{logged_ids, owner_or_user, Answers, Argument, Asked, Call, Kind, EVERYBODY, JOB_IDS};
+use super::{logged_ids, owner_or_user, told_of_each, Answers, Argument, Asked, Call, EVERYBODY, JOBS_OR_BATCH};
 use crate::gateway::Gateway;
 use crate::operations::{self, Connection, JobSelector, Removed, Submitter};
 use crate::{Error, ErrorClass};
@@ -17,17 +15,13 @@ use crate::{Error, ErrorClass};
 pub(super) const REMOVE_JOB: Call = Call {
     name: "remove-job",
     methods: &["POST"],
-    arguments: &[&[
-        Argument {
-            is_required: false,
-            ..JOB_IDS
-        },
-        Argument::optional("batch_id", Kind::Text, "All jobs of this batch."),
-        Argument {
+    arguments: &[
+        JOBS_OR_BATCH,
+        &[Argument {
             doc: "For operators: jobs of others, too. Left out, they mean their own alone, also where they name others.",
             ..EVERYBODY
-        },
-    ]],
+        }],
+    ],
     answers: Answers::Callers(remove),
     #[cfg(test)]
     description: Description {
@@ -80,37 +74,15 @@ fn remove(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
             false => operations::remove(connection, &JobSelector::Jobs(there.clone()), submitter)?,
         };
         gateway.snapshots.removed(&outcomes);
-        let outcomes: HashMap<&str, &Result<Removed, Error>> = outcomes
-            .iter()
-            .map(|outcome| (outcome.job_id.as_str(), &outcome.done))
+        let done: HashMap<String, Result<Removed, Error>> = outcomes
+            .into_iter()
+            .map(|outcome| (outcome.job_id, outcome.done))
             .collect();
-        let mut rows = Vec::new();
-        let mut first_refusal: Option<ApiError> = None;
-        for job_id in &job_ids {
-            let done = outcomes
-                .get(job_id.as_str())
-                .map_or(Ok(Removed::Gone), |done| (*done).clone());
-            rows.push(json!({"job_id": job_id, "done": done.as_ref().ok().map(|done| done.words())}));
-            match done {
-                Ok(done) => asked.audit.done(job_id, done.words()),
-                Err(error) => {
-                    let refusal = ApiError::from(error);
-                    asked.audit.not_done(job_id, &refusal);
-                    first_refusal.get_or_insert(refusal);
-                }
-            }
-        }
-        match first_refusal {
-            None => Ok(Reply {
-                body: rows.into(),
-                job_ids: there,
-                ..Default::default()
-            }),
-            Some(refusal) => Err(ApiError {
-                detail: Some(("done", rows.into())),
-                ..refusal
-            }),
-        }
+        let outcomes = job_ids.into_iter().map(|job_id| {
+            let done = done.get(&job_id).cloned().unwrap_or(Ok(Removed::Gone));
+            (job_id, done.map(Removed::words))
+        });
+        told_of_each(asked.audit, outcomes, there)
     })
 }
 
