@@ -69,16 +69,22 @@ ask_api <- function(call, ...) {
   finish_answer(abba_api_answer(call, api_request(...), api_response()))
 }
 
-finish_answer <- function(answer) {
-  if (inherits(answer, "promise")) {
-    done <- NULL
-    promises::then(answer, function(value) done <<- value)
-    wait_until(function() {
-      later::run_now(0.05)
-      !is.null(done)
-    }, 120)
-    answer <- done
+# An answer that needs the cluster comes later: what it is then.
+wait_for_answer <- function(answer) {
+  if (!inherits(answer, "promise")) {
+    return(answer)
   }
+  done <- NULL
+  promises::then(answer, function(value) done <<- value)
+  wait_until(function() {
+    later::run_now(0.05)
+    !is.null(done)
+  }, 120)
+  done
+}
+
+finish_answer <- function(answer) {
+  answer <- wait_for_answer(answer)
   is_json <- identical(answer$headers$`Content-Type`, "application/json")
   list(
     status = answer$status, headers = answer$headers, text = answer$body,

@@ -12,17 +12,7 @@ ask_router <- function(pr, path, method = "GET", query = "", key = NULL, headers
   request$HTTP_PLUMBER_SHARED_SECRET <- unname(headers["plumber-shared-secret"])
   request$REMOTE_ADDR <- "127.0.0.1"
   request$rook.input <- list(read_lines = character, read = function(...) raw(), rewind = function() NULL)
-  answer <- pr$call(request)
-  # An answer that needs the cluster comes later.
-  if (inherits(answer, "promise")) {
-    done <- NULL
-    promises::then(answer, function(value) done <<- value)
-    wait_until(function() {
-      later::run_now(0.05)
-      !is.null(done)
-    })
-    answer <- done
-  }
+  answer <- wait_for_answer(pr$call(request))
   body <- if (is.character(answer$body)) charToRaw(answer$body) else answer$body
   headers <- as.list(answer$headers)
   names(headers) <- tolower(names(headers))

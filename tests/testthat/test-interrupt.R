@@ -1,35 +1,12 @@
 # Ctrl-C while kubectl hangs, as another R gets it.
 
-# Starts an R that runs `call` and presses Ctrl-C once kubectl hangs, or, with
-# `pause`, once it has ended.
+# What another R is told where Ctrl-C is pressed once kubectl hangs, or, with `pause`, once it has ended.
 interrupted <- function(call, kubectl, hanging_call = 1L, pause = FALSE, env = parent.frame()) {
-  process <- start_r(
-    c(
-      "result <- tryCatch(",
-      paste0("  { ", call, "; 'returned' },"),
-      "  interrupt = function(cnd) 'interrupted',",
-      "  error = function(cnd) paste('error:', conditionMessage(cnd))",
-      ")",
-      "cat('result:', result, '\\n')",
-      # R goes on as if nothing had been.
-      "cat('sum:', sum(1:10), '\\n')",
-      "Sys.sleep(0.01)"
-    ),
-    env = env
-  )
-  hangs <- function() file.exists(kubectl$file(hanging_call, "hangs"))
-  expect_true(wait_until(hangs), label = "kubectl was started")
-  if (pause) {
-    ended <- function() !process_exists(read_pid(kubectl$file(hanging_call, "pid")))
-    expect_true(wait_until(ended), label = "kubectl has ended")
+  ready <- function() {
+    file.exists(kubectl$file(hanging_call, "hangs")) &&
+      (!pause || !process_exists(read_pid(kubectl$file(hanging_call, "pid"))))
   }
-  press_ctrl_c(process)
-  ended <- finish(process)
-  expect_identical(ended$exit_status, 0L, info = ended$stderr)
-  expect_identical(utils::tail(ended$stdout, 2L), c("result: interrupted ", "sum: 55 "))
-  # The R that started it is gone too, so nobody of them may be there.
-  expect_ended(c(kubectl$pids(), kubectl$helpers()))
-  ended
+  interrupt_r(call, kubectl, ready, env)
 }
 
 submit_call <- "abba_submit_k8s_job_local('test_program.R', container = 'r', namespace = 'n')"

@@ -59,17 +59,7 @@ test_that("the routes are those of the API, and all else is answered in its word
   through <- function(path, ...) {
     req <- api_request(..., key = api$keys$daemon)
     req$PATH_INFO <- path
-    answer <- router$call(req)
-    if (inherits(answer, "promise")) {
-      done <- NULL
-      promises::then(answer, function(value) done <<- value)
-      wait_until(function() {
-        later::run_now(0.05)
-        !is.null(done)
-      })
-      answer <- done
-    }
-    answer
+    wait_for_answer(router$call(req))
   }
   expect_identical(through("/whoami")$body, "{\"user\":\"daemon\",\"operator\":false}")
   expect_identical(through("/jobs")$body, "[]")
