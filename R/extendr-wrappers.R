@@ -20,9 +20,6 @@ core_check_values <- function(arguments) .Call(wrap__core_check_values, argument
 # or `NULL` where none holds it.
 core_storage_access <- function(arguments, path) .Call(wrap__core_storage_access, arguments, path)
 
-# A new key under which a request to an abba API is made once, however often it is repeated.
-core_new_request_key <- function() .Call(wrap__core_new_request_key)
-
 # Checks the form of a batch's id; `argument` is what the verb calls it.
 core_check_batch_id <- function(batch_id, argument) .Call(wrap__core_check_batch_id, batch_id, argument)
 

@@ -97,11 +97,6 @@ r_functions! {
         }))
     }
 
-    /// A new key under which a request to an abba API is made once, however often it is repeated.
-    fn core_new_request_key() {
-        Ok(Value::Text(job_name::new_request_key()).into())
-    }
-
     /// Checks the form of a batch's id; `argument` is what the verb calls it.
     fn core_check_batch_id(batch_id, argument) {
         let (batch_id, argument): (String, String) = (read(batch_id)?, read(argument)?);

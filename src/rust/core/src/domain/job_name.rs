@@ -63,11 +63,6 @@ pub fn is_own_batch_id(id: &str, file_name: &str) -> bool {
     })
 }
 
-/// A new key by which a repeated request is known as the same one: a random uuid.
-pub fn new_request_key() -> String {
-    Uuid::new_v4().to_string()
-}
-
 /// The file name without its last extension. A name that is all extension (`.r`) has no stem.
 fn stem(file_name: &str) -> &str {
     file_name.rsplit_once('.').map_or(file_name, |(stem, _)| stem)
