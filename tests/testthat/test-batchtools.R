@@ -136,7 +136,6 @@ test_on_both_roads("jobs that wait and jobs that run are told from one look, and
 test_that("a cluster that cannot be asked is an error, and no job counts as expired", {
   study <- local_registry()
   kubectl <- local_scripted_kubectl(creates(), fails("Unable to connect to the server: EOF\n"))
-  withr::local_options(abba.k8s.request.timeout = 0.5)
   study$registry$cluster.functions <- cluster_functions(mounts = study$mounts)
   submit_chunks(study$registry)
   expect_s3_class(raised(batchtools::findOnSystem(reg = study$registry)), "abba_error_kubectl")
