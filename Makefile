@@ -50,7 +50,7 @@ fuzz: SEED := $(shell date +%s%N)
 
 .PHONY: test-r
 test-r: $(build)/installed ## Tests of the R package with a scripted kubectl: no cluster
-	cd tests && $(use_library) Rscript testthat.R
+	cd tests && $(use_library) NOT_CRAN=true Rscript testthat.R
 
 .PHONY: test-cluster
 test-cluster: test-cluster-itself test-on-cluster ## Tests on the real cluster, and of the cluster itself
