@@ -195,7 +195,10 @@ abba_api_set_up <- function(pr) {
   # Read as text, so that an array of one, an empty object and a null stay what they are.
   description <- jsonlite::read_json(system.file("plumber/abba/openapi.json", package = "abba", mustWork = TRUE))
   pr$setApiSpec(function(spec) description)
-  replace_method(pr, "onHeaders", refuse_early)
+  replace_method(pr, "onHeaders", function(req) {
+    fault <- function(error) early_response(api_fault(sub("^/", "", req$PATH_INFO), req, conditionMessage(error)))
+    tryCatch(refuse_early(req), error = fault)
+  })
   replace_method(pr, "call", directly(pr$call))
   # Which methods a call has is told in the words of the API.
   options(plumber.methodNotAllowed = FALSE)
@@ -312,13 +315,16 @@ too_many_are_sending <- function(req, caller, is_large = FALSE, most = 64L, of_o
   is_full <- function() {
     sending <- lapply(the_server$sending, rlang::wref_value)
     own <- vapply(sending, function(one) identical(one$caller, caller), NA)
-    own_large <- own & vapply(sending, `[[`, NA, "is_large")
+    # Of one that is gone there is nothing.
+    own_large <- own & vapply(sending, function(one) isTRUE(one$is_large), NA)
     length(sending) >= most || sum(own) >= of_one || (is_large && sum(own_large) >= large_of_one)
   }
   if (is_full()) {
     forget_sent()
   }
-  if (is_full()) {
+  # It takes a tenth of a second and more of R's one thread, so that not each refusal has one.
+  if (is_full() && proc.time()[["elapsed"]] - the_server$collected > 2) {
+    the_server$collected <- proc.time()[["elapsed"]]
     # R warns of each connection that it closes.
     suppressWarnings(gc(full = TRUE))
     forget_sent()
@@ -353,6 +359,8 @@ the_server$late <- 0L
 the_server$begun <- 0
 # The requests whose bodies are on their way, as weak references.
 the_server$sending <- list()
+# When R has collected its garbage for them last, in seconds.
+the_server$collected <- -Inf
 
 # The calls of the API: lists with `name` and `methods`.
 api_calls <- function() core_value(core_api_calls())

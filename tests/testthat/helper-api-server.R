@@ -29,6 +29,7 @@ local_api <- function(..., keys = "daemon", env = parent.frame()) {
 forget_server <- function() {
   assign("gateway", NULL, envir = abba:::the_server)
   assign("sending", list(), envir = abba:::the_server)
+  assign("collected", -Inf, envir = abba:::the_server)
 }
 
 # The key of a local server, which is opened for it.
