@@ -130,6 +130,9 @@ core_gateway_local_key <- function(gateway) .Call(wrap__core_gateway_local_key, 
 # Makes way for the Unix socket that a server is to listen on.
 core_socket_make_way <- function(path) .Call(wrap__core_socket_make_way, path)
 
+# Has the TCP sockets on which this R session listens send what is written to their connections at once.
+core_sockets_send_at_once <- function() .Call(wrap__core_sockets_send_at_once)
+
 # Looks at a request to the abba API before its body is read. `request` as for `core_gateway_begin`. A list of
 # `core_gateway_answers`, where it is refused; else the caller's name.
 core_gateway_look_early <- function(gateway, request) .Call(wrap__core_gateway_look_early, gateway, request)

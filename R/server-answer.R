@@ -188,6 +188,9 @@ as_bytes <- function(body) if (is.raw(body)) body else charToRaw(enc2utf8(body))
 #' @export
 abba_api_set_up <- function(pr) {
   identity <- api_open()
+  # Once it serves: httpuv writes head and body of an answer one after the other, and with a connection that is used
+  # again the second would wait 40 ms for the client.
+  later::later(function() core_value(core_sockets_send_at_once()))
   if (identity == "local") {
     # Once it serves: until then another router may be set up, with another key.
     later::later(tell_local_key)

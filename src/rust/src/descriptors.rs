@@ -1,6 +1,7 @@
-//! What the processes that outlive a call do not get from R.
+//! R's open files: what the processes that outlive a call do not get from it, and what is done with each.
 
 use std::ffi::c_int;
+use std::os::fd::BorrowedFd;
 
 extern "C" {
     fn fcntl(descriptor: c_int, command: c_int, ...) -> c_int;
@@ -29,6 +30,14 @@ pub fn with_nothing_inherited(start: &mut dyn FnMut()) {
     for &(descriptor, flags) in &changed {
         // SAFETY: as above.
         unsafe { fcntl(descriptor, F_SETFD, flags) };
+    }
+}
+
+/// Calls a function with each open file but the standard streams.
+pub fn each_open(mut look: impl FnMut(BorrowedFd<'_>)) {
+    for descriptor in open_descriptors() {
+        // SAFETY: it is borrowed for this one call. Where it was closed meanwhile, what is asked of it is an error.
+        look(unsafe { BorrowedFd::borrow_raw(descriptor) });
     }
 }
 

@@ -12,12 +12,16 @@ use abba_core::gateway::calls::CALLS;
 use abba_core::gateway::headers::Headers;
 use abba_core::gateway::policy::IdentityMode;
 use abba_core::gateway::{answer, policy, ApiError, Early, Gateway, KeySource, Policy, Request, Response};
+#[cfg(unix)]
+use abba_core::local::listening_socket;
 use abba_core::local::{accounts, socket_file};
 use abba_core::operations::Connection;
 use abba_core::transport::leave_signals_to_main_thread;
 use abba_core::{Error, ErrorClass};
 use serde_json::Value as Json;
 
+#[cfg(unix)]
+use crate::descriptors;
 use crate::objects::Argument;
 use crate::registration::r_functions;
 use crate::settings::Settings;
@@ -116,6 +120,15 @@ r_functions! {
     fn core_socket_make_way(path) {
         let path: String = read(path)?;
         socket_file::make_way(Path::new(&path))?;
+        Ok(Value::null().into())
+    }
+
+    /// Has the TCP sockets on which this R session listens send what is written to their connections at once.
+    fn core_sockets_send_at_once() {
+        #[cfg(unix)]
+        descriptors::each_open(|file| {
+            listening_socket::send_at_once(&file);
+        });
         Ok(Value::null().into())
     }
 

@@ -1,8 +1,10 @@
 //! What is read from this machine, program files and whether others are there, and user accounts; and what a server has there:
-//! its socket, its log.
+//! its sockets, its log.
 
 pub mod accounts;
 pub mod files;
+#[cfg(unix)]
+pub mod listening_socket;
 pub mod log_file;
 pub mod program_file;
 pub mod socket_file;
