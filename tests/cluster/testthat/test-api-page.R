@@ -327,6 +327,45 @@ test_that("a batch is looked at and cancelled as one", {
   wait_until(function() browser$count(paste0("a[href='#job=", other$job_id, "']")) == 1L, what = "all jobs")
 })
 
+test_that("a program runs again from the page, with what it was submitted with, and once", {
+  job <- submit_to_api("quit(status = 3)", "again.R", arguments = c("a", "b c"), memory_limit = "200M")
+  expect_identical(wait_for_end(job$job_id), "Failed")
+  browser$fresh()
+  sign_in(browser)
+  open_job(browser, job$job_id)
+  sees(browser, "#job-status", "Failed")
+  browser$tab_to("#job-rerun")
+  browser$press("Enter")
+  wait_until(function() is_shown(browser, "#rerun"), what = "the question")
+  expect_identical(browser$text("#rerun-title"), "Run again.R again?")
+  expect_true(browser$has_focus("#rerun-file"))
+  choose <- function(name, text) {
+    browser$script(paste(
+      "const chosen = new DataTransfer(); chosen.items.add(new File([arguments[1]], arguments[0]));",
+      "document.getElementById('rerun-file').files = chosen.files"
+    ), name, text)
+    browser$click("#rerun-yes")
+  }
+  # Nothing is sent without the program, or with another.
+  browser$click("#rerun-yes")
+  sees(browser, "#rerun-error", "Choose the program first.")
+  choose("other.R", "1")
+  sees(browser, "#rerun-error", "That is other.R, and the job ran again.R.")
+  expect_true(is_shown(browser, "#rerun"))
+  listen(browser)
+  choose("again.R", "cat(commandArgs(TRUE), sep = '\\n')")
+  hears(browser, "again.R was submitted again: again-")
+  id <- sub("^#job=", "", browser$script("return location.hash"))
+  expect_false(id == job$job_id)
+  sees(browser, "#job-status", "Succeeded", timeout = 120)
+  sees(browser, "#log", "a\nb c")
+  expect_identical(browser$text("#job-title"), "again.R")
+  expect_identical(field("job", id, ".spec.template.spec.containers[0].resources.limits.memory"), "200M")
+  # Of what runs nothing is offered, and of what has ended again.
+  expect_true(is_shown(browser, "#job-rerun"))
+  expect_length(grep("^again-", jobs_in()), 2L)
+})
+
 test_that("jobs are grouped by batch with counts, and have verdicts on demand", {
   bad <- submit_to_api("print(1); stop('no data')", "t_bad.R", batch_group_id = "grouped")
   good <- submit_to_api(c("print(1)", "message('all is well')"), "t_good.R", batch_group_id = "grouped")

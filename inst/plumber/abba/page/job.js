@@ -3,6 +3,7 @@
 import { canBeCancelled, canBeRemoved, offer } from "./cancel.js";
 import { lookAtEverybody } from "./jobs.js";
 import { log } from "./log.js";
+import { canBeRerun } from "./rerun.js";
 import { ask } from "./server.js";
 import { explainFailure, notice, state } from "./state.js";
 import { cores, duration, element, fileName, make, setText, setTime, visible } from "./text.js";
@@ -34,6 +35,7 @@ export function drawJob() {
   element("job-known").hidden = record === undefined;
   element("job-status").hidden = record === undefined;
   offer(element("job-cancel"), record !== undefined && canBeCancelled(record), element("job-title"));
+  offer(element("job-rerun"), record !== undefined && canBeRerun(record), element("job-title"));
   offer(element("job-remove"), record !== undefined && canBeRemoved(record), element("job-title"));
   if (record === undefined) {
     setText(element("job-title"), id);

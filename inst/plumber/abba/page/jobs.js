@@ -82,7 +82,8 @@ async function readJobs(session) {
   const before = new Map(state.records);
   const told = new Set(body.map((record) => record.job_id));
   for (const id of state.removing) if (!told.has(id)) state.removing.delete(id);
-  const there = body.filter((record) => !state.removing.has(record.job_id));
+  for (const id of told) state.submitted.delete(id);
+  const there = [...body, ...state.submitted.values()].filter((record) => !state.removing.has(record.job_id));
   state.records = new Map(there.map((record) => [record.job_id, record]));
   state.order = there
     .sort((a, b) => b.submitted.localeCompare(a.submitted) || a.job_id.localeCompare(b.job_id))

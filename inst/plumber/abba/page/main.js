@@ -1,10 +1,11 @@
-// The page for people: who am I, my jobs, their logs while they run, cancel, remove.
+// The page for people: who am I, my jobs, their logs while they run, cancel, remove, run again.
 
 import { batchRows } from "./batches.js";
 import { canBeCancelled, canBeRemoved, confirmCancel, confirmRemove } from "./cancel.js";
 import { drawJob, showJob } from "./job.js";
 import { chosen, drawList, lookAtEverybody, rows, wake, watchJobs } from "./jobs.js";
 import { log } from "./log.js";
+import { confirmRerun } from "./rerun.js";
 import { ask, theKey } from "./server.js";
 import { announce, explainFailure, notice, notices, ROWS, sleep, state } from "./state.js";
 import { duration, element, setText } from "./text.js";
@@ -34,6 +35,7 @@ function forgetAll() {
   state.order = [];
   state.cancelled.clear();
   state.removing.clear();
+  state.submitted.clear();
   state.verdicts.clear();
   state.isLoaded = false;
   state.rowsShown = ROWS;
@@ -163,6 +165,9 @@ element("remove-batch").addEventListener("click", () => {
 const theJob = () => [state.records.get(state.view.job)].filter((record) => record !== undefined);
 element("job-cancel").addEventListener("click", () => confirmCancel(theJob(), element("job-cancel")));
 element("job-remove").addEventListener("click", () => confirmRemove(theJob(), element("job-remove")));
+element("job-rerun").addEventListener("click", () => {
+  for (const record of theJob()) confirmRerun(record, element("job-rerun"));
+});
 element("save").addEventListener("click", () => log.save());
 element("wrap").addEventListener("change", () => element("log").classList.toggle("wrap", element("wrap").checked));
 element("again-copy").addEventListener("click", async () => {

@@ -46,12 +46,14 @@ export const theKey = {
   },
 };
 
-// Asks the server: the arguments of a GET in its query, those of a POST in its body.
+// Asks the server: the arguments of a GET in its query, those of a POST in its body. `more`: further headers.
 // Gives back the JSON and the headers; raises a ServerError.
-export async function ask(method, name, parameters = {}, signal = AbortSignal.timeout(REQUEST_SECONDS * 1000)) {
+export async function ask(
+  method, name, parameters = {}, signal = AbortSignal.timeout(REQUEST_SECONDS * 1000), more = {},
+) {
   // Relative: the server may stand behind a path, as on Posit Connect.
   const url = new URL(name, document.baseURI);
-  const headers = { Accept: "application/json" };
+  const headers = { Accept: "application/json", ...more };
   const options = { method, headers, cache: "no-store", signal };
   if (key !== null) headers.Authorization = "Key " + key;
   if (method === "GET") {

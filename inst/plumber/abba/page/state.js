@@ -15,6 +15,7 @@ export const state = {
   order: [], // ids, newest first
   cancelled: new Set(), // ids of those that were cancelled here, which takes a moment to be seen
   removing: new Set(), // ids of those that were removed here: an answer that was on its way may still have them
+  submitted: new Map(), // by id, of those that were submitted here: an answer that was on its way may not have them yet
   verdicts: new Map(), // by id, of jobs that have ended: what their logs say
   isLoaded: false, // whether the jobs were read at all
   rowsShown: ROWS,
