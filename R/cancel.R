@@ -18,7 +18,8 @@
 #'
 #' @return A data frame with one row for each job, in the order of the ids, and the
 #'   columns `job_id` and `done`: `"stopped"`, `"kept from starting"`,
-#'   `"stops when its node answers"`, `"was cancelled before"` or `"had ended"`.
+#'   `"stops when its node answers"`, `"was cancelled before"` or `"had ended"`. It is returned invisibly, and a message
+#'   counts what was done; use [suppressMessages()] to silence it.
 #'
 #' @section Errors:
 #' If some jobs could not be cancelled, the error for the first of them is raised;
@@ -41,13 +42,13 @@
 abba_cancel_k8s_job_local <- function(
     job_id,
     namespace = getOption("abba.k8s.namespace")) {
-  road_kubectl(namespace)$cancel(these_jobs(job_id))
+  tell_done(road_kubectl(namespace)$cancel(these_jobs(job_id)))
 }
 
 #' @rdname abba_cancel_k8s_job_local
 #' @export
 abba_cancel_job <- function(job_id) {
-  road_api()$cancel(these_jobs(job_id))
+  tell_done(road_api()$cancel(these_jobs(job_id)))
 }
 
 #' @rdname abba_cancel_k8s_job_local
@@ -55,13 +56,21 @@ abba_cancel_job <- function(job_id) {
 abba_cancel_k8s_batch_local <- function(
     batch_id,
     namespace = getOption("abba.k8s.namespace")) {
-  road_kubectl(namespace)$cancel(this_batch(batch_id))
+  tell_done(road_kubectl(namespace)$cancel(this_batch(batch_id)))
 }
 
 #' @rdname abba_cancel_k8s_job_local
 #' @export
 abba_cancel_batch <- function(batch_id, everybody = FALSE) {
-  road_api()$cancel(this_batch(batch_id, everybody = everybody))
+  tell_done(road_api()$cancel(this_batch(batch_id, everybody = everybody)))
+}
+
+# Gives back what was done for each job, and says how often.
+tell_done <- function(done) {
+  outcomes <- unique(done$done)
+  words <- if (length(outcomes) > 1L) counts_text(done$done) else outcomes
+  message(paste(c(counted(nrow(done), "job"), words), collapse = ": "))
+  invisible(done)
 }
 
 # What was done for each job, out of the core's or an API's rows.

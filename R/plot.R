@@ -26,11 +26,16 @@ plot.abba_batch <- function(x, ..., namespace = getOption("abba.k8s.namespace"))
   if (nrow(x) == 0L) {
     return(say_nothing_to_draw(x))
   }
+  plot(jobs_of_batch(x, namespace), ...)
+}
+
+# The jobs of a batch as they stand, in its order.
+jobs_of_batch <- function(batch, namespace) {
   of_batch <- function(batch_id) abba_list_k8s_jobs_local(batch_id = batch_id, namespace = namespace)
-  jobs <- do.call(rbind, lapply(unique(x$batch_id), of_batch))
+  jobs <- do.call(rbind, lapply(unique(batch$batch_id), of_batch))
   # Some may not have been submitted, or be removed by now.
-  rows <- match(x$job_id, jobs$job_id)
-  plot(jobs[rows[!is.na(rows)], ], ...)
+  rows <- match(batch$job_id, jobs$job_id)
+  jobs[rows[!is.na(rows)], ]
 }
 
 #' @rdname plot.abba_batch

@@ -25,7 +25,8 @@
 #'
 #' @return A data frame with one row for each job, in the order of the ids, and the
 #'   columns `job_id` and `done`: `"removed"` or `"gone"`. A batch of which nothing is
-#'   left has no rows.
+#'   left has no rows. It is returned invisibly, and a message counts what was done; use
+#'   [suppressMessages()] to silence it.
 #'
 #' @section Errors:
 #' A job that has not ended is an error of class `abba_error_not_ended`, whose field
@@ -54,13 +55,13 @@ abba_remove_k8s_job_local <- function(
     job_id,
     namespace = getOption("abba.k8s.namespace"),
     everybody = FALSE) {
-  road_kubectl(namespace)$remove(these_jobs(job_id, everybody))
+  tell_done(road_kubectl(namespace)$remove(these_jobs(job_id, everybody)))
 }
 
 #' @rdname abba_remove_k8s_job_local
 #' @export
 abba_remove_job <- function(job_id, everybody = FALSE) {
-  road_api()$remove(these_jobs(job_id, everybody))
+  tell_done(road_api()$remove(these_jobs(job_id, everybody)))
 }
 
 #' @rdname abba_remove_k8s_job_local
@@ -69,11 +70,11 @@ abba_remove_k8s_batch_local <- function(
     batch_id,
     namespace = getOption("abba.k8s.namespace"),
     everybody = FALSE) {
-  road_kubectl(namespace)$remove(this_batch(batch_id, everybody = everybody))
+  tell_done(road_kubectl(namespace)$remove(this_batch(batch_id, everybody = everybody)))
 }
 
 #' @rdname abba_remove_k8s_job_local
 #' @export
 abba_remove_batch <- function(batch_id, everybody = FALSE) {
-  road_api()$remove(this_batch(batch_id, everybody = everybody))
+  tell_done(road_api()$remove(this_batch(batch_id, everybody = everybody)))
 }

@@ -120,6 +120,14 @@ test_on_both_roads("a job or a batch that does not exist is an error, and nothin
   if (by_kubectl()) expect_words(abba_cancel_k8s_batch_local("nope", namespace = "n"), error = TRUE)
 })
 
+test_on_both_roads("at the console many jobs are counted, and their data frame is there to be kept", {
+  local_cluster(c(lapply(sprintf("a-%d", 1:30), full_pod), list(full_pod("b-2", running()))))
+  expect_message(done <- withVisible(cancel_batch("b-1")), "^31 jobs: 30 had ended, 1 stopped\n$")
+  expect_false(done$visible)
+  expect_identical(dim(done$value), c(31L, 2L))
+  expect_message(cancel("b-2"), "^1 job: stopped\n$")
+})
+
 test_on_both_roads("an id that is given twice is told twice", {
   local_cluster(list(full_pod("a-1")))
   expect_identical(cancel(c("a-1", "a-1")), data.frame(job_id = c("a-1", "a-1"), done = "had ended"))
