@@ -31,7 +31,7 @@
 #'   by name, for all jobs.
 #' @param namespace As for [abba_submit_k8s_job_local()].
 #' @param api `FALSE` to reach the cluster through `kubectl`, `TRUE` through the abba API of your department.
-#' @param scheduler.latency,fs.latency As for `batchtools::makeClusterFunctions()`: for how many
+#' @param scheduler_latency,fs_latency As for `batchtools::makeClusterFunctions()`: for how many
 #'   seconds batchtools waits after it has submitted or killed jobs, and for files to appear that a job
 #'   on another machine has written.
 #'
@@ -71,8 +71,8 @@ abba_cluster_functions <- function(
     ...,
     namespace = getOption("abba.k8s.namespace"),
     api = FALSE,
-    scheduler.latency = 1,
-    fs.latency = 65) {
+    scheduler_latency = 1,
+    fs_latency = 65) {
   rlang::check_installed("batchtools", "to run its jobs on Kubernetes.")
   call <- rlang::current_env()
   verb <- if (check_flag(api)) "abba_submit_job" else "abba_submit_k8s_job_local"
@@ -88,15 +88,16 @@ abba_cluster_functions <- function(
     submitJob = function(reg, jc) {
       submit_collection(road(), jc, seen, function() {
         resources <- arguments_of_resources(jc$resources, setdiff(known, "batch_group_id"), verb, call)
-        submission <- submission_of_collection(reg, jc, c(resources, given[setdiff(names(given), names(resources))]), verb)
-        submission <- check_arguments(submission, call)
+        arguments <- c(resources, given[setdiff(names(given), names(resources))])
+        submission <- check_arguments(submission_of_collection(reg, jc, arguments, verb), call)
         if (!api) check_registry(submission, jc, call)
         submission
       })
     },
-    killJob = function(reg, batch.id) road()$cancel(these_jobs(batch.id, call = call)),
-    # batchtools asks first which jobs run, then which wait. Between two looks a job could go from one to the other and be
-    # in neither answer, so both come from one look.
+    # The name is batchtools' own.
+    killJob = function(reg, batch.id) road()$cancel(these_jobs(batch.id, call = call)), # nolint: object_name_linter.
+    # batchtools asks first which jobs run, then which wait. Between two looks a job could go from one to the other and
+    # be in neither answer, so both come from one look.
     listJobsRunning = function(reg) {
       seen$asker <- parent.frame()
       seen$jobs <- living_jobs(road, reg, given$batch_group_id)
@@ -108,8 +109,8 @@ abba_cluster_functions <- function(
       seen$jobs$job_id[seen$jobs$status == "Pending"]
     },
     store.job.collection = TRUE,
-    scheduler.latency = scheduler.latency,
-    fs.latency = fs.latency
+    scheduler.latency = scheduler_latency,
+    fs.latency = fs_latency
   )
 }
 
@@ -126,8 +127,8 @@ read_by_batchtools <- c(
   "omp.threads", "pm.backend", "pm.opts", "pp.size"
 )
 
-# The arguments of a submission out of resources, of which those of batchtools' own names give way. `known`: the names of
-# arguments that there are.
+# The arguments of a submission out of resources, of which those of batchtools' own names give way. `known`: the names
+# of arguments that there are.
 arguments_of_resources <- function(resources, known, verb, call) {
   theirs <- resources[names(resources) %in% names(resources_of_batchtools)]
   own <- resources[!names(resources) %in% c(names(theirs), read_by_batchtools)]
@@ -153,8 +154,8 @@ batch_of_registry <- function(reg, own = NULL) {
   paste0("batchtools-", substr(name, 1L, 40L), "-", substr(rlang::hash(utf8ToInt(path)), 1L, 8L))
 }
 
-# The jobs of a registry that have not ended. One whose node does not answer may still run. `road`: a function that gives
-# the road; nobody is asked where the registry has no job on the cluster.
+# The jobs of a registry that have not ended. One whose node does not answer may still run. `road`: a function that
+# gives the road; nobody is asked where the registry has no job on the cluster.
 living_jobs <- function(road, reg, batch_id) {
   if (!any(!is.na(reg$status$submitted) & is.na(reg$status$done))) {
     return(list(job_id = character(), status = character()))

@@ -61,7 +61,8 @@ abba_explain_job <- function(job_id) {
 read_explanation <- function(body, submit, namespace = NULL) {
   texts <- function(...) sapply(c(...), function(name) string_or_na(body[[name]]), simplify = FALSE)
   times <- lapply(texts("submitted", "started", "finished"), from_kubernetes_time)
-  again <- body$submit_again
+  # A collection of batchtools' jobs is gone once it has begun: batchtools submits a new one.
+  again <- if (!isTRUE(grepl("/abba/programs/batchtools[.]R$", body$program))) body$submit_again
   events <- text_columns(body$events, c("time", "type", "reason", "message"))
   events$time <- from_kubernetes_time(events$time)
   structure(

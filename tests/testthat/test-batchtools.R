@@ -18,7 +18,7 @@ storage_at <- function(folder, ...) {
 }
 cluster_functions <- function(..., container = "r:1") {
   road <- if (by_kubectl()) list(namespace = "n") else list(api = TRUE)
-  do.call(abba_cluster_functions, c(list(..., container = container, scheduler.latency = 0, fs.latency = 0), road))
+  do.call(abba_cluster_functions, c(list(..., container = container, scheduler_latency = 0, fs_latency = 0), road))
 }
 # Has the registry hold so many jobs, and submits them in chunks of the sizes given.
 submit_chunks <- function(registry, sizes = 1L, ...) {

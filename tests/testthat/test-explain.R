@@ -148,6 +148,22 @@ test_that("printed, an explanation says what happened, why, and what to do", {
   })
 })
 
+test_that("no call is shown that submits again what batchtools alone can submit", {
+  kept <- list(
+    given_path = "a.R", absolute_path = "/s/a.R", expanded_path = "/s/a.R", batch_group_id = "b-1", container = "r:1",
+    memory_limit = "16M"
+  )
+  call_for <- function(path) {
+    local_explained(
+      list(full_pod(test_job, ended(137L, "OOMKilled"), "Failed")),
+      list(full_job(test_job, path, arguments = kept))
+    )
+    explain()$call
+  }
+  expect_match(call_for("/s/a.R"), "memory_limit = \"32M\"", fixed = TRUE)
+  expect_identical(call_for("/usr/lib/R/site-library/abba/programs/batchtools.R"), NA_character_)
+})
+
 test_on_both_roads("print gives back the explanation, invisibly", {
   local_explained(list(full_pod(test_job)))
   explanation <- explain()

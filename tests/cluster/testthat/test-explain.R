@@ -24,7 +24,7 @@ test_that("a program that ran to its end has a record", {
     c(
       "job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished", "exit_code", "reason",
       "details", "advice", "call", "pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit", "attempts",
-      "events", "verdict", "verdict_line"
+      "events", "verdict", "verdict_line", "last_lines"
     )
   )
   expect_identical(x$status, "Succeeded")
@@ -105,6 +105,9 @@ test_that("every way to fail is told apart", {
   wait_for_state(ids, "Failed")
   reasons <- vapply(ids, reason_of, "")
   expect_identical(reasons[["stop"]], "The program ended with exit status 1.")
+  stopped <- explain(ids[["stop"]])
+  expect_identical(stopped$verdict_line, "Error: boom")
+  expect_identical(stopped$last_lines, c("Error: boom", "Execution halted"))
   expect_identical(reasons[["quit"]], "The program ended with exit status 3.")
   expect_match(reasons[["signal"]], "signal 11")
   over <- "The program was ended because its time limit of 3 seconds was over."

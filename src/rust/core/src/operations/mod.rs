@@ -44,8 +44,8 @@ pub use remove::{of_others, remove, RemoveOutcome, Removed, Submitter};
 pub use rerun::{does_not_end, kept_submissions, KeptSubmission};
 pub use status::status;
 pub use submit::{
-    prepare, prepare_all, prepare_program, storage_access, submission_warnings, submit, submit_each, submit_many, Origin,
-    PreparedJob, Submitted,
+    prepare, prepare_all, prepare_program, storage_access, submission_warnings, submit, submit_each, submit_many,
+    Origin, PreparedJob, Submitted,
 };
 pub use upload::{program_upload, ProgramUpload};
 pub use verdicts::{verdicts, Verdicts};
