@@ -163,8 +163,8 @@ kill_a_kubectl <- function(workers) {
   if (length(kept) > 0L) try(ps::ps_kill(kept[[sample.int(length(kept), 1L)]]), silent = TRUE)
 }
 
-# Kills, stops and pauses parts of the cluster until `end`: a data frame of what was done, to which part, and from when to
-# when the part was away (POSIXct).
+# Kills, stops and pauses parts of the cluster until `end`: a data frame of what was done, to which part, and from when
+# to when the part was away (POSIXct).
 spread_chaos <- function(workers, end) {
   done <- data.frame(how = character(), part = character(), from = Sys.time()[0L], to = Sys.time()[0L])
   # Whatever happens here, the cluster is whole afterwards.
@@ -202,8 +202,8 @@ end_of <- function(job) {
   if ("Complete" %in% types) "Succeeded" else if ("Failed" %in% types) "Failed" else NA_character_
 }
 
-# The ids of jobs whose programs ran while containerd was killed or stopped. It carries what a program prints to the log;
-# what was on its way then is lost, and neither the pod nor its log says so.
+# The ids of jobs whose programs ran while containerd was killed or stopped. It carries what a program prints to the
+# log; what was on its way then is lost, and neither the pod nor its log says so.
 ran_without_containerd <- function(pods, done) {
   away <- done[done$part == "containerd" & done$how != "pause", ]
   ran <- vapply(pods, function(pod) {
@@ -260,8 +260,8 @@ compare <- function(jobs, maybe, folder, done) {
   fault("started more than once, and nobody says so", setdiff(ids[starts > 1L], told$started_again))
 
   of_cluster <- vapply(there, end_of, "")
-  # A node that was away may call a pod Failed that the Job has counted as succeeded: a program that ended by itself in the
-  # second in which it was cancelled. abba goes by the pod.
+  # A node that was away may call a pod Failed that the Job has counted as succeeded: a program that ended by itself in
+  # the second in which it was cancelled. abba goes by the pod.
   of_pods <- vapply(pods, function(pod) pod$status$phase, "")
   names(of_pods) <- vapply(pods, function(pod) pod$metadata$labels[["abba/job-id"]], "")
   is_contradictory <- of_cluster %in% "Succeeded" & of_pods[ids] %in% "Failed"
@@ -302,7 +302,7 @@ compare <- function(jobs, maybe, folder, done) {
     length(unique(told$log_incomplete))
   ))
   say(sprintf(
-    "cannot be known: %d logs lost a part while containerd was away; of %d jobs the pod and the Job contradict each other",
+    "cannot be known: %d logs lost a part while containerd was away; pod and Job of %d jobs contradict each other",
     sum(is_silent & lost_by_node), sum(is_contradictory)
   ))
   faults

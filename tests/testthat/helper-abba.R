@@ -117,8 +117,8 @@ start_r <- function(code, ..., env = parent.frame()) {
   process
 }
 
-# Ctrl-C, as a process gets it. processx, which can send it too, loses the exit status of a process that ends at once: the
-# last thing its `interrupt()` does is to reap the process.
+# Ctrl-C, as a process gets it. processx, which can send it too, loses the exit status of a process that ends at once:
+# the last thing its `interrupt()` does is to reap the process.
 press_ctrl_c <- function(process) tools::pskill(process$get_pid(), tools::SIGINT)
 
 # Waits for its end: what it printed, what it said, and its exit status.

@@ -5,7 +5,8 @@ port <- free_port()
 socket <- function(name) file.path(folder, name)
 
 # What the vignette has for nginx, with the socket of this test: a list of the lines for the block "http" and of those
-# for the block "server". `name`: stands for "abba" in paths and zones. `...`: what stands there in place of other words.
+# for the block "server". `name`: stands for "abba" in paths and zones. `...`: what stands there in place of other
+# words.
 documented_block <- function(name = "abba", ...) {
   text <- readLines("../../../vignettes/source/api_setup.Rmd")
   marks <- grep("^# In the block \"(http|server)\":$", text)
