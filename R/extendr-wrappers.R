@@ -100,6 +100,17 @@ core_watch_next <- function(watching, seconds) .Call(wrap__core_watch_next, watc
 # Ends the watching of jobs, and waits a moment for it to be over.
 core_watch_end <- function(watching) .Call(wrap__core_watch_end, watching)
 
+# Begins to start jobs in their turn, in the background. A pointer for `core_controller_next`. `holder`: the name under
+# which that is shown.
+core_controller_begin <- function(holder, settings) .Call(wrap__core_controller_begin, holder, settings)
+
+# Waits up to `seconds` for what the controller does: a list of lists with `event`, a string, and what there is of
+# `job_id`, `program` and `cause`, strings, `waiting`, a number, and `error`, a record.
+core_controller_next <- function(controlling, seconds) .Call(wrap__core_controller_next, controlling, seconds)
+
+# Ends the controller, and waits a moment for it to be over.
+core_controller_end <- function(controlling) .Call(wrap__core_controller_end, controlling)
+
 # Begins to follow the log of a job, in the background; with `from_now` from here on. A pointer for `core_follow_next`.
 core_follow_begin <- function(job_id, from_now, settings) .Call(wrap__core_follow_begin, job_id, from_now, settings)
 

@@ -59,12 +59,10 @@
 #' plan
 #' plot(plan)
 #'
-#' # Runs group by group; needs kubectl and a cluster that it is logged in to.
+#' # Runs in this order; needs kubectl and a cluster that it is logged in to.
 #' \dontrun{
-#' for (group in split(plan, plan$run_group)) {
-#'   batch <- abba_submit_k8s_batch_local(group$program)
-#'   abba_watch_k8s_batch_local(batch$batch_id[[1]])
-#' }
+#' batch <- abba_submit_k8s_batch_local(plan)
+#' abba_watch_k8s_batch_local(batch$batch_id[[1]])
 #' }
 abba_plan <- function(
     programs,

@@ -86,6 +86,7 @@ rerun_batch <- function(road, submit, batch_id, changes, include_unknown) {
       programs, changes$batch_group_id %||% "", call,
       rerun_of = ids, rerun_of_batch = rep(first$batch_id, length(kept))
     )
+    batch$after <- after_again(kept, ids, batch$job_id)
   }
   submissions <- lapply(which(is.na(batch$submitted)), function(row) {
     place <- match(batch$rerun_of[[row]], ids)
@@ -100,6 +101,18 @@ rerun_batch <- function(road, submit, batch_id, changes, include_unknown) {
     submission_again(kept[[place]], changes, ids_of_row(batch, row))
   })
   submit_rows(road, batch, submissions, "batch_id")
+}
+
+# Those of the programs that run again for which each one waits, as the data frame of a batch has them; NULL where none
+# does. What has succeeded is not waited for.
+after_again <- function(kept, ids, new_ids) {
+  after <- lapply(kept, function(one) {
+    before <- as.character(unlist(one$arguments$after))
+    names(before) <- names(one$arguments$after)
+    row <- match(names(before), ids)
+    stats::setNames(unname(before)[!is.na(row)], new_ids[row[!is.na(row)]])
+  })
+  if (any(lengths(after) > 0L)) after
 }
 
 # What the jobs of a batch were submitted with: those in some states; all where there are none. What was cancelled a
@@ -123,6 +136,7 @@ kept_submissions <- function(road, batch_id, states) {
 # The arguments of a submission that is made again, under new ids.
 submission_again <- function(kept, changes, ids) {
   again <- kept$arguments
+  again$after <- NULL
   for (name in c("mounts", "job_template")) again[name] <- list(with_empty_arrays(again[[name]]))
   again[names(changes)] <- changes
   again[names(ids)] <- ids

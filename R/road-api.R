@@ -25,6 +25,12 @@ api_functions <- function(call, submit_verb) {
       list(next_lines = client_lines(list(job_id = job_id), from_now, call), end = function() NULL)
     },
     prepare = function(submissions) {
+      if (any(lengths(lapply(submissions, `[[`, "after")) > 0L)) {
+        abort_input("file_paths", paste(
+          "must not be a plan in which a program runs after another: through an abba API all programs of a batch start",
+          "at once"
+        ), NULL, call)
+      }
       programs <- lapply(submissions, api_submission, call = call)
       batch_ids <- vapply(submissions, `[[`, "", "batch_group_id")
       texts <- vapply(programs, function(program) core_value(core_json(program), call), "")

@@ -15,8 +15,21 @@
 #' whether a job had been created, since each program keeps its `job_id`. You may save
 #' the data frame, give parts of it, or do so in another session.
 #'
-#' @param file_paths The programs: a character vector. Or the field `batch` of the
-#'   error of an earlier call, or rows of it.
+#' @section A plan:
+#' The programs of a plan ([abba_plan()]) are submitted at once and run in its order. Each one that runs after others
+#' waits in the cluster, takes up nothing, and starts when all of these have succeeded. If one of
+#' these fails, is cancelled, or is not started itself, the program is not started: its status is
+#' `"Failed"`, with the reason "not started, because t_adsl failed". The columns of the plan that are
+#' arguments go before those given here for all programs.
+#'
+#' Somebody must be there to start those that wait: each wait for the batch or for one of its jobs
+#' does it ([abba_watch_k8s_batch_local()], [abba_follow_k8s_job_log_local()]), and so does a controller
+#' ([abba_run_controller_local()]), with which you may close your session. While nobody is there nothing is
+#' lost: the next one goes on. [abba_explain_k8s_job_local()] says what a program waits for, and whether a
+#' controller is there.
+#'
+#' @param file_paths The programs: a character vector, or a plan as [abba_plan()] makes it, or rows of
+#'   one. Or the field `batch` of the error of an earlier call, or rows of it.
 #' @param batch_group_id The batch id of all jobs; with `''` a new one is made from
 #'   the name of the first program.
 #' @param user_tag,cpu_limit,memory_limit,container,mounts,username As for
@@ -28,11 +41,14 @@
 #' @param arguments,environment As for [abba_submit_k8s_job_local()]: a character vector
 #'   is for all programs; a list of such vectors has one for each.
 #' @param auto_mount_home,home_nfs_ip_address The same.
+#' @param on_failure Of a plan: what becomes of the programs that still wait when one fails. `"continue"`: those
+#'   that do not depend on it run. `"stop"`: none of them starts.
 #' @inheritParams abba_submit_k8s_job_local
 #'
 #' @return A data frame of class `abba_batch` with one row for each program, in
 #'   their order, and the columns `job_id`, `batch_id`, `program` (the path as
-#'   given), all character, and `submitted`, the time (POSIXct, UTC).
+#'   given), all character, and `submitted`, the time (POSIXct, UTC). For a plan it has
+#'   its other columns, too, that are no arguments, such as `name` and `run_group`.
 #'
 #' @inheritSection abba_submit_k8s_job_local Errors
 #'
@@ -44,6 +60,10 @@
 #' \dontrun{
 #' programs <- list.files("programs", pattern = "[.]R$", full.names = TRUE)
 #' batch <- abba_submit_k8s_batch_local(programs, cpu_limit = 0.5)
+#' abba_watch_k8s_batch_local(batch$batch_id[[1]])
+#'
+#' # In the order that their comment lines tell.
+#' batch <- abba_submit_k8s_batch_local(abba_plan(programs), cpu_limit = 0.5)
 #' abba_watch_k8s_batch_local(batch$batch_id[[1]])
 #' }
 #'
@@ -73,7 +93,9 @@ abba_submit_k8s_batch_local <- function(
     queue = getOption("abba.k8s.queue"),
     job_template = getOption("abba.k8s.job.template"),
     keep_days = getOption("abba.k8s.keep.days"),
-    disk_limit = getOption("abba.k8s.disk.limit")) {
+    disk_limit = getOption("abba.k8s.disk.limit"),
+    on_failure = c("continue", "stop")) {
+  on_failure <- check_choice(on_failure, on_failure_choices)
   submit_batch(road_kubectl(namespace), mget(names(formals())))
 }
 
@@ -99,19 +121,43 @@ abba_submit_batch <- function(
   submit_batch(road_api(), mget(names(formals())))
 }
 
+# What becomes of the programs of a plan that wait when another one fails; the first is the default.
+on_failure_choices <- c("continue", "stop")
+
 # Submits many programs. `arguments`: those of the exported function, by name.
 submit_batch <- function(road, arguments) {
   batch <- batch_to_submit(arguments$file_paths, arguments$batch_group_id, road$call)
-  each <- arguments[setdiff(names(arguments), c("file_paths", "batch_group_id", "namespace"))]
-  each <- spread_arguments(each, nrow(batch), road$call)
+  each <- arguments[setdiff(names(arguments), c("file_paths", "batch_group_id", "namespace", "on_failure"))]
+  each <- arguments_of_plan(batch, spread_arguments(each, nrow(batch), road$call), road$call)
+  stop <- if (identical(arguments$on_failure, "stop")) list(on_failure = "stop")
   open <- which(is.na(batch$submitted))
-  submit_rows(road, batch, lapply(open, function(row) c(ids_of_row(batch, row), each[[row]])), "file_paths")
+  submit_rows(road, batch, lapply(open, function(row) c(ids_of_row(batch, row), each[[row]], stop)), "file_paths")
+}
+
+# The arguments of each program of a plan, whose columns go before what was given for all; `NA` there is nothing.
+arguments_of_plan <- function(batch, each, call) {
+  if (is.null(batch$after) || length(each) == 0L) {
+    return(each)
+  }
+  for (name in intersect(names(batch), names(each[[1L]]))) {
+    values <- batch[[name]]
+    if (is.factor(values)) values <- as.character(values)
+    for (row in seq_along(each)) {
+      value <- values[[row]]
+      if (!(is.atomic(value) && length(value) == 1L && is.na(value))) {
+        each[[row]][name] <- list(check_argument(value, name, call))
+      }
+    }
+  }
+  each
 }
 
 # The arguments of a submission that its row of a batch tells.
 ids_of_row <- function(batch, row) {
-  list(
-    file_path = batch$program[[row]], batch_group_id = batch$batch_id[[row]], job_id = batch$job_id[[row]]
+  after <- batch$after[[row]]
+  c(
+    list(file_path = batch$program[[row]], batch_group_id = batch$batch_id[[row]], job_id = batch$job_id[[row]]),
+    if (length(after) > 0L) list(after = as.list(after))
   )
 }
 
@@ -120,10 +166,13 @@ ids_of_row <- function(batch, row) {
 batch_to_submit <- function(file_paths, batch_group_id, call) {
   batch_group_id <- check_argument(batch_group_id, "batch_group_id", call)
   if (is.data.frame(file_paths)) {
-    if (!is_batch(file_paths)) {
-      abort_input("file_paths", "must be a character vector or the data frame of a batch", NULL, call)
+    if (is_batch(file_paths)) {
+      return(rest_of_batch(file_paths, call))
     }
-    return(rest_of_batch(file_paths, call))
+    if (inherits(file_paths, "abba_plan")) {
+      return(batch_of_plan(file_paths, batch_group_id, call))
+    }
+    abort_input("file_paths", "must be a character vector, a plan, or the data frame of a batch", NULL, call)
   }
   file_paths <- check_strings(file_paths, argument = "file_paths", call = call)
   if (length(file_paths) == 0L) {
@@ -146,6 +195,29 @@ new_batch <- function(programs, batch_group_id, call, ...) {
     reason = rep(NA_character_, length(programs)),
     ...
   )
+}
+
+# The data frame of a plan's programs, with the plan's columns. `after`: for each program the names of those that it
+# waits for, with their job ids as names.
+batch_of_plan <- function(plan, batch_group_id, call) {
+  if (!all(c("name", "program", "after", "run_group") %in% names(plan)) || nrow(plan) == 0L) {
+    abort_input("file_paths", "must be a plan as abba_plan() makes it, with at least one program", NULL, call)
+  }
+  batch <- new_batch(check_strings(plan$program, argument = "file_paths", call = call), batch_group_id, call)
+  absent <- setdiff(unlist(plan$after), plan$name)
+  if (length(absent) > 0L) {
+    rlang::inform(paste0(
+      "Not among the programs that are submitted, and so not waited for: ", paste(absent, collapse = ", "), "."
+    ))
+  }
+  after <- lapply(plan$after, function(names) {
+    row <- match(names, plan$name)
+    stats::setNames(names[!is.na(row)], batch$job_id[row[!is.na(row)]])
+  })
+  further <- setdiff(names(plan), c(names(batch), "inputs", "outputs", "after"))
+  batch[further] <- as.list(plan)[further]
+  batch$after <- after
+  batch
 }
 
 # The data frame of an earlier call, for the programs of it that are not submitted yet.
@@ -250,12 +322,14 @@ finish_batch <- function(batch, tried, argument, call) {
   class(batch) <- c("abba_batch", "data.frame")
   failed <- is.na(batch$submitted)
   if (!any(failed)) {
-    batch <- batch[setdiff(names(batch), c("reason", rerun_columns))]
+    waiting <- sum(lengths(batch$after) > 0L)
     message(
       tried, if (tried == 1L) " job" else " jobs", " created",
-      if (nrow(batch) > 0L) paste(" in batch", batch$batch_id[[1L]])
+      if (nrow(batch) > 0L) paste(" in batch", batch$batch_id[[1L]]),
+      if (waiting > 0L) paste0(", of which ", waiting, if (waiting == 1L) " waits" else " wait", " for others")
     )
-    return(batch)
+    of_submission <- c("reason", rerun_columns, if (!is.null(batch$after)) c("after", names(argument_checks)))
+    return(batch[setdiff(names(batch), of_submission)])
   }
   # Of those that were not begun there is nothing to tell.
   first <- c(which(failed & batch$reason != not_begun), which(failed))[[1L]]

@@ -128,7 +128,7 @@ tell_stuck <- function(obstacles, on_stuck, told, line, news, call) {
     stuck[[1L]]$what,
     x = paste0("Job ", ids[[1L]], if (length(ids) > 1L) paste0(" and ", length(ids) - 1L, " more"), " cannot start."),
     i = stuck[[1L]]$advice,
-    i = paste("Kubernetes says:", stuck[[1L]]$details)
+    i = if (nzchar(stuck[[1L]]$details)) paste("Kubernetes says:", stuck[[1L]]$details)
   )
   if (on_stuck == "fail") {
     rlang::abort(

@@ -7,6 +7,9 @@
 #' A connection that breaks, a server that restarts or a laptop that sleeps do not end the
 #' wait.
 #'
+#' Programs of a plan that wait for others ([abba_plan()]) are started in their turn for as long
+#' as the wait lasts, those of the whole batch.
+#'
 #' At an interactive console a line shows how many jobs are in which state, and
 #' what a job waits for. Ctrl-C ends the wait and leaves the jobs alone.
 #'

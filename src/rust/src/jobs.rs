@@ -12,8 +12,8 @@ use abba_core::domain::{job_name, paths};
 use abba_core::kubernetes::labels;
 use abba_core::local::accounts;
 use abba_core::operations::{
-    self, CheckArguments, JobList, JobSelector, ListArguments, LogOfJob, Logs, PreparedJob, Reached, Submitter,
-    WatchUpdate, WatchedJobs,
+    self, CheckArguments, JobList, JobSelector, ListArguments, LogOfJob, Logs, PreparedJob, Reached, ReleaseNews,
+    Submitter, WatchUpdate, WatchedJobs,
 };
 use abba_core::transport::Kubectl;
 #[cfg(unix)]
@@ -31,6 +31,9 @@ use crate::Answer;
 
 /// A watch under way: each of its news is all jobs as they stand.
 type Watching = Background<WatchedJobs, ()>;
+
+/// A controller: each of its news is something that it does.
+type Controlling = Background<ReleaseNews, ()>;
 
 /// A followed log: each of its news is a line; the outcome is the log read whole, unless it was stopped.
 type Following = Background<String, Option<Logs>>;
@@ -297,6 +300,31 @@ r_functions! {
         Ok(Value::null().into())
     }
 
+    /// Begins to start jobs in their turn, in the background. A pointer for `core_controller_next`. `holder`: the name under
+    /// which that is shown.
+    fn core_controller_begin(holder, settings) {
+        let (holder, settings): (String, Settings) = (read(holder)?, read(settings)?);
+        settings.check_namespace()?;
+        let controlling = Controlling::begin(move |stopped, tell| {
+            settings.connected_until(stopped, |connection| operations::run_controller(connection, &holder, tell))
+        })?;
+        Ok(Value::Pointer(Box::new(controlling)).into())
+    }
+
+    /// Waits up to `seconds` for what the controller does: a list of lists with `event`, a string, and what there is of
+    /// `job_id`, `program` and `cause`, strings, `waiting`, a number, and `error`, a record.
+    fn core_controller_next(controlling, seconds) {
+        let answer = Controlling::of(controlling)?.ask(duration(seconds)?)?;
+        let news: Vec<serde_json::Value> = answer.news.iter().filter_map(controller_news).collect();
+        Value::json(&news)
+    }
+
+    /// Ends the controller, and waits a moment for it to be over.
+    fn core_controller_end(controlling) {
+        Controlling::of(controlling)?.end();
+        Ok(Value::null().into())
+    }
+
     /// Begins to follow the log of a job, in the background; with `from_now` from here on. A pointer for `core_follow_next`.
     fn core_follow_begin(job_id, from_now, settings) {
         let settings: Settings = read(settings)?;
@@ -435,6 +463,21 @@ fn log_list(logs: Logs, by_job: bool) -> Result<Answer, Error> {
     Ok(Answer {
         value: Value::Unnamed(logs.logs.into_iter().map(one).collect::<Result<_, Error>>()?),
         warnings: logs.warnings,
+    })
+}
+
+/// An element of the list of `core_controller_next`.
+fn controller_news(news: &ReleaseNews) -> Option<serde_json::Value> {
+    Some(match news {
+        ReleaseNews::Follows { waiting } => json!({"event": "follows", "waiting": waiting}),
+        ReleaseNews::Released { job_id, program } => {
+            json!({"event": "released", "job_id": job_id, "program": program})
+        }
+        ReleaseNews::NotStarted { job_id, program, cause } => {
+            json!({"event": "not_started", "job_id": job_id, "program": program, "cause": cause.words()})
+        }
+        ReleaseNews::Trouble(error) => json!({"event": "trouble", "error": error}),
+        ReleaseNews::EndedWithoutPod => return None,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::domain::cluster_check::namespace_rules::refuses_volumes;
 use crate::domain::job_status::{self, Status};
+use crate::domain::order::{self, Order, Seen};
 use crate::domain::program::Runner;
 use crate::domain::queue::{self, QueueLook};
 use crate::kubernetes::labels;
@@ -383,6 +384,10 @@ pub fn of_lost_node(pod: &Pod) -> Diagnosis {
 
 /// Why a Job has no pod. `events` are the Job's, oldest first; `look`: what was seen of it in its queue.
 pub fn of_job_without_pod(job: &Job, events: &[Event], look: &QueueLook) -> Diagnosis {
+    let order = Order::of_job(job);
+    if let Some(cause) = order.as_ref().and_then(|order| order.not_started.as_ref()) {
+        return order::not_started(cause);
+    }
     if let Some(failed) = job.holds("Failed").or(job.holds("FailureTarget")) {
         if job_status::is_cancelled(&job.metadata) {
             return cancelled_before_start();
@@ -398,6 +403,9 @@ pub fn of_job_without_pod(job: &Job, events: &[Event], look: &QueueLook) -> Diag
     }
     if job_status::was_cancelled_in_queue(job) {
         return cancelled_before_start();
+    }
+    if let Some(order) = order.filter(|order| order.waits) {
+        return order::waiting(&order, |_| Seen::NotKnown);
     }
     if job.spec.suspend == Some(true) {
         let details = job

@@ -127,7 +127,10 @@ pub fn of_pod(pod: &Pod) -> JobStatus {
 
 /// The state of a job that has no pod: not yet, or no longer.
 pub fn of_job(job: &Job) -> JobStatus {
-    let status = if was_cancelled_in_queue(job) || job.holds("Failed").or(job.holds("FailureTarget")).is_some() {
+    let status = if was_cancelled_in_queue(job)
+        || job.metadata.annotations.contains_key(labels::NOT_STARTED)
+        || job.holds("Failed").or(job.holds("FailureTarget")).is_some()
+    {
         Status::Failed
     } else if job.holds("Complete").or(job.holds("SuccessCriteriaMet")).is_some() {
         Status::Succeeded

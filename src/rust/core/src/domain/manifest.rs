@@ -8,6 +8,7 @@ use crate::domain::identity::Identity;
 use crate::domain::job_log;
 use crate::domain::job_template::{JobTemplate, Precedence};
 use crate::domain::mounts::Mounts;
+use crate::domain::order;
 use crate::domain::program::{survives_r_launcher, Program, ProgramSource, Runner};
 use crate::domain::quantity::DiskLimit;
 use crate::domain::submission::{SubmitArguments, Values};
@@ -139,19 +140,24 @@ pub struct JobRequest {
 ///
 /// Errors: the program is too large to be carried.
 pub fn manifest(request: &JobRequest) -> Result<Value, Error> {
-    let job = json!(job(request)?);
-    let Some(template) = &request.template else {
-        return Ok(job);
-    };
-    let variables: Vec<&str> = request.arguments.environment.keys().map(String::as_str).collect();
-    Ok(template.merged_into(
-        job,
-        Precedence {
-            variables: &variables,
-            disk: request.values.disk_limit.is_some(),
-            account: request.run_as.is_some(),
-        },
-    ))
+    let mut job = json!(job(request)?);
+    if let Some(template) = &request.template {
+        let variables: Vec<&str> = request.arguments.environment.keys().map(String::as_str).collect();
+        job = template.merged_into(
+            job,
+            Precedence {
+                variables: &variables,
+                disk: request.values.disk_limit.is_some(),
+                account: request.run_as.is_some(),
+            },
+        );
+    }
+    // After the template, which may name a queue.
+    let after = &request.arguments.after;
+    if !after.is_empty() {
+        order::have_wait(&mut job, after, request.arguments.on_failure);
+    }
+    Ok(job)
 }
 
 /// The Job without the administrator's part.

@@ -14,6 +14,7 @@ pub mod job_status;
 pub mod job_template;
 pub mod manifest;
 pub mod mounts;
+pub mod order;
 pub mod paths;
 pub mod plan;
 pub mod program;

@@ -12,6 +12,7 @@ use crate::domain::container::check_container;
 use crate::domain::job_name;
 use crate::domain::job_template::JobTemplate;
 use crate::domain::mounts::Mounts;
+use crate::domain::order::{OnFailure, Order};
 use crate::domain::paths;
 use crate::domain::quantity::{CpuLimit, DiskLimit, MemoryLimit};
 use crate::error::quote_shortened;
@@ -86,6 +87,13 @@ pub struct SubmitArguments {
     /// For how many days Kubernetes keeps the job and its log after its end; `None`: for [`USUAL_DAYS_KEPT`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_days: Option<f64>,
+    /// The jobs of the same batch that it runs after, with the names of their programs. A Job keeps them by themselves, see
+    /// [`labels::AFTER`].
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub after: BTreeMap<String, String>,
+    /// Whether it may start after another one of its batch has failed.
+    #[serde(skip_serializing_if = "OnFailure::is_usual")]
+    pub on_failure: OnFailure,
     /// The job's id, where it was made before the submission; `None`: a new one.
     pub job_id: Option<String>,
 }
@@ -123,6 +131,8 @@ impl Default for SubmitArguments {
             queue: None,
             job_template: None,
             keep_days: None,
+            after: BTreeMap::new(),
+            on_failure: OnFailure::Continue,
             job_id: None,
         }
     }
@@ -155,13 +165,21 @@ impl SubmitArguments {
             .ok()
             // Nothing is submitted without a path: an object without one is something else.
             .filter(|kept: &Self| !kept.given_path.is_empty() && !kept.container.is_empty())
+            .map(|kept| Self {
+                after: Order::of_job(job).unwrap_or_default().after,
+                ..kept
+            })
     }
 
     /// The same as a Job keeps them.
     ///
     /// Errors: they cannot be written as JSON.
     pub fn text_for_job(&self) -> Result<String, Error> {
-        serde_json::to_string(self)
+        let kept = Self {
+            after: BTreeMap::new(),
+            ..self.clone()
+        };
+        serde_json::to_string(&kept)
             .map_err(|error| Error::input(format!("The arguments cannot be written as JSON: {error}.")))
     }
 
@@ -190,6 +208,8 @@ impl SubmitArguments {
         if let Some(job_id) = &self.job_id {
             job_name::check_job_id(job_id)?;
         }
+        self.after.keys().try_for_each(|id| job_name::check_job_id(id))?;
+        check_size("after", &json!(self.after))?;
         Ok(Values {
             cpu_limit,
             memory_limit,
@@ -233,7 +253,14 @@ impl SubmitArguments {
         let Value::Object(mut arguments) = serde_json::to_value(&self).ok()? else {
             return None;
         };
-        let of_program = ["given_path", "expanded_path", "absolute_path", "job_id"];
+        let of_program = [
+            "given_path",
+            "expanded_path",
+            "absolute_path",
+            "job_id",
+            "after",
+            "on_failure",
+        ];
         arguments.retain(|name, value| {
             let is_usual = usual.get(name) == Some(value) && name != "memory_limit";
             !is_usual && !of_program.contains(&name.as_str())

@@ -552,6 +552,8 @@ mod tests {
             "home_nfs_ip_address",
             "username",
             "keep_days",
+            "after",
+            "on_failure",
         ];
         assert!(fields.len() > servers.len());
         for field in fields {

@@ -24,6 +24,17 @@ pub const USER_TAG: &str = "abba/user-tag";
 ///
 /// <https://kueue.sigs.k8s.io/docs/tasks/run/jobs/>
 pub const QUEUE: &str = "kueue.x-k8s.io/queue-name";
+/// Label of a suspended Job that waits for others of its batch; its value is "true".
+pub const WAITING: &str = "abba/waiting";
+/// Annotation of a Job with the jobs of its batch that it runs after: a JSON object with their ids, and the names of their
+/// programs as values.
+pub const AFTER: &str = "abba/after";
+/// Annotation of a Job that is not to start once any job of its batch has failed: "stop".
+pub const ON_FAILURE: &str = "abba/on-failure";
+/// Annotation of a Job that was not started because of another: a JSON object that says which, and what happened to it.
+pub const NOT_STARTED: &str = "abba/not-started";
+/// Annotation of a Job that waits: the queue that it goes to then, the later value of [`QUEUE`].
+pub const QUEUE_AFTER_WAIT: &str = "abba/queue";
 /// Annotation with the program's path, word for word as it was given.
 pub const PROGRAM_PATH: &str = "abba/program-path";
 /// Annotation of a Job of a caller of the abba API: the bytes of the program that its pod carries.

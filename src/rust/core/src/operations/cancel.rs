@@ -11,6 +11,7 @@ use super::observation::{says_that_jobs_are_gone, Observed, UNTOUCHED};
 use super::parallel_map::parallel_map;
 use super::{error_messages, Connection, JobSelector};
 use crate::domain::job_status::{self, Status};
+use crate::domain::order;
 use crate::error::{Error, ErrorClass};
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::{Job, Pod};
@@ -278,7 +279,10 @@ impl Cancelling<'_> {
         }
         match job_status::of_job(job).status.is_final() {
             true => Ok(Attempt::Done(Cancelled::AlreadyEnded)),
-            false => self.update_job(&|object| object["status"]["active"].as_u64().unwrap_or_default() == 0),
+            false => self.update_job(&|object| {
+                let is_over = object["metadata"]["annotations"].get(labels::NOT_STARTED).is_some();
+                !is_over && object["status"]["active"].as_u64().unwrap_or_default() == 0
+            }),
         }
     }
 
@@ -336,6 +340,7 @@ const JOB_LIMIT: u32 = 0;
 fn end_now(object: &mut Value, seconds: u32, user: &str) {
     object["spec"]["activeDeadlineSeconds"] = json!(seconds);
     object["metadata"]["annotations"][labels::CANCELLED] = json!(user);
+    order::no_longer_waits(object);
     // While a Job is suspended its limit does not count: it would keep its place in its queue, and a queue that is strict
     // about the order would wait until there is room for it.
     if object["spec"]["suspend"] == json!(true) {

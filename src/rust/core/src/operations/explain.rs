@@ -1,19 +1,22 @@
 //! What happened to a job, and what to do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::observation::{not_found, Observation};
 use super::queue::Queues;
 use super::{check, log, stopped, Connection, JobSelector};
 use crate::domain::job_log;
 use crate::domain::job_record::{self, Explanation};
-use crate::domain::job_status::Status;
+use crate::domain::job_status::{self, Status};
+use crate::domain::order::{self, Order, Seen};
 use crate::domain::queue::QueueLook;
 use crate::domain::restarts::{self, Starts};
 use crate::domain::verdict::Verdict;
 use crate::error::Error;
-use crate::kubernetes::objects::Event;
-use crate::kubernetes::LabelSelector;
+use crate::kubernetes::api::Stopped;
+use crate::kubernetes::objects::{Event, Job};
+use crate::kubernetes::{labels, Api, LabelSelector};
+use crate::transport::FailureKind;
 
 /// Explains a job.
 ///
@@ -70,6 +73,9 @@ pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation,
         None => Queues::new(&api).look(job).map_err(stopped)?,
     };
     let mut explanation = job_record::explain(job, pod, attempts, starts, events, &look);
+    if let (Some(order), None) = (Order::of_job(job).filter(|order| order.waits), pod) {
+        explain_waiting(&mut explanation, connection, &api, job, &order)?;
+    }
     let has_failed = explanation.record.status == Status::Failed;
     let is_read = has_failed || explanation.record.status == Status::Succeeded;
     if let Some(pod) = pod.filter(|pod| is_read && pod.has_started()) {
@@ -85,6 +91,56 @@ pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation,
         }
     }
     Ok(explanation)
+}
+
+/// Says what a job waits for, and who starts it then.
+fn explain_waiting(
+    explanation: &mut Explanation,
+    connection: &Connection<'_>,
+    api: &Api<'_>,
+    job: &Job,
+    order: &Order,
+) -> Result<(), Error> {
+    let ids: Vec<&str> = order.after.keys().map(String::as_str).collect();
+    let before = Observation::of_all(connection, api, &LabelSelector::Jobs(&ids))?;
+    let belongs = |other: &Job| {
+        let of = |job: &Job| {
+            let (batch_id, owner) = (
+                job.metadata.labels.get(labels::BATCH_ID),
+                job.metadata.annotations.get(labels::OWNER),
+            );
+            (batch_id.cloned(), owner.cloned())
+        };
+        of(other) == of(job)
+    };
+    let seen: HashMap<&str, Seen> = before
+        .jobs_with_pods()
+        .filter(|(job, _)| belongs(job))
+        .map(|(job, pod)| {
+            let status = pod.map_or_else(|| job_status::of_job(job), job_status::of_pod).status;
+            (job.metadata.name.as_str(), Seen::Is(status))
+        })
+        .collect();
+    let diagnosis = order::waiting(order, |id| seen.get(id).copied().unwrap_or(Seen::Missing));
+    let whoever = "while somebody waits for its batch in R, or a controller runs (`abba_run_controller_local()`)";
+    let who = match api.get_lease() {
+        Ok(Some(lease)) if lease.is_held => format!("A controller of abba is there to start it (on {}).", lease.holder),
+        Ok(_) => format!("No controller of abba is there to start it: it starts {whoever}."),
+        Err(failure) if failure.kind == FailureKind::Interrupted => return Err(stopped(Stopped)),
+        Err(_) => format!("Whether a controller of abba is there cannot be seen: it starts {whoever}."),
+    };
+    let is_stuck = diagnosis.is_stuck;
+    let said = [diagnosis.advice, if is_stuck { String::new() } else { who }];
+    explanation.advice = Some(
+        said.iter()
+            .filter(|text| !text.is_empty())
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" "),
+    );
+    explanation.record.reason = Some(diagnosis.what);
+    explanation.is_stuck = is_stuck;
+    Ok(())
 }
 
 /// The name of the pod whose making this event of a Job tells: where the pod is gone, nothing else does.

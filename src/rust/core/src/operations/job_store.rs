@@ -14,14 +14,15 @@ use super::{Connection, JobSelector};
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_record::{self, JobRecord};
 use crate::domain::job_status::{self, JobStatus, Status};
+use crate::domain::order::{self, Member, Order, Standing, Step};
 use crate::domain::restarts::{self, Starts};
 use crate::domain::usage::Usage;
 use crate::domain::verdict::{self, Verdict};
 use crate::error::Error;
-use crate::kubernetes::api::Reflected;
+use crate::kubernetes::api::{Reflected, ALL};
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::{Job, Pod, PROGRAM_CONTAINER};
-use crate::kubernetes::Api;
+use crate::kubernetes::{Api, LabelSelector};
 use crate::transport::Failure;
 
 /// One job, as it was seen.
@@ -83,6 +84,14 @@ pub struct JobPart {
     starts: Starts,
     is_cancelled: bool,
     usage: Usage,
+    /// Its place in the order of its batch, where it has one.
+    order: Option<Box<Order>>,
+}
+
+impl JobPart {
+    fn waits(&self) -> bool {
+        self.order.as_ref().is_some_and(|order| order.waits)
+    }
 }
 
 /// What follows from a pod alone.
@@ -123,6 +132,7 @@ impl Kept for Job {
             starts: restarts::of_job(&self),
             is_cancelled: job_status::is_cancelled(&self.metadata),
             usage: Usage::of_job(&self),
+            order: Order::of_job(&self).map(Box::new),
         })))
     }
 
@@ -210,16 +220,19 @@ impl Part {
 }
 
 /// The parts of all objects of a kind, by a LIST, and its moment.
-pub(super) fn list_parts<T: Kept>(api: &Api<'_>) -> Result<(Vec<Part>, String), Failure> {
+pub(super) fn list_parts<T: Kept>(
+    api: &Api<'_>,
+    selection: &LabelSelector<'_>,
+) -> Result<(Vec<Part>, String), Failure> {
     let parts = RefCell::new(Vec::new());
-    let moment = api.list_in_pages::<T>(&mut || parts.borrow_mut().clear(), &mut |page| {
+    let moment = api.list_in_pages::<T>(selection, &mut || parts.borrow_mut().clear(), &mut |page| {
         parts.borrow_mut().extend(page.into_iter().filter_map(T::part));
     })?;
     Ok((parts.into_inner(), moment))
 }
 
 fn parts<T: Kept>(connection: &Connection<'_>, api: &Api<'_>) -> Result<Vec<Part>, Error> {
-    let listed = list_parts::<T>(api).map_err(|failure| {
+    let listed = list_parts::<T>(api, &ALL).map_err(|failure| {
         let doing = format!("list {}", T::NAME);
         connection.error(api, &failure, &doing).meaning(UNTOUCHED)
     })?;
@@ -232,6 +245,10 @@ pub struct JobStore {
     entries: HashMap<Arc<str>, Box<Entry>>,
     owners: Index,
     batches: Index,
+    /// The jobs that wait for others, by their batch.
+    waiting: Index,
+    /// The batches of such jobs of which something has changed since their steps were taken.
+    touched: HashSet<Box<str>>,
     /// How often something has changed.
     version: u64,
 }
@@ -331,12 +348,15 @@ impl JobStore {
                     return;
                 }
                 let (owner, batch) = (job.owner.clone(), job.record.batch_id.clone());
+                let waits = job.waits();
                 if let Some(old) = entry.job.replace(job) {
+                    unlist(&mut self.waiting, Some(&old.record.batch_id), &id);
                     unlist(&mut self.owners, old.owner.as_deref(), &id);
                     unlist(&mut self.batches, Some(&old.record.batch_id), &id);
                 }
                 list(&mut self.owners, owner.as_deref(), &id);
                 list(&mut self.batches, Some(&batch), &id);
+                list(&mut self.waiting, waits.then_some(&*batch), &id);
             }
             Part::Pod(_, pod) => {
                 match entry.pods.iter_mut().find(|known| known.status.id == pod.status.id) {
@@ -352,6 +372,7 @@ impl JobStore {
         }
         self.version += 1;
         entry.version = self.version;
+        self.touch_batch_of(&id);
     }
 
     /// Forgets a Job or a pod that is gone.
@@ -369,6 +390,7 @@ impl JobStore {
         if let Some(old) = entry.job.take() {
             unlist(&mut self.owners, old.owner.as_deref(), id);
             unlist(&mut self.batches, Some(&old.record.batch_id), id);
+            unlist(&mut self.waiting, Some(&old.record.batch_id), id);
             self.note_removal(id);
         }
     }
@@ -392,6 +414,88 @@ impl JobStore {
                 self.entries.remove(id);
             }
         }
+    }
+
+    /// Notes that something of a job's batch has changed, where others of it wait.
+    fn touch_batch_of(&mut self, id: &str) {
+        let job = self.entries.get(id).and_then(|entry| entry.job.as_ref());
+        if let Some(job) = job.filter(|job| self.waiting.contains_key(&*job.record.batch_id)) {
+            if !self.touched.contains(&*job.record.batch_id) {
+                self.touched.insert(job.record.batch_id.as_str().into());
+            }
+        }
+    }
+
+    /// Has the steps of a job's batch told again by [`Self::take_steps`]: one of them could not be made.
+    pub fn touch(&mut self, id: &str) {
+        self.touch_batch_of(id);
+    }
+
+    /// What is to be done about jobs that wait, of those batches of which something has changed since this was asked last.
+    pub fn take_steps(&mut self) -> Vec<(String, Step)> {
+        let touched = std::mem::take(&mut self.touched);
+        touched
+            .iter()
+            .flat_map(|batch_id| self.steps_of_batch(batch_id))
+            .collect()
+    }
+
+    fn steps_of_batch(&self, batch_id: &str) -> Vec<(String, Step)> {
+        let mut of_owners: HashMap<Option<&str>, Vec<Member<'_>>> = HashMap::new();
+        for (job, entry) in self
+            .entries_in(&self.batches, batch_id)
+            .filter_map(|entry| Some((entry.job.as_ref()?, entry)))
+        {
+            let status = entry.status().unwrap_or(Status::Pending);
+            let is_cancelled = job.is_cancelled || entry.pods.iter().any(|pod| pod.is_cancelled);
+            let order = job.order.as_deref();
+            let job_id = job.record.job_id.as_str();
+            of_owners.entry(job.owner.as_deref()).or_default().push(Member {
+                job_id,
+                standing: Standing::new(job_id, &job.record.program, status, is_cancelled, order),
+                waiting: order.filter(|order| order.waits),
+            });
+        }
+        let steps = of_owners.values().flat_map(|members| order::steps(members));
+        steps.map(|(id, step)| (id.to_string(), step)).collect()
+    }
+
+    /// Notes that a step was made with a job, by whomever, before the cluster says so.
+    pub fn note_step(&mut self, id: &str, step: &Step) {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return;
+        };
+        let Some(job) = entry.job.as_mut() else {
+            return;
+        };
+        if let Some(order) = &mut job.order {
+            order.waits = false;
+            if let Step::NotStart(cause) = step {
+                order.not_started.get_or_insert_with(|| cause.clone());
+            }
+        }
+        let batch_id = job.record.batch_id.clone();
+        unlist(&mut self.waiting, Some(&batch_id), id);
+    }
+
+    /// Whether a job has ended that has no pod.
+    pub(super) fn has_ended_without_pod(&self, id: &str) -> bool {
+        self.entries.get(id).is_some_and(|entry| {
+            let is_over = |job: &JobPart| job.record.status.is_final();
+            entry.pods.is_empty() && entry.job.as_ref().is_some_and(|job| is_over(job))
+        })
+    }
+
+    /// How many jobs wait for others.
+    pub fn count_waiting(&self) -> usize {
+        self.waiting.values().map(HashSet::len).sum()
+    }
+
+    /// The name of a job's program; empty where it is not known.
+    pub fn program_name(&self, id: &str) -> String {
+        let job = self.entries.get(id).and_then(|entry| entry.job.as_ref());
+        job.map(|job| order::program_name(&job.record.program))
+            .unwrap_or_default()
     }
 
     /// A job.

@@ -6,6 +6,7 @@ use super::observation::{Observation, Observed};
 use super::verdicts::{Asked, Verdicts, Wanted};
 use super::Connection;
 use crate::domain::job_record::{self, JobRecord};
+use crate::domain::order::{self, Order, Seen};
 use crate::domain::verdict;
 use crate::error::Error;
 use crate::kubernetes::labels;
@@ -56,7 +57,17 @@ pub fn list(connection: &Connection<'_>, arguments: &ListArguments) -> Result<Jo
     let observation = Observation::of_all(connection, &api, &selection)?;
     let mut records: Vec<JobRecord> = observation
         .jobs_with_pods()
-        .map(|(job, pod)| job_record::of(job, pod))
+        .map(|(job, pod)| {
+            let mut record = job_record::of(job, pod);
+            if let (Some(order), None) = (Order::of_job(job).filter(|order| order.waits), pod) {
+                let seen = |id: &str| match observation.of(id) {
+                    Some(before) => Seen::Is(before.status().status),
+                    None => Seen::NotKnown,
+                };
+                record.reason = Some(order::waiting(&order, seen).what);
+            }
+            record
+        })
         .filter(|record| user.as_ref().is_none_or(|user| *user == record.user))
         .filter(|record| arguments.since.as_ref().is_none_or(|since| *since <= record.submitted))
         .filter(|record| {

@@ -17,6 +17,7 @@ mod plan;
 mod queue;
 mod reconnect;
 mod reflector;
+mod release;
 mod remove;
 mod rerun;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use log_check::{log_check, CheckedLog};
 pub use observation::{current_version, existing_jobs, job_names};
 pub use plan::{plan, PlanArguments, PlanColumns};
 pub use reflector::{reflect, Audience, Change};
+pub use release::{run_controller, take_step, ReleaseNews};
 pub use remove::{of_others, remove, RemoveOutcome, Removed, Submitter};
 pub use rerun::{does_not_end, kept_submissions, KeptSubmission};
 pub use status::status;

@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet};
 use super::parallel_map::parallel_map_unless_stopped;
 use super::{check, Connection, JobSelector};
 use crate::domain::job_status::{self, JobStatus, Status};
+use crate::domain::order;
 use crate::domain::restarts::{self, Starts};
 use crate::error::{name_some, Error, ErrorClass};
 use crate::kubernetes::api::Stopped;
 use crate::kubernetes::objects::{Job, Name, Pod};
-use crate::kubernetes::{Api, LabelSelector};
+use crate::kubernetes::{labels, Api, LabelSelector};
 use crate::transport::FailureKind;
 
 /// What it means for the jobs that they could not be looked at.
@@ -209,6 +210,15 @@ impl Observation {
             Observed::Job(_) if !observed.status().status.is_final() => Some(id),
             _ => None,
         }))
+    }
+
+    /// The batches of the jobs that wait for others.
+    pub fn waiting_batches(&self) -> Vec<String> {
+        let batches = self.each().filter_map(|(_, observed)| match observed {
+            Observed::Job(job) if order::waits(job) => job.metadata.labels.get(labels::BATCH_ID).map(String::as_str),
+            _ => None,
+        });
+        distinct(batches).into_iter().map(String::from).collect()
     }
 
     /// Looks at the Jobs of those that have no pod: their pods are followed elsewhere. `false` where one is gone.

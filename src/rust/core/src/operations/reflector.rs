@@ -9,8 +9,9 @@ use super::job_store::{list_parts, Kept, Part};
 use super::observation::UNTOUCHED;
 use super::{reconnect, Connection};
 use crate::error::Error;
-use crate::kubernetes::api::REFLECT_SECONDS;
+use crate::kubernetes::api::{ALL, REFLECT_SECONDS};
 use crate::kubernetes::objects::WatchEvent;
+use crate::kubernetes::LabelSelector;
 use crate::transport::{Backoff, Failure, FailureKind, Patience};
 
 /// A stream that is silent for longer than the server keeps one open is dead.
@@ -83,6 +84,15 @@ enum Ended {
 
 /// Follows all objects of a kind until its audience stops.
 pub fn reflect<T: Kept>(connection: &Connection<'_>, audience: &dyn Audience) {
+    reflect_some::<T>(connection, &ALL, audience);
+}
+
+/// The same for those of a selection.
+pub(super) fn reflect_some<T: Kept>(
+    connection: &Connection<'_>,
+    selection: &LabelSelector<'_>,
+    audience: &dyn Audience,
+) {
     let stops = || audience.stops();
     let connection = &Connection {
         patience: Patience::new(connection.patience.limit(), &stops),
@@ -90,6 +100,7 @@ pub fn reflect<T: Kept>(connection: &Connection<'_>, audience: &dyn Audience) {
     };
     let mut reflector = Reflector {
         connection,
+        selection,
         audience,
         place: None,
         failures: 0,
@@ -124,6 +135,7 @@ pub fn reflect<T: Kept>(connection: &Connection<'_>, audience: &dyn Audience) {
 
 struct Reflector<'a> {
     connection: &'a Connection<'a>,
+    selection: &'a LabelSelector<'a>,
     audience: &'a dyn Audience,
     place: Option<Place>,
     /// How many streams in a row have failed without having begun.
@@ -155,7 +167,7 @@ impl Reflector<'_> {
             Some(place) if place.namespace == api.namespace() => place,
             _ => {
                 let begun = Instant::now();
-                let (parts, resource_version) = match list_parts::<T>(&api) {
+                let (parts, resource_version) = match list_parts::<T>(&api, self.selection) {
                     Ok(listed) => listed,
                     Err(failure) if failure.kind == FailureKind::Interrupted => return Ended::Stopped,
                     Err(failure) => return Ended::Failed(error(&failure, "list"), failure.kind),
@@ -186,7 +198,7 @@ impl Reflector<'_> {
             has_begun.set(true);
             audience.heard();
         };
-        let result = api.reflect::<T>(&from, &patience, &mut heard, &mut |event| {
+        let result = api.reflect::<T>(self.selection, &from, &patience, &mut heard, &mut |event| {
             let (change, resource_version) = match event {
                 WatchEvent::Added(changed) | WatchEvent::Modified(changed) => {
                     (changed.object.part().map(Change::Is), changed.resource_version)

@@ -8,6 +8,7 @@ mod create;
 mod delete;
 #[cfg(test)]
 mod fuzz;
+mod lease;
 mod lines;
 mod list;
 mod log;
@@ -22,9 +23,10 @@ mod watch;
 
 pub use create::CreateFailure;
 pub use delete::{DeleteFailure, Deletion};
+pub use lease::{Lease, LEASE_SECONDS};
 pub use list::Listed;
 pub use log::LogQuestion;
-pub use reflect::{Reflected, REFLECT_SECONDS};
+pub use reflect::{Reflected, ALL, REFLECT_SECONDS};
 pub use selection::LabelSelector;
 pub use update::Resource;
 

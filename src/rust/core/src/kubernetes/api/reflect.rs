@@ -1,4 +1,4 @@
-//! All of abba's Jobs and pods of the namespace, and what happens to them from there on.
+//! All of abba's Jobs and pods of the namespace, or those of some batches, and what happens to them from there on.
 
 use std::ops::ControlFlow;
 
@@ -16,7 +16,7 @@ const PAGE: u32 = 500;
 pub const REFLECT_SECONDS: u32 = 30;
 
 /// All of abba's objects.
-const ALL: LabelSelector<'static> = LabelSelector::User(None);
+pub const ALL: LabelSelector<'static> = LabelSelector::User(None);
 
 /// A kind of object that is followed as a whole.
 pub trait Reflected: DeserializeOwned {
@@ -44,17 +44,22 @@ impl Reflected for Pod {
 }
 
 impl Api<'_> {
-    /// One LIST of all objects of a kind, in pages, which are handed over as they come. The moment of the LIST, for
+    /// One LIST of the objects of a kind, in pages, which are handed over as they come. The moment of the LIST, for
     /// [`Self::reflect`]. `begin` is called before the first page, and again where the LIST has to begin anew: a server
     /// keeps a list for the pages after the first for some minutes only.
     ///
     /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks>
     pub fn list_in_pages<T: Reflected>(
         &self,
+        selection: &LabelSelector<'_>,
         begin: &mut dyn FnMut(),
         page: &mut dyn FnMut(Vec<T>),
     ) -> Result<String, Failure> {
-        let whole = format!("{}?labelSelector={}", T::collection(self), encode(&ALL.one_selector()));
+        let whole = format!(
+            "{}?labelSelector={}",
+            T::collection(self),
+            encode(&selection.one_selector())
+        );
         let first = format!("{whole}&limit={PAGE}");
         let mut next = first.clone();
         begin();
@@ -76,17 +81,18 @@ impl Api<'_> {
         }
     }
 
-    /// Follows what happens to all objects of a kind, as [`Self::watch_pods`] does. `heard` is called with each part of the
+    /// Follows what happens to the objects of a kind, as [`Self::watch_pods`] does. `heard` is called with each part of the
     /// answer, and over the kept kubectl when it begins.
     pub fn reflect<T: Reflected>(
         &self,
+        selection: &LabelSelector<'_>,
         resource_version: &str,
         patience: &Patience<'_>,
         heard: &mut dyn FnMut(),
         event: &mut dyn FnMut(WatchEvent<T>) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
         let from = (resource_version, REFLECT_SECONDS);
-        self.watch(&T::collection(self), &ALL, from, patience, heard, event)
+        self.watch(&T::collection(self), selection, from, patience, heard, event)
     }
 
     /// The moment at which the cluster is: asks for as little as shows that it answers, and that what it answers is of now.
@@ -120,7 +126,7 @@ mod tests {
 
     fn listed(script: &Script) -> (Vec<String>, Result<String, Failure>) {
         let names = std::cell::RefCell::new(Vec::new());
-        let outcome = api(script).list_in_pages::<Job>(&mut || names.borrow_mut().clear(), &mut |jobs| {
+        let outcome = api(script).list_in_pages::<Job>(&ALL, &mut || names.borrow_mut().clear(), &mut |jobs| {
             names.borrow_mut().extend(jobs.into_iter().map(|job| job.metadata.name));
         });
         (names.into_inner(), outcome)

@@ -12,6 +12,8 @@ pub enum LabelSelector<'a> {
     Jobs(&'a [&'a str]),
     /// Those of a batch.
     Batch(&'a str),
+    /// Those of some batches.
+    Batches(&'a [&'a str]),
     /// All, or those of one user (as [`labels::USER`] has it).
     User(Option<&'a str>),
 }
@@ -27,6 +29,10 @@ impl LabelSelector<'_> {
             Self::User(None) => vec![ours()],
             Self::User(Some(user)) => vec![format!("{},{}={user}", ours(), labels::USER)],
             Self::Batch(batch_id) => vec![format!("{},{}={batch_id}", ours(), labels::BATCH_ID)],
+            Self::Batches(batch_ids) => chunks_that_fit(batch_ids)
+                .into_iter()
+                .map(|batch_ids| format!("{},{} in ({})", ours(), labels::BATCH_ID, batch_ids.join(",")))
+                .collect(),
         }
     }
 

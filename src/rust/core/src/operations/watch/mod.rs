@@ -5,16 +5,22 @@ mod stream;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use self::pending_reasons::{reasons_of_waiting, Looks, ReasonsOfJobs};
 pub use self::pending_reasons::{LONGEST_LOOK_INTERVAL, REASONS_ASKED};
 use self::stream::{unfinished, Outcome};
 use super::observation::{not_found, Observation, Observed};
+use super::release::{ReleaseNews, Releaser};
 use super::{reconnect, Connection, JobSelector};
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_status::{JobStatus, Status};
+use crate::domain::order::{self, Seen};
 use crate::error::{Error, ErrorClass};
+use crate::kubernetes::{Api, LabelSelector};
+use crate::transport::leave_signals_to_main_thread;
 
 /// One job, as it was seen last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +45,8 @@ pub struct WatchedJobs {
 /// Follows jobs until none is Pending or Running, or `tell` breaks off. `tell` gets all jobs, in order, at the beginning
 /// and after each change.
 ///
+/// Jobs of them that wait for others of their batch are started in their turn, whether those are watched or not.
+///
 /// A stream that the server closes or that breaks is taken up again where the jobs stand then, so that no end is missed;
 /// while the cluster cannot be reached it is tried again for ever: `connection.patience` is the limit of a single call,
 /// its interrupt ends the whole.
@@ -50,14 +58,29 @@ pub fn watch(
     which: &JobSelector,
     tell: &mut dyn FnMut(WatchedJobs) -> ControlFlow<()>,
 ) -> Result<(), Error> {
-    let (api, mut observation) = connection.observe(which)?;
+    let (api, observation) = connection.observe(which)?;
+    let releaser = Releaser::new(connection, api.namespace());
+    let wake = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let mut releasing = Releasing::new(scope, &releaser, &wake);
+        watch_from(connection, which, (&api, observation), &mut releasing, tell)
+    })
+}
+
+fn watch_from<'scope>(
+    connection: &Connection<'_>,
+    which: &JobSelector,
+    (api, mut observation): (&Api<'_>, Observation),
+    releasing: &mut Releasing<'scope, '_>,
+    tell: &mut dyn FnMut(WatchedJobs) -> ControlFlow<()>,
+) -> Result<(), Error> {
     let mut reasons = ReasonsOfJobs::new();
     let mut looks = Looks::new();
     let mut backoff = reconnect::backoff();
     let mut refusals = 0;
     let mut has_streamed = false;
     loop {
-        let news = news(&observation, &reasons);
+        let news = news(&observation, which, &reasons);
         let removed = observation.removed();
         let ended = news.ended;
         let none_is_open = news.jobs.iter().all(|job| job.status.status.is_final());
@@ -73,14 +96,16 @@ pub fn watch(
             return Err(error);
         }
         let begin = Instant::now();
-        match stream::follow(connection, which, &api, &mut observation, &reasons, looks.next(), tell) {
+        releasing.see(&observation);
+        let look_at = (looks.next(), releasing.wake);
+        match stream::follow(connection, which, api, &mut observation, &reasons, look_at, tell) {
             Outcome::Ended => return Ok(()),
             Outcome::LookAtWaiting => {
                 looks.taken();
                 has_streamed = true;
                 // A failure may heal; the stream, which is opened next, will show whether it does.
-                if let Ok(true) = observation.look_at_jobs_without_pod(connection, &api) {
-                    reasons = reasons_of_waiting(&observation, &api);
+                if let Ok(true) = observation.look_at_jobs_without_pod(connection, api) {
+                    reasons = reasons_of_waiting(&observation, api);
                     continue;
                 }
             }
@@ -104,7 +129,7 @@ pub fn watch(
         if !unfinished(&observation).is_empty() && !backoff.sleep(&connection.patience) {
             return Ok(());
         }
-        match reconnect::look_patiently(connection, || Observation::again(connection, &api, which, &observation))? {
+        match reconnect::look_patiently(connection, || Observation::again(connection, api, which, &observation))? {
             Some(seen) => observation = seen,
             None => return Ok(()),
         }
@@ -112,7 +137,8 @@ pub fn watch(
 }
 
 /// All jobs as they were seen, with the reasons of those that have not started.
-fn news(observation: &Observation, reasons: &ReasonsOfJobs) -> WatchedJobs {
+fn news(observation: &Observation, which: &JobSelector, reasons: &ReasonsOfJobs) -> WatchedJobs {
+    let mut waiting = 0;
     let watched = |(job_id, observed): (&str, Observed<'_>)| {
         let status = observed.status();
         let reasons = reasons.get(job_id);
@@ -122,6 +148,13 @@ fn news(observation: &Observation, reasons: &ReasonsOfJobs) -> WatchedJobs {
                 pod,
                 reasons.map_or(&[], |reasons| &reasons.events),
             )),
+            Observed::Job(job) if order::waits(job) => {
+                let why =
+                    order::Order::of_job(job).map(|order| order::waiting(&order, |id| seen(observation, which, id)));
+                waiting += 1;
+                // Of a large plan nobody reads what each of its programs waits for.
+                why.filter(|why| why.is_stuck || waiting <= REASONS_ASKED)
+            }
             Observed::Job(job) => {
                 reasons.map(|reasons| diagnosis::of_job_without_pod(job, &reasons.events, &reasons.queue))
             }
@@ -139,13 +172,76 @@ fn news(observation: &Observation, reasons: &ReasonsOfJobs) -> WatchedJobs {
     }
 }
 
+/// Where a job stands that another one waits for. That it is missing can be seen where its batch is watched.
+fn seen(observation: &Observation, which: &JobSelector, job_id: &str) -> Seen {
+    match (observation.of(job_id), which) {
+        (Some(observed), _) => Seen::Is(observed.status().status),
+        (None, JobSelector::Batch(_)) => Seen::Missing,
+        (None, JobSelector::Jobs(_)) => Seen::NotKnown,
+    }
+}
+
+/// What starts those of the watched jobs that wait for others, in a thread of its own.
+struct Releasing<'scope, 'env> {
+    scope: &'scope thread::Scope<'scope, 'env>,
+    releaser: &'scope Releaser<'env>,
+    /// Set where the stream of pods does not show that a job has ended.
+    wake: &'scope AtomicBool,
+    is_begun: bool,
+}
+
+impl<'scope, 'env> Releasing<'scope, 'env> {
+    fn new(
+        scope: &'scope thread::Scope<'scope, 'env>,
+        releaser: &'scope Releaser<'env>,
+        wake: &'scope AtomicBool,
+    ) -> Self {
+        Self {
+            scope,
+            releaser,
+            wake,
+            is_begun: false,
+        }
+    }
+
+    /// Begins, where one of the jobs waits for others.
+    fn see(&mut self, observation: &Observation) {
+        let batch_ids = observation.waiting_batches();
+        if self.is_begun || batch_ids.is_empty() {
+            return;
+        }
+        self.is_begun = true;
+        let (releaser, wake) = (self.releaser, self.wake);
+        self.scope.spawn(move || {
+            leave_signals_to_main_thread();
+            let batch_ids: Vec<&str> = batch_ids.iter().map(String::as_str).collect();
+            let mut heard = |news| match news {
+                // Who may only look leaves it to others.
+                ReleaseNews::Trouble(error) if error.class == ErrorClass::Forbidden => ControlFlow::Break(()),
+                ReleaseNews::NotStarted { .. } | ReleaseNews::EndedWithoutPod => {
+                    wake.store(true, Ordering::Relaxed);
+                    ControlFlow::Continue(())
+                }
+                _ => ControlFlow::Continue(()),
+            };
+            releaser.run(&LabelSelector::Batches(&batch_ids), &|| false, &mut heard);
+        });
+    }
+}
+
+impl Drop for Releasing<'_, '_> {
+    fn drop(&mut self) {
+        self.releaser.stop();
+    }
+}
+
 /// Why the jobs that have not started have not, with what the events of some of them say.
 ///
 /// Errors: a job does not exist; the cluster cannot be asked.
 pub fn obstacles(connection: &Connection<'_>, which: &JobSelector) -> Result<HashMap<String, Diagnosis>, Error> {
     let (api, observation) = connection.observe(which)?;
     let reasons = reasons_of_waiting(&observation, &api);
-    let jobs = news(&observation, &reasons).jobs;
+    let jobs = news(&observation, which, &reasons).jobs;
     Ok(jobs
         .into_iter()
         .filter_map(|job| Some((job.job_id, job.obstacle?)))

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::observation::{Observation, Observed};
 use super::super::queue::Queues;
 use crate::domain::job_status::Status;
+use crate::domain::order;
 use crate::domain::queue::QueueLook;
 use crate::kubernetes::objects::Event;
 use crate::kubernetes::Api;
@@ -73,6 +74,8 @@ pub(super) fn reasons_of_waiting(observation: &Observation, api: &Api<'_>) -> Re
     observation
         .waiting_without_pod()
         .into_iter()
+        // Those that wait for others of their batch say so themselves.
+        .filter(|id| !matches!(observation.of(id), Some(Observed::Job(job)) if order::waits(job)))
         .map(|id| (id, "Job", id))
         .take(REASONS_ASKED)
         .chain(pods.take(REASONS_ASKED))

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::super::observation::{Observation, UNTOUCHED};
@@ -35,14 +36,15 @@ pub(super) enum Outcome {
 }
 
 /// Follows the stream. `tell` is called at once when all jobs have ended, and otherwise at most ten times a second, since
-/// it looks at all jobs and a thousand of them may change within one.
+/// it looks at all jobs and a thousand of them may change within one. What waits is looked at when the time has come, or
+/// when it is woken.
 pub(super) fn follow(
     connection: &Connection<'_>,
     which: &JobSelector,
     api: &Api<'_>,
     observation: &mut Observation,
     reasons: &ReasonsOfJobs,
-    next_look: Instant,
+    (next_look, wake): (Instant, &AtomicBool),
     tell: &mut dyn FnMut(WatchedJobs) -> ControlFlow<()>,
 ) -> Outcome {
     let job_ids = observation.job_ids.clone();
@@ -52,13 +54,12 @@ pub(super) fn follow(
         JobSelector::Batch(batch_id) => LabelSelector::Batch(batch_id),
     };
     let resource_version = observation.resource_version.clone();
-    let is_batch = matches!(which, JobSelector::Batch(_));
     let stream = RefCell::new(Stream {
         watched: job_ids.iter().cloned().collect(),
         unfinished: unfinished(observation),
         observation,
         reasons,
-        is_batch,
+        which,
         something_waits: None,
         tell,
         untold: false,
@@ -72,7 +73,8 @@ pub(super) fn follow(
     let interrupted = || {
         let mut stream = stream.borrow_mut();
         stopped.set(stopped.get() || connection.patience.is_interrupted() || stream.tell_what_is_untold().is_break());
-        look.set(look.get() || (Instant::now() >= next_look && stream.something_waits()));
+        let is_woken = wake.swap(false, Ordering::Relaxed);
+        look.set(look.get() || ((is_woken || Instant::now() >= next_look) && stream.something_waits()));
         stopped.get() || look.get() || last_heard.get().elapsed() > LONGEST_SILENCE
     };
     let a_day = Duration::from_secs(24 * 60 * 60);
@@ -123,7 +125,7 @@ struct Stream<'a> {
     watched: HashSet<String>,
     /// The jobs that have not ended.
     unfinished: HashSet<String>,
-    is_batch: bool,
+    which: &'a JobSelector,
     /// Whether some job is Pending, once that was looked at.
     something_waits: Option<bool>,
     tell: &'a mut dyn FnMut(WatchedJobs) -> ControlFlow<()>,
@@ -133,6 +135,10 @@ struct Stream<'a> {
 }
 
 impl Stream<'_> {
+    fn is_batch(&self) -> bool {
+        matches!(self.which, JobSelector::Batch(_))
+    }
+
     /// Notes how far the stream has come, so that it can be taken up there.
     fn stands_at(&mut self, resource_version: String) {
         if !resource_version.is_empty() {
@@ -151,7 +157,7 @@ impl Stream<'_> {
             return ControlFlow::Continue(());
         };
         if !self.watched.contains(&id) {
-            if !self.is_batch {
+            if !self.is_batch() {
                 return ControlFlow::Continue(());
             }
             // It was submitted in the meantime.
@@ -174,9 +180,9 @@ impl Stream<'_> {
         }
         // Of a batch there may be a new job without a pod, which only another look shows; and of jobs that were removed
         // the caller tells.
-        if !self.is_batch && self.observation.removed().is_empty() {
+        if !self.is_batch() && self.observation.removed().is_empty() {
             self.ended = true;
-            let _ = (self.tell)(news(self.observation, self.reasons));
+            let _ = (self.tell)(news(self.observation, self.which, self.reasons));
         }
         ControlFlow::Break(())
     }
@@ -197,7 +203,7 @@ impl Stream<'_> {
         }
         self.untold = false;
         self.last_told = Instant::now();
-        (self.tell)(news(self.observation, self.reasons))
+        (self.tell)(news(self.observation, self.which, self.reasons))
     }
 }
 

@@ -1,0 +1,183 @@
+//! The Lease by which those who start waiting jobs show that they are there.
+//!
+//! <https://kubernetes.io/docs/concepts/architecture/leases/>
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{json, Value};
+
+use super::Api;
+use crate::kubernetes::{labels, time};
+use crate::transport::{Call, Failure, FailureKind};
+
+/// Its name: one a namespace.
+const NAME: &str = "abba-controller";
+
+/// For how many seconds it holds after each renewal.
+pub const LEASE_SECONDS: i64 = 30;
+
+/// Who holds the Lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lease {
+    /// The one who renewed it last.
+    pub holder: String,
+    /// Whether that was so short ago that it still holds.
+    pub is_held: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct LeaseSpec {
+    holder_identity: Option<String>,
+    lease_duration_seconds: Option<i64>,
+    renew_time: Option<String>,
+}
+
+impl Lease {
+    fn of_object(object: &Value, now: Timestamp) -> Self {
+        let spec = LeaseSpec::deserialize(&object["spec"]).unwrap_or_default();
+        let holder = spec.holder_identity.unwrap_or_default();
+        let renewed = spec.renew_time.and_then(time::parse);
+        let seconds = spec.lease_duration_seconds.unwrap_or(0);
+        Self {
+            is_held: !holder.is_empty()
+                && renewed.is_some_and(|renewed| now.as_second().saturating_sub(renewed.as_second()) < seconds),
+            holder,
+        }
+    }
+}
+
+impl Api<'_> {
+    fn leases(&self) -> String {
+        format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", self.namespace)
+    }
+
+    /// Who holds the Lease; `None` where nobody ever did.
+    pub fn get_lease(&self) -> Result<Option<Lease>, Failure> {
+        match self.read::<Value>(&Call::get(format!("{}/{NAME}", self.leases()))) {
+            Ok(object) => Ok(Some(Lease::of_object(&object, Timestamp::now()))),
+            Err(failure) if failure.kind == FailureKind::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Renews the Lease as `holder`, unless another one holds it. Tries once.
+    pub fn renew_lease(&self, holder: &str) -> Result<(), Failure> {
+        let deadline = self.patience.deadline();
+        let path = format!("{}/{NAME}", self.leases());
+        let now = Timestamp::now();
+        // Kubernetes wants six digits.
+        let text = now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+        let read = self.transport.send(&Call::get(&path), &deadline);
+        let mut object = match read {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|error| Failure::new(FailureKind::MalformedResponse, format!("JSON: {error}")))?,
+            Err(failure) if failure.kind == FailureKind::NotFound => json!({
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": {"name": NAME, "labels": {labels::MANAGED_BY: labels::MANAGED_BY_ABBA}},
+            }),
+            Err(failure) => return Err(failure),
+        };
+        let is_new = object["metadata"]["resourceVersion"].is_null();
+        let known = Lease::of_object(&object, now);
+        if known.is_held && known.holder != holder {
+            return Ok(());
+        }
+        if known.holder != holder {
+            object["spec"]["acquireTime"] = json!(text);
+        }
+        object["spec"]["holderIdentity"] = json!(holder);
+        object["spec"]["leaseDurationSeconds"] = json!(LEASE_SECONDS);
+        object["spec"]["renewTime"] = json!(text);
+        let body = object.to_string().into_bytes();
+        let call = match is_new {
+            true => Call::create(self.leases(), body),
+            false => Call::replace(path, body),
+        };
+        match self.transport.send(&call, &deadline) {
+            Ok(_) => Ok(()),
+            // Another one was faster.
+            Err(failure) if matches!(failure.kind, FailureKind::Conflict | FailureKind::AlreadyExists) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Gives the Lease back, so that nobody counts on a `holder` who goes. Tries once, and leaves one that is another's.
+    pub fn give_lease_back(&self, holder: &str) -> Result<(), Failure> {
+        let deadline = self.patience.deadline();
+        let path = format!("{}/{NAME}", self.leases());
+        let bytes = self.transport.send(&Call::get(&path), &deadline)?;
+        let Ok(mut object) = serde_json::from_slice::<Value>(&bytes) else {
+            return Ok(());
+        };
+        if object["spec"]["holderIdentity"] != json!(holder) {
+            return Ok(());
+        }
+        object["spec"]["holderIdentity"] = Value::Null;
+        self.transport
+            .send(&Call::replace(path, object.to_string().into_bytes()), &deadline)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{api, failure, Script};
+    use super::*;
+    use crate::transport::Verb;
+
+    fn held(by: &str, seconds_ago: i64) -> Value {
+        let then = Timestamp::from_second(Timestamp::now().as_second() - seconds_ago).unwrap();
+        json!({
+            "metadata": {"name": NAME, "resourceVersion": "7"},
+            "spec": {"holderIdentity": by, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": then.to_string()},
+        })
+    }
+
+    fn answer(value: &Value) -> Result<Vec<u8>, Failure> {
+        Ok(value.to_string().into_bytes())
+    }
+
+    #[test]
+    fn a_lease_holds_for_a_while_after_its_renewal() {
+        for (object, is_held) in [
+            (held("a", 0), true),
+            (held("a", LEASE_SECONDS - 5), true),
+            (held("a", LEASE_SECONDS + 5), false),
+            (held("", 0), false),
+            (json!({"spec": {"holderIdentity": null}}), false),
+            (json!({}), false),
+        ] {
+            let script = Script::new([answer(&object)]);
+            assert_eq!(api(&script).get_lease().unwrap().unwrap().is_held, is_held, "{object}");
+        }
+        let none = Script::new([failure(FailureKind::NotFound)]);
+        assert_eq!(api(&none).get_lease().unwrap(), None);
+    }
+
+    #[test]
+    fn one_that_another_holds_is_left_and_one_that_nobody_holds_is_taken() {
+        let verbs = |object: Result<Vec<u8>, Failure>| {
+            let script = Script::new([object, answer(&json!({}))]);
+            api(&script).renew_lease("me").unwrap();
+            script.verbs()
+        };
+        assert_eq!(verbs(answer(&held("other", 1))), [Verb::Get]);
+        assert_eq!(verbs(answer(&held("me", 1))), [Verb::Get, Verb::Replace]);
+        assert_eq!(
+            verbs(answer(&held("other", 2 * LEASE_SECONDS))),
+            [Verb::Get, Verb::Replace]
+        );
+        assert_eq!(verbs(failure(FailureKind::NotFound)), [Verb::Get, Verb::Create]);
+    }
+
+    #[test]
+    fn who_goes_gives_back_what_is_theirs() {
+        for (holder, count) in [("me", 2), ("other", 1)] {
+            let script = Script::new([answer(&held(holder, 1)), answer(&json!({}))]);
+            api(&script).give_lease_back("me").unwrap();
+            assert_eq!(script.verbs().len(), count);
+        }
+    }
+}
