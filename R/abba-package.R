@@ -14,6 +14,8 @@
 #' | `abba.k8s.session` | Whether one kubectl is kept for the session. A call with `FALSE` ends the kept one. | `TRUE` |
 #' | `abba.kubectl` | The kubectl program: a path, or a name on the `PATH`. | `kubectl` |
 #' | `abba.log.patterns` | Errors and warnings in a log: see [abba_get_k8s_job_log_local()]. | R's own |
+#' | `abba.record.key` | The private key that records are signed with: see [abba_save_k8s_batch_local()]. | none |
+#' | `abba.record.public.key` | The public keys that [abba_verify()] checks them with. | none |
 #' | `abba.api.address` | Where the abba API is. | the environment variable `ABBA_API_ADDRESS` |
 #' | `abba.api.key` | Your key for it. | the environment variable `ABBA_API_KEY` |
 #' | `abba.api.request.timeout` | Seconds that a call of the abba API may take, with all its repetitions. | 60 |
@@ -42,7 +44,8 @@
 #' that part of a log is missing, `abba_warning_stuck` that a job cannot start,
 #' `abba_warning_started_again` that a program was started more than once,
 #' `abba_warning_log_verdict` that the log of a job that is Succeeded tells of an error,
-#' `abba_warning_verdict_missing` that not all logs of a list were read.
+#' `abba_warning_verdict_missing` that not all logs of a list were read,
+#' `abba_warning_not_saved` that jobs of a batch have not ended and were not saved.
 #' @importFrom rlang %||%
 #' @useDynLib abba, .registration = TRUE
 #' @importFrom rlang abort

@@ -94,6 +94,28 @@ client_log <- function(which, call = rlang::caller_env()) {
   }))
 }
 
+# The record of a job and its log, all its pages: a list of `record` and `log`, strings.
+client_record <- function(job_id, call = rlang::caller_env()) {
+  path <- "/job-record"
+  logs <- character()
+  page <- NULL
+  repeat {
+    answer <- client_ask(path, list(job_id = job_id), list(page = page), call = call)
+    reading(path, call = call, {
+      record <- one_string(answer$body$record)
+      logs <- c(logs, one_string(answer$body$log))
+    })
+    token <- answer$header("Abba-Next-Page")
+    if (is.null(token)) {
+      return(list(record = record, log = logs))
+    }
+    if (!grepl("^0[.][0-9]{1,12}$", token) || !is_further(token, page)) {
+      abort_shape(path, call)
+    }
+    page <- token
+  }
+}
+
 logs_from_json <- function(body, id_name) {
   lapply(body, function(log) {
     if (is.null(log$log)) {

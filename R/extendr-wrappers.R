@@ -37,6 +37,22 @@ core_plan <- function(arguments) .Call(wrap__core_plan, arguments)
 # `patterns`: the option `abba.log.patterns`, or `NULL`.
 core_log_check <- function(paths, patterns) .Call(wrap__core_log_check, paths, patterns)
 
+# The records of jobs and their logs, out of the cluster: a list of lists with `job_id`, `record`, JSON, and `log`, base64,
+# strings. `job_ids` is a character vector.
+core_records <- function(job_ids, settings) .Call(wrap__core_records, job_ids, settings)
+
+# Saves records and logs as files. `arguments` is a list with the names of the struct `SaveArguments`. A list of lists with
+# the names of the struct `SavedJob`.
+core_save_records <- function(arguments) .Call(wrap__core_save_records, arguments)
+
+# Checks the records of a folder, with the public keys in the files `key_paths`, a character vector. A list of lists with
+# the names of the struct `CheckedFile`.
+core_verify <- function(folder, key_paths) .Call(wrap__core_verify, folder, key_paths)
+
+# Which programs of a plan have to run again. `arguments` is a list with the names of the struct `OutdatedArguments`. A list
+# of lists with `outdated` and `why`, strings.
+core_outdated <- function(arguments) .Call(wrap__core_outdated, arguments)
+
 # What the jobs of a batch were submitted with, in the order of their submission; `statuses` names the states that are
 # meant, all if it is empty. A list of lists of `job_id`, `status`, `ending`, `in_place` and `arguments`.
 core_kept_submissions <- function(batch_id, statuses, settings) .Call(wrap__core_kept_submissions, batch_id, statuses, settings)

@@ -13,6 +13,14 @@ api_functions <- function(call, submit_verb) {
       answer <- client_call("GET", "/jobs", arguments, call = call)
       reading("/jobs", jobs_frame(answer$body, verdict), call)
     },
+    jobs_of_batch = function(which) {
+      # An operator means their own, unless they say otherwise.
+      me <- client_call("GET", "/whoami", call = call)$body
+      user <- if (isTRUE(me$operator) && !isTRUE(which$everybody)) one_string(me$user)
+      answer <- client_call("GET", "/jobs", list(batch_id = which$batch_id, user = user), call = call)
+      reading("/jobs", jobs_frame(answer$body, FALSE), call)
+    },
+    records = function(job_ids) lapply(job_ids, client_record, call = call),
     explain = function(job_id) {
       answer <- client_ask("/explain-job", list(job_id = job_id), call = call)
       reading("/explain-job", read_explanation(answer$body, submit_verb), call)

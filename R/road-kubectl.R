@@ -21,6 +21,10 @@ kubectl_functions <- function(settings, call, submit_verb) {
       if (!is.null(arguments$status)) arguments$status <- I(arguments$status)
       jobs_frame(value(core_list(arguments, settings)), arguments$verdict)
     },
+    jobs_of_batch = function(which) {
+      jobs_frame(value(core_list(list(batch_id = which$batch_id, verdict = FALSE), settings)), FALSE)
+    },
+    records = function(job_ids) value(core_records(job_ids, settings)),
     explain = function(job_id) read_explanation(value(core_explain(job_id, settings)), submit_verb, settings$namespace),
     watch = function(which) {
       watching <- value(core_watch_begin(which, settings))

@@ -8,6 +8,8 @@
 #   everybody): a call of it as text to be copied, see call_text().
 # status(which), log(which), cancel(which), remove(which): of jobs, or of a batch, see these_jobs() and this_batch().
 # list(arguments): the data frame of jobs; explain(job_id).
+# jobs_of_batch(which): the data frame of the jobs of a batch; records(job_ids): for each job a list of `record`, its
+#   record as JSON, a string, and `log`, strings, each in base64, which join to the log.
 # watch(which): a list of next_update(seconds, last), which waits for news after the last ones, at most those seconds:
 #   a list of `status`, `counts`, `obstacles` and `ended`, or NULL; and end().
 # follow(job_id, from_now): a list of next_lines(), which waits a moment for a list of `lines`, and `log` once the

@@ -27,7 +27,7 @@ verb_name <- function(name) {
 on_road <- function(name, ..., namespace = "n") {
   arguments <- c(list(...), if (by_kubectl()) list(namespace = namespace))
   # The jobs of the scripted cluster are nobody's by name, and the caller is an operator.
-  of_whom <- !by_kubectl() && grepl("(get|watch|cancel|remove).*batch|remove_job", name)
+  of_whom <- !by_kubectl() && grepl("(get|watch|cancel|remove|save).*batch|remove_job", name)
   if (of_whom && is.null(arguments$everybody)) arguments$everybody <- TRUE
   quoted <- lapply(arguments, function(argument) if (is.language(argument)) call("quote", argument) else argument)
   eval(rlang::call2(verb_name(name), !!!quoted))

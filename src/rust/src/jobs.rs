@@ -137,6 +137,51 @@ r_functions! {
         Value::json(&operations::log_check(&paths, &patterns)?)
     }
 
+    /// The records of jobs and their logs, out of the cluster: a list of lists with `job_id`, `record`, JSON, and `log`, base64,
+    /// strings. `job_ids` is a character vector.
+    fn core_records(job_ids, settings) {
+        let settings: Settings = read(settings)?;
+        let which = JobSelector::Jobs(read(job_ids.as_list())?);
+        let JobSelector::Jobs(job_ids) = &which else {
+            return Ok(Value::null().into());
+        };
+        let records = settings.connected_for(&which, |connection| operations::records(connection, job_ids))?;
+        let mut warnings = Vec::new();
+        let mut rows = Vec::new();
+        for (job_id, one) in job_ids.iter().zip(records) {
+            let (record, log) = one.texts()?;
+            warnings.extend(one.warnings);
+            rows.push(Value::named([
+                ("job_id", Value::Text(job_id.clone())),
+                ("record", Value::Text(record)),
+                ("log", Value::Text(log)),
+            ]));
+        }
+        Ok(Answer {
+            value: Value::Unnamed(rows),
+            warnings,
+        })
+    }
+
+    /// Saves records and logs as files. `arguments` is a list with the names of the struct `SaveArguments`. A list of lists with
+    /// the names of the struct `SavedJob`.
+    fn core_save_records(arguments) {
+        Value::json(&operations::save_records(&read(arguments)?)?)
+    }
+
+    /// Checks the records of a folder, with the public keys in the files `key_paths`, a character vector. A list of lists with
+    /// the names of the struct `CheckedFile`.
+    fn core_verify(folder, key_paths) {
+        let (folder, key_paths): (String, Vec<String>) = (read(folder)?, read(key_paths.as_list())?);
+        Value::json(&operations::verify(&folder, &key_paths)?)
+    }
+
+    /// Which programs of a plan have to run again. `arguments` is a list with the names of the struct `OutdatedArguments`. A list
+    /// of lists with `outdated` and `why`, strings.
+    fn core_outdated(arguments) {
+        Value::json(&operations::outdated(&read(arguments)?)?)
+    }
+
     /// What the jobs of a batch were submitted with, in the order of their submission; `statuses` names the states that are
     /// meant, all if it is empty. A list of lists of `job_id`, `status`, `ending`, `in_place` and `arguments`.
     fn core_kept_submissions(batch_id, statuses, settings) {

@@ -73,7 +73,7 @@ roads <- list(
     list = abba_list_k8s_jobs_local, explain = abba_explain_k8s_job_local,
     cancel = abba_cancel_k8s_job_local, cancel_batch = abba_cancel_k8s_batch_local,
     remove = abba_remove_k8s_job_local, remove_batch = abba_remove_k8s_batch_local,
-    rerun_batch = abba_rerun_k8s_batch_local
+    rerun_batch = abba_rerun_k8s_batch_local, save_batch = abba_save_k8s_batch_local
   ),
   api = list(
     submit = abba_submit_job, submit_batch = abba_submit_batch,
@@ -84,7 +84,7 @@ roads <- list(
     list = abba_list_jobs, explain = abba_explain_job,
     cancel = abba_cancel_job, cancel_batch = abba_cancel_batch,
     remove = abba_remove_job, remove_batch = abba_remove_batch,
-    rerun_batch = abba_rerun_batch
+    rerun_batch = abba_rerun_batch, save_batch = abba_save_batch
   )
 )
 

@@ -67,6 +67,7 @@ test_that("every call answers as the description says", {
   expect_described(200, "/job-status", body = list(job_id = ids))
   expect_described(200, "/job-log", job_id = submitted$job_id)
   expect_described(200, "/job-log", body = list(job_id = ids))
+  expect_described(200, "/job-record", job_id = submitted$job_id)
   expect_described(200, "/watch-jobs", job_id = submitted$job_id)
   expect_described(200, "/watch-jobs", body = list(job_id = ids, wait = 0))
   expect_described(200, "/batch-status", batch_id = batch[[1L]]$batch_id)
@@ -92,7 +93,9 @@ test_that("every error answers as the description says", {
     expect_described(400, path, colour = "red")
   }
   expect_described(403, "/submit-job", body = c(program, container = "registry.example.com/other:1"))
-  for (path in c("/job-status", "/job-log", "/explain-job", "/watch-jobs")) expect_described(404, path, job_id = "none")
+  for (path in c("/job-status", "/job-log", "/job-record", "/explain-job", "/watch-jobs")) {
+    expect_described(404, path, job_id = "none")
+  }
   for (path in c("/batch-status", "/batch-log", "/batch-arguments")) expect_described(404, path, batch_id = "none")
   expect_described(404, "/cancel-job", body = list(job_id = "none"))
   used <- list(`Idempotency-Key` = "the-same")

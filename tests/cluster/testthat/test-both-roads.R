@@ -66,6 +66,42 @@ test_that("both roads tell the same of the same jobs, to the last attribute", {
   expect_identical(roads$api$cancel_batch("same", everybody = TRUE), roads$local$cancel_batch("same"))
 })
 
+sha256_of <- function(path) sub(" .*", "", processx::run("sha256sum", path)$stdout)
+
+test_both_roads("a batch is saved with its records, and a changed byte is found", function(road) {
+  study <- withr::local_tempdir()
+  # Of a carriage return before a line end containerd keeps nothing.
+  bytes <- local_program("writeBin(as.raw(c(0xe9, 13, 97, 10, 97)), pipe('cat', 'wb'))", "bytes.R", folder = study)
+  bad <- local_program("stop('bad')", "bad.R", folder = study)
+  writeLines("1", file.path(study, "dm.csv"))
+  batch <- quiet(road$submit_batch(c(bytes, bad), cpu_limit = fifth, memory_limit = "256M"))
+  batch_id <- batch$batch_id[[1L]]
+  road$watch_batch(batch_id, poll_interval_seconds = 0.5)
+  saved <- road$save_batch(batch_id, file.path(study, "logs"), inputs = list(bytes = "dm.csv"), study_folder = study)
+  expect_identical(saved$notes, c(NA_character_, NA_character_))
+  expect_identical(readBin(saved$log[[1L]], "raw", 99L), as.raw(c(0xe9, 0x0d, 0x61, 0x0a, 0x61)))
+  record <- jsonlite::fromJSON(saved$record[[1L]], simplifyVector = FALSE)
+  dependencies <- record$predicate$buildDefinition$resolvedDependencies
+  names(dependencies) <- vapply(dependencies, function(one) one$annotations$abba_role, "")
+  expect_identical(dependencies$program$digest$sha256, sha256_of(bytes))
+  expect_identical(dependencies$input$digest$sha256, sha256_of(file.path(study, "dm.csv")))
+  expect_match(dependencies$image$digest$sha256, "^[0-9a-f]{64}$")
+  run <- record$predicate$runDetails$metadata$abba_run
+  expect_identical(run[c("status", "exit_code", "verdict", "attempts")], list(
+    status = "Succeeded", exit_code = 0L, verdict = "clean", attempts = 1L
+  ))
+  expect_true("Started" %in% vapply(run$events, `[[`, "", "reason"))
+  found <- function() {
+    checked <- abba_verify(file.path(study, "logs"))
+    checked$file[!checked$result %in% c("ok", "unsigned")]
+  }
+  expect_identical(found(), character())
+  writeBin(as.raw(c(0xe8, 0x0d, 0x61, 0x0a, 0x61)), saved$log[[1L]])
+  expect_identical(found(), "bytes.log")
+  road$save_batch(batch_id, file.path(study, "logs"))
+  expect_identical(found(), character())
+})
+
 test_both_roads("a batch is submitted, waited for and read together", function(road) {
   test <- rlang::current_env()
   programs <- vapply(1:3, function(i) {

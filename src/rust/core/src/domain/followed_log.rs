@@ -137,6 +137,11 @@ impl FollowedLog {
         self.take_text(self.parts(line).1, self.records == Some(0))
     }
 
+    /// A line without the time before it, as the program wrote it.
+    pub fn text<'a>(&self, line: &'a [u8]) -> &'a [u8] {
+        self.parts(line).1
+    }
+
     fn parts<'a>(&self, line: &'a [u8]) -> (Option<Timestamp>, &'a [u8]) {
         match self.has_no_times {
             true => (None, line),

@@ -1,6 +1,6 @@
 //! A job in one line, and a job explained: the shapes that users of R and of the abba API get.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_status::{self, Status};
@@ -75,7 +75,7 @@ pub struct Explanation {
 }
 
 /// An event of a job or of its pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotedEvent {
     /// When it was seen last, RFC 3339.
     pub time: String,

@@ -61,6 +61,11 @@ impl Status {
         Self::ALL.into_iter().find(|status| status.name() == name)
     }
 
+    /// Whether the program has ended for good, and how is known.
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed)
+    }
+
     /// Whether a wait is over.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Pending | Self::Running)

@@ -3,6 +3,7 @@
 pub mod cluster_check;
 pub mod container;
 pub mod diagnosis;
+pub mod dsse;
 pub mod followed_log;
 #[cfg(test)]
 mod fuzz;
@@ -20,6 +21,7 @@ pub mod plan;
 pub mod program;
 pub mod quantity;
 pub mod queue;
+pub mod record;
 pub mod restarts;
 pub mod submission;
 pub mod usage;

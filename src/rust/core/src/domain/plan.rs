@@ -378,7 +378,7 @@ fn meet(one: &[Piece], two: &[Piece]) -> bool {
 }
 
 /// A path from the root, without `.`, `..` and what says nothing. It need not be there.
-fn absolute(folder: &str, path: &str) -> String {
+pub(crate) fn absolute(folder: &str, path: &str) -> String {
     let is_of_windows = |path: &str| path.as_bytes().get(1) == Some(&b':') || path.starts_with("\\\\");
     let whole = match path.starts_with('/') || is_of_windows(path) {
         true => path.to_string(),

@@ -5,6 +5,7 @@ use serde_json::{json, Map, Value};
 
 use super::{cluster_words, snapshot, submission};
 use crate::domain::job_record::{Explanation, JobRecord};
+use crate::domain::record::Statement;
 use crate::operations::{KeptSubmission, LogOfJob};
 use crate::{Error, ErrorClass, Warning};
 
@@ -359,6 +360,23 @@ pub fn explanation(mut explanation: Explanation, user: &str, namespace: &str) ->
             .map(|again| again.for_callers(submission::is_setting)),
         ..explanation
     })
+}
+
+/// The record of a job, for a caller of the API; `user` is the job's owner. What the server chose is not in it.
+pub fn statement(mut statement: Statement, user: &str, namespace: &str) -> Statement {
+    let told = |text: &str| cluster_words::of_objects_for_callers(text, namespace);
+    let build = &mut statement.predicate.build_definition;
+    build.internal_parameters.clear();
+    build
+        .external_parameters
+        .retain(|name, _| name == "file_path" || submission::is_setting(name));
+    let run = &mut statement.predicate.run_details.metadata.run;
+    run.user = user.to_string();
+    run.details = run.details.as_deref().map(told);
+    for event in &mut run.events {
+        event.message = told(&event.message);
+    }
+    statement
 }
 
 #[cfg(test)]

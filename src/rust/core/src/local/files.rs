@@ -1,17 +1,137 @@
 //! Looking for files on this machine.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
 use crate::domain::plan;
+use crate::domain::program::hexadecimal;
 use crate::error::quote_shortened;
 use crate::Error;
+
+/// What is known of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileFacts {
+    /// The SHA-256 of its bytes, as hexadecimal digits.
+    pub sha256: String,
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// When it was changed last; `None` where the file system does not say.
+    pub modified: Option<Timestamp>,
+}
+
+/// Files that were looked at, each once.
+#[derive(Debug, Default)]
+pub struct Looked {
+    files: BTreeMap<PathBuf, Result<FileFacts, io::ErrorKind>>,
+}
+
+impl Looked {
+    /// What is known of a file.
+    ///
+    /// Errors: it is not there, or cannot be read.
+    pub fn at(&mut self, path: &Path) -> Result<FileFacts, io::ErrorKind> {
+        if let Some(known) = self.files.get(path) {
+            return known.clone();
+        }
+        let facts = look_at(path).map_err(|error| error.kind());
+        self.files.insert(path.to_path_buf(), facts.clone());
+        facts
+    }
+}
+
+fn look_at(path: &Path) -> io::Result<FileFacts> {
+    // A pipe or a device could keep us for ever.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut part = vec![0; 128 * 1024];
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut part) {
+            Ok(0) => break,
+            Ok(count) => {
+                bytes += count as u64;
+                hash.update(&part[..count]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let modified = file.metadata()?.modified().ok();
+    Ok(FileFacts {
+        sha256: hexadecimal(&hash.finalize()),
+        bytes,
+        modified: modified.and_then(|modified| Timestamp::try_from(modified).ok()),
+    })
+}
+
+/// Writes a file whole or not at all: whoever reads it meanwhile gets the one before. A link of its name is replaced, not
+/// followed.
+///
+/// Errors: it cannot be written; then nothing is left behind.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let unfinished = folder.join(format!(".abba-{}.tmp", Uuid::new_v4()));
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&unfinished)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            // Else a machine that loses its power may keep the new name with nothing in it.
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&unfinished, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&unfinished);
+    }
+    written
+}
+
+/// The files for which an absolute path stands, in order: with `*` and `?` for a part of a name, and a folder for all files in
+/// it.
+pub fn found(pattern: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for path in matching(pattern) {
+        collect(path, &mut files, 0);
+    }
+    files.sort();
+    files.dedup();
+    files
+}
+
+/// No folder of a study is nested deeper; a link that leads back up would be followed for ever.
+const DEEPEST: usize = 40;
+
+fn collect(path: PathBuf, files: &mut Vec<PathBuf>, depth: usize) {
+    if !path.is_dir() {
+        files.push(path);
+    } else if depth < DEEPEST {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            collect(entry.path(), files, depth + 1);
+        }
+    }
+}
 
 /// Whether there is a file or a folder for which an absolute path stands, in which `*` and `?` stand for a part of a name.
 /// A file that has such letters in its name is found by it, too.
 pub fn is_any_there(pattern: &str) -> bool {
-    if Path::new(pattern).exists() {
-        return true;
+    !matching(pattern).is_empty()
+}
+
+/// The files and folders that an absolute path names. A file that has `*` in its name is found by it, too.
+fn matching(pattern: &str) -> Vec<PathBuf> {
+    let path = PathBuf::from(pattern);
+    if path.exists() {
+        return vec![path];
     }
     let mut found = vec![PathBuf::from("/")];
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
@@ -21,7 +141,7 @@ pub fn is_any_there(pattern: &str) -> bool {
         };
         found.retain(|path| path.exists());
     }
-    !found.is_empty()
+    found
 }
 
 /// The lines of a text file, without their ends. Bytes that are no UTF-8 text become U+FFFD.

@@ -1,5 +1,5 @@
-//! What is read from this machine, program files and whether others are there, and user accounts; and what a server has there:
-//! its sockets, its log.
+//! What is read from this machine, program files, files of a study, and user accounts; what is written there; and what a server
+//! has there: its sockets, its log.
 
 pub mod accounts;
 pub mod files;

@@ -14,7 +14,7 @@ use crate::domain::restarts::{self, Starts};
 use crate::domain::verdict::Verdict;
 use crate::error::Error;
 use crate::kubernetes::api::Stopped;
-use crate::kubernetes::objects::{Event, Job};
+use crate::kubernetes::objects::{Event, Job, Pod};
 use crate::kubernetes::{labels, Api, LabelSelector};
 use crate::transport::FailureKind;
 
@@ -23,6 +23,45 @@ use crate::transport::FailureKind;
 /// Errors: it does not exist; the cluster cannot be asked. Without the right to read events those are left out; a log that
 /// cannot be read has no verdict and no last lines.
 pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation, Error> {
+    let Explained {
+        mut explanation,
+        api,
+        pod,
+        ..
+    } = without_log(connection, job_id)?;
+    let has_failed = explanation.record.status == Status::Failed;
+    let is_read = has_failed || explanation.record.status == Status::Succeeded;
+    if let Some(pod) = pod.filter(|pod| is_read && pod.has_started()) {
+        let log = log::log_of_pod(&api, &connection.patience, job_id, &pod, connection.log_patterns)?;
+        if has_failed {
+            explanation.last_lines = job_log::last_lines(&log.lines);
+        }
+        // Of a program that was killed the log tells nothing of that.
+        let finding = log.finding.filter(|_| explanation.verdict != Some(Verdict::Killed));
+        if let Some(finding) = finding {
+            explanation.verdict = Some(finding.verdict);
+            explanation.verdict_line = finding.line;
+        }
+    }
+    Ok(explanation)
+}
+
+/// A job explained, and what that was made of.
+pub(super) struct Explained<'a> {
+    /// With the verdict that needs no log.
+    pub explanation: Explanation,
+    /// The API for what comes next.
+    pub api: Api<'a>,
+    /// The job.
+    pub job: Job,
+    /// Its newest pod.
+    pub pod: Option<Pod>,
+}
+
+/// Explains a job without its log.
+///
+/// Errors: it does not exist; the cluster cannot be asked.
+pub(super) fn without_log<'a>(connection: &Connection<'a>, job_id: &str) -> Result<Explained<'a>, Error> {
     check(&JobSelector::Jobs(vec![job_id.to_string()]))?;
     let api = connection.api()?;
     let ids = [job_id];
@@ -76,21 +115,13 @@ pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation,
     if let (Some(order), None) = (Order::of_job(job).filter(|order| order.waits), pod) {
         explain_waiting(&mut explanation, connection, &api, job, &order)?;
     }
-    let has_failed = explanation.record.status == Status::Failed;
-    let is_read = has_failed || explanation.record.status == Status::Succeeded;
-    if let Some(pod) = pod.filter(|pod| is_read && pod.has_started()) {
-        let log = log::log_of_pod(&api, &connection.patience, job_id, pod, connection.log_patterns)?;
-        if has_failed {
-            explanation.last_lines = job_log::last_lines(&log.lines);
-        }
-        // Of a program that was killed the log tells nothing of that.
-        let finding = log.finding.filter(|_| explanation.verdict != Some(Verdict::Killed));
-        if let Some(finding) = finding {
-            explanation.verdict = Some(finding.verdict);
-            explanation.verdict_line = finding.line;
-        }
-    }
-    Ok(explanation)
+    let (job, pod) = (job.clone(), pod.cloned());
+    Ok(Explained {
+        explanation,
+        api,
+        job,
+        pod,
+    })
 }
 
 /// Says what a job waits for, and who starts it then.
@@ -122,7 +153,7 @@ fn explain_waiting(
         })
         .collect();
     let diagnosis = order::waiting(order, |id| seen.get(id).copied().unwrap_or(Seen::Missing));
-    let whoever = "while somebody waits for its batch in R, or a controller runs (`abba_run_controller_local()`)";
+    let whoever = "while somebody waits for its batch in R, or a controller of abba runs";
     let who = match api.get_lease() {
         Ok(Some(lease)) if lease.is_held => format!("A controller of abba is there to start it (on {}).", lease.holder),
         Ok(_) => format!("No controller of abba is there to start it: it starts {whoever}."),

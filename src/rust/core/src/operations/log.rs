@@ -76,7 +76,7 @@ pub fn log(connection: &Connection<'_>, which: &JobSelector) -> Result<Logs, Err
     let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
     let outcomes = parallel_map_unless_stopped(&jobs, &connection.patience, |(job_id, observed), patience| {
         let api = Api::in_namespace(transport, namespace, *patience);
-        log_of_job(&api, patience, job_id, observed, patterns)
+        log_of_job(&api, patience, job_id, observed, patterns, None)
     })
     .map_err(stopped)?;
     let mut logs = Logs::default();
@@ -151,7 +151,7 @@ pub fn log_page(
         at_once = (at_once * 2).min(LOGS_AT_ONCE);
         let outcomes = parallel_map_unless_stopped(some, &connection.patience, |(job_id, observed), patience| {
             let api = Api::in_namespace(transport, namespace, *patience);
-            log_of_job(&api, patience, job_id, observed, patterns)
+            log_of_job(&api, patience, job_id, observed, patterns, None)
         })
         .map_err(stopped)?;
         for outcome in outcomes {
@@ -201,15 +201,16 @@ fn lines_that_fit(lines: &[String], rest: &mut usize, at_least_one: bool) -> usi
     taken
 }
 
-/// The log of a job, and what must be said about it.
+/// The log of a job, and what must be said about it. `bytes`: gets what the program printed, byte for byte.
 ///
 /// Errors: the user wants to stop.
-fn log_of_job(
+pub(super) fn log_of_job(
     api: &Api<'_>,
     patience: &Patience<'_>,
     job_id: &str,
     observed: &Observed<'_>,
     patterns: &LogPatterns,
+    bytes: Option<&mut Vec<u8>>,
 ) -> Result<(LogOfJob, Vec<Warning>), Error> {
     let no_warning = |lines| (lines, Vec::new());
     let (pod_id, outcome) = match observed {
@@ -217,7 +218,7 @@ fn log_of_job(
         Observed::Pod(pod) => (
             pod.metadata.name.as_str(),
             match pod.has_started() {
-                true => read(api, patience, job_id, pod),
+                true => read(api, patience, job_id, pod, bytes),
                 false => why_it_has_not_started(api, pod).map(no_warning),
             },
         ),
@@ -252,7 +253,7 @@ pub(super) fn log_of_pod(
     pod: &Pod,
     patterns: &LogPatterns,
 ) -> Result<LogOfJob, Error> {
-    Ok(log_of_job(api, patience, job_id, &Observed::Pod(pod), patterns)?.0)
+    Ok(log_of_job(api, patience, job_id, &Observed::Pod(pod), patterns, None)?.0)
 }
 
 /// The verdict of the log of a pod, `None` where it cannot be read; and whether all of the log was read that there is.
@@ -265,7 +266,7 @@ pub(super) fn finding(
     pod: &Pod,
     patterns: &LogPatterns,
 ) -> Result<(Option<Finding>, bool), Error> {
-    let (log, warnings) = log_of_job(api, patience, job_id, &Observed::Pod(pod), patterns)?;
+    let (log, warnings) = log_of_job(api, patience, job_id, &Observed::Pod(pod), patterns, None)?;
     // A beginning that is lost does not come back.
     let is_all = warnings.iter().all(|warning| *warning == head_is_missing(job_id));
     Ok((log.finding, log.error.is_none() && is_all))
@@ -286,11 +287,22 @@ const END_PAUSES: (Duration, Duration) = match cfg!(test) {
 /// body. So for a program that has ended the newest line is asked for by itself, and compared by its time and its text;
 /// where it is another one, the log is read on from the time of the last line. The times cost 5 to 10 % of the time of
 /// reading (Kubernetes 1.34); they tell lines of equal text apart, and the program's lines from the node's own words.
-fn read(api: &Api<'_>, patience: &Patience<'_>, job_id: &str, pod: &Pod) -> Result<(Vec<String>, Vec<Warning>), Error> {
+///
+/// `bytes`: gets the same without any change. A last line has a line end there where the program wrote one.
+fn read(
+    api: &Api<'_>,
+    patience: &Patience<'_>,
+    job_id: &str,
+    pod: &Pod,
+    bytes: Option<&mut Vec<u8>>,
+) -> Result<(Vec<String>, Vec<Warning>), Error> {
     let name = pod.metadata.name.as_str();
     let has_ended = pod.terminated().is_some();
     let mut log = FollowedLog::new(job_id);
-    let mut lines = Vec::new();
+    let mut taken = Taken {
+        lines: Vec::new(),
+        bytes,
+    };
     let mut backoff = Backoff::new(END_PAUSES.0, END_PAUSES.1);
     // The end of the attempt before.
     let mut end_before = None;
@@ -303,7 +315,7 @@ fn read(api: &Api<'_>, patience: &Patience<'_>, job_id: &str, pod: &Pod) -> Resu
             ..Default::default()
         };
         let read = api.log_lines_patiently(name, question, &mut |line| {
-            lines.extend(log.take(line));
+            taken.add(log.take(line), log.text(line), b"\n");
             ControlFlow::Continue(())
         });
         let why = match read {
@@ -318,7 +330,7 @@ fn read(api: &Api<'_>, patience: &Patience<'_>, job_id: &str, pod: &Pod) -> Resu
                 if !has_ended {
                     if words.is_none() {
                         if is_line && log.may_be_line(&unfinished) {
-                            lines.extend(log.take_unfinished(&unfinished));
+                            taken.add(log.take_unfinished(&unfinished), log.text(&unfinished), b"");
                         }
                         break None;
                     }
@@ -333,20 +345,20 @@ fn read(api: &Api<'_>, patience: &Patience<'_>, job_id: &str, pod: &Pod) -> Resu
                             match compare_ends(last, &newest) {
                                 End::Same => {
                                     if is_line {
-                                        lines.extend(log.take_unfinished(&unfinished));
+                                        taken.add(log.take_unfinished(&unfinished), log.text(&unfinished), b"");
                                     }
                                     break None;
                                 }
                                 End::BeforeNodeWords => {
                                     if is_line {
-                                        lines.extend(log.take_unfinished(&newest));
+                                        taken.add(log.take_unfinished(&newest), log.text(&newest), b"");
                                     }
                                     break None;
                                 }
                                 // Lines of one letter look alike wherever they are cut: certain once nothing more comes.
                                 End::LastPart if end_before == Some(end) => {
                                     if is_line {
-                                        lines.extend(log.take_unfinished(&unfinished));
+                                        taken.add(log.take_unfinished(&unfinished), log.text(&unfinished), b"");
                                     }
                                     break None;
                                 }
@@ -395,7 +407,26 @@ fn read(api: &Api<'_>, patience: &Patience<'_>, job_id: &str, pod: &Pod) -> Resu
         warnings.push(head_is_missing(job_id));
     }
     warnings.extend(why_incomplete.map(|words| end_is_missing(job_id, &words)));
-    Ok((lines, warnings))
+    Ok((taken.lines, warnings))
+}
+
+/// What was read of a log.
+struct Taken<'a> {
+    lines: Vec<String>,
+    bytes: Option<&'a mut Vec<u8>>,
+}
+
+impl Taken<'_> {
+    /// Takes a line; `text`: `None` where it was seen before. `end`: its line end.
+    fn add(&mut self, text: Option<String>, line: &[u8], end: &[u8]) {
+        if let Some(text) = text {
+            self.lines.push(text);
+            if let Some(bytes) = self.bytes.as_deref_mut() {
+                bytes.extend_from_slice(line);
+                bytes.extend_from_slice(end);
+            }
+        }
+    }
 }
 
 const NOT_GIVEN: &str = "The log cannot be read: the node that ran the program does not give it.";

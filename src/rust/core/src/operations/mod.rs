@@ -12,20 +12,27 @@ mod list;
 mod log;
 mod log_check;
 mod observation;
+mod outdated;
 mod parallel_map;
 mod plan;
 mod queue;
 mod reconnect;
+mod record;
+mod record_files;
+#[cfg(test)]
+mod record_tests;
 mod reflector;
 mod release;
 mod remove;
 mod rerun;
+mod save_records;
 #[cfg(test)]
 mod scripted;
 mod status;
 mod submit;
 mod upload;
 mod verdicts;
+mod verify;
 mod version;
 mod watch;
 mod watch_update;
@@ -39,11 +46,14 @@ pub use list::{list, JobList, ListArguments};
 pub use log::{log, log_page, LogOfJob, LogPage, LogPosition, Logs};
 pub use log_check::{log_check, CheckedLog};
 pub use observation::{current_version, existing_jobs, job_names};
+pub use outdated::{outdated, Outdated, OutdatedArguments, PlannedProgram};
 pub use plan::{plan, PlanArguments, PlanColumns};
+pub use record::{records, RecordOfJob};
 pub use reflector::{reflect, Audience, Change};
 pub use release::{run_controller, take_step, ReleaseNews};
 pub use remove::{of_others, remove, RemoveOutcome, Removed, Submitter};
 pub use rerun::{does_not_end, kept_submissions, KeptSubmission};
+pub use save_records::{save_records, JobToSave, SaveArguments, SavedJob};
 pub use status::status;
 pub use submit::{
     prepare, prepare_all, prepare_program, storage_access, submission_warnings, submit, submit_each, submit_many,
@@ -51,6 +61,7 @@ pub use submit::{
 };
 pub use upload::{program_upload, ProgramUpload};
 pub use verdicts::{verdicts, Verdicts};
+pub use verify::{verify, CheckResult, CheckedFile};
 pub use version::server_version;
 pub use watch::{obstacles, watch, WatchedJob, WatchedJobs, LONGEST_LOOK_INTERVAL, REASONS_ASKED};
 pub use watch_update::{Obstacle, WatchUpdate};

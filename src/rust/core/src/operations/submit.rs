@@ -86,7 +86,7 @@ pub fn submission_warnings<'a>(submitted: impl IntoIterator<Item = &'a Submitted
             }
             let advice = match text.contains("violate PodSecurity") {
                 true if refuses_volumes(text) => "The job was created, and its program never starts: the namespace takes no such mounts. Cancel it, and show this to the cluster's administrator.",
-                true => "The job was created, and its program may never start. Cancel it and submit it with `username`, so that it runs as a user other than root; abba_explain_k8s_job_local() says whether it starts.",
+                true => "The job was created, and its program may never start. Cancel it and submit it with `username`, so that it runs as a user other than root. Whether it starts is told where the job is explained.",
                 false => "The job was created. Show this to the cluster's administrator if you do not know what it means.",
             };
             warnings.push(Warning {

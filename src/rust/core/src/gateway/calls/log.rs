@@ -56,7 +56,7 @@ pub(super) const BATCH_LOG: Call = Call {
     },
 };
 
-const PAGE: Argument = Argument::optional(
+pub(super) const PAGE: Argument = Argument::optional(
     "page",
     Kind::Page,
     "Where to go on: the header `Abba-Next-Page` of the answer before.",
@@ -89,7 +89,7 @@ fn log(gateway: &Gateway, mut asked: Asked<'_>, which: &JobSelector, id: &str) -
     })
 }
 
-fn page(token: Option<&str>) -> Result<LogPosition, Error> {
+pub(super) fn page(token: Option<&str>) -> Result<LogPosition, Error> {
     let Some(token) = token else {
         return Ok(LogPosition::default());
     };

@@ -7,6 +7,7 @@ mod explain;
 mod jobs;
 mod kept;
 mod log;
+mod record;
 mod remove;
 mod status;
 mod submit;
@@ -92,6 +93,7 @@ pub const CALLS: &[Call] = &[
     watch::WATCH_JOBS,
     log::JOB_LOG,
     log::BATCH_LOG,
+    record::JOB_RECORD,
     kept::BATCH_ARGUMENTS,
     cancel::CANCEL_JOB,
     remove::REMOVE_JOB,
@@ -162,7 +164,7 @@ impl Call {
 
     /// Whether its line in the log of decisions names all jobs: those whose programs' output it tells.
     pub(super) fn reads_logs(&self) -> bool {
-        self.name == log::JOB_LOG.name || self.name == log::BATCH_LOG.name
+        [log::JOB_LOG.name, log::BATCH_LOG.name, record::JOB_RECORD.name].contains(&self.name)
     }
 
     /// Whether it makes jobs, which run as the caller's account.
@@ -306,7 +308,7 @@ mod tests {
         let theirs = server.submit("bin", "theirs");
         server.cluster.start(&theirs);
         let none = theirs.replace(|c: char| c.is_ascii_digit(), "0");
-        for call in ["job-status", "job-log", "explain-job"] {
+        for call in ["job-status", "job-log", "job-record", "explain-job"] {
             let of = |id: &str| {
                 let (status, body) = server.get("daemon", &format!("{call}?job_id={id}"));
                 (status, body.to_string().replace(id, "ID"))

@@ -1,0 +1,66 @@
+#' Check saved logs, outputs and records
+#'
+#' Checks everything in a folder of [abba_save_k8s_batch_local()], without a cluster: whether
+#' each log, output, program and input is still what its record says, and whether
+#' each record is what was signed. One changed byte is found.
+#'
+#' A record that is not signed shows that files were changed by mistake; whoever wants to
+#' deceive can change it, too. A good signature shows that the record is as the holder of the key has
+#' made it. Neither shows that a log and its record were not removed together.
+#'
+#' @param folder The folder.
+#' @param public_key The paths of files with public keys of ed25519 in PEM form (those that
+#'   `openssl pkey -pubout` writes), of which each record needs a signature of one; `NULL` for none: signatures are not
+#'   checked then.
+#'
+#' @return A data frame of class `abba_verification` with one row for each file and the
+#'   columns, all character,
+#'   * `name`: the name of the record, as `t_ae` of `t_ae.json`;
+#'   * `role`: `"record"`, `"log"`, `"output"`, `"program"` or `"input"`;
+#'   * `file`: the path, from `folder` or from the root;
+#'   * `result`: `"ok"`, `"changed"`, `"missing"`, and for a record `"unsigned"`, `"not checked"` (it is signed,
+#'     and no key was given), `"other key"` (it says that it was signed with another key) or `"signature wrong"`
+#'     (it was changed after it was signed); a log without a record has a row where the record is `"missing"`;
+#'   * `what`: the same in a sentence, and what the record says of the file besides, such as that the beginning of
+#'     a log is missing.
+#'
+#'   Printing it shows how many files there are of each result, and all that are not `"ok"`.
+#'
+#' @section Errors:
+#' A folder without records, and a key that cannot be read, are errors of class `abba_error_input`.
+#'
+#' @seealso [abba_log_check()] for what the logs say.
+#' @export
+#' @examples
+#' \dontrun{
+#' abba_verify("logs", public_key = "record-key.pub.pem")
+#' }
+abba_verify <- function(folder, public_key = getOption("abba.record.public.key")) {
+  call <- rlang::current_env()
+  folder <- absolute_folder(folder, "folder", call)
+  paths <- if (!is.null(public_key)) check_strings(public_key, argument = "public_key", call = call)
+  paths <- vapply(paths, expand_path, "", call = call, argument = "public_key", USE.NAMES = FALSE)
+  rows <- core_value(core_verify(folder, I(as.character(paths))), call)
+  columns <- text_columns(rows, c("name", "role", "file", "result", "what"))
+  structure(as.data.frame(columns), class = c("abba_verification", "data.frame"))
+}
+
+#' @rdname abba_verify
+#' @param x What `abba_verify()` gave back.
+#' @param ... Not used.
+#' @export
+print.abba_verification <- function(x, ...) {
+  if (!all(c("name", "role", "file", "result", "what") %in% names(x))) {
+    return(NextMethod())
+  }
+  counts <- table(x$result)
+  cat(
+    counted(length(unique(x$name)), "record"), " with ", counted(sum(x$role != "record"), "file"), ": ",
+    paste(counts, names(counts), collapse = ", "), "\n",
+    sep = ""
+  )
+  for (row in which(x$result != "ok")) {
+    cat(x$result[[row]], ": ", x$role[[row]], " ", x$file[[row]], ": ", x$what[[row]], "\n", sep = "")
+  }
+  invisible(x)
+}

@@ -1,0 +1,369 @@
+//! Which programs of a plan have to run again, and why: what has changed since their records were made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::record_files::{self, RecordFile};
+use super::verify::path_of;
+use crate::domain::quantity::CpuLimit;
+use crate::domain::record::{self, file_uri, Resource, Role};
+use crate::domain::submission::SubmitArguments;
+use crate::domain::{paths, plan};
+use crate::error::quote_shortened;
+use crate::local::files::{self, Looked};
+use crate::Error;
+
+/// A plan, and where its records are.
+#[derive(Debug, Deserialize)]
+pub struct OutdatedArguments {
+    /// The folder of the records: an absolute path. It need not be there.
+    pub records: String,
+    /// The folder that relative paths belong to: an absolute path.
+    pub study_folder: String,
+    /// The programs.
+    pub programs: Vec<PlannedProgram>,
+}
+
+/// A program of a plan.
+#[derive(Debug, Deserialize)]
+pub struct PlannedProgram {
+    /// Its name in the plan.
+    pub name: String,
+    /// The files that it reads.
+    pub inputs: Vec<String>,
+    /// The files that it writes.
+    pub outputs: Vec<String>,
+    /// The names of those that it runs after.
+    pub after: Vec<String>,
+    /// What it would be submitted with. A container that is empty is not compared.
+    pub arguments: SubmitArguments,
+}
+
+/// Whether a program has to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Outdated {
+    /// Whether it has to.
+    pub outdated: bool,
+    /// Why, in sentences.
+    pub why: Vec<String>,
+}
+
+/// Looks at each program of a plan. A file that cannot be read here counts as changed.
+///
+/// Errors, of class `Input`: the folder of the records is there and cannot be read.
+pub fn outdated(arguments: &OutdatedArguments) -> Result<Vec<Outdated>, Error> {
+    let records = Records::read(&arguments.records)?;
+    let mut looked = Looked::default();
+    let mut rows: Vec<Outdated> = arguments
+        .programs
+        .iter()
+        .map(|program| {
+            let why = match records.of(arguments, program) {
+                Some(record) => Comparison {
+                    arguments,
+                    program,
+                    record,
+                    looked: &mut looked,
+                    why: Vec::new(),
+                }
+                .reasons(),
+                None => vec!["It has no record.".to_string()],
+            };
+            Outdated {
+                outdated: !why.is_empty(),
+                why,
+            }
+        })
+        .collect();
+    spread(&arguments.programs, &mut rows);
+    Ok(rows)
+}
+
+/// A program runs where one before it runs.
+fn spread(programs: &[PlannedProgram], rows: &mut [Outdated]) {
+    let place: BTreeMap<&str, usize> = programs
+        .iter()
+        .zip(0..)
+        .map(|(program, row)| (program.name.as_str(), row))
+        .collect();
+    let mut followers: Vec<Vec<usize>> = vec![Vec::new(); programs.len()];
+    for (row, program) in programs.iter().enumerate() {
+        for before in program.after.iter().filter_map(|name| place.get(name.as_str())) {
+            followers[*before].push(row);
+        }
+    }
+    let mut open: Vec<usize> = (0..rows.len()).filter(|row| rows[*row].outdated).collect();
+    while let Some(row) = open.pop() {
+        for follower in &followers[row] {
+            if !rows[*follower].outdated {
+                rows[*follower].outdated = true;
+                open.push(*follower);
+            }
+        }
+    }
+    for (row, program) in programs.iter().enumerate() {
+        let runs = |name: &&String| place.get(name.as_str()).is_some_and(|before| rows[*before].outdated);
+        let before: Vec<String> = program
+            .after
+            .iter()
+            .filter(runs)
+            .map(|name| quote_shortened(name))
+            .collect();
+        if !before.is_empty() {
+            let verb = if before.len() == 1 { "runs" } else { "run" };
+            rows[row].why.push(format!("{} {verb} before it.", before.join(", ")));
+        }
+    }
+}
+
+/// The records of a folder.
+struct Records {
+    files: Vec<RecordFile>,
+}
+
+impl Records {
+    fn read(folder: &str) -> Result<Self, Error> {
+        let at = Path::new(folder);
+        if !at.exists() {
+            return Ok(Self { files: Vec::new() });
+        }
+        let names = record_files::names(at, ".json").map_err(|error| {
+            Error::input(format!(
+                "`records` must be a folder, and {} cannot be read: {error}.",
+                quote_shortened(folder)
+            ))
+        })?;
+        let files = names
+            .iter()
+            .filter_map(|name| record_files::read(at, name).ok().flatten());
+        Ok(Self { files: files.collect() })
+    }
+
+    /// The last record of a program: that of its name in the plan, or else of its path, where no other step of the plan has
+    /// that.
+    fn of(&self, arguments: &OutdatedArguments, program: &PlannedProgram) -> Option<&RecordFile> {
+        let path = program_path(arguments, program);
+        let is_only_one = arguments
+            .programs
+            .iter()
+            .filter(|other| program_path(arguments, other) == path)
+            .count()
+            == 1;
+        let of_program = |record: &&RecordFile| {
+            record
+                .statement
+                .of_role(Role::Program)
+                .any(|resource| resource.uri == file_uri(&path) || path_of(&arguments.records, resource) == path)
+        };
+        let base = record_files::safe_name(&program.name);
+        let of_name = |record: &&RecordFile| {
+            let number = record
+                .name
+                .strip_prefix(&base)
+                .map(|rest| rest.strip_prefix('-').unwrap_or(rest));
+            number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        let latest = |one: &&RecordFile, two: &&RecordFile| one.statement.order().cmp(&two.statement.order());
+        let of_path = self.files.iter().filter(of_program);
+        let named = of_path.clone().filter(of_name).max_by(latest);
+        match is_only_one {
+            true => of_path.max_by(latest),
+            false => named,
+        }
+    }
+}
+
+fn program_path(arguments: &OutdatedArguments, program: &PlannedProgram) -> String {
+    let path = &program.arguments.expanded_path;
+    match record::is_absolute(path) {
+        true => plan::absolute("/", path),
+        false => plan::absolute(&arguments.study_folder, path),
+    }
+}
+
+struct Comparison<'a> {
+    arguments: &'a OutdatedArguments,
+    program: &'a PlannedProgram,
+    record: &'a RecordFile,
+    looked: &'a mut Looked,
+    why: Vec<String>,
+}
+
+impl Comparison<'_> {
+    fn reasons(mut self) -> Vec<String> {
+        let run = self.record.statement.run();
+        if run.status != "Succeeded" {
+            self.why.push(format!("Its last run is {}.", run.status));
+        }
+        self.program_text();
+        self.parameters();
+        self.inputs();
+        self.outputs();
+        self.why
+    }
+
+    fn program_text(&mut self) {
+        let path = program_path(self.arguments, self.program);
+        let recorded = self
+            .record
+            .statement
+            .of_role(Role::Program)
+            .next()
+            .and_then(Resource::sha256);
+        match (self.looked.at(Path::new(&path)), recorded) {
+            (Err(_), _) => self
+                .why
+                .push(format!("The program cannot be read here: {}.", quote_shortened(&path))),
+            (_, None) => self.why.push("Its record does not say which text ran.".into()),
+            (Ok(facts), Some(sha256)) if facts.sha256 != sha256 => self.why.push("The program was changed.".into()),
+            _ => {}
+        }
+    }
+
+    fn parameters(&mut self) {
+        let recorded = &self.record.statement.predicate.build_definition.external_parameters;
+        if recorded.is_empty() {
+            return self
+                .why
+                .push("Its record does not say what it was submitted with.".into());
+        }
+        let now = record::parameters(&self.program.arguments);
+        for name in THAT_MATTER {
+            if name == "container" && self.program.arguments.container.is_empty() {
+                continue;
+            }
+            if comparable(name, &now) != comparable(name, recorded) {
+                self.why.push(format!("`{name}` is another one."));
+            }
+        }
+        let image = &self.program.arguments.container;
+        let ran = self
+            .record
+            .statement
+            .of_role(Role::Image)
+            .next()
+            .and_then(Resource::sha256);
+        if let (Some((_, digits)), Some(ran)) = (image.rsplit_once("@sha256:"), ran) {
+            if digits != ran {
+                self.why.push("The image has another digest.".into());
+            }
+        }
+    }
+
+    fn inputs(&mut self) {
+        let folder = &self.arguments.records;
+        let recorded: BTreeMap<String, &Resource> = self
+            .record
+            .statement
+            .of_role(Role::Input)
+            .map(|resource| (path_of(folder, resource), resource))
+            .collect();
+        let mut now = BTreeSet::new();
+        for input in &self.program.inputs {
+            let found = files::found(&plan::absolute(&self.arguments.study_folder, input));
+            if found.is_empty() {
+                self.why
+                    .push(format!("The input {} cannot be seen here.", quote_shortened(input)));
+            }
+            now.extend(found.iter().map(|path| path.to_string_lossy().into_owned()));
+        }
+        for path in &now {
+            let name = quote_shortened(paths::file_name(path));
+            let Some(resource) = recorded.get(path) else {
+                self.why.push(format!("The input {name} is not in its record."));
+                continue;
+            };
+            match self.looked.at(Path::new(path)) {
+                Err(_) => self.why.push(format!("The input {name} cannot be read here.")),
+                Ok(facts) if Some(facts.sha256.as_str()) != resource.sha256() => {
+                    self.why.push(format!("The input {name} was changed."));
+                }
+                Ok(_) if !resource.annotations.notes.is_empty() => {
+                    self.why.push(format!("The input {name} was changed while it ran."));
+                }
+                Ok(_) => {}
+            }
+        }
+        for path in recorded.keys().filter(|path| !now.contains(*path)) {
+            let name = quote_shortened(paths::file_name(path));
+            self.why
+                .push(format!("The input {name} is not there any more, or not one."));
+        }
+    }
+
+    fn outputs(&mut self) {
+        let folder = &self.arguments.records;
+        let recorded: Vec<(String, &Resource)> = self
+            .record
+            .statement
+            .of_role(Role::Output)
+            .map(|resource| (path_of(folder, resource), resource))
+            .collect();
+        for output in &self.program.outputs {
+            let path = plan::absolute(&self.arguments.study_folder, output);
+            let found = files::found(&path);
+            let known: BTreeSet<&str> = recorded.iter().map(|(path, _)| path.as_str()).collect();
+            if found.is_empty() && !recorded.iter().any(|(file, _)| paths::is_in(file, &path)) {
+                self.why
+                    .push(format!("The output {} is not there.", quote_shortened(output)));
+            }
+            for file in found.iter().map(|file| file.to_string_lossy()) {
+                if !known.contains(file.as_ref()) {
+                    let name = quote_shortened(paths::file_name(&file));
+                    self.why.push(format!("The output {name} is not in its record."));
+                }
+            }
+        }
+        let log = self
+            .record
+            .statement
+            .of_role(Role::Log)
+            .map(|log| (path_of(folder, log), log));
+        for (path, resource) in recorded.into_iter().chain(log) {
+            let name = quote_shortened(paths::file_name(&path));
+            let role = resource.annotations.role.name();
+            match self.looked.at(Path::new(&path)) {
+                Err(_) => self.why.push(format!("The {role} {name} is not there.")),
+                Ok(facts) if Some(facts.sha256.as_str()) != resource.sha256() => {
+                    self.why.push(format!("The {role} {name} is not as recorded."));
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+/// The arguments of a submission that can change what a program makes. R sees the limit of cores, and not the others.
+const THAT_MATTER: [&str; 8] = [
+    "container",
+    "cpu_limit",
+    "arguments",
+    "environment",
+    "vanilla",
+    "r_command",
+    "mounts",
+    "auto_mount_home",
+];
+
+/// An argument so that equal ones are equal; what says nothing is `None`.
+fn comparable(name: &str, parameters: &Map<String, Value>) -> Option<Value> {
+    let value = parameters.get(name)?;
+    if name == "cpu_limit" {
+        let limit = match value {
+            Value::String(text) => CpuLimit::parse(text).ok(),
+            value => value.as_f64().and_then(|cores| CpuLimit::from_number(cores).ok()),
+        };
+        return limit.map(|limit| limit.cores().into());
+    }
+    let says_nothing = match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(object) => object.is_empty(),
+        _ => false,
+    };
+    (!says_nothing).then(|| value.clone())
+}

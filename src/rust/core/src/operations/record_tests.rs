@@ -1,0 +1,449 @@
+//! From a run to its files, their check, and what has to run again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine;
+use serde_json::{json, Value};
+use sha2::{Digest, Sha256};
+
+use super::{outdated, save_records, verify, CheckResult, Outdated, OutdatedArguments, SaveArguments, SavedJob};
+use crate::domain::program::hexadecimal;
+use crate::domain::record::tests::check_by_specification;
+
+/// The keys of RFC 8410, section 10, and of test 1 of RFC 8032.
+const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
+const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+const OTHER_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
+
+/// A study in a folder of its own.
+struct Study(PathBuf);
+
+impl Drop for Study {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Study {
+    fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("abba-core-test-{}", uuid::Uuid::new_v4()));
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_string()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.0.join(name)).unwrap()
+    }
+
+    /// The record of a run that began long ago and ended in the far future, so that files of today are its own.
+    fn record(&self, id: &str, program: &str, log: &[u8]) -> Value {
+        let text = fs::read(self.0.join(program)).unwrap_or_default();
+        let digest = |bytes: &[u8]| json!({"sha256": hexadecimal(&Sha256::digest(bytes))});
+        json!({
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"name": format!("{id}.log"), "digest": digest(log), "annotations": {"abba_role": "log"}}],
+            "predicateType": "https://slsa.dev/provenance/v1",
+            "predicate": {
+                "buildDefinition": {
+                    "buildType": "https://example.com/x",
+                    "externalParameters": {"file_path": program, "container": "r:1", "cpu_limit": 1.0},
+                    "resolvedDependencies": [{
+                        "name": program, "digest": digest(&text), "uri": format!("file://{}", self.path(program)),
+                        "annotations": {"abba_role": "program", "abba_path": self.path(program)},
+                    }],
+                },
+                "runDetails": {
+                    "builder": {"id": "https://example.com/x"},
+                    "metadata": {
+                        "invocationId": id, "finishedOn": "2100-01-01T00:00:00Z",
+                        "abba_run": {"batch_id": "b", "status": "Succeeded", "submitted": "2026-01-01T00:00:00Z",
+                            "attempts": 1, "events": []},
+                    },
+                },
+            },
+        })
+    }
+
+    fn save(&self, jobs: &[Value], key: Option<&str>) -> Vec<SavedJob> {
+        let arguments: SaveArguments = serde_json::from_value(json!({
+            "folder": self.path("logs"), "study_folder": self.path(""), "jobs": jobs, "key": key,
+        }))
+        .unwrap();
+        save_records(&arguments).unwrap()
+    }
+
+    /// What the check says of files that are not as they should be, and of records.
+    fn found(&self, keys: &[&str]) -> Vec<(String, CheckResult)> {
+        let keys: Vec<String> = keys.iter().map(|key| self.path(key)).collect();
+        let rows = verify(&self.path("logs"), &keys).unwrap();
+        rows.into_iter()
+            .filter(|row| row.role == "record" || row.result != CheckResult::Ok)
+            .map(|row| (row.file, row.result))
+            .collect()
+    }
+
+    fn outdated(&self, programs: Value) -> Vec<Outdated> {
+        let arguments: OutdatedArguments = serde_json::from_value(json!({
+            "records": self.path("logs"), "study_folder": self.path(""), "programs": programs,
+        }))
+        .unwrap();
+        outdated(&arguments).unwrap()
+    }
+}
+
+/// A job to be saved.
+fn to_save(record: &Value, log: &[u8], outputs: &[&str], inputs: &[&str]) -> Value {
+    json!({"record": record.to_string(), "log": [STANDARD.encode(log)], "outputs": outputs, "inputs": inputs})
+}
+
+/// A program of a plan, as `run()` has run it.
+fn planned(study: &Study, name: &str, inputs: &[&str], outputs: &[&str], after: &[&str]) -> Value {
+    let path = format!("{name}.R");
+    json!({"name": name, "inputs": inputs, "outputs": outputs, "after": after, "arguments": {
+        "given_path": path, "expanded_path": study.path(&path), "container": "r:1"}})
+}
+
+fn changed(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[0] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// A study of one program, saved.
+fn run(key: Option<&str>) -> Study {
+    let study = Study::new();
+    study.write("key.pem", PRIVATE);
+    study.write("key.pub.pem", PUBLIC);
+    study.write("other.pub.pem", OTHER_PUBLIC);
+    study.write("t_ae.R", "1");
+    study.write("adam/adae.rds", "in");
+    study.write("out/t_ae.rtf", "out");
+    let record = study.record("j-1", "t_ae.R", b"log\n");
+    let key = key.map(|key| study.path(key));
+    let saved = study.save(&[to_save(&record, b"log\n", &["out/*.rtf"], &["adam"])], key.as_deref());
+    assert_eq!(saved[0].notes, Vec::<String>::new());
+    study
+}
+
+#[test]
+fn a_changed_byte_of_any_file_is_found() {
+    let study = run(None);
+    let record: Value = serde_json::from_str(&study.read("logs/t_ae.json")).unwrap();
+    check_by_specification(&record);
+    let unsigned = ("t_ae.json".to_string(), CheckResult::Unsigned);
+    assert_eq!(study.found(&[]), std::slice::from_ref(&unsigned));
+    for file in ["t_ae.log", "../out/t_ae.rtf", "../adam/adae.rds", "../t_ae.R"] {
+        let path = study.0.join("logs").join(file);
+        let before = fs::read(&path).unwrap();
+        changed(&path);
+        assert_eq!(
+            study.found(&[]),
+            [unsigned.clone(), (file.into(), CheckResult::Changed)]
+        );
+        fs::remove_file(&path).unwrap();
+        assert_eq!(
+            study.found(&[]),
+            [unsigned.clone(), (file.into(), CheckResult::Missing)]
+        );
+        fs::write(&path, before).unwrap();
+    }
+    assert_eq!(study.found(&[]), [unsigned]);
+    // A study that moves as a whole is still whole.
+    let moved = Study::new();
+    fs::remove_dir(&moved.0).unwrap();
+    fs::rename(&study.0, &moved.0).unwrap();
+    assert_eq!(moved.found(&[]).len(), 1);
+}
+
+#[test]
+fn a_signature_is_good_wrong_anothers_or_not_there() {
+    let study = run(Some("key.pem"));
+    let of_record = |keys: &[&str]| study.found(keys)[0].1;
+    assert_eq!(of_record(&["key.pub.pem"]), CheckResult::Ok);
+    assert_eq!(of_record(&["other.pub.pem", "key.pub.pem"]), CheckResult::Ok);
+    assert_eq!(of_record(&["other.pub.pem"]), CheckResult::OtherKey);
+    assert_eq!(of_record(&[]), CheckResult::NotChecked);
+    // A file is found to be changed also where the record was changed with it.
+    let signed: Value = serde_json::from_str(&study.read("logs/t_ae.json")).unwrap();
+    let body = String::from_utf8(STANDARD.decode(signed["payload"].as_str().unwrap()).unwrap()).unwrap();
+    check_by_specification(&serde_json::from_str(&body).unwrap());
+    let mut forged = signed.clone();
+    forged["payload"] = STANDARD.encode(body.replace("Succeeded", "succeeded")).into();
+    study.write("logs/t_ae.json", &forged.to_string());
+    assert_eq!(of_record(&["key.pub.pem"]), CheckResult::SignatureWrong);
+    study.write("logs/t_ae.json", &body);
+    assert_eq!(of_record(&["key.pub.pem"]), CheckResult::Unsigned);
+    for broken in ["", "{}", "[1", &body[..body.len() / 2]] {
+        study.write("logs/t_ae.json", broken);
+        assert_eq!(of_record(&["key.pub.pem"]), CheckResult::Changed, "{broken}");
+    }
+    fs::remove_file(study.0.join("logs/t_ae.json")).unwrap();
+    assert_eq!(study.found(&[]), [("t_ae.json".to_string(), CheckResult::Missing)]);
+    // The record of another log, put in its place.
+    study.write("logs/t_dm.json", &signed.to_string());
+    assert_eq!(study.found(&["key.pub.pem"])[0].1, CheckResult::Changed);
+    for (key, words) in [("none.pem", "cannot be read"), ("t_ae.R", "is no ed25519 key")] {
+        let error = verify(&study.path("logs"), &[study.path(key)]).unwrap_err();
+        assert!(error.message.contains(words), "{}", error.message);
+    }
+    let error = verify(&study.path("adam"), &[]).unwrap_err();
+    assert!(error.message.contains("has none"), "{}", error.message);
+}
+
+#[test]
+fn saved_again_nothing_changes_and_what_was_recorded_stays() {
+    let study = run(Some("key.pem"));
+    let key = study.path("key.pem");
+    let before = study.read("logs/t_ae.json");
+    let record = study.record("j-1", "t_ae.R", b"log\n");
+    let again = |record: &Value, log: &[u8]| study.save(&[to_save(record, log, &["out/*.rtf"], &["adam"])], Some(&key));
+    again(&record, b"log\n");
+    assert_eq!(study.read("logs/t_ae.json"), before);
+    // Without what a plan says, too.
+    study.save(&[to_save(&record, b"log\n", &[], &[])], Some(&key));
+    assert_eq!(study.read("logs/t_ae.json"), before);
+    // An output that was changed since is not taken for the run's.
+    changed(&study.0.join("out/t_ae.rtf"));
+    again(&record, b"log\n");
+    assert_eq!(study.read("logs/t_ae.json"), before);
+    // The log is mended, and a log that the node has lost meanwhile takes nothing away.
+    changed(&study.0.join("logs/t_ae.log"));
+    again(&record, b"log\n");
+    assert_eq!(study.read("logs/t_ae.log"), "log\n");
+    let mut lost = study.record("j-1", "t_ae.R", b"");
+    lost["subject"][0]["annotations"]["abba_notes"] = json!(["The log is lost."]);
+    again(&lost, b"");
+    assert_eq!(
+        (study.read("logs/t_ae.log").as_str(), study.read("logs/t_ae.json")),
+        ("log\n", before)
+    );
+    let left: Vec<_> = fs::read_dir(study.0.join("logs")).unwrap().collect();
+    assert_eq!(left.len(), 2);
+}
+
+#[test]
+fn two_programs_of_one_name_have_files_of_their_own_and_a_later_run_those_of_an_earlier() {
+    let study = Study::new();
+    for (path, text) in [("a/t.R", "1"), ("b/t.R", "2")] {
+        study.write(path, text);
+    }
+    let job = |id: &str, program: &str, batch: &str, second: u32, status: &str| {
+        let mut record = study.record(id, program, id.as_bytes());
+        let run = &mut record["predicate"]["runDetails"]["metadata"]["abba_run"];
+        run["batch_id"] = batch.into();
+        run["submitted"] = format!("2026-01-01T00:00:{second:02}Z").into();
+        run["status"] = status.into();
+        to_save(&record, id.as_bytes(), &[], &[])
+    };
+    let names = |jobs: &[Value]| -> Vec<Option<String>> {
+        let saved = study.save(jobs, None);
+        let name = |path: String| path.rsplit('/').next().unwrap().to_string();
+        saved.into_iter().map(|saved| saved.log.map(name)).collect()
+    };
+    let name = |name: &str| Some(name.to_string());
+    let first = [
+        job("j-1", "a/t.R", "b1", 1, "Succeeded"),
+        job("j-2", "b/t.R", "b1", 2, "Succeeded"),
+    ];
+    for _ in 0..2 {
+        assert_eq!(names(&first), [name("t.log"), name("t-2.log")]);
+    }
+    // The same program twice in one batch.
+    let twice = [
+        job("j-3", "a/t.R", "b2", 3, "Succeeded"),
+        job("j-4", "a/t.R", "b2", 4, "Succeeded"),
+        job("j-5", "b/t.R", "b2", 5, "Failed"),
+    ];
+    for _ in 0..2 {
+        assert_eq!(names(&twice), [name("t.log"), name("t-3.log"), name("t-2.log")]);
+    }
+    assert_eq!(
+        (study.read("logs/t.log"), study.read("logs/t-2.log")),
+        ("j-3".into(), "j-5".into())
+    );
+    // An earlier run does not come back; in one batch a run that failed gives way to the one that mended it.
+    assert_eq!(names(&first), [None, None]);
+    assert_eq!(names(&[job("j-6", "b/t.R", "b2", 6, "Succeeded")]), [name("t-2.log")]);
+    assert_eq!(names(&twice)[2], None);
+    assert!(study.save(&first, None)[0].notes[0].contains("a later run of the same program"));
+    assert_eq!(names(&[job("j-7", "a/t.R", "b3", 7, "Running")]), [None]);
+    // Somebody's own files are not written over, unless the log was written and its record could not be.
+    study.write("c.R", "3");
+    study.write("logs/c.log", "mine");
+    study.write("logs/c-2.json", "{}");
+    study.write("logs/c-3.log", "j-8");
+    assert_eq!(names(&[job("j-8", "c.R", "b4", 8, "Succeeded")]), [name("c-3.log")]);
+    assert_eq!(
+        (study.read("logs/c.log"), study.read("logs/c-2.json")),
+        ("mine".into(), "{}".into())
+    );
+}
+
+#[test]
+fn no_name_leads_out_of_the_folder() {
+    let study = Study::new();
+    for (given, name) in [
+        ("../../t", "_.._.._t.log"),
+        ("/etc/x", "_etc_x.log"),
+        ("a\\b:c\n", "a_b_c_.log"),
+        ("", "job.log"),
+        ("..", "job.log"),
+        ("nul", "_nul.log"),
+        (&"\u{e9}".repeat(300), &format!("{}.log", "\u{e9}".repeat(100))),
+    ] {
+        let mut job = to_save(&study.record(&format!("j-{}", name.len()), "t.R", b""), b"", &[], &[]);
+        job["name"] = given.into();
+        let log = study.save(&[job], None)[0].log.clone().unwrap();
+        let expected = study.path("logs").replace("../", "") + "/" + name;
+        assert!(log == expected || log.starts_with(&study.path("logs/job")), "{log}");
+        assert_eq!(Path::new(&log).parent().unwrap(), study.0.join("logs"));
+    }
+}
+
+#[test]
+fn what_cannot_be_of_the_run_is_said() {
+    let study = run(None);
+    let mut record = study.record("j-2", "t_ae.R", b"");
+    let metadata = &mut record["predicate"]["runDetails"]["metadata"];
+    metadata["startedOn"] = "2001-01-01T00:00:00Z".into();
+    metadata["finishedOn"] = "2001-01-02T00:00:00Z".into();
+    metadata["abba_run"]["batch_id"] = "b2".into();
+    metadata["abba_run"]["submitted"] = "2026-01-02T00:00:00Z".into();
+    let notes = study.save(&[to_save(&record, b"", &["out/*", "none/*"], &["adam/adae.rds"])], None)[0]
+        .notes
+        .join("\n");
+    for words in [
+        "t_ae.rtf: It was changed after the program had ended.",
+        "adae.rds: It was changed after the program had started",
+        "none/*: This output was not there.",
+    ] {
+        assert!(notes.contains(words), "{notes}");
+    }
+    let rows = verify(&study.path("logs"), &[]).unwrap();
+    assert!(rows
+        .iter()
+        .any(|row| row.file == "none/*" && row.result == CheckResult::Missing));
+    record["predicate"]["runDetails"]["metadata"]["invocationId"] = "j-3".into();
+    record["predicate"]["runDetails"]["metadata"]["startedOn"] = "2100-01-01T00:00:00Z".into();
+    record["predicate"]["runDetails"]["metadata"]["abba_run"]["batch_id"] = "b3".into();
+    let notes = study.save(&[to_save(&record, b"", &["out/*"], &[])], None)[0]
+        .notes
+        .join("\n");
+    assert!(notes.contains("It is older than the run"), "{notes}");
+}
+
+#[test]
+fn a_program_runs_again_where_something_has_changed_and_says_what() {
+    let study = run(None);
+    study.write("report.R", "2");
+    let report = study.record("j-2", "report.R", b"r\n");
+    study.save(&[to_save(&report, b"r\n", &[], &["out/t_ae.rtf"])], None);
+    let plan = || {
+        json!([
+            planned(&study, "report", &["out/t_ae.rtf"], &[], &["t_ae"]),
+            planned(&study, "t_ae", &["adam"], &["out/*.rtf"], &[]),
+        ])
+    };
+    let nothing = Outdated {
+        outdated: false,
+        why: Vec::new(),
+    };
+    assert_eq!(study.outdated(plan()), [nothing.clone(), nothing.clone()]);
+    let why = |plan: Value| {
+        let rows = study.outdated(plan);
+        // Whatever the reason, what comes after runs, too.
+        assert!(
+            rows[0].outdated && rows[0].why.contains(&"\"t_ae\" runs before it.".to_string()),
+            "{rows:?}"
+        );
+        rows[1].why.join(" ")
+    };
+    for (file, words) in [
+        ("t_ae.R", "The program was changed."),
+        ("adam/adae.rds", "The input \"adae.rds\" was changed."),
+        ("out/t_ae.rtf", "The output \"t_ae.rtf\" is not as recorded."),
+        ("logs/t_ae.log", "The log \"t_ae.log\" is not as recorded."),
+    ] {
+        let path = study.0.join(file);
+        let before = fs::read(&path).unwrap();
+        changed(&path);
+        assert_eq!(why(plan()), words);
+        fs::remove_file(&path).unwrap();
+        let gone = why(plan());
+        assert!(
+            gone.contains("is not there") || gone.contains("cannot be read here"),
+            "{gone}"
+        );
+        fs::write(&path, before).unwrap();
+    }
+    study.write("adam/new.rds", "");
+    assert_eq!(why(plan()), "The input \"new.rds\" is not in its record.");
+    fs::remove_file(study.0.join("adam/new.rds")).unwrap();
+    for (name, value, is_other) in [
+        ("container", json!("r:2"), true),
+        ("container", json!(""), false),
+        ("cpu_limit", json!("1000m"), false),
+        ("cpu_limit", json!(2), true),
+        ("memory_limit", json!("4G"), false),
+        ("arguments", json!(["x"]), true),
+        ("environment", json!({"A": "1"}), true),
+        ("vanilla", json!(true), true),
+        ("queue", json!("q"), false),
+    ] {
+        let mut plan = plan();
+        plan[1]["arguments"][name] = value;
+        match is_other {
+            true => assert_eq!(why(plan), format!("`{name}` is another one.")),
+            false => assert_eq!(study.outdated(plan), [nothing.clone(), nothing.clone()], "{name}"),
+        }
+    }
+    let mut unseen = plan();
+    unseen[1]["inputs"] = json!(["/only/in/the/cluster.rds", "adam"]);
+    assert!(why(unseen).contains("cannot be seen here"));
+    let mut failed = study.record("j-9", "t_ae.R", b"");
+    failed["predicate"]["runDetails"]["metadata"]["abba_run"]["status"] = "Failed".into();
+    failed["predicate"]["runDetails"]["metadata"]["abba_run"]["submitted"] = "2026-02-01T00:00:00Z".into();
+    failed["predicate"]["runDetails"]["metadata"]["abba_run"]["batch_id"] = "later".into();
+    study.save(&[to_save(&failed, b"", &["out/*.rtf"], &["adam"])], None);
+    assert_eq!(why(plan()), "Its last run is Failed.");
+    fs::remove_dir_all(study.0.join("logs")).unwrap();
+    assert_eq!(why(plan()), "It has no record.");
+}
+
+#[test]
+fn one_program_that_a_plan_has_twice_is_known_by_its_names() {
+    let study = Study::new();
+    study.write("t.R", "1");
+    let job = |name: &str, id: &str| {
+        let mut job = to_save(&study.record(id, "t.R", id.as_bytes()), id.as_bytes(), &[], &[]);
+        job["name"] = name.into();
+        job
+    };
+    let plan = || {
+        let mut rows = [
+            planned(&study, "all", &[], &[], &[]),
+            planned(&study, "serious", &[], &[], &[]),
+        ];
+        for row in &mut rows {
+            row["arguments"]["expanded_path"] = study.path("t.R").into();
+        }
+        json!(rows)
+    };
+    study.save(&[job("all", "j-1")], None);
+    let outdated: Vec<bool> = study.outdated(plan()).iter().map(|row| row.outdated).collect();
+    assert_eq!(outdated, [false, true]);
+    study.save(&[job("serious", "j-2")], None);
+    assert!(study.outdated(plan()).iter().all(|row| !row.outdated));
+}

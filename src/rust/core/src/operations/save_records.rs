@@ -1,0 +1,465 @@
+//! Saves logs and records as files of this machine.
+
+use std::fs;
+use std::path::Path;
+
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::record_files::{self, RecordFile};
+use crate::domain::dsse::{self, Envelope};
+use crate::domain::program::hexadecimal;
+use crate::domain::record::{file_uri, NotFound, Resource, Role, Statement};
+use crate::domain::{paths, plan};
+use crate::error::quote_shortened;
+use crate::kubernetes::time;
+use crate::local::files::{self, FileFacts, Looked};
+use crate::{Error, ErrorClass};
+
+/// What is to be saved, and where.
+#[derive(Debug, Deserialize)]
+pub struct SaveArguments {
+    /// The folder that gets the files: an absolute path. It is made where it is not there.
+    pub folder: String,
+    /// The folder that relative paths of inputs and outputs belong to: an absolute path.
+    pub study_folder: String,
+    /// The jobs, in the order of their submission.
+    pub jobs: Vec<JobToSave>,
+    /// The PEM file of the private key that records are signed with; `None`: they are not signed.
+    #[serde(default)]
+    pub key: Option<String>,
+}
+
+/// A job whose log and record are to be saved.
+#[derive(Debug, Deserialize)]
+pub struct JobToSave {
+    /// Its record, as JSON.
+    pub record: String,
+    /// Its log, in parts, each in base64.
+    pub log: Vec<String>,
+    /// The name of its program in a plan; `None`: its files have the name of the program's file.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The files that it wrote, as a plan has them.
+    #[serde(default)]
+    pub outputs: Vec<String>,
+    /// The files that it read.
+    #[serde(default)]
+    pub inputs: Vec<String>,
+}
+
+/// What became of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SavedJob {
+    /// The job.
+    pub job_id: String,
+    /// The program's path as it was given.
+    pub program: String,
+    /// Its state.
+    pub status: String,
+    /// The path of its log; `None`: nothing was saved.
+    pub log: Option<String>,
+    /// The path of its record.
+    pub record: Option<String>,
+    /// Why nothing was saved, or what must be known of what was.
+    pub notes: Vec<String>,
+}
+
+/// Saves the log and the record of each job that has ended. What was saved before stays as it is: what a file was when it was
+/// looked at first is what its record says.
+///
+/// Errors, of class `Input`: the key or the folder cannot be used, or a file cannot be written.
+pub fn save_records(arguments: &SaveArguments) -> Result<Vec<SavedJob>, Error> {
+    let key = arguments.key.as_deref().map(read_private_key).transpose()?;
+    fs::create_dir_all(&arguments.folder).map_err(|error| {
+        Error::input(format!(
+            "`folder` must be a folder, and {} cannot be made: {error}.",
+            quote_shortened(&arguments.folder)
+        ))
+    })?;
+    let mut looked = Looked::default();
+    let mut save = Save {
+        arguments,
+        key: key.as_ref(),
+        looked: &mut looked,
+    };
+    arguments.jobs.iter().map(|job| save.job(job)).collect()
+}
+
+/// Reads a private key of this machine.
+///
+/// Errors, of class `Input`: it cannot be read, or is none.
+fn read_private_key(path: &str) -> Result<ed25519_dalek::SigningKey, Error> {
+    let refuse = |what: &str| {
+        Error::input(format!(
+            "`abba.record.key` must name a file with a private key of ed25519, and {} {what}.",
+            quote_shortened(path)
+        ))
+        .advise("`openssl genpkey -algorithm ed25519 -out record-key.pem` makes one.")
+    };
+    let pem = fs::read_to_string(path).map_err(|error| refuse(&format!("cannot be read: {error}")))?;
+    dsse::private_key(&pem).map_err(refuse)
+}
+
+struct Save<'a> {
+    arguments: &'a SaveArguments,
+    key: Option<&'a ed25519_dalek::SigningKey>,
+    looked: &'a mut Looked,
+}
+
+/// Where a job's files go.
+enum Place {
+    /// There is nothing of this job yet.
+    New(String),
+    /// This is its record, or that of an earlier run of its program.
+    Has(String, Box<RecordFile>),
+    /// A later run of the program has this record.
+    Taken(Box<RecordFile>),
+}
+
+impl Save<'_> {
+    fn job(&mut self, job: &JobToSave) -> Result<SavedJob, Error> {
+        let internal = |what: String| Error::new(ErrorClass::Internal, what);
+        let mut statement = Statement::read(job.record.as_bytes())
+            .ok_or_else(|| internal("What is to be saved is no record.".into()))?;
+        let mut log = Vec::new();
+        for part in &job.log {
+            STANDARD
+                .decode_vec(part, &mut log)
+                .map_err(|error| internal(format!("A log is no base64: {error}.")))?;
+        }
+        let program = statement
+            .program()
+            .map(|program| program.name.clone())
+            .unwrap_or_default();
+        let mut saved = SavedJob {
+            job_id: statement.job_id().to_string(),
+            program,
+            status: statement.run().status.clone(),
+            log: None,
+            record: None,
+            notes: Vec::new(),
+        };
+        if !["Succeeded", "Failed"].contains(&saved.status.as_str()) {
+            saved
+                .notes
+                .push(format!("Not saved: it has not ended, it is {}.", saved.status));
+            return Ok(saved);
+        }
+        let (name, before) = match self.place(job, &statement, &log)? {
+            Place::New(name) => (name, None),
+            Place::Has(name, before) => (name, Some(*before)),
+            Place::Taken(by) => {
+                saved.notes.push(format!(
+                    "Not saved: \"{}.json\" is the record of job \"{}\", a later run of the same program.",
+                    by.name,
+                    by.statement.job_id()
+                ));
+                return Ok(saved);
+            }
+        };
+        let folder = Path::new(&self.arguments.folder);
+        let (log_path, record_path) = (folder.join(format!("{name}.log")), folder.join(format!("{name}.json")));
+        if hexadecimal(&Sha256::digest(&log)) != statement.subject[0].sha256().unwrap_or_default() {
+            return Err(internal(format!(
+                "The log of job \"{}\" is not that of its record.",
+                saved.job_id
+            )));
+        }
+        statement.subject[0].name = format!("{name}.log");
+        statement.subject[0].annotations.path = Some(format!("{name}.log"));
+        self.add_files(&mut statement, job);
+        let earlier = before.filter(|before| before.statement.job_id() == saved.job_id);
+        if let Some(earlier) = &earlier {
+            let old_log = fs::read(&log_path).unwrap_or_default();
+            if let Some(better) = earlier.keep_log(&mut statement, old_log) {
+                log = better;
+            }
+            earlier.keep_files(&mut statement);
+        }
+        let is_as_before = earlier.is_some_and(|earlier| {
+            statement.set_recorded(&earlier.statement.run().recorded);
+            earlier.statement == statement && earlier.is_signed_with(self.key)
+        });
+        saved.notes.extend(statement.notes());
+        if fs::read(&log_path).ok().as_ref() != Some(&log) {
+            self.write(&log_path, &log)?;
+        }
+        if !is_as_before {
+            statement.set_recorded(&time::whole_seconds(Timestamp::now()));
+            let body = serde_json::to_vec_pretty(&statement).map_err(|error| internal(format!("JSON: {error}.")))?;
+            let bytes = match self.key {
+                Some(key) => serde_json::to_vec_pretty(&Envelope::sign(&body, key))
+                    .map_err(|error| internal(format!("JSON: {error}.")))?,
+                None => body,
+            };
+            self.write(&record_path, &[&bytes[..], b"\n"].concat())?;
+        }
+        saved.log = Some(log_path.to_string_lossy().into_owned());
+        saved.record = Some(record_path.to_string_lossy().into_owned());
+        Ok(saved)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+        files::write_whole(path, bytes).map_err(|error| {
+            Error::input(format!(
+                "`folder` must be one that can be written, and {} cannot: {error}.",
+                quote_shortened(&path.to_string_lossy())
+            ))
+            .advise(
+                "What was saved before is whole. Make the same call again when there is room, or the right to write.",
+            )
+        })
+    }
+
+    /// Where the files of a job go: under the name of its program, with a number where another program of that name is there.
+    fn place(&self, job: &JobToSave, statement: &Statement, log: &[u8]) -> Result<Place, Error> {
+        let folder = Path::new(&self.arguments.folder);
+        let base = record_files::base_name(job.name.as_deref(), statement);
+        let mut place = None;
+        for number in 1..=MOST_OF_A_NAME {
+            let name = record_files::numbered(&base, number);
+            match record_files::read(folder, &name) {
+                Ok(Some(there)) if there.statement.job_id() == statement.job_id() => {
+                    return Ok(Place::Has(name, Box::new(there)));
+                }
+                // The job's own record may still come.
+                Ok(Some(there)) => {
+                    place = place.or_else(|| match there.relation(statement, job.name.is_some()) {
+                        Relation::Other => None,
+                        Relation::Earlier => Some(Place::Has(name, Box::new(there))),
+                        Relation::Later => Some(Place::Taken(Box::new(there))),
+                    });
+                }
+                Ok(None) => {
+                    let log_path = folder.join(format!("{name}.log"));
+                    let is_free = fs::symlink_metadata(&log_path).is_err();
+                    // Somebody's own file; or the log that was written before its record could be.
+                    if is_free || fs::read(&log_path).is_ok_and(|bytes| bytes == log) {
+                        return Ok(place.unwrap_or(Place::New(name)));
+                    }
+                }
+                // A JSON file that is no record is somebody's own.
+                Err(_) => {}
+            }
+        }
+        Err(Error::input(format!(
+            "`folder` must have room for the name {}, and it has more than {MOST_OF_A_NAME} files of that name.",
+            quote_shortened(&base)
+        )))
+    }
+
+    /// Adds what the program read and wrote, as it is now.
+    fn add_files(&mut self, statement: &mut Statement, job: &JobToSave) {
+        let metadata = &statement.predicate.run_details.metadata;
+        let second = |time: &Option<String>| time.as_ref().and_then(time::parse).map(Timestamp::as_second);
+        let (started, finished) = (second(&metadata.started_on), second(&metadata.finished_on));
+        let note = |role: Role, facts: &FileFacts| -> Option<String> {
+            let modified = facts.modified?.as_second();
+            match role {
+                Role::Input if started.is_some_and(|started| modified > started) => Some(CHANGED_AFTER_START),
+                Role::Output if started.is_some_and(|started| modified < started) => Some(OLDER_THAN_RUN),
+                Role::Output if finished.is_some_and(|finished| modified > finished + 1) => Some(CHANGED_AFTER_END),
+                _ => None,
+            }
+            .map(String::from)
+        };
+        let mut resources: [Vec<Resource>; 2] = Default::default();
+        let mut not_found = Vec::new();
+        for (place, role, told) in [(0, Role::Output, &job.outputs), (1, Role::Input, &job.inputs)] {
+            for name in told {
+                let path = plan::absolute(&self.arguments.study_folder, name);
+                let found = files::found(&path);
+                let mut has_any = false;
+                for file in found {
+                    let Ok(facts) = self.looked.at(&file) else {
+                        continue;
+                    };
+                    has_any = true;
+                    let file = file.to_string_lossy().into_owned();
+                    let mut resource = Resource::new(
+                        role,
+                        record_files::relative(&self.arguments.study_folder, &file).unwrap_or_else(|| file.clone()),
+                        Some(facts.sha256.clone()),
+                    );
+                    resource.uri = file_uri(&file);
+                    resource.annotations.path =
+                        Some(record_files::way(&self.arguments.folder, &file).unwrap_or_else(|| file.clone()));
+                    resource.annotations.bytes = Some(facts.bytes);
+                    resource.annotations.modified = facts.modified.map(time::whole_seconds);
+                    resource.annotations.notes.extend(note(role, &facts));
+                    let known = &mut resources[place];
+                    if known.iter().all(|known| known.uri != resource.uri) {
+                        known.push(resource);
+                    }
+                }
+                let missing = NotFound {
+                    role,
+                    name: name.clone(),
+                };
+                if !has_any && !not_found.contains(&missing) {
+                    not_found.push(missing);
+                }
+            }
+        }
+        let [outputs, inputs] = resources;
+        statement.subject.extend(outputs);
+        statement
+            .predicate
+            .build_definition
+            .resolved_dependencies
+            .extend(inputs);
+        statement.predicate.run_details.metadata.run.not_found = not_found;
+        // The program's path is told from the record's folder, too: a study moves as a whole.
+        let folder = &self.arguments.folder;
+        for resource in &mut statement.predicate.build_definition.resolved_dependencies {
+            if let (Role::Program, Some(path)) = (resource.annotations.role, &resource.annotations.path) {
+                if let Some(way) = record_files::way(folder, path) {
+                    resource.annotations.path = Some(way);
+                }
+            }
+        }
+    }
+}
+
+/// How many records of one name a folder can have.
+const MOST_OF_A_NAME: usize = 10_000;
+
+const CHANGED_AFTER_START: &str =
+    "It was changed after the program had started: the program may have read another text.";
+const OLDER_THAN_RUN: &str = "It is older than the run: the program did not write it.";
+const CHANGED_AFTER_END: &str = "It was changed after the program had ended.";
+
+impl Statement {
+    /// The program.
+    fn program(&self) -> Option<&Resource> {
+        self.of_role(Role::Program).next()
+    }
+
+    /// By which the later of two runs is known.
+    pub(super) fn order(&self) -> (&str, &str) {
+        (&self.run().submitted, self.job_id())
+    }
+
+    fn set_recorded(&mut self, time: &str) {
+        self.predicate.run_details.metadata.run.recorded = time.into();
+    }
+
+    /// What must be known of what it holds.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let of_files = self.resources().flat_map(|resource| {
+            let name = match resource.annotations.role {
+                Role::Log => String::new(),
+                _ => format!("{}: ", paths::file_name(&resource.name)),
+            };
+            let is_known = resource.annotations.role == Role::Program;
+            let notes = resource.annotations.notes.iter().filter(move |_| !is_known);
+            notes.map(move |note| format!("{name}{note}"))
+        });
+        let missing = self
+            .run()
+            .not_found
+            .iter()
+            .map(|missing| format!("{}: This {} was not there.", missing.name, missing.role.name()));
+        of_files.chain(missing).collect()
+    }
+}
+
+/// How the job of a record that is there stands to one that is to be saved.
+enum Relation {
+    /// An earlier run of the same program.
+    Earlier,
+    /// A later one.
+    Later,
+    /// Another program, or one that was wanted twice.
+    Other,
+}
+
+impl RecordFile {
+    fn relation(&self, statement: &Statement, by_name: bool) -> Relation {
+        if !self.is_of_same_step(statement, by_name) {
+            return Relation::Other;
+        }
+        let is_later = self.statement.order() > statement.order();
+        let first = if is_later { statement } else { &self.statement };
+        // Of one batch both are wanted, but where the later one is there for the one that failed.
+        let is_beside = self.statement.run().batch_id == statement.run().batch_id;
+        match (is_beside && first.run().status == "Succeeded", is_later) {
+            (true, _) => Relation::Other,
+            (false, true) => Relation::Later,
+            (false, false) => Relation::Earlier,
+        }
+    }
+
+    /// Whether it is of the same program, run for the same purpose. `by_name`: the name of its step in the plan is the same.
+    fn is_of_same_step(&self, statement: &Statement, by_name: bool) -> bool {
+        let program = |statement: &Statement| {
+            let program = statement.program()?;
+            Some(match program.uri.is_empty() {
+                true => program.name.clone(),
+                false => program.uri.clone(),
+            })
+        };
+        let purpose = |statement: &Statement| {
+            let given = &statement.predicate.build_definition.external_parameters;
+            ["arguments", "environment"].map(|name| given.get(name).cloned())
+        };
+        program(&self.statement) == program(statement) && (by_name || purpose(&self.statement) == purpose(statement))
+    }
+
+    /// The log that was saved before, where it is whole and the one that comes now is not; it becomes that of `statement`.
+    fn keep_log(&self, statement: &mut Statement, saved: Vec<u8>) -> Option<Vec<u8>> {
+        let (old, new) = (&self.statement.subject[0], &statement.subject[0]);
+        let is_intact = old.sha256() == Some(&hexadecimal(&Sha256::digest(&saved)));
+        let is_better = old.annotations.notes.is_empty() && !new.annotations.notes.is_empty();
+        if !(is_intact && is_better) {
+            return None;
+        }
+        statement.subject[0] = old.clone();
+        Some(saved)
+    }
+
+    /// Leaves in `statement` what was recorded before of files, events and the verdict: it is nearer to the run.
+    fn keep_files(&self, statement: &mut Statement) {
+        let with_old = |new: &mut Vec<Resource>, old: &[Resource], role: Role| {
+            for resource in old.iter().filter(|old| old.annotations.role == role) {
+                match new
+                    .iter_mut()
+                    .find(|new| new.uri == resource.uri && new.annotations.role == role)
+                {
+                    Some(new) => *new = resource.clone(),
+                    None => new.push(resource.clone()),
+                }
+            }
+        };
+        with_old(&mut statement.subject, &self.statement.subject[1..], Role::Output);
+        let before = &self.statement.predicate.build_definition.resolved_dependencies;
+        let now = &mut statement.predicate.build_definition.resolved_dependencies;
+        with_old(now, before, Role::Input);
+        let (old, new) = (self.statement.run(), &mut statement.predicate.run_details.metadata.run);
+        if old.events.len() > new.events.len() {
+            new.events = old.events.clone();
+        }
+        // Of a file that came after it was looked for it stays known that it was not there.
+        for missing in &old.not_found {
+            if !new.not_found.contains(missing) {
+                new.not_found.push(missing.clone());
+            }
+        }
+        if new.verdict.is_none() {
+            new.verdict.clone_from(&old.verdict);
+            new.verdict_line.clone_from(&old.verdict_line);
+        }
+    }
+
+    fn is_signed_with(&self, key: Option<&ed25519_dalek::SigningKey>) -> bool {
+        match (key, &self.envelope) {
+            (None, _) => true,
+            (Some(key), Some(envelope)) => envelope.verify(&[key.verifying_key()]) == dsse::Verified::Good,
+            (Some(_), None) => false,
+        }
+    }
+}
