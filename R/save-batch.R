@@ -5,7 +5,8 @@
 #' says what ran: for `t_ae.R` the files `t_ae.log` and `t_ae.json`. (What containerd keeps has no carriage return
 #' before the end of a line.) Kubernetes forgets a
 #' job a week after its end; these files stay with the study. [abba_verify()] checks them
-#' later, without a cluster.
+#' later, without a cluster, and [abba_outdated()] tells by them which programs have to
+#' run again.
 #'
 #' @section The record:
 #' A record is an in-toto Statement (`https://in-toto.io/Statement/v1`) with provenance of

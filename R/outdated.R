@@ -1,0 +1,93 @@
+#' Which programs of a plan have to run again
+#'
+#' Compares each program of a plan with the record of its last run
+#' ([abba_save_k8s_batch_local()]), and says which have to run again, and why. Only files
+#' of this machine are looked at, and no cluster is asked.
+#'
+#' A program has to run where
+#' * it has no record, or its last run did not succeed;
+#' * its text was changed;
+#' * an input was changed, is new, or is gone; or was changed while the last run went on;
+#' * an output is missing, or is not as it was recorded, or its log is not;
+#' * one of these arguments is another one: `container`, `cpu_limit` (R sees the number of cores), `arguments`,
+#'   `environment`, `vanilla`, `r_command`, `mounts`, `auto_mount_home`. Other limits, the queue, and how long a job
+#'   is kept make no difference;
+#' * one that runs before it has to run.
+#'
+#' What this session cannot see counts as changed, and `why` says so. An image is compared by its name, and by its
+#' digest where the name has one (`r-base@sha256:...`): that a tag leads to another image now cannot be seen here.
+#'
+#' @param plan A plan as of [abba_plan()]. Its columns that are arguments of a submission are compared with
+#'   those of the last run.
+#' @param records The folder of the records. Where it is not there, all programs have to run.
+#' @param ... Further arguments of the submission, as they would be given to [abba_submit_k8s_batch_local()]: one value,
+#'   or one for each program. An argument that is in neither has its default; `container` that of the option
+#'   `abba.default.container`, and where there is none it is not compared.
+#' @param study_folder The folder that relative paths of the plan belong to.
+#'
+#' @return The plan with the further columns `outdated`, logical, and `why`, character: all reasons in
+#'   sentences, `NA` for a program that need not run. `plan[plan$outdated, ]` are those that have to.
+#'
+#' @section Errors:
+#' Wrong arguments are errors of class `abba_error_input`.
+#'
+#' @seealso [abba_plan()], [abba_save_k8s_batch_local()]
+#' @export
+#' @examples
+#' folder <- tempfile()
+#' dir.create(folder)
+#' writeLines("# abba: writes adsl.rds", file.path(folder, "adsl.R"))
+#' writeLines("# abba: reads adsl.rds", file.path(folder, "t_dm.R"))
+#' plan <- abba_plan(list.files(folder, "[.]R$", full.names = TRUE), folder = folder)
+#' abba_outdated(plan, file.path(folder, "logs"), study_folder = folder)[c("name", "outdated", "why")]
+abba_outdated <- function(plan, records = "logs", ..., study_folder = ".") {
+  call <- rlang::current_env()
+  needed <- c("name", "program", "inputs", "outputs", "after")
+  if (!is.data.frame(plan) || !all(needed %in% names(plan))) {
+    abort_input("plan", "must be a plan as of abba_plan()", NULL, call)
+  }
+  count <- nrow(plan)
+  if (count == 0L) {
+    return(cbind(plan, outdated = logical(), why = character()))
+  }
+  lists <- lapply(rlang::set_names(c("inputs", "outputs", "after")), function(column) {
+    lapply(plan_list(plan[[column]], "plan", count, call), I)
+  })
+  arguments <- planned_arguments(plan, rlang::list2(...), call)
+  names <- as_utf8(as.character(plan$name), "plan", call)
+  programs <- as_utf8(as.character(plan$program), "plan", call)
+  rows <- core_value(core_outdated(list(
+    records = absolute_folder(records, "records", call),
+    study_folder = absolute_folder(study_folder, "study_folder", call),
+    programs = lapply(seq_len(count), function(row) {
+      path <- absolute_folder(programs[[row]], "plan", call)
+      c(
+        list(name = names[[row]]),
+        lapply(lists, `[[`, row),
+        list(arguments = c(list(given_path = programs[[row]], expanded_path = path), arguments[[row]]))
+      )
+    })
+  )), call)
+  plan$outdated <- vapply(rows, `[[`, NA, "outdated")
+  plan$why <- vapply(rows, function(row) paste(unlist(row$why), collapse = " "), "")
+  plan$why[!plan$outdated] <- NA_character_
+  plan
+}
+
+# What each program would be submitted with, checked: for each a list by name. `further`: arguments beside the columns.
+planned_arguments <- function(plan, further, call) {
+  compared <- c(
+    "container", "cpu_limit", "arguments", "environment", "vanilla", "r_command", "mounts", "auto_mount_home"
+  )
+  known <- setdiff(names(argument_checks), c("file_path", "batch_group_id"))
+  unknown <- setdiff(rlang::names2(further), known)
+  if (length(unknown) > 0L) {
+    given <- if (unknown[[1L]] == "") "an unnamed one" else paste0("`", unknown[[1L]], "`")
+    abort_input("...", paste0("must be named arguments of abba_submit_k8s_job_local(), not ", given), NULL, call)
+  }
+  given <- c(further, as.list(plan)[setdiff(intersect(names(plan), known), names(further))])
+  given$container <- given$container %||% getOption("abba.default.container")
+  given$r_command <- given$r_command %||% getOption("abba.r.command")
+  given <- given[intersect(names(given), compared)]
+  spread_arguments(given, nrow(plan), call)
+}
