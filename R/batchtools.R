@@ -2,7 +2,7 @@
 #'
 #' Cluster functions for the package batchtools: each of its jobs, or chunk of jobs, runs as a
 #' Kubernetes job. With them the packages that stand on batchtools run on the cluster, too:
-#' `future.batchtools`, and all that uses futures, such as `future.apply` and `furrr`.
+#' `future.batchtools`, and what uses futures, such as `future.apply`.
 #'
 #' The registry of batchtools, its working directory, and the packages that jobs load must be
 #' there for the programs under the same paths as here: name storage that holds the registry
