@@ -26,7 +26,8 @@
 #' @param study_folder The folder that relative paths of the plan belong to.
 #'
 #' @return The plan with the further columns `outdated`, logical, and `why`, character: all reasons in
-#'   sentences, `NA` for a program that need not run. `plan[plan$outdated, ]` are those that have to.
+#'   sentences, `NA` for a program that need not run. `plan[plan$outdated, ]` are those that have to;
+#'   `abba_submit_k8s_batch_local(plan, changed_only = TRUE)` submits them.
 #'
 #' @section Errors:
 #' Wrong arguments are errors of class `abba_error_input`.
@@ -46,17 +47,27 @@ abba_outdated <- function(plan, records = "logs", ..., study_folder = ".") {
   if (!is.data.frame(plan) || !all(needed %in% names(plan))) {
     abort_input("plan", "must be a plan as of abba_plan()", NULL, call)
   }
-  count <- nrow(plan)
-  if (count == 0L) {
+  if (nrow(plan) == 0L) {
     return(cbind(plan, outdated = logical(), why = character()))
   }
+  arguments <- planned_arguments(plan, rlang::list2(...), call)
+  rows <- compare_with_records(plan, arguments, records, study_folder, call)
+  plan$outdated <- vapply(rows, `[[`, NA, "outdated")
+  plan$why <- vapply(rows, function(row) paste(unlist(row$why), collapse = " "), "")
+  plan$why[!plan$outdated] <- NA_character_
+  plan
+}
+
+# Which programs have to run, and why: a list of `outdated` and `why` for each. `arguments`: what each would be submitted
+# with, checked.
+compare_with_records <- function(plan, arguments, records, study_folder, call) {
+  count <- nrow(plan)
   lists <- lapply(rlang::set_names(c("inputs", "outputs", "after")), function(column) {
     lapply(plan_list(plan[[column]], "plan", count, call), I)
   })
-  arguments <- planned_arguments(plan, rlang::list2(...), call)
   names <- as_utf8(as.character(plan$name), "plan", call)
   programs <- as_utf8(as.character(plan$program), "plan", call)
-  rows <- core_value(core_outdated(list(
+  core_value(core_outdated(list(
     records = absolute_folder(records, "records", call),
     study_folder = absolute_folder(study_folder, "study_folder", call),
     programs = lapply(seq_len(count), function(row) {
@@ -68,17 +79,15 @@ abba_outdated <- function(plan, records = "logs", ..., study_folder = ".") {
       )
     })
   )), call)
-  plan$outdated <- vapply(rows, `[[`, NA, "outdated")
-  plan$why <- vapply(rows, function(row) paste(unlist(row$why), collapse = " "), "")
-  plan$why[!plan$outdated] <- NA_character_
-  plan
 }
+
+# The arguments of which another value has a program run again.
+compared_arguments <- c(
+  "container", "cpu_limit", "arguments", "environment", "vanilla", "r_command", "mounts", "auto_mount_home"
+)
 
 # What each program would be submitted with, checked: for each a list by name. `further`: arguments beside the columns.
 planned_arguments <- function(plan, further, call) {
-  compared <- c(
-    "container", "cpu_limit", "arguments", "environment", "vanilla", "r_command", "mounts", "auto_mount_home"
-  )
   known <- setdiff(names(argument_checks), c("file_path", "batch_group_id"))
   unknown <- setdiff(rlang::names2(further), known)
   if (length(unknown) > 0L) {
@@ -88,6 +97,6 @@ planned_arguments <- function(plan, further, call) {
   given <- c(further, as.list(plan)[setdiff(intersect(names(plan), known), names(further))])
   given$container <- given$container %||% getOption("abba.default.container")
   given$r_command <- given$r_command %||% getOption("abba.r.command")
-  given <- given[intersect(names(given), compared)]
+  given <- given[intersect(names(given), compared_arguments)]
   spread_arguments(given, nrow(plan), call)
 }

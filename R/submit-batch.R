@@ -43,6 +43,11 @@
 #' @param auto_mount_home,home_nfs_ip_address The same.
 #' @param on_failure Of a plan: what becomes of the programs that still wait when one fails. `"continue"`: those
 #'   that do not depend on it run. `"stop"`: none of them starts.
+#' @param changed_only Whether only those programs of a plan are submitted that have to run again since their records
+#'   were made, as [abba_outdated()] finds it out; `TRUE` or `FALSE`. Where none has to, a message says so, and the data
+#'   frame has no row.
+#' @param records,study_folder For `changed_only`: the folder of the records, and the one that relative paths of the plan
+#'   belong to.
 #' @inheritParams abba_submit_k8s_job_local
 #'
 #' @return A data frame of class `abba_batch` with one row for each program, in
@@ -94,7 +99,10 @@ abba_submit_k8s_batch_local <- function(
     job_template = getOption("abba.k8s.job.template"),
     keep_days = getOption("abba.k8s.keep.days"),
     disk_limit = getOption("abba.k8s.disk.limit"),
-    on_failure = c("continue", "stop")) {
+    on_failure = c("continue", "stop"),
+    changed_only = FALSE,
+    records = "logs",
+    study_folder = ".") {
   on_failure <- check_choice(on_failure, on_failure_choices)
   submit_batch(road_kubectl(namespace), mget(names(formals())))
 }
@@ -126,12 +134,50 @@ on_failure_choices <- c("continue", "stop")
 
 # Submits many programs. `arguments`: those of the exported function, by name.
 submit_batch <- function(road, arguments) {
-  batch <- batch_to_submit(arguments$file_paths, arguments$batch_group_id, road$call)
-  each <- arguments[setdiff(names(arguments), c("file_paths", "batch_group_id", "namespace", "on_failure"))]
-  each <- arguments_of_plan(batch, spread_arguments(each, nrow(batch), road$call), road$call)
+  programs <- arguments$file_paths
+  of_batch <- c(
+    "file_paths", "batch_group_id", "namespace", "on_failure", "changed_only", "records", "study_folder"
+  )
+  each <- arguments[setdiff(names(arguments), of_batch)]
+  changed_only <- check_flag(arguments$changed_only %||% FALSE, "changed_only", road$call)
+  if (changed_only) {
+    if (!inherits(programs, "abba_plan")) {
+      abort_input("changed_only", "goes with a plan as abba_plan() makes it", NULL, road$call)
+    }
+    each <- arguments_of_plan(programs, spread_arguments(each, nrow(programs), road$call), road$call)
+    is_outdated <- has_to_run(programs, each, arguments, road$call)
+    if (!any(is_outdated)) {
+      message("No program has to run: nothing has changed since the records were made.")
+      return(invisible(nothing_submitted()))
+    }
+    programs <- programs[is_outdated, ]
+    each <- each[is_outdated]
+    # What need not run has succeeded.
+    programs$after <- lapply(programs$after, intersect, programs$name)
+  }
+  batch <- batch_to_submit(programs, arguments$batch_group_id, road$call)
+  if (!changed_only) {
+    each <- arguments_of_plan(batch, spread_arguments(each, nrow(batch), road$call), road$call)
+  }
   stop <- if (identical(arguments$on_failure, "stop")) list(on_failure = "stop")
   open <- which(is.na(batch$submitted))
   submit_rows(road, batch, lapply(open, function(row) c(ids_of_row(batch, row), each[[row]], stop)), "file_paths")
+}
+
+# The data frame of a batch without programs.
+nothing_submitted <- function() {
+  batch <- data.frame(
+    job_id = character(), batch_id = character(), program = character(),
+    submitted = as.POSIXct(numeric(), origin = "1970-01-01", tz = "UTC")
+  )
+  structure(batch, class = c("abba_batch", "data.frame"))
+}
+
+# Whether each program of a plan has to run again. `each`: the arguments of each, checked.
+has_to_run <- function(plan, each, arguments, call) {
+  compared <- lapply(each, function(one) one[intersect(names(one), compared_arguments)])
+  rows <- compare_with_records(plan, compared, arguments$records, arguments$study_folder, call)
+  vapply(rows, `[[`, NA, "outdated")
 }
 
 # The arguments of each program of a plan, whose columns go before what was given for all; `NA` there is nothing.

@@ -82,3 +82,33 @@ test_that("without records all programs have to run, and wrong arguments are ref
     expect_error(eval(wrong), class = "abba_error_input")
   }
 })
+
+test_that("changed_only submits what has to run, and nothing where nothing has", {
+  plan <- local_study()
+  kubectl <- local_scripted_kubectl(creates())
+  submit <- function(...) abba_submit_k8s_batch_local(plan, namespace = "n", changed_only = TRUE, ...)
+  expect_message(nothing <- submit(), "nothing has changed")
+  expect_s3_class(nothing, "abba_batch")
+  expect_identical(nrow(nothing), 0L)
+  expect_identical(kubectl$count(), 0L)
+
+  writeLines("another", "t_dm.R")
+  batch <- suppressMessages(submit())
+  expect_identical(batch$program, "t_dm.R")
+  # What it runs after has succeeded, and is not waited for.
+  manifest <- kubectl$manifest()
+  expect_null(manifest$spec$suspend)
+  expect_null(manifest$metadata$annotations[["abba/after"]])
+
+  # One value for each program of the plan.
+  kubectl <- local_scripted_kubectl(creates())
+  batch <- suppressMessages(submit(cpu_limit = c(1L, 2L)))
+  expect_identical(batch$program, "t_dm.R")
+  expect_identical(kubectl$manifest()$spec$template$spec$containers[[1L]]$resources$limits$cpu, "2")
+  suppressMessages(batch <- submit(records = "nowhere"))
+  expect_identical(batch$program, c("adsl.R", "t_dm.R"))
+
+  refused <- function(...) expect_error(abba_submit_k8s_batch_local(...), class = "abba_error_input")
+  refused("t_dm.R", changed_only = TRUE)
+  refused(plan, changed_only = NA)
+})
