@@ -58,8 +58,8 @@ abba_outdated <- function(plan, records = "logs", ..., study_folder = ".") {
   plan
 }
 
-# Which programs have to run, and why: a list of `outdated` and `why` for each. `arguments`: what each would be submitted
-# with, checked.
+# Which programs have to run, and why: a list of `outdated` and `why` for each. `arguments`: what each would be
+# submitted with, checked.
 compare_with_records <- function(plan, arguments, records, study_folder, call) {
   count <- nrow(plan)
   lists <- lapply(rlang::set_names(c("inputs", "outputs", "after")), function(column) {

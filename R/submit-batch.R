@@ -46,8 +46,8 @@
 #' @param changed_only Whether only those programs of a plan are submitted that have to run again since their records
 #'   were made, as [abba_outdated()] finds it out; `TRUE` or `FALSE`. Where none has to, a message says so, and the data
 #'   frame has no row.
-#' @param records,study_folder For `changed_only`: the folder of the records, and the one that relative paths of the plan
-#'   belong to.
+#' @param records,study_folder For `changed_only`: the folder of the records, and the one that relative paths of the
+#'   plan belong to.
 #' @inheritParams abba_submit_k8s_job_local
 #'
 #' @return A data frame of class `abba_batch` with one row for each program, in
