@@ -3,7 +3,8 @@ namespace <- local_namespace()
 server <- local_api_server(abba.api.cluster.timeout = 5)
 
 # A caller in a process of its own: submits `count` programs, each with a key of its own, and repeats each request until
-# it is answered with 200, as the R client does. Gives back `process` and `answers()`: a data frame of all answers so
+# it is answered with 200, as the R client does. The node has room for ten at a time: hundreds that start together would
+# keep the API server from coming back. Gives back `process` and `answers()`: a data frame of all answers so
 # far, with their `status` and, of those with 200, the `job_id`.
 local_caller <- function(number, count, env) {
   script <- withr::local_tempfile(fileext = ".R", .local_envir = env)
@@ -17,7 +18,7 @@ local_caller <- function(number, count, env) {
         answer <- request(
           server, "submit-job", "--header", paste0("Idempotency-Key: ", key),
           user = "daemon", body = list(
-            file_path = paste0("/p/", key, ".R"), program_text = "1", cpu_limit = 0.01, memory_limit = "128M"
+            file_path = paste0("/p/", key, ".R"), program_text = "1", cpu_limit = 0.2, memory_limit = "128M"
           )
         )
         cat(answer$status, if (identical(answer$status, 200L)) answer$body$job_id else "-", "\n")
