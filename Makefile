@@ -101,6 +101,11 @@ document: $(build)/packages ## Make R/extendr-wrappers.R, NAMESPACE, man/ and th
 vignettes: $(build)/installed ## Run the vignettes' sources on the test cluster and write their outputs
 	tools/vignettes
 
+.PHONY: demo-study
+demo-study: $(build)/installed ## Run the study of vignette("study") on the test cluster and show the outputs
+	tools/vignettes study $(build)/demo-study
+	cat $(build)/demo-study/study.Rmd
+
 .PHONY: fmt
 fmt: ## Format the Rust code
 	cargo fmt --manifest-path $(core)/Cargo.toml --all
