@@ -15,7 +15,8 @@ if (length(arguments) > 0L) {
   # Those that take longest begin, so that none of them is left for the end.
   first <- c("log", "conditions", "submit", "objects", "client-request", "watch", "follow", "interrupt", "session")
   runs <- data.frame(label = c(first, setdiff(names, first)), alone = FALSE)
-  results <- run_side_by_side(runs, "R", function(i, results) {
+  # Not more than CRAN has cores for; and beside the cluster's tests more would not end sooner.
+  results <- run_side_by_side(runs, "R", at_once = 2L, function(i, results) {
     c("testthat.R", file.path("testthat", paste0("test-", runs$label[[i]], ".R")), results)
   })
   cat(sprintf(

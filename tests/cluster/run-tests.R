@@ -84,7 +84,7 @@ source(file.path(here, "..", "testthat", "side-by-side.R"))
 start_cluster(file.path(here, "cluster"))
 cat("abba", format(utils::packageVersion("abba")), "in", find.package("abba"), "\n")
 since <- Sys.time()
-results <- run_side_by_side(runs, "cluster", function(i, results) {
+results <- run_side_by_side(runs, "cluster", at_once = 4L, function(i, results) {
   file <- file.path(here, "testthat", paste0("test-", runs$name[[i]], ".R"))
   c(file.path(here, "run-file.R"), file, runs$session[[i]], results)
 })

@@ -1,7 +1,7 @@
 # Runs test files side by side, each in an R of its own: those of the R tier (tests/testthat.R) and the cluster's
 # (tests/cluster/run-tests.R). Most of their time they wait. Environment variables:
 #
-#   ABBA_TEST_PROCESSES  how many files run at a time, 4 by default
+#   ABBA_TEST_PROCESSES  how many files run at a time, where that is to be another number
 #   ABBA_TEST_TIMES      a file to which a line for each test file is added, as tools/test wants it
 
 # Runs a test file in this R, and keeps for run_side_by_side() what became of its tests. `package`: whose internal
@@ -20,11 +20,12 @@ run_test_file <- function(file, results, package = NULL, may_skip = FALSE) {
 # Runs files, in this order, and prints of each how it went and what failed in it.
 #
 # runs: a data frame of `label`, and `alone` where nothing else may run meanwhile. tier: stands before the label in the
-# table of times. arguments(i, results): those of Rscript for a program that runs the file of row i by run_test_file().
+# table of times. at_once: how many run at a time. arguments(i, results): those of Rscript for a program that runs the
+# file of row i by run_test_file().
 #
 # All results, as run_test_file() keeps them, with the label of the file. A test that raises a warning has failed.
-run_side_by_side <- function(runs, tier, arguments) {
-  processes <- as.integer(Sys.getenv("ABBA_TEST_PROCESSES", "4"))
+run_side_by_side <- function(runs, tier, at_once, arguments) {
+  processes <- as.integer(Sys.getenv("ABBA_TEST_PROCESSES", at_once))
   waiting <- seq_len(nrow(runs))
   running <- list()
   results <- list()
