@@ -63,7 +63,7 @@
 #' # Needs kubectl and a cluster that it is logged in to.
 #' \dontrun{
 #' plan <- abba_plan(list.files("programs", full.names = TRUE))
-#' batch <- abba_submit_k8s_batch_local(plan$program)
+#' batch <- abba_submit_k8s_batch_local(plan)
 #' abba_watch_k8s_batch_local(batch$batch_id[[1]])
 #' abba_save_k8s_batch_local(batch$batch_id[[1]], "logs", plan)
 #' abba_verify("logs")
