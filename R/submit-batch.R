@@ -28,6 +28,8 @@
 #' lost: the next one goes on. [abba_explain_k8s_job_local()] says what a program waits for, and whether a
 #' controller is there.
 #'
+#' Through an abba API a plan in which a program runs after another is refused for now.
+#'
 #' @param file_paths The programs: a character vector, or a plan as [abba_plan()] makes it, or rows of
 #'   one. Or the field `batch` of the error of an earlier call, or rows of it.
 #' @param batch_group_id The batch id of all jobs; with `''` a new one is made from
