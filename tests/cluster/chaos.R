@@ -203,7 +203,7 @@ end_of <- function(job) {
 }
 
 # The ids of jobs whose programs ran while containerd was killed or stopped. It carries what a program prints to the
-# log; what was on its way then is lost, and neither the pod nor its log says so.
+# log. Where the end is lost, abba says so; of a part within nobody knows.
 ran_without_containerd <- function(pods, done) {
   away <- done[done$part == "containerd" & done$how != "pause", ]
   ran <- vapply(pods, function(pod) {
@@ -291,8 +291,10 @@ compare <- function(jobs, maybe, folder, done) {
     )
   }, "")
   is_silent <- !is.na(gaps) & !ids %in% told$log_incomplete
-  lost_by_node <- ids %in% ran_without_containerd(pods, done)
+  is_within <- grepl("not the first ones", gaps, fixed = TRUE)
+  lost_by_node <- is_within & ids %in% ran_without_containerd(pods, done)
   fault("with a gap in the log that nobody mentions", gaps[is_silent & !lost_by_node])
+  for (gap in gaps[is_silent & lost_by_node]) say("a part is lost within ", gap)
   unread <- vapply(logs, function(log) length(log) == 1L && is.na(log), NA)
   fault("whose log cannot be read though the cluster is whole", ids[unread])
 

@@ -133,25 +133,37 @@ wait_until_node_ready() {
 # Runs a Job to its end. All who have a part in that watch the API server, and the node is ready before they all do again.
 run_a_job() {
   local job=ready-$RANDOM$RANDOM
-  kubectl_admin --namespace "$namespace" create job "$job" --image "$r_image" -- true >/dev/null
+  wait_until "$start_bound" create_job "$job" || fail "no Job can be created"
   if ! wait_until 180 is_complete "$job"; then
     kubectl_admin --namespace "$namespace" describe jobs,pods --selector "job-name=$job" >&2
     fail "a Job does not run to its end within 180 s, see above"
   fi
-  kubectl_admin --namespace "$namespace" delete job "$job" --wait=false >/dev/null
+  wait_until "$start_bound" kubectl_admin --namespace "$namespace" delete job "$job" --ignore-not-found --wait=false >/dev/null ||
+    fail "the Job $job cannot be deleted"
+}
+
+job_url() { printf '%s' "https://$apiserver_address/apis/batch/v1/namespaces/$namespace/jobs/$1"; }
+
+# After an outage all clients of the API server come back at once, and a request may have no answer for a while though it
+# arrived.
+create_job() { # JOB
+  kubectl_admin --namespace "$namespace" create job "$1" --image "$r_image" -- true >/dev/null ||
+    ask_as_admin "$(job_url "$1")" >/dev/null
 }
 
 is_complete() { # JOB
-  [[ $(ask_as_admin "https://$apiserver_address/apis/batch/v1/namespaces/$namespace/jobs/$1") == *'"type":"Complete","status":"True"'* ]]
+  [[ $(ask_as_admin "$(job_url "$1")") == *'"type":"Complete","status":"True"'* ]]
 }
 
 # The first pod of a namespace is refused until the controllers have made its default service account.
 ensure_namespace() {
   local url=https://$apiserver_address/api/v1/namespaces/$namespace
-  ask_as_admin "$url" >/dev/null || kubectl_admin create namespace "$namespace" >&2
+  wait_until 30 has_or_makes_namespace "$url" || fail "namespace $namespace cannot be created"
   wait_until 30 ask_as_admin "$url/serviceaccounts/default" >/dev/null ||
     fail "namespace $namespace gets no default service account"
 }
+
+has_or_makes_namespace() { ask_as_admin "$1" >/dev/null || kubectl_admin create namespace "$namespace" >&2; }
 
 ctr_pods() { ctr --address "$containerd_socket" --namespace k8s.io "$@"; }
 

@@ -141,7 +141,10 @@ END
 
 # What a running Kueue was started from.
 kueue_recipe() {
-  { echo "$kueue" && kueue_configuration && declare -f start_kueue start_kueue_process apply_for_kueue; } | short_hash
+  {
+    echo "$kueue" && kueue_configuration
+    declare -f start_kueue start_kueue_process apply_for_kueue wait_for_kueue
+  } | short_hash
 }
 
 start_kueue() {
@@ -154,11 +157,11 @@ start_kueue() {
   mkdir "$state/kueue"
   [ -f "$state/pki/kueue.crt" ] || (cd "$state/pki" && make_certificate kueue /O=system:masters/CN=kueue IP:127.0.0.1)
   apply_for_kueue resources
-  kubectl_admin wait --for condition=Established --timeout 60s --filename "$state/kueue/resources.yaml" >/dev/null
+  wait_for_kueue --for condition=Established --filename "$state/kueue/resources.yaml"
   start_kueue_process
   wait_until_serves kueue
   apply_for_kueue services
-  kubectl_admin wait --for condition=Available --timeout 60s apiservice "${kueue_apis[@]}" >/dev/null
+  wait_for_kueue --for condition=Available apiservice "${kueue_apis[@]}"
   kueue_recipe >"$state/kueue/recipe"
 }
 
@@ -167,7 +170,7 @@ kueue_apis=(v1beta1.visibility.kueue.x-k8s.io v1beta2.visibility.kueue.x-k8s.io)
 # First its API goes: while the API server knows of one that does not answer, no namespace can be removed.
 end_kueue() { # SIGNAL
   if is_running kueue && serves apiserver; then
-    kubectl_admin delete apiservice --ignore-not-found "${kueue_apis[@]}" >/dev/null
+    wait_until 30 kubectl_admin delete apiservice --ignore-not-found "${kueue_apis[@]}" >/dev/null
   fi
   end_process kueue "$1"
 }
@@ -176,8 +179,11 @@ end_kueue() { # SIGNAL
 apply_for_kueue() { # resources or services
   local file=$state/kueue/$1.yaml
   sed "s|%AUTHORITY%|$(base64 -w0 "$state/pki/ca.crt")|" "$kueue/$1.yaml" >"$file"
-  kubectl_admin apply --server-side --force-conflicts --filename "$file" >/dev/null
+  wait_until "$start_bound" kubectl_admin apply --server-side --force-conflicts --filename "$file" >/dev/null
 }
+
+# kubectl gives up where one request has no answer, as many have none while all clients of the API server come back.
+wait_for_kueue() { wait_until "$start_bound" kubectl_admin wait --timeout 60s "$@" >/dev/null; }
 
 # Kueue reads certificates at places that no setting moves, /visibility and one in /etc: so it runs in a root folder that
 # has these. There its other files lie under the path that they would have outside, by which `down` knows the process.
