@@ -28,13 +28,12 @@ demo: $(build)/installed ## Run the vignette's session on a real cluster (ABBA_D
 
 .PHONY: install
 install: $(build)/packages ## Install the package into R's own library
-	./configure
 	R CMD INSTALL .
 
 # --- Tests: three tiers, and what goes with them -----------------------------------------------------------------
 
 .PHONY: test
-test: $(build)/installed $(build)/cluster-test-packages ## Do all set-up and run every test
+test: $(build)/packages $(build)/cluster-test-packages ## Do all set-up and run every test
 	@tools/test $(build)/test
 
 .PHONY: test-core
@@ -66,6 +65,10 @@ test-on-cluster: $(build)/installed $(build)/cluster-test-packages
 .PHONY: check
 check: $(build)/packages ## R CMD build and R CMD check, which runs the R tests
 	tools/check $(build)
+
+.PHONY: test-current
+test-current: ## Build, check as CRAN does, and run the package on Debian 13 with its R and its Rust
+	tools/test-current $(build)/current
 
 # --- The test cluster --------------------------------------------------------------------------------------------
 
@@ -115,18 +118,39 @@ lint: $(build)/packages ## Check style and common mistakes: rustfmt, clippy, lin
 	cargo fmt --manifest-path $(core)/Cargo.toml --all --check
 	cargo clippy --locked --manifest-path $(core)/Cargo.toml --workspace --all-targets -- -D warnings
 	Rscript tools/lint.R
+	Rscript tools/authors.R --check
 	@# Debian's eslint finds its parts there, whichever node runs it.
 	NODE_PATH=/usr/share/nodejs eslint --format unix --no-eslintrc --config tools/eslintrc.json inst/plumber/abba/page/*.js
 	tools/lint-shell
 
 .PHONY: lint-windows
-lint-windows: ## clippy as for Windows: that the Rust code compiles there. rustup fetches the standard library for it
+lint-windows: $(build)/packages ## clippy as for Windows: that the Rust code compiles there. rustup fetches the standard library for it
 	rustup target add x86_64-pc-windows-gnu
 	cargo clippy --locked --manifest-path $(core)/Cargo.toml --workspace --target x86_64-pc-windows-gnu -- -D warnings
 
 .PHONY: vendor
 vendor: ## Put the crates into the source package, for machines without a crates registry
 	tools/vendor
+
+# --- Releases ----------------------------------------------------------------------------------------------------
+
+.PHONY: site
+site: $(build)/installed $(build)/release-packages ## Make the package's site in build/site, and check its links: no network
+	@$(use_library) Rscript tools/site.R $(build)/site > $(build)/site.log 2>&1 || \
+	  { tail -n 40 $(build)/site.log >&2; exit 1; }
+	Rscript tools/site-links.R $(build)/site
+
+.PHONY: deny
+deny: ## Check the crates' licences, versions and sources; advisories where the machine has a copy of them
+	@tools/deny
+
+.PHONY: advisories
+advisories: ## Fetch the known vulnerabilities of Rust crates, and check the crates against them too
+	@tools/deny --fetch
+
+.PHONY: release
+release: $(build)/release-packages ## Make and check the source package, bill of materials and site of the last commit
+	@tools/release $(build)/release
 
 .PHONY: clean
 clean: ## Remove what was built from the sources (not the cached cluster)
@@ -147,7 +171,12 @@ $(build)/cluster-test-packages: tests/cluster/debian-packages-testthat
 	@tools/install-debian-packages $<
 	@touch $@
 
-package_sources := DESCRIPTION NAMESPACE configure $(wildcard R/*.R man/*.Rd src/*.in src/*.c) \
+$(build)/release-packages: tools/debian-packages-release
+	@mkdir -p $(build)
+	@tools/install-debian-packages $<
+	@touch $@
+
+package_sources := DESCRIPTION NAMESPACE configure $(wildcard demo/* R/*.R man/*.Rd src/*.in src/*.c) \
   $(shell find inst -type f) \
   $(shell find $(core) -path $(core)/target -prune -o -name '*.rs' -print) \
   $(core)/Cargo.toml $(core)/Cargo.lock $(core)/core/Cargo.toml
@@ -156,6 +185,5 @@ package_sources := DESCRIPTION NAMESPACE configure $(wildcard R/*.R man/*.Rd src
 $(build)/installed: $(package_sources) | $(build)/packages
 	@echo "installing the package (a minute the first time)" >&2
 	@mkdir -p $(library)
-	@./configure > $(build)/install.log 2>&1 || { cat $(build)/install.log >&2; exit 1; }
-	@R CMD INSTALL --library=$(library) . >> $(build)/install.log 2>&1 || { cat $(build)/install.log >&2; exit 1; }
+	@R CMD INSTALL --library=$(library) . > $(build)/install.log 2>&1 || { cat $(build)/install.log >&2; exit 1; }
 	@touch $@
