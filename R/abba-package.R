@@ -14,6 +14,7 @@
 #' | `abba.k8s.session` | Whether one kubectl is kept for the session. A call with `FALSE` ends the kept one. | `TRUE` |
 #' | `abba.kubectl` | The kubectl program: a path, or a name on the `PATH`. | `kubectl` |
 #' | `abba.log.patterns` | Errors and warnings in a log: see [abba_get_k8s_job_log_local()]. | R's own |
+#' | `abba.archive` | The folder of an archive of jobs: see [abba_archive()]. | none |
 #' | `abba.record.key` | The private key that records are signed with: see [abba_save_k8s_batch_local()]. | none |
 #' | `abba.record.public.key` | The public keys that [abba_verify()] checks them with. | none |
 #' | `abba.api.address` | Where the abba API is. | the environment variable `ABBA_API_ADDRESS` |
@@ -36,6 +37,7 @@
 #' `exit_status` (kubectl's), `stderr` (kubectl's own words) and `job_id` (the
 #' jobs that it is about); each is `NULL` or empty where there is none.
 #'
+#' `abba_error_archive` (an archive cannot be read),
 #' `abba_error_wait_timeout` (the jobs have not ended in time),
 #' `abba_error_stuck` (a job cannot start) and `abba_error_batch_incomplete` (some
 #' programs could not be submitted) are raised by the functions that say so.

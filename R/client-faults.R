@@ -1,5 +1,22 @@
 # What kept a request from an abba API, by curl's words: those of OpenSSL, GnuTLS and Windows (schannel).
 
+# The words of an error of httr2. Since its 1.0 they are those of the error that caused it, whose R call its own message
+# has, too.
+failure_words <- function(cnd) {
+  while (inherits(cnd$parent, "error")) cnd <- cnd$parent
+  conditionMessage(cnd)
+}
+
+# What curl says as users read it: without the kind of fault and the host, which curl 6 ("kind [host]: words") and those
+# before ("kind: [host] words") put before it, without what changes from one run to the next, and without the password
+# of a proxy.
+curl_words <- function(words) {
+  words <- gsub("[[:space:]]+", " ", words)
+  words <- sub("^[^][]+ \\[[^]]*\\]:? ", "", words)
+  words <- gsub("//[^/@[:space:]]*@", "//", words)
+  sub(" after [0-9]+ (ms|milliseconds)", "", words)
+}
+
 # The fault in curl's words: a list of `class`, `message` and `advice` of the error; `may_heal`: whether it may pass by
 # itself in a moment; `may_have_arrived`: whether the server may have done what it was asked for.
 client_fault <- function(words, address, seconds) {
@@ -94,7 +111,7 @@ client_fault <- function(words, address, seconds) {
       )
     ))
   }
-  never_left <- says("could(n't| not) (resolve|connect)|failed to connect|connection refused|SSL_connect")
+  never_left <- says("could(n't| not) (resolve|connect)|failed to connect|connection refused|(SSL|TLS)[_ ]connect")
   unknown_host <- says("could(n't| not) resolve host")
   fault(
     "unavailable",

@@ -203,14 +203,9 @@ client_try <- function(request, seconds, address, call) {
   on.exit(options(options_before))
   response <- tryCatch(
     httr2::req_perform(request, verbosity = 0L, mock = NULL),
-    error = function(cnd) {
-      words <- conditionMessage(cnd)
-      while (inherits(cnd$parent, "error")) {
-        cnd <- cnd$parent
-        words <- paste(words, conditionMessage(cnd))
-      }
-      words
-    }
+    error = failure_words,
+    # Since its 6.0 curl interrupts R for both, Ctrl-C and the time limit.
+    interrupt = function(cnd) stop_as_r_wanted(call, time_limit)
   )
   if (is.character(response)) {
     if (grepl("aborted by an application callback", response, fixed = TRUE)) {
@@ -276,11 +271,4 @@ json_or_null <- function(text) {
   }
   # Not fromJSON(), which takes text for the name of a file or an address.
   tryCatch(jsonlite::parse_json(text), error = function(cnd) NULL)
-}
-
-# What curl says, without what changes from one run to the next, and without the password of a proxy.
-curl_words <- function(words) {
-  words <- gsub("//[^/@[:space:]]*@", "//", words)
-  words <- sub(" after [0-9]+ (ms|milliseconds)", "", words)
-  gsub("[[:space:]]+", " ", words)
 }

@@ -28,6 +28,23 @@ raise_warnings <- function(records) {
   }
 }
 
+# Keeps the warnings of abba that `code` raises in `kept`, an environment, for raise_kept(). Who makes jobs tells of
+# them first: a caller may take a warning for an error, as `options(warn = 2)` does, and would submit them again.
+keep_warnings <- function(code, kept) {
+  withCallingHandlers(code, abba_warning = function(condition) {
+    kept$warnings <- c(kept$warnings, list(condition))
+    rlang::cnd_muffle(condition)
+  })
+}
+
+# batch: the data frame that they tell of, which is lost to a caller who leaves the call by them.
+raise_kept <- function(kept, batch = NULL) {
+  for (condition in kept$warnings) {
+    condition$batch <- batch
+    rlang::cnd_signal(condition)
+  }
+}
+
 # ... : further fields of the condition.
 abort_record <- function(record, call, ...) {
   if (is_interrupted(record)) {
@@ -91,7 +108,7 @@ tell_interrupted <- function(record) {
 
 # The classes of an error, most specific first, without those that R adds.
 error_classes <- function(class) {
-  of_kubectl <- !class %in% c("input", "internal", "time_limit")
+  of_kubectl <- !class %in% c("input", "internal", "time_limit", "archive")
   unique(c(
     paste0("abba_error_", class),
     if (of_kubectl) "abba_error_kubectl",

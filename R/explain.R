@@ -28,6 +28,8 @@
 #'     [abba_get_k8s_job_log_local()].
 #'   * `last_lines`: of a program that has failed the last lines of its log, at most ten, each
 #'     shortened to 500 characters; a character vector, empty where the log cannot be read.
+#'   * `archive`: where the cluster has forgotten the job, and all of this comes from an archive, see
+#'     [abba_archive()]: the path of its record, or that it is an archive of the abba server; a string, else `NA`.
 #'
 #' @inheritSection abba_get_k8s_job_status_local Errors
 #' @export
@@ -74,7 +76,10 @@ read_explanation <- function(body, submit, namespace = NULL) {
       list(attempts = integer_or_na(body$attempts), events = as.data.frame(events)),
       texts("verdict", "verdict_line"),
       # An older abba API tells none.
-      list(last_lines = as.character(unlist(body$last_lines)))
+      list(
+        last_lines = as.character(unlist(body$last_lines)),
+        archive = if (isTRUE(body$archived)) "of the abba server" else NA_character_
+      )
     ),
     class = "abba_explanation"
   )
@@ -101,7 +106,7 @@ print.abba_explanation <- function(x, ...) {
     Submitted = time(x$submitted), Started = time(x$started), Finished = time(x$finished),
     "Exit status" = x$exit_code,
     Limits = if (!is.na(x$cpu_limit)) paste0(x$cpu_limit, " cores, ", x$memory_limit, " memory"),
-    Image = x$image, Digest = x$image_digest, Node = x$node,
+    Image = x$image, Digest = x$image_digest, Node = x$node, Archive = x$archive,
     Verdict = if (!is.na(x$verdict_line) && !has_failed) paste0(x$verdict, " in its log: ", x$verdict_line)
   )
   facts <- facts[!is.na(facts)]

@@ -38,8 +38,8 @@ core_plan <- function(arguments) .Call(wrap__core_plan, arguments)
 core_log_check <- function(paths, patterns) .Call(wrap__core_log_check, paths, patterns)
 
 # The records of jobs and their logs, out of the cluster: a list of lists with `job_id`, `record`, JSON, and `log`, base64,
-# strings. `job_ids` is a character vector.
-core_records <- function(job_ids, settings) .Call(wrap__core_records, job_ids, settings)
+# strings. `job_ids` is a character vector; `archived` as for `core_status`.
+core_records <- function(job_ids, archived, settings) .Call(wrap__core_records, job_ids, archived, settings)
 
 # Saves records and logs as files. `arguments` is a list with the names of the struct `SaveArguments`. A list of lists with
 # the names of the struct `SavedJob`.
@@ -54,8 +54,9 @@ core_verify <- function(folder, key_paths) .Call(wrap__core_verify, folder, key_
 core_outdated <- function(arguments) .Call(wrap__core_outdated, arguments)
 
 # What the jobs of a batch were submitted with, in the order of their submission; `statuses` names the states that are
-# meant, all if it is empty. A list of lists of `job_id`, `status`, `ending`, `in_place` and `arguments`.
-core_kept_submissions <- function(batch_id, statuses, settings) .Call(wrap__core_kept_submissions, batch_id, statuses, settings)
+# meant, all if it is empty; `archived` as for `core_status`. A list of lists of `job_id`, `status`, `ending`, `in_place` and
+# `arguments`.
+core_kept_submissions <- function(batch_id, statuses, archived, settings) .Call(wrap__core_kept_submissions, batch_id, statuses, archived, settings)
 
 # The error where jobs that were cancelled, and are to run again, do not end.
 core_does_not_end <- function(job_ids) .Call(wrap__core_does_not_end, job_ids)
@@ -75,13 +76,14 @@ core_json <- function(value) .Call(wrap__core_json, value)
 core_job_template <- function(template, argument) .Call(wrap__core_job_template, template, argument)
 
 # The states of jobs, grouped: for each state a list with `Jobs` (lists of `id` and `path`) and `Description`. `which`
-# is a list with `job_id`, a character vector, or `batch_id`, a string.
-core_status <- function(which, settings) .Call(wrap__core_status, which, settings)
+# is a list with `job_id`, a character vector, or `batch_id`, a string; `archived` what the archive has of them, a list as
+# of the struct `Archived`, or `NULL`.
+core_status <- function(which, archived, settings) .Call(wrap__core_status, which, archived, settings)
 
 # The logs of jobs: a list of lists with `job_id` or, for a batch, `pod_id`, and `log`, a character
 # vector, or `error`, the record of why it cannot be read; and `warning`, the record of what its verdict
-# warns of, or `NULL`. `which` as for `core_status`.
-core_log <- function(which, settings) .Call(wrap__core_log, which, settings)
+# warns of, or `NULL`. `which` and `archived` as for `core_status`.
+core_log <- function(which, archived, settings) .Call(wrap__core_log, which, archived, settings)
 
 # Cancels jobs. A list of lists with `job_id`, `done`, a string or `NULL`, and `error`, a record or `NULL`. `which` as for
 # `core_status`.
@@ -101,6 +103,23 @@ core_check_log_patterns <- function(patterns) .Call(wrap__core_check_log_pattern
 # Explains a job: a list, see the struct `Explanation`.
 core_explain <- function(job_id, settings) .Call(wrap__core_explain, job_id, settings)
 
+# Explains a job by its record in an archive, as `core_explain` does. `path`: as of the struct `ArchivedJob`.
+core_archived_explanation <- function(folder, path) .Call(wrap__core_archived_explanation, folder, path)
+
+# The namespace of the jobs: a list of `namespace` and `namespace_uid`, strings.
+core_place <- function(settings) .Call(wrap__core_place, settings)
+
+# Writes the logs and records of jobs that have ended into an archive. `key`: a path, or `NULL`; `place` as of `core_place`.
+# A list of lists with `job_id`, and `job`, see the struct `ArchivedJob`, or `NULL`.
+core_archive <- function(job_ids, folder, key, place, settings) .Call(wrap__core_archive, job_ids, folder, key, place, settings)
+
+# What an index has to have of the records at `paths`: a list of lists as of the struct `ArchivedJob`, or `NULL` where there
+# is no record.
+core_archived_jobs <- function(folder, paths) .Call(wrap__core_archived_jobs, folder, paths)
+
+# A user's name as jobs have it.
+core_user_label <- function(user) .Call(wrap__core_user_label, user)
+
 # Looks at everything that a submission with these arguments needs. A list with `checks`, lists of `check`, `result`,
 # `what` and `advice`, and `for_admin`, a string or `NULL`.
 core_check <- function(arguments, settings) .Call(wrap__core_check, arguments, settings)
@@ -117,11 +136,13 @@ core_watch_next <- function(watching, seconds) .Call(wrap__core_watch_next, watc
 core_watch_end <- function(watching) .Call(wrap__core_watch_end, watching)
 
 # Begins to start jobs in their turn, in the background. A pointer for `core_controller_next`. `holder`: the name under
-# which that is shown.
-core_controller_begin <- function(holder, settings) .Call(wrap__core_controller_begin, holder, settings)
+# which that is shown, or `NULL`: none is started. `archive`: `NULL`, or the folder of an archive, where it keeps the logs of jobs that run, and it
+# tells which have ended; then `place` is as of `core_place`.
+core_controller_begin <- function(holder, archive, place, settings) .Call(wrap__core_controller_begin, holder, archive, place, settings)
 
 # Waits up to `seconds` for what the controller does: a list of lists with `event`, a string, and what there is of
-# `job_id`, `program` and `cause`, strings, `waiting`, a number, and `error`, a record.
+# `job_id`, `program` and `cause`, strings, `jobs`, lists of a job's id, that of
+# its pod and its state, `waiting`, a number, and `error`, a record.
 core_controller_next <- function(controlling, seconds) .Call(wrap__core_controller_next, controlling, seconds)
 
 # Ends the controller, and waits a moment for it to be over.
@@ -141,8 +162,15 @@ core_follow_end <- function(following) .Call(wrap__core_follow_end, following)
 core_end_session <- function() .Call(wrap__core_end_session)
 
 # Opens the server's side of the abba API. A pointer for `core_gateway_begin`. `policy` is a list, see
-# `R/server-options.R`; `key_file` a path or `NULL`.
-core_gateway_open <- function(policy, key_file, version) .Call(wrap__core_gateway_open, policy, key_file, version)
+# `R/server-options.R`; `key_file` a path or `NULL`; so is `archive`, the folder of an archive; `folder` is one for temporary
+# files.
+core_gateway_open <- function(policy, key_file, version, archive, folder) .Call(wrap__core_gateway_open, policy, key_file, version, archive, folder)
+
+# Has the server start the jobs of plans in their turn, also while no request comes. `holder` is its name in the Lease.
+core_gateway_keep_following <- function(gateway, holder, settings) .Call(wrap__core_gateway_keep_following, gateway, holder, settings)
+
+# Has the server archive the jobs that end, by a process of its own: this program with these arguments.
+core_gateway_archive <- function(gateway, program, arguments) .Call(wrap__core_gateway_archive, gateway, program, arguments)
 
 # Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers` (a list
 # of strings with names), `when` and `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.
@@ -169,8 +197,16 @@ core_gateway_look_early <- function(gateway, request) .Call(wrap__core_gateway_l
 core_gateway_refuse <- function(gateway, request, refusal) .Call(wrap__core_gateway_refuse, gateway, request, refusal)
 
 # Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
-# `number`, `status`, `headers`, `body` and `said`.
+# `number`, `status`, `headers`, `body` (a list with `file` and `owned` where it is large) and `said`.
 core_gateway_answers <- function(gateway, awaited, seconds) .Call(wrap__core_gateway_answers, gateway, awaited, seconds)
+
+# What requests want to know of the archive: a list of lists with `number` and, as far as they are wanted, what the
+# struct `Question` has.
+core_gateway_questions <- function(gateway) .Call(wrap__core_gateway_questions, gateway)
+
+# Answers such a question. `rows`: a list of columns as of the struct `ArchivedJob`, each a list; or a string, why there
+# are none.
+core_gateway_rows <- function(gateway, number, rows) .Call(wrap__core_gateway_rows, gateway, number, rows)
 
 # Makes an API key for a user and keeps its hash in a file. `days` is a number or `NULL`. The key, a string.
 core_api_key_create <- function(user, file, days, scope, note) .Call(wrap__core_api_key_create, user, file, days, scope, note)

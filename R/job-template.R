@@ -75,7 +75,10 @@ parse_yaml <- function(text, refuse) {
     refuse("is YAML, and the R package yaml is not installed: install it, or write the file as JSON")
   }
   lines <- strsplit(sub("^\ufeff", "", text), "\r?\n")[[1L]]
-  lines <- lines[cumsum(!grepl("^\\s*(#.*|%.*|---\\s*)?$", lines)) > 0L]
+  says_nothing <- grepl("^\\s*(#.*|%.*|---\\s*)?$", lines)
+  # After the last `---`, as programs that put documents together write it, may come nothing.
+  last <- max(0L, which(grepl("^---\\s*(#.*)?$", lines)))
+  lines <- lines[cumsum(!says_nothing) > 0L & (seq_along(lines) < last | any(!says_nothing[seq_along(lines) > last]))]
   if (any(grepl("^---(\\s|$)", lines[-1L]))) {
     refuse("holds several documents")
   }
@@ -83,6 +86,8 @@ parse_yaml <- function(text, refuse) {
     yaml::yaml.load(
       paste(lines, collapse = "\n"),
       eval.expr = FALSE,
+      # A map's own names win over those that `<<` brings.
+      merge.precedence = "override",
       handlers = list(
         # A list of one stays a list, and a number that is larger than R's integers stays a number.
         seq = function(x) as.list(x),

@@ -10,7 +10,8 @@
 #' @param status The jobs in some states: a character vector out of `"Pending"`,
 #'   `"Running"`, `"Succeeded"`, `"Failed"` and `"Unknown"`, or `NULL` for all.
 #' @param since The jobs submitted since then: a [Date] or [POSIXct], or `NULL` for
-#'   all that are still there, which is about a week, unless `keep_days` or the administrator of the API says otherwise.
+#'   all that are still there, which is about a week, unless `keep_days` or the administrator of the API says otherwise,
+#'   and without an end where there is an archive, see [abba_archive()].
 #' @param verdict Whether the logs of the jobs that have ended are read for errors and
 #'   warnings that R printed, `TRUE` or `FALSE`. See the section below for what it costs.
 #' @inheritParams abba_submit_k8s_job_local

@@ -27,7 +27,9 @@
 #' if the log ended there. So for a program that has ended, the end is compared with the
 #' newest line of the log and the rest is read again. Where that fails, the log has what
 #' is there, and a warning of class `abba_warning_log_incomplete` says that its end is
-#' missing.
+#' missing. It says so, too, where the machine itself did not keep the end, as when its
+#' container runtime was updated meanwhile. Of a program that was killed, as at its memory limit,
+#' nobody knows how its log was to end.
 #'
 #' @section The log of the last start:
 #' A program that was started more than once has the log of its last start alone. A warning
@@ -52,7 +54,18 @@
 #' `Fatal error: ` or ` *** caught `, and the line `Execution halted`; as warnings lines that
 #' begin with `Warning in ... : `, `Warning: ` or `There were ... warnings (use warnings()`,
 #' the lines `Warning message:` and `Warning messages:`, and what the package parallel says
-#' of lost workers (`scheduled core 2 did not deliver a result`).
+#' of lost workers (`scheduled core 2 did not deliver a result`). R begins no new line for a
+#' message: it is found behind what the program has printed without a line end, too, where it
+#' names a call or stands behind `...` or `%`. As errors count, too, errors that are printed
+#' (`<simpleError in f(): boom>`), failed tests of testthat, a package that `require()` cannot
+#' load, a command of `system()` that was killed, the end of a program in C++, Python or Java
+#' (`terminate called`, `Traceback`), and `No space left on device`. A figure alone is the
+#' program's result (`Error: 0.05`), and so are the strata of `aov()` (`Error: Within`).
+#'
+#' An error of which a program prints the text alone looks like any other line, as with
+#' `tryCatch(..., error = function(e) message(e))`, and an error that it hides, as with
+#' `try(..., silent = TRUE)`, leaves no line: such a log is `clean`. Programs that catch errors
+#' had better say `warning(e)`, or begin the line with `Error: `.
 #'
 #' The option `abba.log.patterns` adds to them: a list of the character vectors `errors`,
 #' `warnings` and `ignore`, regular expressions each, and of `default`; all may be left out.

@@ -10,8 +10,10 @@
 #' * an input was changed, is new, or is gone; or was changed while the last run went on;
 #' * an output is missing, or is not as it was recorded, or its log is not;
 #' * one of these arguments is another one: `container`, `cpu_limit` (R sees the number of cores), `arguments`,
-#'   `environment`, `vanilla`, `r_command`, `mounts`, `auto_mount_home`. Other limits, the queue, and how long a job
-#'   is kept make no difference;
+#'   `environment`, `vanilla`, `r_command`, `mounts`, `auto_mount_home`, `job_template`. Other limits, the queue, and
+#'   how long a job is kept make no difference, and of a Job template neither labels and annotations nor what only says
+#'   where and when a program runs (node selectors, tolerations, affinity, priorities, requests, pull secrets). Of a
+#'   template of an abba API only the name is compared;
 #' * one that runs before it has to run.
 #'
 #' What this session cannot see counts as changed, and `why` says so. An image is compared by its name, and by its
@@ -22,7 +24,8 @@
 #' @param records The folder of the records. Where it is not there, all programs have to run.
 #' @param ... Further arguments of the submission, as they would be given to [abba_submit_k8s_batch_local()]: one value,
 #'   or one for each program. An argument that is in neither has its default; `container` that of the option
-#'   `abba.default.container`, and where there is none it is not compared.
+#'   `abba.default.container`, and where there is none it is not compared; `job_template` that of the option
+#'   `abba.k8s.job.template`.
 #' @param study_folder The folder that relative paths of the plan belong to.
 #'
 #' @return The plan with the further columns `outdated`, logical, and `why`, character: all reasons in
@@ -67,6 +70,15 @@ compare_with_records <- function(plan, arguments, records, study_folder, call) {
   })
   names <- as_utf8(as.character(plan$name), "plan", call)
   programs <- as_utf8(as.character(plan$program), "plan", call)
+  read <- template_reader(call)
+  arguments <- lapply(arguments, function(one) {
+    template <- one$job_template
+    # What is no file is the name of one of an abba API's.
+    if (is.list(template) || is.character(template) && file.exists(path.expand(template))) {
+      one$job_template <- read(template)
+    }
+    one
+  })
   core_value(core_outdated(list(
     records = absolute_folder(records, "records", call),
     study_folder = absolute_folder(study_folder, "study_folder", call),
@@ -83,7 +95,8 @@ compare_with_records <- function(plan, arguments, records, study_folder, call) {
 
 # The arguments of which another value has a program run again.
 compared_arguments <- c(
-  "container", "cpu_limit", "arguments", "environment", "vanilla", "r_command", "mounts", "auto_mount_home"
+  "container", "cpu_limit", "arguments", "environment", "vanilla", "r_command", "mounts", "auto_mount_home",
+  "job_template"
 )
 
 # What each program would be submitted with, checked: for each a list by name. `further`: arguments beside the columns.
@@ -97,6 +110,7 @@ planned_arguments <- function(plan, further, call) {
   given <- c(further, as.list(plan)[setdiff(intersect(names(plan), known), names(further))])
   given$container <- given$container %||% getOption("abba.default.container")
   given$r_command <- given$r_command %||% getOption("abba.r.command")
+  if (!"job_template" %in% names(given)) given$job_template <- getOption("abba.k8s.job.template")
   given <- given[intersect(names(given), compared_arguments)]
   spread_arguments(given, nrow(plan), call)
 }

@@ -4,9 +4,9 @@
 #' status. A cross stands for a program that has failed or was cancelled before it ran.
 #'
 #' @param x A data frame as of [abba_submit_k8s_batch_local()] (the times are asked of
-#'   the cluster) or of [abba_list_k8s_jobs_local()].
+#'   the cluster), of [abba_submit_batch()] (they are asked of the abba API) or of [abba_list_k8s_jobs_local()].
 #' @param ... Passed on to [graphics::plot.window()], such as `xlim`.
-#' @param namespace As of [abba_submit_k8s_job_local()].
+#' @param namespace As of [abba_submit_k8s_job_local()]; of no matter for a batch of an abba API.
 #'
 #' @return The data frame that was drawn, as of [abba_list_k8s_jobs_local()],
 #'   invisibly.
@@ -29,10 +29,27 @@ plot.abba_batch <- function(x, ..., namespace = getOption("abba.k8s.namespace"))
   plot(jobs_of_batch(x, namespace), ...)
 }
 
-# The jobs of a batch as they stand, in its order.
-jobs_of_batch <- function(batch, namespace) {
-  of_batch <- function(batch_id) abba_list_k8s_jobs_local(batch_id = batch_id, namespace = namespace)
-  jobs <- do.call(rbind, lapply(unique(batch$batch_id), of_batch))
+# `of_api`: the batches that this session has submitted to an abba API.
+the_batches <- new.env(parent = emptyenv())
+
+# The jobs of a batch as they stand, in its order, from where it was submitted to: in the data frame that is not told.
+jobs_of_batch <- function(batch, namespace, call = rlang::caller_env()) {
+  of_batch <- function(road, batch_id) {
+    road$list(list(user = NULL, batch_id = batch_id, status = NULL, since = NULL, verdict = FALSE))
+  }
+  has_api <- nzchar(getOption("abba.api.address", Sys.getenv("ABBA_API_ADDRESS")))
+  jobs <- do.call(rbind, lapply(unique(batch$batch_id), function(batch_id) {
+    if (batch_id %in% the_batches$of_api) {
+      return(of_batch(road_api(call), batch_id))
+    }
+    # An earlier session may have submitted it to the API.
+    without_kubectl <- function(condition) if (!has_api) rlang::cnd_signal(condition)
+    found <- tryCatch(
+      of_batch(road_kubectl(namespace, call), batch_id),
+      abba_error_kubectl_missing = without_kubectl, abba_error_not_configured = without_kubectl
+    )
+    if (has_api && NROW(found) == 0L) of_batch(road_api(call), batch_id) else found
+  }))
   # Some may not have been submitted, or be removed by now.
   rows <- match(batch$job_id, jobs$job_id)
   jobs[rows[!is.na(rows)], ]

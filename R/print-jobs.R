@@ -83,12 +83,27 @@ column_text <- function(column, name) {
   text <- if (inherits(column, "POSIXct")) {
     format(column, "%m-%d %H:%M:%S")
   } else if (is.character(column)) {
-    encodeString(if (name %in% c("job_id", "batch_id")) short_id(column) else column)
+    unhidden(encodeString(if (name %in% c("job_id", "batch_id")) short_id(column) else column))
   } else {
     format(column)
   }
   ifelse(is.na(column), "", text)
 }
+
+# Text in which signs that do not show, or turn what is written around, are told by their numbers: what a program is
+# called may be somebody else's word. R itself escapes control characters alone.
+unhidden <- function(text) {
+  at <- grep(hidden_sign, text, perl = TRUE)
+  found <- gregexpr(hidden_sign, text[at], perl = TRUE)
+  numbers <- function(signs) vapply(signs, function(sign) sprintf("\\u%04x", utf8ToInt(sign)), "", USE.NAMES = FALSE)
+  regmatches(text[at], found) <- lapply(regmatches(text[at], found), numbers)
+  text
+}
+
+# Format characters, and the others that Unicode has programs show as nothing; but the ones by which emoji are coloured.
+hidden_sign <- paste0(
+  "(*UTF)[\\p{Cf}\\x{34f}\\x{115f}\\x{1160}\\x{17b4}\\x{17b5}\\x{180b}-\\x{180f}\\x{2028}\\x{2029}\\x{3164}\\x{ffa0}]"
+)
 
 # An id with the first eight characters of its UUID, and of a long name the beginning.
 short_id <- function(id) {
@@ -150,11 +165,13 @@ summary.abba_batch <- function(object, ..., namespace = getOption("abba.k8s.name
 print.summary.abba_jobs <- function(x, ...) {
   counts <- function(table) paste(table, names(table), collapse = ", ")
   time <- function(time) format(time, "%Y-%m-%d %H:%M:%S UTC")
-  cat(
-    if (length(x$batch_id) == 1L) paste0("Batch ", x$batch_id, ": "), counted(x$jobs, "job"),
-    if (x$jobs > 0L) paste0(", ", counts(x$status)), "\n",
-    sep = ""
-  )
+  jobs <- paste0(counted(x$jobs, "job"), if (x$jobs > 0L) paste0(", ", counts(x$status)))
+  if (length(x$batch_id) == 1L) {
+    batch <- paste0("Batch ", x$batch_id, ":")
+    fits <- nchar(batch, "width") + 1L + nchar(jobs, "width") <= getOption("width")
+    jobs <- paste0(batch, if (fits) " " else "\n  ", jobs)
+  }
+  cat(jobs, "\n", sep = "")
   ran <- x$seconds[!is.na(x$seconds)]
   facts <- c(
     Verdicts = if (length(x$verdict) > 0L) counts(x$verdict),

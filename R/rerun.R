@@ -6,6 +6,9 @@
 #' a new batch id: the first batch stays as the record of what happened. It works through
 #' `kubectl`, or through the abba API.
 #'
+#' Of a batch that the cluster has forgotten the arguments come from the archive, where there is one: see
+#' [abba_archive()].
+#'
 #' What was cancelled a moment ago is waited for until it has ended, so that it does not
 #' run twice at a time. A job whose status is `"Unknown"` may still be running, and is
 #' left out unless you ask for it.

@@ -33,16 +33,10 @@ api_functions <- function(call, submit_verb) {
       list(next_lines = client_lines(list(job_id = job_id), from_now, call), end = function() NULL)
     },
     prepare = function(submissions) {
-      if (any(lengths(lapply(submissions, `[[`, "after")) > 0L)) {
-        abort_input("file_paths", paste(
-          "must not be a plan in which a program runs after another: through an abba API all programs of a batch start",
-          "at once"
-        ), NULL, call)
-      }
       programs <- lapply(submissions, api_submission, call = call)
       batch_ids <- vapply(submissions, `[[`, "", "batch_group_id")
       texts <- vapply(programs, function(program) core_value(core_json(program), call), "")
-      parts <- requests_of(nchar(texts, "bytes"), batch_ids)
+      parts <- requests_in_order(nchar(texts, "bytes"), batch_ids, programs)
       if (length(parts) > 1L) {
         check_programs(programs, call)
       }
@@ -115,6 +109,37 @@ requests_of <- function(bytes, batch_ids) {
     begin <- begin + sum(fit)
   }
   requests
+}
+
+# The same so that no request names a program of a later one in `after`: the API knows those that are there, or in the
+# same request.
+requests_in_order <- function(bytes, batch_ids, programs) {
+  ids <- vapply(programs, `[[`, "", "job_id")
+  before <- lapply(programs, function(program) {
+    rows <- match(names(program$after), ids)
+    rows[!is.na(rows)]
+  })
+  order <- order(levels_of(before))
+  lapply(requests_of(bytes[order], batch_ids[order]), function(part) order[part])
+}
+
+# The length of the longest way to each program; NA for those that wait for each other, which the API refuses. `before`:
+# for each the numbers of those that it runs after.
+levels_of <- function(before) {
+  count <- length(before)
+  followers <- split(rep(seq_len(count), lengths(before)), factor(unlist(before), seq_len(count)))
+  open <- lengths(before)
+  level <- rep(NA_integer_, count)
+  ready <- which(open == 0L)
+  now <- 0L
+  while (length(ready) > 0L) {
+    level[ready] <- now
+    ended <- tabulate(unlist(followers[ready]), count)
+    open <- open - ended
+    ready <- which(ended > 0L & open == 0L)
+    now <- now + 1L
+  }
+  level
 }
 
 # The API checks values, but a request at a time: where there are several, the core checks all of them before.
@@ -202,7 +227,7 @@ read_outcomes <- function(rows, ids) {
 kept_from_json <- function(row) {
   stopifnot(rlang::is_bool(row$ending), rlang::is_bool(row$in_place))
   stopifnot(rlang::is_string(row$file_path), nzchar(row$file_path))
-  known <- setdiff(names(formals(abba_submit_job)), c("file_path", "batch_group_id"))
+  known <- c(setdiff(names(formals(abba_submit_job)), c("file_path", "batch_group_id")), "after", "on_failure")
   arguments <- row[intersect(known, names(row))]
   # What is null or empty has its default.
   arguments <- arguments[lengths(arguments) > 0L]

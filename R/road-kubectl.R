@@ -1,6 +1,14 @@
 # The functions of the road over the kubectl of this machine: calls of the core and nothing else.
 kubectl_functions <- function(settings, call, submit_verb) {
   value <- function(answer) core_value(answer, call)
+  archive <- archive_reader(settings, call)
+  # The answer about jobs, with what the archive has of those that are gone.
+  with_archive <- function(which, answer) {
+    if (is.null(archive)) answer(NULL) else archive$beside_cluster(which, answer)
+  }
+  status <- function(which) {
+    with_archive(which, function(archived) read_status(value(core_status(which, archived, settings))))
+  }
   done <- function(rows) {
     failed <- Filter(Negate(is.null), lapply(rows, `[[`, "error"))
     if (length(failed) > 0L) {
@@ -9,8 +17,10 @@ kubectl_functions <- function(settings, call, submit_verb) {
     read_done(rows)
   }
   list(
-    status = function(which) read_status(value(core_status(which, settings))),
-    log = function(which) read_logs(value(core_log(which, settings))),
+    status = status,
+    log = function(which) {
+      with_archive(which, function(archived) read_logs(value(core_log(which, archived, settings))))
+    },
     cancel = function(which) done(value(core_cancel(which, settings))),
     remove = function(which) {
       everybody <- isTRUE(which$everybody)
@@ -19,22 +29,57 @@ kubectl_functions <- function(settings, call, submit_verb) {
     },
     list = function(arguments) {
       if (!is.null(arguments$status)) arguments$status <- I(arguments$status)
-      jobs_frame(value(core_list(arguments, settings)), arguments$verdict)
+      in_cluster <- function(arguments) jobs_frame(value(core_list(arguments, settings)), arguments$verdict)
+      jobs <- in_cluster(arguments)
+      if (is.null(archive)) {
+        return(jobs)
+      }
+      archive$list(arguments, jobs, function() {
+        # A job that is in another state now is not what it was when it was archived.
+        if (is.null(arguments$status)) return(jobs$job_id)
+        in_cluster(utils::modifyList(arguments, list(status = NULL, verdict = FALSE)))$job_id
+      })
     },
     jobs_of_batch = function(which) {
-      jobs_frame(value(core_list(list(batch_id = which$batch_id, verdict = FALSE), settings)), FALSE)
+      arguments <- list(batch_id = which$batch_id, verdict = FALSE)
+      jobs <- jobs_frame(value(core_list(arguments, settings)), FALSE)
+      if (is.null(archive)) jobs else archive$list(arguments, jobs, function() jobs$job_id)
     },
-    records = function(job_ids) value(core_records(job_ids, settings)),
-    explain = function(job_id) read_explanation(value(core_explain(job_id, settings)), submit_verb, settings$namespace),
+    records = function(job_ids) {
+      with_archive(list(job_id = job_ids), function(archived) value(core_records(job_ids, archived, settings)))
+    },
+    explain = function(job_id) {
+      read <- function(body) read_explanation(body, submit_verb, settings$namespace)
+      answer <- function() read(value(core_explain(job_id, settings)))
+      if (is.null(archive)) answer() else archive$explain(job_id, answer, read)
+    },
     watch = function(which) {
-      watching <- value(core_watch_begin(which, settings))
+      watched <- which
+      watching <- value(core_watch_begin(watched, settings))
+      update <- function(seconds, last) {
+        answer <- core_watch_next(watching, max(0.05, min(1, seconds)))
+        if (!is.null(answer$error)) {
+          abort_record(answer$error, call, status = last$status)
+        }
+        read_update(value(answer))
+      }
+      # What the archive has is not waited for.
+      without_archived <- function(not_found) {
+        if (is.null(archive)) rlang::cnd_signal(not_found)
+        status <- status(which)
+        if (!any(c("Pending", "Running") %in% names(status))) {
+          return(list(status = status, counts = list(), obstacles = list(), ended = TRUE))
+        }
+        core_watch_end(watching)
+        watched$job_id <<- I(setdiff(watched$job_id, not_found$job_id))
+        watching <<- value(core_watch_begin(watched, settings))
+        NULL
+      }
       list(
         next_update = function(seconds, last) {
-          answer <- core_watch_next(watching, max(0.05, min(1, seconds)))
-          if (!is.null(answer$error)) {
-            abort_record(answer$error, call, status = last$status)
-          }
-          read_update(value(answer))
+          news <- tryCatch(update(seconds, last), abba_error_not_found = without_archived)
+          if (!is.null(archive) && isTRUE(news$ended)) news$status <- status(which)
+          news
         },
         end = function() core_watch_end(watching)
       )
@@ -85,7 +130,9 @@ kubectl_functions <- function(settings, call, submit_verb) {
       structure(TRUE, interrupted = isTRUE(answer$interrupted))
     },
     kept_submissions = function(batch_id, states) {
-      kept <- value(core_kept_submissions(batch_id, as.character(states), settings))
+      kept <- with_archive(list(batch_id = batch_id), function(archived) {
+        value(core_kept_submissions(batch_id, as.character(states), archived, settings))
+      })
       lapply(kept, function(one) {
         paths <- one$arguments[c("given_path", "expanded_path")]
         arguments <- one$arguments[setdiff(names(one$arguments), names(paths))]

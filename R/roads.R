@@ -6,6 +6,8 @@
 #
 # verb(name): the exported function for a verb such as "get_job_status"; call_text(name, ids, expression,
 #   everybody): a call of it as text to be copied, see call_text().
+# is_api: whether it is that over an abba API.
+# page(view, id): the address of the page that shows a "job" or a "batch", or NULL.
 # status(which), log(which), cancel(which), remove(which): of jobs, or of a batch, see these_jobs() and this_batch().
 # list(arguments): the data frame of jobs; explain(job_id).
 # jobs_of_batch(which): the data frame of the jobs of a batch; records(job_ids): for each job a list of `record`, its
@@ -33,14 +35,16 @@ road_kubectl <- function(namespace, call = rlang::caller_env()) {
       verb = verb,
       call_text = function(name, ids, expression = NULL, everybody = NULL) {
         call_text(verb(name), ids, expression, namespace)
-      }
+      },
+      is_api = FALSE,
+      page = function(view, id) NULL
     ),
     kubectl_functions(settings(namespace, call), call, verb("submit_job"))
   )
 }
 
 road_api <- function(call = rlang::caller_env()) {
-  client_address(call)
+  address <- client_address(call)
   verb <- function(name) paste0("abba_", name)
   c(
     list(
@@ -48,7 +52,9 @@ road_api <- function(call = rlang::caller_env()) {
       verb = verb,
       call_text = function(name, ids, expression = NULL, everybody = NULL) {
         call_text(verb(name), ids, expression, everybody = everybody)
-      }
+      },
+      is_api = TRUE,
+      page = function(view, id) paste0(address, "/#", view, "=", utils::URLencode(id, reserved = TRUE))
     ),
     api_functions(call, verb("submit_job"))
   )

@@ -6,7 +6,8 @@
 #' before the end of a line.) Kubernetes forgets a
 #' job a week after its end; these files stay with the study. [abba_verify()] checks them
 #' later, without a cluster, and [abba_outdated()] tells by them which programs have to
-#' run again.
+#' run again. Of jobs that the cluster has forgotten they come from the archive, where there is one: see
+#' [abba_archive()].
 #'
 #' @section The record:
 #' A record is an in-toto Statement (`https://in-toto.io/Statement/v1`) with provenance of
@@ -17,6 +18,27 @@
 #' the field `abba_run` there has who submitted it and when, the exit status, the verdict of the
 #' log, the node, the limits, and what Kubernetes noted.
 #'
+#' @section What R says of itself:
+#' As R ends, however it does, it notes what only it can know: its version and platform, the packages that were
+#' attached and loaded then, locale, time zone, kinds of random numbers, BLAS, LAPACK where it was used, and the
+#' options `encoding`, `digits`, `digits.secs`, `scipen`, `OutDec`, `width`, `max.print`, `stringsAsFactors`,
+#' `contrasts`, `na.action` and `warn`. The record has it as the field `abba_session`. R and the packages with their
+#' versions are among `resolvedDependencies`, and R's version is beside those of Kubernetes and abba. (Package URLs
+#' name an R package `pkg:cran/haven@2.5.1`; that says nothing of where it came from. Packages that belong to R are
+#' not listed by themselves.) The note has room for about 200 packages; `packages_left_out` says how many more there
+#' were.
+#'
+#' Where it is not known, `abba_session` has `missing`, which says why: R was killed, the pod is gone, the note was
+#' switched off, or what ran is not the usual R. A Quarto document has none.
+#'
+#' The note costs a few milliseconds, and changes neither what the program prints nor its exit status. The variable
+#' `R_TESTS`, by which R's own start-up code runs a file before any other start-up file, has R leave a finaliser, and is
+#' removed at once. That writes the note into the termination message of the container (`/dev/termination-log`), unless
+#' the program has words of its own there. A program switches it off with `options(abba.session.info = FALSE)`. With
+#' `environment = c(ABBA_SESSION_INFO = "no")`, also in an image or a Job template, or with an `R_TESTS` of your own, R
+#' runs none of it.
+#'
+#' @section Saving again:
 #' Inputs and outputs are looked at when the record is made. So save a batch soon after
 #' its end: where a file was changed after the program ended, or an input after it began, or an output is
 #' older than the run, the record says so, and the column `notes`, too.

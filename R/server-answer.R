@@ -111,6 +111,7 @@ await <- function(number, deliver) {
 
 # Takes the answers that are ready, waiting `seconds` for that to the request `number`.
 take_answers <- function(number, seconds) {
+  answer_archive_questions()
   for (answer in core_value(core_gateway_answers(the_server$gateway, number, seconds))) {
     name <- as.character(answer$number)
     deliver <- the_server$awaited[[name]]
@@ -149,7 +150,14 @@ as_response <- function(answer, req) {
   say(answer$said)
   headers <- api_headers
   headers[names(answer$headers)] <- answer$headers
-  without_body(list(status = answer$status, headers = headers, body = answer$body), req)
+  without_body(list(status = answer$status, headers = not_packed(headers, req), body = answer$body), req)
+}
+
+# httpuv packs an answer for whoever takes that, unless it says how it is packed: 30 ms for a megabyte, in the one
+# thread that serves all connections. A web server before this one has more of them.
+not_packed <- function(headers, req) {
+  if (!is.null(header_of(req, "accept-encoding"))) headers[["Content-Encoding"]] <- "identity"
+  headers
 }
 
 # The same in plumber's words. The fallback handlers of plumber have a header of their own set.
@@ -172,7 +180,10 @@ say <- function(lines) {
 # An answer to HEAD is that to GET without its body, and says how long that is. (RFC 9110, 9.3.2)
 without_body <- function(response, req) {
   if (identical(req$REQUEST_METHOD, "HEAD")) {
-    response$headers[["Content-Length"]] <- as.character(length(as_bytes(response$body)))
+    body <- response$body
+    length <- if (is.list(body)) file.size(body$file) else length(as_bytes(body))
+    if (is.list(body) && isTRUE(body$owned)) unlink(body$file)
+    response$headers[["Content-Length"]] <- format(length, scientific = FALSE)
     response$body <- ""
   }
   response
@@ -188,6 +199,8 @@ as_bytes <- function(body) if (is.raw(body)) body else charToRaw(enc2utf8(body))
 #' @export
 abba_api_set_up <- function(pr) {
   identity <- api_open()
+  core_value(core_gateway_keep_following(the_server$gateway, lease_holder(), api_settings()))
+  have_archived()
   # Once it serves: httpuv writes head and body of an answer one after the other, and with a connection that is used
   # again the second would wait 40 ms for the client.
   later::later(function() core_value(core_sockets_send_at_once()))
@@ -199,7 +212,7 @@ abba_api_set_up <- function(pr) {
   description <- jsonlite::read_json(system.file("plumber/abba/openapi.json", package = "abba", mustWork = TRUE))
   pr$setApiSpec(function(spec) description)
   replace_method(pr, "onHeaders", function(req) {
-    fault <- function(error) early_response(api_fault(sub("^/", "", req$PATH_INFO), req, conditionMessage(error)))
+    fault <- function(error) early_response(api_fault(sub("^/", "", req$PATH_INFO), req, conditionMessage(error)), req)
     tryCatch(refuse_early(req), error = fault)
   })
   replace_method(pr, "call", directly(pr$call))
@@ -222,18 +235,21 @@ replace_method <- function(pr, name, method) {
   rlang::env_binding_lock(pr, name)
 }
 
-# Takes the calls of the API past plumber, whose way from a request to its route and back costs R's one thread more than
-# abba's own answer; all callers share that thread. `call`: plumber's way, which everything else takes.
+# Takes the calls of the API and the files of the page past plumber, whose way from a request to its route and back
+# costs R's one thread more than abba's own answer; all callers share that thread. `call`: plumber's way, which
+# everything else takes.
 directly <- function(call) {
   force(call)
   names <- vapply(api_calls(), `[[`, "", "name")
   names <- rlang::set_names(names, paste0("/", names))
+  pages <- api_pages()
   function(req) {
-    name <- names[req$PATH_INFO]
+    path <- req$PATH_INFO
+    name <- unname(names[path])
     if (is.na(name)) {
-      return(call(req))
+      file <- if (req$REQUEST_METHOD %in% c("GET", "HEAD") && path %in% names(pages)) api_files()[[pages[[path]]]]
+      return(if (is.null(file) || is_hidden(file)) call(req) else file_response(file, req))
     }
-    name <- unname(name)
     fault <- function(error) as_response(api_fault(name, req, conditionMessage(error)), req)
     answer <- tryCatch(answer_to(name, req), error = fault)
     if (inherits(answer, "promise")) promises::catch(answer, fault) else answer
@@ -247,14 +263,14 @@ refuse_early <- function(req) {
   call <- sub("^/", "", req$PATH_INFO)
   if (identical(tolower(header_of(req, "upgrade")), "websocket")) {
     return(early_response(
-      api_refusal(call, req, 400L, "The abba server has no WebSockets.", "Leave the header `Upgrade` out.")
+      api_refusal(call, req, 400L, "The abba server has no WebSockets.", "Leave the header `Upgrade` out."), req
     ))
   }
   if (!is.null(header_of(req, "transfer-encoding"))) {
     return(early_response(api_refusal(
       call, req, 411L, "The request does not say how long it is.",
       "Send the header `Content-Length` instead of `Transfer-Encoding`."
-    )))
+    ), req))
   }
   length <- header_of(req, "content-length")
   if (is.null(length)) {
@@ -262,17 +278,17 @@ refuse_early <- function(req) {
   }
   bytes <- suppressWarnings(as.numeric(length))
   if (!isTRUE(bytes <= the_server$largest)) {
-    return(early_response(refusal_of_size(call, req)))
+    return(early_response(refusal_of_size(call, req), req))
   }
   # A sender that is not known does not get to send a body.
   early <- core_value(core_gateway_look_early(gateway, api_request(call, req)))
   if (is.list(early)) {
-    return(early_response(early))
+    return(early_response(early, req))
   }
   if (too_many_are_sending(req, early, is_large = bytes > large)) {
     return(early_response(api_refusal(
       call, req, 503L, "Too many requests are being sent to the abba server.", "Repeat the call in a moment."
-    )))
+    ), req))
   }
   NULL
 }
@@ -291,11 +307,11 @@ refusal_of_size <- function(call, req) {
   )
 }
 
-early_response <- function(answer) {
+early_response <- function(answer, req) {
   say(answer$said)
   headers <- api_headers
   headers[names(answer$headers)] <- answer$headers
-  list(status = answer$status, headers = headers, body = answer$body)
+  list(status = answer$status, headers = not_packed(headers, req), body = answer$body)
 }
 
 # The headers of every answer.
@@ -315,6 +331,7 @@ api_headers <- list(
 # them than are answered at a time or wait for it.
 too_many_are_sending <- function(req, caller, is_large = FALSE, most = 64L, of_one = 16L,
                                  large_of_one = the_server$large_of_one) {
+  now <- proc.time()[["elapsed"]]
   is_full <- function() {
     sending <- lapply(the_server$sending, rlang::wref_value)
     own <- vapply(sending, function(one) identical(one$caller, caller), NA)
@@ -325,20 +342,39 @@ too_many_are_sending <- function(req, caller, is_large = FALSE, most = 64L, of_o
   if (is_full()) {
     forget_sent()
   }
-  # It takes a tenth of a second and more of R's one thread, so that not each refusal has one.
-  if (is_full() && proc.time()[["elapsed"]] - the_server$collected > 2) {
-    the_server$collected <- proc.time()[["elapsed"]]
-    # R warns of each connection that it closes.
-    suppressWarnings(gc(full = TRUE))
-    forget_sent()
+  # What is broken off young is found in a few milliseconds.
+  if (is_full() && now - the_server$looked > 0.5) {
+    the_server$looked <- now
+    collect_garbage(full = FALSE)
+  }
+  if (is_full() && is_worth_collecting(now)) {
+    the_server$collected <- now
+    collect_garbage(full = TRUE)
   }
   too_many <- is_full()
   if (!too_many) {
     # Held weakly: a request that is broken off is gone.
-    value <- list(caller = caller, is_large = is_large)
+    value <- list(caller = caller, is_large = is_large, since = now)
     the_server$sending <- c(the_server$sending, list(rlang::new_weakref(req, value = value)))
   }
   too_many
+}
+
+# All garbage takes a tenth of a second and more of R's one thread, in which nobody is answered. A caller who sends all
+# the time what is refused is no reason for it: only bodies that are on their way for longer than most are, and that R
+# has not looked at since; or, so that none keeps its place for ever, a minute.
+is_worth_collecting <- function(now) {
+  since <- vapply(the_server$sending, function(one) rlang::wref_value(one)$since %||% now, 0)
+  any(since > the_server$collected & now - since > slow) || now - the_server$collected > 60
+}
+
+# Most bodies are there after so many seconds.
+slow <- 5
+
+collect_garbage <- function(full) {
+  # R warns of each connection that it closes.
+  suppressWarnings(gc(full = full))
+  forget_sent()
 }
 
 forget_sent <- function() {
@@ -362,8 +398,9 @@ the_server$late <- 0L
 the_server$begun <- 0
 # The requests whose bodies are on their way, as weak references.
 the_server$sending <- list()
-# When R has collected its garbage for them last, in seconds.
-the_server$collected <- -Inf
+# When R has collected its garbage for them last, in seconds: all of it, and what is young.
+the_server$collected <- 0
+the_server$looked <- 0
 
 # The calls of the API: lists with `name` and `methods`.
 api_calls <- function() core_value(core_api_calls())
@@ -383,8 +420,15 @@ api_open <- function(call = rlang::caller_env()) {
   the_server$largest <- largest_request_option(call)
   identity <- api_identity(call)
   key_file <- if (identity == "keys") api_key_file(call)
+  the_server$archive <- archive_folder(getOption("abba.archive"), "abba.archive", call)
+  the_server$archives <- check_flag(getOption("abba.api.archive", FALSE), argument = "abba.api.archive", call = call)
+  if (the_server$archives && is.null(the_server$archive)) {
+    abort_input("abba.api.archive", "must be FALSE where the option `abba.archive` names no folder", NULL, call)
+  }
   the_server$gateway <- core_value(
-    core_gateway_open(api_policy(identity, call), key_file, as.character(utils::packageVersion("abba"))), call
+    core_gateway_open(
+      api_policy(identity, call), key_file, as.character(utils::packageVersion("abba")), the_server$archive, tempdir()
+    ), call
   )
   # As many as the core answers at a time, and as many that wait.
   the_server$large_of_one <- 2 * min(8, ceiling(getOption("abba.api.requests.at.once", 8) / 4))

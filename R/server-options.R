@@ -71,7 +71,8 @@ api_policy <- function(identity, call = rlang::caller_env()) {
       log_wait_seconds = number("abba.api.log.wait", 20),
       batch_bytes = count("abba.api.batch.bytes", 64 * 1024^2),
       mounts = count("abba.api.mounts", 32, least = 0),
-      strangers_per_minute = count("abba.api.strangers.per.minute", 600)
+      strangers_per_minute = count("abba.api.strangers.per.minute", 600),
+      servers = count("abba.api.servers", 1)
     )
   )
 }

@@ -25,18 +25,17 @@ abba_api_file <- function(name, req, res) {
   if (is.null(file)) {
     abort_input("name", "must be the name of a file of the server", name, rlang::current_env())
   }
-  if (file$is_docs && isFALSE(the_server$docs)) {
+  if (is_hidden(file)) {
     return(abba_api_answer(sub("^/", "", req$PATH_INFO), req, res))
   }
-  res$status <- 200L
-  res$setHeader("Content-Type", file$type)
-  res$setHeader("Cache-Control", "no-store")
-  res$setHeader("X-Content-Type-Options", "nosniff")
-  res$setHeader("Cross-Origin-Resource-Policy", "same-origin")
-  res$setHeader("Referrer-Policy", "no-referrer")
-  res$setHeader("Content-Security-Policy", file$policy)
-  res$body <- readBin(file$path, "raw", file.size(file$path))
-  without_body(res, req)
+  fill_response(res, file_response(file, req))
+}
+
+is_hidden <- function(file) file$is_docs && isFALSE(the_server$docs)
+
+# httpuv reads the file itself, while R goes on.
+file_response <- function(file, req) {
+  without_body(list(status = 200L, headers = not_packed(file$headers, req), body = list(file = file$path)), req)
 }
 
 # The names of the files by the paths where they stand.
@@ -92,8 +91,14 @@ api_file <- function(path) {
     css = "text/css",
     json = "application/json"
   )
-  list(
-    path = path, type = paste0(type, "; charset=utf-8"), is_docs = is_docs,
-    policy = if (is_docs) docs_policy else strict_policy
+  headers <- list(
+    "Content-Type" = paste0(type, "; charset=utf-8"),
+    "Cache-Control" = "no-store",
+    "X-Content-Type-Options" = "nosniff",
+    "Cross-Origin-Opener-Policy" = "same-origin",
+    "Cross-Origin-Resource-Policy" = "same-origin",
+    "Referrer-Policy" = "no-referrer",
+    "Content-Security-Policy" = if (is_docs) docs_policy else strict_policy
   )
+  list(path = path, is_docs = is_docs, headers = headers)
 }

@@ -28,7 +28,8 @@
 #'
 #' @section Programs that were started more than once:
 #' Where somebody, or a queue of the cluster, suspends a job that runs, Kubernetes removes
-#' its pod with the log, and starts the program anew when the job is resumed. A warning of
+#' its pod with the log, and starts the program anew when the job is resumed. A node whose container runtime was
+#' killed may make a container anew. A warning of
 #' class `abba_warning_started_again` says that this was so, or may have been; its field
 #' `job_id` holds the ids of the jobs. On the cluster's road the status of a batch says it
 #' always, that of single jobs only where their pods show it: their Jobs are not asked for.

@@ -22,13 +22,11 @@
 #' `"Failed"`, with the reason "not started, because t_adsl failed". The columns of the plan that are
 #' arguments go before those given here for all programs.
 #'
-#' Somebody must be there to start those that wait: each wait for the batch or for one of its jobs
-#' does it ([abba_watch_k8s_batch_local()], [abba_follow_k8s_job_log_local()]), and so does a controller
-#' ([abba_run_controller_local()]), with which you may close your session. While nobody is there nothing is
-#' lost: the next one goes on. [abba_explain_k8s_job_local()] says what a program waits for, and whether a
-#' controller is there.
-#'
-#' Through an abba API a plan in which a program runs after another is refused for now.
+#' Somebody must be there to start those that wait: an abba server does it, whoever has submitted them, and so does a
+#' controller ([abba_run_controller_local()]). With either you may close your session. Without, each wait for the
+#' batch or for one of its jobs through `kubectl` does it ([abba_watch_k8s_batch_local()],
+#' [abba_follow_k8s_job_log_local()]). While nobody is there nothing is lost: the next one goes on.
+#' [abba_explain_k8s_job_local()] says what a program waits for, and whether a controller or a server is there.
 #'
 #' @param file_paths The programs: a character vector, or a plan as [abba_plan()] makes it, or rows of
 #'   one. Or the field `batch` of the error of an earlier call, or rows of it.
@@ -127,7 +125,12 @@ abba_submit_batch <- function(
     r_command = getOption("abba.r.command"),
     queue = getOption("abba.k8s.queue"),
     job_template = NULL,
-    disk_limit = NULL) {
+    disk_limit = NULL,
+    on_failure = c("continue", "stop"),
+    changed_only = FALSE,
+    records = "logs",
+    study_folder = ".") {
+  on_failure <- check_choice(on_failure, on_failure_choices)
   submit_batch(road_api(), mget(names(formals())))
 }
 
@@ -300,11 +303,12 @@ submit_rows <- function(road, batch, submissions, argument) {
   # to what is sent and to the progress bar only: never between an answer and its being noted.
   sent <- length(open) < nrow(batch)
   stopped <- FALSE
+  kept <- new.env(parent = emptyenv())
   catch <- function(code) tryCatch(allowInterrupts(code), error = identity, interrupt = identity)
   suspendInterrupts({
     for (part in plan$parts) {
       rows <- open[part]
-      outcome <- catch(road$submit(plan$ready[part]))
+      outcome <- catch(keep_warnings(road$submit(plan$ready[part]), kept))
       if (inherits(outcome, "abba_error") && isFALSE(outcome$may_exist) && !sent) {
         # It says all there is to say.
         rlang::cnd_signal(outcome)
@@ -319,7 +323,7 @@ submit_rows <- function(road, batch, submissions, argument) {
     }
     if (sent || !stopped) {
       batch$reason[is.na(batch$submitted) & is.na(batch$reason)] <- not_begun
-      return(finish_batch(batch, length(open), argument, road$call))
+      return(finish_batch(road, batch, length(open), argument, kept))
     }
   })
   if (inherits(outcome, "abba_error_time_limit")) {
@@ -366,8 +370,10 @@ note_outcome <- function(rows, outcome) {
 # The data frame of a batch once its programs were submitted, or the error for those that could not be.
 #
 # tried: how many programs were to be submitted this time.
-finish_batch <- function(batch, tried, argument, call) {
+# kept: the warnings that came, see keep_warnings().
+finish_batch <- function(road, batch, tried, argument, kept) {
   class(batch) <- c("abba_batch", "data.frame")
+  if (road$is_api) the_batches$of_api <- union(the_batches$of_api, batch$batch_id)
   failed <- is.na(batch$submitted)
   if (!any(failed)) {
     waiting <- sum(lengths(batch$after) > 0L)
@@ -376,9 +382,13 @@ finish_batch <- function(batch, tried, argument, call) {
       if (nrow(batch) > 0L) paste(" in batch", batch$batch_id[[1L]]),
       if (waiting > 0L) paste0(", of which ", waiting, if (waiting == 1L) " waits" else " wait", " for others")
     )
+    if (tried > 0L) tell_page(road, "batch", batch$batch_id[[1L]])
     of_submission <- c("reason", rerun_columns, if (!is.null(batch$after)) c("after", names(argument_checks)))
-    return(batch[setdiff(names(batch), of_submission)])
+    batch <- batch[setdiff(names(batch), of_submission)]
+    raise_kept(kept, batch)
+    return(batch)
   }
+  warned <- unique(vapply(kept$warnings, conditionMessage, ""))
   # Of those that were not begun there is nothing to tell.
   first <- c(which(failed & batch$reason != not_begun), which(failed))[[1L]]
   rlang::abort(
@@ -389,10 +399,11 @@ finish_batch <- function(batch, tried, argument, call) {
         if (!all(failed)) "The others run. ",
         "`rlang::last_error()$batch` is the data frame of all; call the function again with it in place of `",
         argument, "` to submit the rest."
-      )
+      ),
+      rlang::set_names(warned, rep("!", length(warned)))
     ),
     class = c("abba_error_batch_incomplete", "abba_error_kubectl", "abba_error"),
-    call = call,
+    call = road$call,
     use_cli_format = FALSE,
     batch = batch
   )

@@ -70,6 +70,8 @@
 #' @param environment What the program finds in its environment, a character vector with
 #'   names such as `c(STUDY = "s1")`, letter for letter: a `$(NAME)` in it is no variable.
 #'   It wins over what abba sets, such as `MC_CORES`, and over the container image;
+#'   `ABBA_SESSION_INFO = "no"` keeps R from noting its version and its packages for the record
+#'   ([abba_save_k8s_batch_local()]);
 #'   `ABBA_JOB_ID`, `ABBA_BATCH_ID` and `OPTIND` cannot be set, and what R and the shell that starts
 #'   it set themselves, such as `R_HOME` and `args`, stays theirs. **It is no place for
 #'   passwords and keys**: it is kept with the job, where all can read it who may
@@ -284,20 +286,29 @@ submit_job <- function(road, arguments) {
 # Creates the job of a submission that has its ids, and says so.
 create_job <- function(road, submission, quiet = FALSE) {
   ready <- road$prepare(list(submission))$ready[[1L]]
+  kept <- new.env(parent = emptyenv())
   suspendInterrupts({
     # From here on an interrupt must not pass by without a word on the job.
     tell <- function(condition) tell_unknown_job(road, submission$job_id)
     is_made <- withCallingHandlers(
-      allowInterrupts(road$submit_one(ready)),
+      allowInterrupts(keep_warnings(road$submit_one(ready), kept)),
       interrupt = tell, abba_error_time_limit = tell
     )
-    if (is_made && (!quiet || isTRUE(attr(is_made, "interrupted")))) {
+    if (is_made && (!quiet || isTRUE(attr(is_made, "interrupted")) || length(kept$warnings) > 0L)) {
       message("job.batch/", submission$job_id, " created")
+      tell_page(road, "job", submission$job_id)
     }
   })
+  raise_kept(kept)
   if (!is_made || isTRUE(attr(is_made, "interrupted"))) {
     stop_as_r_wanted(road$call)
   }
+}
+
+# Says at an interactive console on which page the server shows it.
+tell_page <- function(road, view, id) {
+  page <- if (draws_line()) road$page(view, id)
+  if (!is.null(page)) message(cli::format_inline("See it at {.url {page}}"))
 }
 
 tell_unknown_job <- function(road, job_id) {

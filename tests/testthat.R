@@ -12,9 +12,11 @@ if (length(arguments) > 0L) {
   # The file of R CMD check that this names by a relative path is for this R alone.
   Sys.setenv(R_TESTS = "")
   names <- sub("^test-(.*)[.]R$", "\\1", list.files("testthat", "^test-.*[.]R$"))
+  # Some of them where others have been run already, by a regular expression.
+  names <- grep(Sys.getenv("ABBA_TEST_FILES"), names, value = TRUE)
   # Those that take longest begin, so that none of them is left for the end.
   first <- c("log", "conditions", "submit", "objects", "client-request", "watch", "follow", "interrupt", "session")
-  runs <- data.frame(label = c(first, setdiff(names, first)), alone = FALSE)
+  runs <- data.frame(label = c(intersect(first, names), setdiff(names, first)), alone = FALSE)
   # Not more than CRAN has cores for; and beside the cluster's tests more would not end sooner.
   results <- run_side_by_side(runs, "R", at_once = 2L, function(i, results) {
     c("testthat.R", file.path("testthat", paste0("test-", runs$label[[i]], ".R")), results)

@@ -29,7 +29,8 @@ local_api <- function(..., keys = "daemon", env = parent.frame()) {
 forget_server <- function() {
   assign("gateway", NULL, envir = abba:::the_server)
   assign("sending", list(), envir = abba:::the_server)
-  assign("collected", -Inf, envir = abba:::the_server)
+  assign("collected", 0, envir = abba:::the_server)
+  assign("looked", 0, envir = abba:::the_server)
 }
 
 # The key of a local server, which is opened for it.
@@ -86,6 +87,12 @@ wait_for_answer <- function(answer) {
 
 finish_answer <- function(answer) {
   answer <- wait_for_answer(answer)
+  # A large one comes as a file, which whoever sends it removes.
+  if (is.list(answer$body)) {
+    file <- answer$body$file
+    answer$body <- `Encoding<-`(readChar(file, file.size(file), useBytes = TRUE), "UTF-8")
+    unlink(file)
+  }
   is_json <- identical(answer$headers$`Content-Type`, "application/json")
   list(
     status = answer$status, headers = answer$headers, text = answer$body,

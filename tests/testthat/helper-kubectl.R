@@ -185,6 +185,15 @@ creates <- function(on = "create *") {
   runs("exec cat \"$manifest\"", on = on)
 }
 
+# The same, and the cluster warns of what it was given.
+warns_of_job <- function() {
+  new_answer(
+    c("cat \"$answer.err\" >&2", "exec cat \"$manifest\""),
+    stderr = "Warning: would violate PodSecurity \"restricted:latest\": runAsNonRoot != true\n",
+    on = "create *"
+  )
+}
+
 # kubectl never ends, and neither does a login helper that it has started.
 hangs <- function(on = "*") {
   runs(
@@ -393,3 +402,5 @@ local_cluster <- function(pods = list(), jobs = list(), ..., env = parent.frame(
   )
   do.call(local_scripted_kubectl, c(answers, list(env = env)))
 }
+
+bytes_of_file <- function(path) readBin(path, "raw", file.size(path))

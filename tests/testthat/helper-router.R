@@ -13,7 +13,14 @@ ask_router <- function(pr, path, method = "GET", query = "", key = NULL, headers
   request$REMOTE_ADDR <- "127.0.0.1"
   request$rook.input <- list(read_lines = character, read = function(...) raw(), rewind = function() NULL)
   answer <- wait_for_answer(pr$call(request))
-  body <- if (is.character(answer$body)) charToRaw(answer$body) else answer$body
+  body <- answer$body
+  if (is.list(body)) {
+    file <- body$file
+    owned <- isTRUE(body$owned)
+    body <- readBin(file, "raw", file.size(file))
+    if (owned) unlink(file)
+  }
+  if (is.character(body)) body <- charToRaw(body)
   headers <- as.list(answer$headers)
   names(headers) <- tolower(names(headers))
   list(status = answer$status, headers = headers, body = body, text = rawToChar(body))

@@ -7,16 +7,19 @@ local_certificates <- function(env = parent.frame()) {
   openssl <- function(...) processx::run("openssl", c(...), wd = folder)
   key <- c("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout")
   openssl("req", "-x509", key, "ca.key", "-out", "ca.crt", "-subj", "/CN=an authority of our own", "-days", "2")
-  names <- c(good = "IP:127.0.0.1", expired = "IP:127.0.0.1", other = "DNS:other.example.com")
+  names <- c(expired = "IP:127.0.0.1", good = "IP:127.0.0.1", other = "DNS:other.example.com")
   for (name in names(names)) {
     file <- function(ending) paste0(name, ending)
     write_bytes(paste0("subjectAltName=", names[[name]], "\n"), file.path(folder, file(".ext")))
     openssl("req", key, file(".key"), "-out", file(".csr"), "-subj", "/CN=server")
     openssl(
       "x509", "-req", "-in", file(".csr"), "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-      "-extfile", file(".ext"), "-out", file(".crt"), "-days", if (name == "expired") "-1" else "2"
+      "-extfile", file(".ext"), "-out", file(".crt"), "-days", if (name == "expired") "0" else "2"
     )
+    # Its time is over with the second in which it was made: openssl no longer takes a day before today.
+    if (name == "expired") made <- Sys.time()
   }
+  stopifnot(wait_until(function() Sys.time() > made + 1))
   folder
 }
 

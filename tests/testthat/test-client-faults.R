@@ -10,15 +10,17 @@ test_that("a certificate that is not right is told as such, and asked for once",
   local_program()
   certificates <- local_certificates()
   bundle <- file.path(certificates, "ca.crt")
+  of_server <- function(name, trusted = NA) {
+    withr::local_envvar(CURL_CA_BUNDLE = trusted)
+    local_tls_api(certificates, name)
+    tell_both()
+  }
   expect_api_words({
-    local_tls_api(certificates, "good")
-    tell_both()
-    withr::local_envvar(CURL_CA_BUNDLE = bundle)
-    local_tls_api(certificates, "expired")
-    tell_both()
-    local_tls_api(certificates, "other")
-    tell_both()
+    of_server("good")
+    of_server("expired", bundle)
+    of_server("other", bundle)
   })
+  withr::local_envvar(CURL_CA_BUNDLE = bundle)
   for (name in c("expired", "other")) {
     local_tls_api(certificates, name)
     error <- raised(submit_it())
@@ -110,6 +112,7 @@ test_that("each of curl's words has its class, whichever library speaks TLS for 
     "CONNECT tunnel failed, response 503" = FALSE, "OpenSSL SSL_connect: Connection reset by peer" = FALSE,
     "Recv failure: Connection reset by peer" = TRUE, "Empty reply from server" = TRUE,
     "OpenSSL SSL_read: OpenSSL/3.0.19: error:0A000126:SSL routines::unexpected eof while reading" = TRUE,
+    "SSL connect error [abba.example.com]: TLS connect error: error:0A000126:SSL routines::unexpected eof" = FALSE,
     "Recv failure: Connection timed out" = TRUE, "Operation timed out after 60000 milliseconds with 0 bytes" = TRUE,
     "Connection timed out after 60000 milliseconds" = FALSE
   )
@@ -117,6 +120,28 @@ test_that("each of curl's words has its class, whichever library speaks TLS for 
     fault <- of(words)
     expect_true(fault$may_heal, info = words)
     expect_identical(fault$may_have_arrived, passing[[words]], info = words)
+  }
+})
+
+test_that("curl's words are read once, without calls of R, whichever versions of curl and httr2 say them", {
+  refused <- "Failed to connect to 127.0.0.1 port 1 after 3 ms: Could not connect to server"
+  caused <- function(words) {
+    rlang::error_cnd(
+      message = "Failed to perform HTTP request.",
+      parent = structure(class = c("error", "condition"), list(message = words, call = quote(curl_fetch_memory(url))))
+    )
+  }
+  read <- function(cnd) curl_words(failure_words(cnd))
+  expect_identical(read(simpleError(refused)), "Failed to connect to 127.0.0.1 port 1: Could not connect to server")
+  expect_identical(
+    read(caused(paste0("Could not connect to server [127.0.0.1]:\n", refused))),
+    "Failed to connect to 127.0.0.1 port 1: Could not connect to server"
+  )
+  for (before in c("Timeout was reached [127.0.0.1]:\n", "Timeout was reached: [127.0.0.1] ")) {
+    expect_identical(
+      read(caused(paste0(before, "Operation timed out after 1001 milliseconds with 0 bytes received"))),
+      "Operation timed out with 0 bytes received"
+    )
   }
 })
 

@@ -56,15 +56,17 @@ errors_of <- function(verb, answers, env = parent.frame()) {
     "options(cli.unicode = FALSE)",
     paste0("kubectls <- ", deparse1(unname(vapply(kubectls, `[[`, "", "program")))),
     paste0("calls <- ", deparse1(rep_len(unname(verbs[verb]), length(answers)))),
-    "errors <- parallel::mclapply(seq_along(kubectls), function(i) {",
+    # Children that wait, not work: mclapply() allows no more of them than CRAN has cores for.
+    "ask <- function(i) parallel::mcparallel({",
     "  options(abba.kubectl = kubectls[[i]])",
     # The time limit, which is no answer of kubectl, may end the last attempt of a machine that stands still.
     "  for (time in 1:5) {",
     "    error <- tryCatch({ eval(str2lang(calls[[i]])); NULL }, error = identity)",
-    "    if (!inherits(error, 'abba_error_timeout')) return(error)",
+    "    if (!inherits(error, 'abba_error_timeout')) break",
     "  }",
     "  error",
-    "}, mc.cores = length(kubectls))",
+    "})",
+    "errors <- unname(parallel::mccollect(lapply(seq_along(kubectls), ask)))",
     paste0("saveRDS(errors, ", deparse1(result), ")")
   ))
   expect_identical(ran$exit_status, 0L, info = ran$stderr)
@@ -528,7 +530,7 @@ test_that("the functions work in forked children of R", {
     paste0("first <- suppressMessages(", verbs[["submit"]], ")"),
     "found <- parallel::mclapply(1:8, function(i) {",
     paste0("  c(names(", verbs[["status"]], "), suppressMessages(", verbs[["submit"]], ")$job_id)"),
-    "}, mc.cores = 4L)",
+    "}, mc.cores = 2L)",
     "writeLines(unlist(found))"
   ))
   found <- matrix(ran$stdout, nrow = 2L)
@@ -611,10 +613,7 @@ test_that("a rule that refuses is told at once, in its own words", {
 
 test_that("a warning of the cluster about a new job is a warning with the way out", {
   local_program()
-  local_scripted_kubectl(new_answer(
-    c("cat \"$answer.err\" >&2", "exec cat \"$manifest\""),
-    stderr = "Warning: would violate PodSecurity \"restricted:latest\": runAsNonRoot != true\n"
-  ))
+  local_scripted_kubectl(warns_of_job())
   warning <- NULL
   job <- withCallingHandlers(
     suppressMessages(submit()),
@@ -627,6 +626,50 @@ test_that("a warning of the cluster about a new job is a warning with the way ou
   expect_match(conditionMessage(warning), "runAsNonRoot", fixed = TRUE)
   expect_match(conditionMessage(warning), "`username`", fixed = TRUE)
   expect_identical(warning$job_id, job$job_id)
+})
+
+test_that("a rule that changes a job so that a promise breaks is told as the job is submitted", {
+  local_program()
+  changed <- c("\"backoffLimit\":0" = "\"backoffLimit\":6", "\"name\":\"program\"" = "\"name\":\"main\"")
+  edits <- paste0(" -e 's/", names(changed), "/", changed, "/'", collapse = "")
+  local_scripted_kubectl(runs(paste0("exec sed", edits, " \"$manifest\"")))
+  told <- list()
+  job <- withCallingHandlers(
+    suppressMessages(submit()),
+    abba_warning_cluster_rule = function(condition) {
+      told <<- c(told, list(condition))
+      rlang::cnd_muffle(condition)
+    }
+  )
+  expect_length(told, 2L)
+  messages <- vapply(told, conditionMessage, "")
+  expect_match(messages[[1L]], "`backoffLimit` is 6: a program that fails is started again.", fixed = TRUE)
+  expect_match(messages[[2L]], "neither the program's end nor its log can be seen.", fixed = TRUE)
+  expect_match(messages, "Cancel it if it must not run like this", fixed = TRUE)
+  for (warning in told) {
+    expect_identical(warning$job_id, job$job_id)
+  }
+})
+
+test_that("what a wrapper of kubectl says before kubectl's answer about itself does no harm", {
+  configuration <- list(
+    "current-context" = "c", contexts = list(list(name = "c", context = list(cluster = "k", namespace = "study-1")))
+  )
+  kubectl <- local_scripted_kubectl(
+    says(c("kubectl 1.34 of asdf", to_json(configuration)), on = "config view*"), pods_of(pod(test_job))
+  )
+  expect_named(status(namespace = NULL), "Succeeded")
+  expect_match(kubectl$requests()[[2L]], "/namespaces/study-1/", fixed = TRUE)
+})
+
+test_that("a login helper that must have a terminal is told with the way out", {
+  local_scripted_kubectl(fails(paste0(
+    "Unable to connect to the server: getting credentials: exec plugin cannot support interactive mode: ",
+    "standard input is not a terminal\n"
+  )))
+  error <- raised(status())
+  expect_s3_class(error, "abba_error_unauthorized")
+  expect_match(conditionMessage(error), "set `interactiveMode` of the helper", fixed = TRUE)
 })
 
 test_that("kubectl is kept from the user's own defaults", {

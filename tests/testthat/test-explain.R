@@ -28,7 +28,8 @@ test_on_both_roads("an explanation is a list of the documented elements", {
     advice = "Read its log: an R error ends a program with exit status 1.", call = NA_character_,
     pod_id = paste0(test_job, "-2dbr8"), node = "node-1", image = "registry.example.com/r-base:4.2.2",
     image_digest = "registry.example.com/r-base@sha256:0123", cpu_limit = "500m", memory_limit = "512M",
-    attempts = 1L, verdict = "errors", verdict_line = NA_character_, last_lines = character()
+    attempts = 1L, verdict = "errors", verdict_line = NA_character_, last_lines = character(),
+    archive = NA_character_
   ))
   expect_identical(events, data.frame(
     time = utc(rep("2026-01-01T00:00:02Z", 2L)), type = "Normal", reason = c("SuccessfulCreate", "Started"),

@@ -77,6 +77,26 @@ test_that("a file of JSON, a list and a file of YAML give one template", {
   expect_match(expected, "\"nodeSelector\":{\"a\":null}", fixed = TRUE)
 })
 
+test_that("in YAML a map's own values win over those that `<<` brings, as for kubectl", {
+  of <- function(...) {
+    yaml <- c("spec:", "  template:", "    metadata: {labels: &all {a: b, c: d}}", "    spec:", ...)
+    check_job_template(template_file(yaml))
+  }
+  expected <- paste0(
+    "{\"spec\":{\"template\":{\"metadata\":{\"labels\":{\"a\":\"b\",\"c\":\"d\"}},",
+    "\"spec\":{\"nodeSelector\":{\"a\":\"own\",\"c\":\"d\"}}}}}"
+  )
+  expect_identical(of("      nodeSelector: {<<: *all, a: own}"), expected)
+  expect_identical(of("      nodeSelector: {a: own, <<: *all}"), expected)
+})
+
+test_that("what programs write after the last document is no further one", {
+  yaml <- c("metadata:", "  annotations:", "    a: |", "      # text")
+  expected <- check_job_template(template_file(yaml))
+  expect_match(expected, "# text", fixed = TRUE)
+  expect_identical(check_job_template(template_file(c("---", yaml, "---", "# the end"))), expected)
+})
+
 test_that("what is no template is refused, and its name is told", {
   missing <- tempfile(fileext = ".yaml")
   refused <- list(
@@ -86,6 +106,8 @@ test_that("what is no template is refused, and its name is told", {
     list(template_file("a: [", ".yaml"), "no YAML"), list(template_file("{", ".json"), "no JSON"),
     list(template_file(c("a: 1", "a: 2")), "Duplicate"),
     list(template_file(c("spec: {}", "---", "spec: {}")), "several documents"),
+    list(template_file("{\"metadata\": {}, \"metadata\": {}}", ".json"), "the name \"metadata\" stands twice"),
+    list(list(metadata = list(labels = list(a = "1", a = "2"))), "the name \"a\" twice"),
     list(template_file("- a"), "no map"), list(template_file(character()), "no map"),
     list(template_file(strrep("#", 2e6)), "1 MiB"),
     list(list(1), "part of a Job"), list(list(a = 1, 2), "names for some"),

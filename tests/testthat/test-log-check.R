@@ -26,6 +26,23 @@ test_that("each log of a folder has its verdict and the line that it rests on", 
   expect_identical(nrow(abba_log_check(file.path(folder, c("t_dm.log", "notes.txt")))), 2L)
 })
 
+test_that("what R prints behind a program's own words is found, and a table is no error", {
+  log_of_r <- function(...) {
+    arguments <- c("-s", "--vanilla", rbind("-e", c(...)))
+    processx::run(file.path(R.home("bin"), "R"), arguments, error_on_status = FALSE, stderr_to_stdout = TRUE)$stdout
+  }
+  folder <- local_logs(
+    behind.log = log_of_r("cat('Fitting ...'); try(log('a'))"),
+    bar.log = log_of_r("bar <- txtProgressBar(0, 2, style = 3); setTxtProgressBar(bar, 1); try(log('a')); close(bar)"),
+    printed.log = log_of_r("tryCatch(log('a'), error = print)"),
+    strata.log = log_of_r("summary(aov(yield ~ N + Error(block), npk))"),
+    warned.log = log_of_r("(function() {", "  warning('careful')", "  cat('done')", "})()")
+  )
+  checked <- abba_log_check(folder)
+  expected <- c(bar = "errors", behind = "errors", printed = "errors", strata = "clean", warned = "warnings")
+  expect_identical(stats::setNames(checked$verdict, checked$program)[names(expected)], expected)
+})
+
 test_that("the patterns of a company count", {
   folder <- local_logs(a.log = "NOTE: variable x is uninitialized")
   expect_identical(abba_log_check(folder)$verdict, "clean")

@@ -12,7 +12,7 @@ test_that("what R gets is whole where R looks for garbage at every step", {
     json = function() core_json(nested),
     error = function() core_check_which(list(job_id = c("a-1", "B_2"))),
     jobs = function() core_list(list(), settings),
-    status = function() core_status(list(job_id = c("a-1", "b-2")), settings)
+    status = function() core_status(list(job_id = c("a-1", "b-2")), NULL, settings)
   )
   under_torture <- function(call) {
     gctorture(TRUE)

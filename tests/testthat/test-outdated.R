@@ -68,6 +68,16 @@ test_that("arguments that matter are compared, out of the plan, the call and the
   expect_identical(why(), "`container` is another one.")
   withr::local_options(abba.default.container = NULL)
   expect_identical(why(), NA_character_)
+  of_pod <- function(...) list(spec = list(template = list(spec = list(...))))
+  withr::local_options(abba.k8s.job.template = of_pod(nodeSelector = list(pool = "a")))
+  expect_identical(why(), NA_character_)
+  file <- withr::local_tempfile(fileext = ".yaml")
+  writeLines(c("spec:", "  template:", "    spec:", "      serviceAccountName: stats"), file)
+  withr::local_options(abba.k8s.job.template = file)
+  expect_identical(why(), "`job_template` is another one.")
+  expect_identical(why(job_template = of_pod(serviceAccountName = "stats")), "`job_template` is another one.")
+  expect_identical(why(job_template = NULL), NA_character_)
+  expect_identical(why(job_template = "gpu"), "`job_template` is another one.")
 })
 
 test_that("without records all programs have to run, and wrong arguments are refused", {
@@ -83,10 +93,10 @@ test_that("without records all programs have to run, and wrong arguments are ref
   }
 })
 
-test_that("changed_only submits what has to run, and nothing where nothing has", {
+test_on_both_roads("changed_only submits what has to run, and nothing where nothing has", {
   plan <- local_study()
   kubectl <- local_scripted_kubectl(creates())
-  submit <- function(...) abba_submit_k8s_batch_local(plan, namespace = "n", changed_only = TRUE, ...)
+  submit <- function(...) submit_batch(plan, changed_only = TRUE, ..., container = "r:1")
   expect_message(nothing <- submit(), "nothing has changed")
   expect_s3_class(nothing, "abba_batch")
   expect_identical(nrow(nothing), 0L)
@@ -97,7 +107,7 @@ test_that("changed_only submits what has to run, and nothing where nothing has",
   expect_identical(batch$program, "t_dm.R")
   # What it runs after has succeeded, and is not waited for.
   manifest <- kubectl$manifest()
-  expect_null(manifest$spec$suspend)
+  expect_null(manifest$metadata$labels[["abba/waiting"]])
   expect_null(manifest$metadata$annotations[["abba/after"]])
 
   # One value for each program of the plan.
@@ -108,7 +118,7 @@ test_that("changed_only submits what has to run, and nothing where nothing has",
   suppressMessages(batch <- submit(records = "nowhere"))
   expect_identical(batch$program, c("adsl.R", "t_dm.R"))
 
-  refused <- function(...) expect_error(abba_submit_k8s_batch_local(...), class = "abba_error_input")
+  refused <- function(...) expect_error(submit_batch(..., container = "r:1"), class = "abba_error_input")
   refused("t_dm.R", changed_only = TRUE)
   refused(plan, changed_only = NA)
 })

@@ -98,6 +98,33 @@ test_that("jobs of a batch that are not there, or were never submitted, are left
   expect_identical(drawn$job_id, "b-2")
 })
 
+test_that("a batch of the abba API is drawn with what the API says, with or without a kubectl", {
+  local_png()
+  local_program("1", "p.R")
+  kubectl <- local_listed()
+  row <- function(sent) {
+    list(list(
+      job_id = sent, batch_id = "of-api", program = "p.R", user = "mike", status = "Succeeded",
+      submitted = "2026-01-01T00:00:01Z", started = "2026-01-01T00:00:02Z", finished = "2026-01-01T00:00:03Z",
+      exit_code = 0L, reason = NULL
+    ))
+  }
+  local_scripted_api(makes_jobs())
+  batch <- suppressMessages(abba_submit_batch("p.R", batch_group_id = "of-api"))
+  api <- local_scripted_api(replies(row(batch$job_id), on = "GET /jobs"))
+  drawn <- plot(batch)
+  expect_identical(drawn$job_id, batch$job_id)
+  expect_identical(summary(batch)$jobs, 1L)
+  expect_identical(kubectl$count(), 0L)
+  # In a later session.
+  withr::local_envvar(PATH = "/nowhere")
+  batch$batch_id <- "of-earlier"
+  expect_identical(plot(batch)$job_id, batch$job_id)
+  withr::local_options(abba.api.address = NULL)
+  withr::local_envvar(ABBA_API_ADDRESS = NA)
+  expect_error(plot(batch), class = "abba_error_kubectl_missing")
+})
+
 test_that("rows of several batches are drawn together", {
   local_png()
   local_scripted_kubectl(

@@ -42,6 +42,16 @@ test_that("jobs print in the width of the console, the columns whole", {
   }
 })
 
+test_that("signs that do not show, or turn words around, are told by their numbers", {
+  jobs <- listed()
+  jobs$program <- c("a\u202egpj.R", "b\u00ad\u3164\U{e0061}.R", "\u00e9\u26a0\ufe0f.R")
+  withr::local_options(width = 200)
+  lines <- paste(utils::capture.output(print(jobs)), collapse = "\n")
+  expect_match(lines, "a\\u202egpj.R", fixed = TRUE)
+  expect_match(lines, "b\\u00ad\\u3164\\ue0061.R", fixed = TRUE)
+  expect_match(lines, "\u00e9\u26a0\ufe0f.R", fixed = TRUE)
+})
+
 test_that("a summary counts the jobs, and names those to be looked at", {
   judged <- listed()
   judged$verdict <- c("warnings", "errors", NA)

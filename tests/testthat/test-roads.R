@@ -49,7 +49,7 @@ interrupted_r <- c(
   "})",
   "put('programs_of_request', 4L)",
   "options(abba.api.address = 'http://127.0.0.1:1', abba.api.key = 'k', abba.default.container = 'r:1')",
-  "put('core_kept_submissions', function(batch_id, statuses, settings) answer(lapply(kept, function(one) {",
+  "put('core_kept_submissions', function(batch_id, statuses, archived, settings) answer(lapply(kept, function(one) {",
   "  arguments <- c(list(given_path = one$file_path, expanded_path = one$file_path), one[8:11])",
   "  c(one[c('job_id', 'status', 'ending', 'in_place')], list(arguments = arguments))",
   "})))",

@@ -36,7 +36,6 @@ answers_of_job <- function(id, job, pod, log) {
 }
 
 read_record <- function(path) jsonlite::fromJSON(path, simplifyVector = FALSE)
-bytes_of_file <- function(path) readBin(path, "raw", file.size(path))
 
 test_on_both_roads("a batch is saved with the bytes of its logs and a record of each program", {
   batch <- local_saved_batch()
@@ -125,4 +124,31 @@ test_that("wrong arguments are refused before anything is asked", {
   }
   expect_identical(batch$kubectl$count(), asked)
   expect_error(save_batch("logs", outputs = list(t_x = "a")), "programs of the batch only", class = "abba_error_input")
+})
+
+test_on_both_roads("a record has the R and the packages that the program used, or why they are not known", {
+  noting <- ended(1L)
+  noting$terminated$message <- paste(c(
+    "abba-session 1", "R=R version 4.2.2 (2022-10-31)", "version=4.2.2", "random=Mersenne-Twister Inversion Rejection",
+    "option.OutDec=,", "packages=4", "attached=haven 2.5.1,stats 4.2.2", "loaded=R6 2.5.1", "end", ""
+  ), collapse = "\n")
+  batch <- local_saved_batch(states = list(noting, ended(137L)))
+  save_batch("logs")
+  record <- read_record("logs/t_ae.json")$predicate
+  expect_identical(record$runDetails$builder$version$R, "4.2.2")
+  expect_identical(record$runDetails$metadata$abba_session, list(
+    R = "R version 4.2.2 (2022-10-31)", random = "Mersenne-Twister Inversion Rejection", options = list(OutDec = ","),
+    attached = list("haven", "stats"), loaded = list("R6"), packages_left_out = 1L
+  ))
+  dependencies <- record$buildDefinition$resolvedDependencies
+  packages <- Filter(function(one) one$annotations$abba_role == "package", dependencies)
+  uris <- vapply(packages, `[[`, "", "uri")
+  expect_identical(uris, c("pkg:generic/R@4.2.2", "pkg:cran/haven@2.5.1", "pkg:cran/R6@2.5.1"))
+  killed <- read_record("logs/t_dm.json")$predicate$runDetails
+  expect_identical(killed$metadata$abba_session, list(missing = "R was killed."))
+  expect_null(killed$builder$version$R)
+  checked <- abba_verify("logs")
+  expect_setequal(checked$result, c("ok", "unsigned"))
+  # Nobody takes it for words about the end.
+  expect_identical(explain(batch$ids[[1L]])$details, NA_character_)
 })

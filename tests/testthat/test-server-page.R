@@ -113,6 +113,9 @@ test_that("the page may run its own script only", {
     expect_identical(answer$status, 200L)
     expect_identical(answer$headers[["cache-control"]], "no-store")
     expect_identical(answer$headers[["x-content-type-options"]], "nosniff")
+    # What has opened it, or is in a frame around it, learns nothing of it and cannot be laid over it.
+    expect_identical(answer$headers[["cross-origin-opener-policy"]], "same-origin")
+    expect_match(answer$headers[["content-security-policy"]], "frame-ancestors 'self'", fixed = TRUE)
     policy <- answer$headers[["content-security-policy"]]
     expect_match(
       policy, "^default-src 'none'; script-src 'self' 'sha256-[^ ;]+'; style-src 'self'; connect-src 'self';"
@@ -127,6 +130,23 @@ test_that("the page may run its own script only", {
   expect_no_match(html, "<style|\\son[a-z]+=|\\sstyle=|javascript:", perl = TRUE)
   # Relative addresses only: the server may stand behind a path.
   expect_no_match(html, "(src|href)=\"(/|https?:)", perl = TRUE)
+})
+
+test_that("no answer is packed in the thread that serves all connections, and files are read there", {
+  api <- local_api()
+  pr <- router()
+  takes_gzip <- c("accept-encoding" = "gzip, deflate")
+  for (path in c("/", "/__docs__/swagger-ui-bundle.js", "/live", "/whoami", "/nothing")) {
+    for (method in c("GET", "HEAD")) {
+      answer <- ask_router(pr, path, method, key = api$keys$daemon, headers = takes_gzip)
+      expect_identical(answer$headers[["content-encoding"]], "identity", info = path)
+    }
+    expect_null(ask_router(pr, path, key = api$keys$daemon)$headers[["content-encoding"]], info = path)
+  }
+  req <- api_request(method = "POST", PATH_INFO = "/whoami", CONTENT_LENGTH = "1", headers = takes_gzip)
+  expect_identical(pr$onHeaders(req)$headers[["Content-Encoding"]], "identity")
+  req <- api_request(PATH_INFO = "/__docs__/swagger-ui-bundle.js")
+  expect_true(file.exists(pr$call(req)$body$file))
 })
 
 test_that("Swagger UI reaches this server alone", {

@@ -8,6 +8,12 @@ test_that("a server that is for its own machine is not started for others", {
   expect_words(tell(abba_run_api(host = "0.0.0.0")))
 })
 
+test_that("keys that others may read on their way are told", {
+  local_api()
+  # An address that is not this machine's, so that nothing listens.
+  expect_message(raised(abba_run_api(host = "192.0.2.1")), "speaks HTTP on 192.0.2.1", fixed = TRUE)
+})
+
 test_that("on Posit Connect nobody calls abba_run_api()", {
   local_api(keys = character(), plumber.sharedSecret = "the-secret")
   withr::local_envvar(RSTUDIO_PRODUCT = "CONNECT")
@@ -100,6 +106,10 @@ test_that("what is too large or of unknown length is refused before it is read",
   expect_identical(early(HTTP_TRANSFER_ENCODING = "chunked")$status, 411L)
   expect_identical(early(HTTP_TRANSFER_ENCODING = "chunked", CONTENT_LENGTH = "5")$status, 411L)
   expect_identical(early(HTTP_UPGRADE = "WebSocket")$status, 400L)
+  # No browser takes it for a page.
+  headers <- early(CONTENT_LENGTH = "1001")$headers
+  expect_identical(headers$`X-Content-Type-Options`, "nosniff")
+  expect_match(headers$`Content-Security-Policy`, "default-src 'none'", fixed = TRUE)
   # A sender that is not known sends no body at all.
   expect_identical(early(CONTENT_LENGTH = "1", key = NULL)$status, 401L)
   expect_identical(early(CONTENT_LENGTH = "1", key = "x")$status, 401L)
@@ -166,6 +176,27 @@ test_that("of large bodies a caller sends no more than are answered at a time or
   expect_null(begin("daemon", "1000000")$early)
 })
 
+test_that("a caller who sends all the time what is refused does not make R collect all garbage", {
+  local_api()
+  server <- abba:::the_server
+  requests <- list(new.env(), new.env())
+  since <- function(...) {
+    server$sending <- Map(function(req, when) {
+      rlang::new_weakref(req, value = list(caller = "daemon", is_large = TRUE, since = when))
+    }, requests, list(...))
+  }
+  server$collected <- 100
+  withr::defer(server$collected <- 0)
+  since(140, 141)
+  expect_false(abba:::is_worth_collecting(142))
+  # Some that may have been broken off, and some that were there when R looked last.
+  expect_true(abba:::is_worth_collecting(147))
+  since(99, 146)
+  expect_false(abba:::is_worth_collecting(147))
+  # None keeps its place for ever.
+  expect_true(abba:::is_worth_collecting(161))
+})
+
 test_that("a fault before a body is read shows nothing of the server", {
   api <- local_api()
   withr::local_options(plumber.methodNotAllowed = NULL)
@@ -179,7 +210,7 @@ test_that("a fault before a body is read shows nothing of the server", {
   expect_identical(decisions(api)[[1L]]$status, 500L)
 })
 
-test_that("calls of the API go past plumber, and what an administrator adds goes through it", {
+test_that("calls of the API and its pages go past plumber, and what an administrator adds goes through it", {
   api <- local_api()
   router <- plumber::plumb_api("abba", "abba")
   router$handle("GET", "/own", function(res) {
@@ -192,11 +223,12 @@ test_that("calls of the API go past plumber, and what an administrator adds goes
   expect_identical(ask_router(router, "/whoami", method = "HEAD", key = api$keys$daemon)$text, "")
   expect_identical(ask_router(router, "/whoami", method = "DELETE", key = api$keys$daemon)$status, 405L)
   expect_identical(ask_router(router, "/submit-job")$status, 401L)
+  for (path in c("/", "/main.js", "/__docs__/")) expect_identical(ask_router(router, path)$status, 200L)
   expect_identical(seen, character())
   expect_identical(ask_router(router, "/own")$text, "mine")
   expect_identical(ask_router(router, "/whoami/", key = api$keys$daemon)$status, 404L)
-  expect_identical(ask_router(router, "/")$status, 200L)
-  expect_identical(seen, c("/own", "/whoami/", "/"))
+  expect_identical(ask_router(router, "/../main.js", key = api$keys$daemon)$status, 404L)
+  expect_identical(seen, c("/own", "/whoami/", "/../main.js"))
 })
 
 test_that("a fault of the server shows nothing of it", {

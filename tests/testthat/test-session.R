@@ -104,9 +104,13 @@ processes_with <- function(text) {
 
 pids_of <- function(kubectl) as.integer(sub("process ", "", processes_with(kubectl$sockets)))
 
-parent_of <- function(pid) {
-  fields <- sub("^.*\\) ", "", readLines(file.path("/proc", pid, "stat"), warn = FALSE))
-  as.integer(strsplit(fields, " ")[[1L]][[2L]])
+# Whether R has started a process, which may end at any moment.
+is_own <- function(pid) {
+  stat <- suppressWarnings(tryCatch(
+    readLines(file.path("/proc", pid, "stat"), warn = FALSE),
+    error = function(cnd) ""
+  ))
+  isTRUE(grepl(paste0("^.*\\) . ", Sys.getpid(), " "), stat))
 }
 
 # What the end of R leaves is removed a moment after it.
@@ -269,7 +273,7 @@ test_that("a proxy that was killed, or whose socket is gone, or whose supervisor
   kubectl <- local_serving_kubectl()
   status()
   # Of its processes the one that R has started.
-  supervisor <- function() Filter(function(pid) parent_of(pid) == Sys.getpid(), pids_of(kubectl))
+  supervisor <- function() Filter(is_own, pids_of(kubectl))
   # A signal takes effect a moment after it was sent.
   kill <- function(pids) {
     tools::pskill(pids, 9L)

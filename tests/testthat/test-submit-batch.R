@@ -43,6 +43,16 @@ test_on_both_roads("a batch says in one message how many jobs were created", {
   expect_words(invisible(submit_batch(programs[1], batch_group_id = "b-1")))
 })
 
+test_on_both_roads("who leaves the call by a warning has the data frame of all, and all were submitted", {
+  local_program()
+  kubectl <- local_scripted_kubectl(warns_of_job())
+  warning <- tryCatch(suppressMessages(submit_batch(rep("test_program.R", 3L))), warning = identity)
+  expect_s3_class(warning, "abba_warning_cluster_rule")
+  expect_identical(sort(warning$batch$job_id), sort(vapply(unname(sent(kubectl)), \(job) job$metadata$name, "")))
+  expect_false(anyNA(warning$batch$submitted))
+  expect_identical(nrow(warning$batch), 3L)
+})
+
 test_that("one Job template is for all programs, and a list has one for each", {
   local_programs(programs)
   priorities <- function(job_template) {

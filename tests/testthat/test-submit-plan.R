@@ -9,7 +9,7 @@ after_of <- function(job) {
   if (!is.null(text)) jsonlite::parse_json(text)
 }
 
-test_that("a plan is submitted at once, and what runs after others waits for them", {
+test_on_both_roads("a plan is submitted at once, and what runs after others waits for them", {
   kubectl <- local_scripted_kubectl(creates())
   plan <- local_plan(memory_limit = c("1G", "2G", "3G"))
   expect_message(
@@ -50,7 +50,7 @@ test_that("a queue of a Job template is kept from a program that waits, too", {
   expect_identical(job$metadata$annotations[["abba/on-failure"]], "stop")
 })
 
-test_that("what is given for all programs is for those of a plan that have no own", {
+test_on_both_roads("what is given for all programs is for those of a plan that have no own", {
   kubectl <- local_scripted_kubectl(creates())
   plan <- local_plan()
   plan$memory_limit <- c(NA, "2G", NA)
@@ -66,7 +66,7 @@ test_that("what is given for all programs is for those of a plan that have no ow
   expect_error(submit_batch(plan), "512M", class = "abba_error_input")
 })
 
-test_that("of some rows of a plan those are not waited for that are not among them, and that is told", {
+test_on_both_roads("of some rows of a plan those are not waited for that are not among them, and that is told", {
   kubectl <- local_scripted_kubectl(creates())
   plan <- local_plan()
   told <- testthat::capture_messages(submit_batch(plan[c(1L, 3L), ]))
@@ -97,15 +97,86 @@ test_that("the rest of a plan waits for those that were submitted before, with i
   expect_named(batch, c("job_id", "batch_id", "program", "submitted", "name", "run_group"))
 })
 
-test_that("on_failure is one of two words", {
+test_on_both_roads("on_failure is one of two words", {
   local_plan()
   expect_error(submit_batch("a.R", on_failure = "ignore"), "`on_failure`", class = "abba_error_input")
 })
 
-test_that("an abba API is told nothing of a plan yet, and that is said before anything is sent", {
-  plan <- local_plan()
-  withr::local_envvar(ABBA_API_ADDRESS = "http://127.0.0.1:9")
-  expect_error(abba_submit_batch(plan, container = image), "must not be a plan", class = "abba_error_input")
+# What a scripted API was asked to submit.
+bodies_of <- function(api) {
+  lapply(Filter(function(request) request$path == "/submit-batch", api$requests()), `[[`, "body")
+}
+
+test_that("over the API no request names a program of a later one, and all of a plan is in one batch", {
+  local_programs(c("a.R", "b.R", "c.R", "d.R"))
+  local_function("programs_of_request", 2L, asNamespace("abba"), environment())
+  api <- local_scripted_api(makes_jobs())
+  # The last of them runs first.
+  plan <- abba_plan(c("d.R", "c.R", "b.R", "a.R"), after = list(c("a", "c"), "b", "a", character()))
+  batch <- suppressMessages(abba_submit_batch(plan, on_failure = "stop"))
+  expect_identical(batch$name, c("d", "c", "b", "a"))
+  bodies <- bodies_of(api)
+  expect_length(bodies, 2L)
+  known <- character()
+  for (body in bodies) {
+    expect_identical(body$batch_group_id, batch$batch_id[[1L]])
+    known <- c(known, vapply(body$programs, `[[`, "", "job_id"))
+    for (program in body$programs) expect_true(all(names(program$after) %in% known))
+    expect_identical(unique(vapply(body$programs, `[[`, "", "on_failure")), "stop")
+  }
+  expect_identical(known, rev(batch$job_id))
+  expect_identical(bodies[[2L]]$programs[[2L]]$after, stats::setNames(list("c", "a"), batch$job_id[c(2L, 4L)]))
+})
+
+# The programs that a scripted API was asked to run, by their paths.
+asked <- function(api) {
+  programs <- unlist(lapply(bodies_of(api), `[[`, "programs"), recursive = FALSE)
+  stats::setNames(programs, vapply(programs, `[[`, "", "file_path"))
+}
+
+test_that("over the API the rest of a plan waits for those that were submitted before, too", {
+  plan <- local_plan(memory_limit = c("1G", "2G", "3G"))
+  local_function("programs_of_request", 2L, asNamespace("abba"), environment())
+  api <- local_scripted_api(
+    makes_jobs(), refuses("forbidden", 403L, message = "No.", on = "POST /submit-batch")
+  )
+  error <- raised(abba_submit_batch(plan))
+  expect_s3_class(error, "abba_error_batch_incomplete")
+  expect_identical(sum(is.na(error$batch$submitted)), 1L)
+  first <- asked(api)
+  api <- local_scripted_api(makes_jobs())
+  file <- withr::local_tempfile()
+  # One that was made, too: nobody knows whether its answer was lost.
+  again <- error$batch[error$batch$program != "a.R", ]
+  again$submitted[] <- NA
+  saveRDS(again, file)
+  batch <- suppressMessages(abba_submit_batch(readRDS(file)))
+  rest <- asked(api)
+  expect_named(rest, c("b.R", "c.R"), ignore.order = TRUE)
+  # Each is the same submission.
+  expect_identical(rest[["b.R"]], first[["b.R"]])
+  expect_identical(rest[["c.R"]], first[["c.R"]])
+  expect_identical(rest[["b.R"]]$after, stats::setNames(list("a"), first[["a.R"]]$job_id))
+  expect_identical(rest[["b.R"]]$memory_limit, "1G")
+})
+
+test_that("over the API a rerun keeps the order, and what becomes of it where one fails", {
+  local_programs(c("a.R", "b.R"))
+  row <- function(path, after) {
+    list(
+      job_id = paste0(path, "-id"), status = "Failed", ending = FALSE, in_place = FALSE, file_path = path,
+      absolute_path = file.path(getwd(), path), user_tag = "", cpu_limit = 1L, memory_limit = "1G", container = "r:1",
+      auto_mount_home = FALSE, after = after, on_failure = "stop"
+    )
+  }
+  rows <- list(row("b.R", list("a.R-id" = "a", "d.R-id" = "d")), row("a.R", structure(list(), names = character())))
+  api <- local_scripted_api(replies(rows, on = "GET /batch-arguments"), makes_jobs())
+  expect_message(again <- abba_rerun_batch("b-1"), "2 jobs created in batch [^ ]+, of which 1 waits for others")
+  programs <- asked(api)
+  expect_named(programs, c("a.R", "b.R"))
+  expect_identical(programs[["b.R"]]$after, stats::setNames(list("a"), programs[["a.R"]]$job_id))
+  expect_null(programs[["a.R"]]$after)
+  expect_identical(programs[["b.R"]]$on_failure, "stop")
 })
 
 # What a program of a batch was submitted with.
@@ -145,7 +216,7 @@ test_that("a rerun keeps the order, and does not wait for what has succeeded", {
   expect_identical(after_of(jobs[["c.R"]]), stats::setNames(list("b"), id_of("b.R")))
 })
 
-test_that("list and status tell of a program that waits, and of one that was not started", {
+test_on_both_roads("list and status tell of a program that waits, and of one that was not started", {
   local_scripted_kubectl(
     pods_of(pod("a-1", path = "a.R"), pod("d-4", running(), path = "d.R")),
     jobs_of(
@@ -153,7 +224,7 @@ test_that("list and status tell of a program that waits, and of one that was not
       waiting_job("c-3", "c.R", list("b-2" = "b"), annotations = not_started())
     )
   )
-  jobs <- abba_list_k8s_jobs_local(namespace = "n")
+  jobs <- on_road("list_jobs")
   jobs <- jobs[match(c("b-2", "c-3"), jobs$job_id), ]
   expect_identical(jobs$status, c("Pending", "Failed"))
   expect_identical(jobs$reason, c(

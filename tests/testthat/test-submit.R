@@ -29,6 +29,32 @@ test_on_both_roads("a submission says in one message that the job was created", 
   expect_silent(suppressMessages(submit()))
 })
 
+test_on_both_roads("a warning comes when all is told of the job: who leaves the call by it knows of the job", {
+  local_program()
+  local_scripted_kubectl(warns_of_job())
+  said <- function(expr) utils::capture.output(force(expr), type = "message")
+  told <- said(warning <- tryCatch(submit(), warning = identity))
+  expect_identical(told, paste0("job.batch/", warning$job_id, " created"))
+  told <- said(error <- raised(withr::with_options(list(warn = 2L), submit())))
+  expect_match(told, paste0("^job.batch/test-program-", uuid, " created$"))
+  expect_match(conditionMessage(error), "runAsNonRoot", fixed = TRUE)
+})
+
+test_on_both_roads("at an interactive console a server's page is named, where it shows the job or the batch", {
+  local_program()
+  local_scripted_kubectl(creates())
+  rlang::local_interactive(TRUE)
+  withr::local_options(cli.dynamic = TRUE, cli.num_colors = 1L, cli.hyperlink = FALSE)
+  see <- function(view, id) if (!by_kubectl()) paste0("See it at <http://127.0.0.1:8000/#", view, "=", id, ">")
+  said <- utils::capture.output(submitted <- submit(), type = "message")
+  expect_identical(said[-1L], as.character(see("job", submitted$job_id)))
+  said <- utils::capture.output(
+    invisible(submit_batch("test_program.R", batch_group_id = "Study_1.tables")),
+    type = "message"
+  )
+  expect_identical(said[-1L], as.character(see("batch", "Study_1.tables")))
+})
+
 test_that("the vignette's submission prints as in the vignette", {
   local_program(name = "test_program.R")
   local_scripted_kubectl(creates())
@@ -243,7 +269,7 @@ test_on_both_roads("a document is made where a mount holds it, and refused elsew
     command <- unlist(container_of(sent)$command)
     expect_true(all(c(folder, file.path(folder, name)) %in% command))
     expect_false(any(startsWith(command, "--file=")))
-    made_by <- if (name == "report.Rmd") "rmarkdown::render" else "exec quarto render"
+    made_by <- if (name == "report.Rmd") "rmarkdown::render" else "quarto render"
     expect_true(any(grepl(made_by, command, fixed = TRUE)))
     for (mounts in list("", storage("/elsewhere"), storage(folder, readOnly = TRUE))) {
       kubectl <- local_scripted_kubectl()
@@ -689,15 +715,16 @@ test_that("the shell of the container reads the command as it is meant", {
     expect_identical(ran$stderr, "", info = name)
     lines <- strsplit(ran$stdout, "\n")[[1]]
     expect_identical(lines, c(
-      "abba-log-of job-1", folder, "<-s>", "<--no-save>", "<--no-restore>",
-      paste0("<--file=", file.path(folder, name), ">"), "to stderr"
+      "abba: begin of the log of job-1", folder, "<-s>", "<--no-save>", "<--no-restore>",
+      paste0("<--file=", file.path(folder, name), ">"), "to stderr", "abba: end of the log of job-1"
     ))
     expect_identical(list.files(all.files = TRUE, no.. = TRUE), name)
   }
 })
 
 # Runs the container's command of a program in a mount with the R of this machine, as Kubernetes does it.
-run_command <- function(lines, ..., env = character(), name = "test_program.R") {
+# `places`: where paths of the container are here, by their names.
+run_command <- function(lines, ..., env = character(), name = "test_program.R", places = character()) {
   local_program(lines, name = name)
   folder <- normalizePath(getwd())
   sent <- sent_by(name, ..., mounts = list(
@@ -705,10 +732,14 @@ run_command <- function(lines, ..., env = character(), name = "test_program.R") 
     volumeMounts = list(list(name = "d", mountPath = folder))
   ))
   command <- gsub("$$", "$", unlist(container_of(sent)$command), fixed = TRUE)
-  path <- paste0("PATH=", Sys.getenv("PATH"))
+  for (place in names(places)) command <- gsub(place, places[[place]], command, fixed = TRUE)
+  # R CMD check puts a program R on the PATH that forbids its use.
+  path <- paste0("PATH=", R.home("bin"), ":", Sys.getenv("PATH"))
   env <- c(path, "ABBA_JOB_ID=job-1", paste0("HOME=", folder), env)
   ran <- processx::run("env", c("-i", env, command), error_on_status = FALSE)
-  list(status = ran$status, lines = strsplit(ran$stdout, "\n")[[1L]][-1L])
+  # Without what says where the log begins and ends.
+  printed <- sub("abba: end of the log of job-1\n$", "", sub("^.*?\n", "", ran$stdout, perl = TRUE))
+  list(status = ran$status, lines = strsplit(printed, "\n")[[1L]])
 }
 
 test_that("a program finds itself as one that Rscript runs, and R prints its output alone", {
@@ -727,6 +758,19 @@ test_that("where the image sets neither, the program has a UTF-8 locale and a ti
   expect_match(ran$lines, "^TRUE 5 C.UTF-8 ")
   expect_match(run_command(prints, env = c("LANG=C", "TZ=Asia/Tokyo"))$lines, "C Asia/Tokyo $")
   expect_match(run_command("cat(Sys.getenv('LANG'), '|\\n')", env = "LC_ALL=C")$lines, "^ [|]$")
+})
+
+test_that("of a locale or a time zone that the image does not have the log tells, and text stays whole", {
+  prints <- "print('\u00e9t\u00e9'); cat(Sys.getenv('TZ'), '\\n')"
+  for (variable in c("LANG", "LC_ALL", "LC_CTYPE")) {
+    lines <- run_command(prints, env = c(paste0(variable, "=xx_XX.UTF-8"), "TZ=Asia/Tokyo"))$lines
+    expect_identical(utils::tail(lines, 2L), c("[1] \"\u00e9t\u00e9\"", "Asia/Tokyo "), info = variable)
+    # R's own words for those that are not of text.
+    expect_identical(any(grepl("LC_COLLATE failed", lines)), variable != "LC_CTYPE", info = variable)
+  }
+  lines <- run_command(prints, env = c("LANG=C.UTF-8", "TZ=Xx/Yy"))$lines
+  expect_identical(lines[[1L]], "Warning: The image has no time zone \"Xx/Yy\", and R takes UTC for it.")
+  expect_identical(run_command(prints, env = c("LANG=C.UTF-8", "TZ=CET-1CEST"))$lines[[2L]], "CET-1CEST ")
 })
 
 test_that("an image in which R is not found says so in the log, and where R may be", {
@@ -750,6 +794,82 @@ test_that("R is started by its whole path wherever it is, and what is no program
     # Where this machine has R in one of the usual places.
     way_out <- "^abba: There is .*: submit the program with r_command = \"/.*/R\"[.]$"
     expect_identical(grep(way_out, ran$lines[-1L], invert = TRUE, value = TRUE), character())
+  }
+})
+
+# The same in a container that has a termination message: what it has in the end is `note`. A program finds its path in
+# the variable NOTE.
+run_noting <- function(lines, ..., env = character(), has_message = TRUE) {
+  folder <- withr::local_tempdir()
+  file <- file.path(folder, "note")
+  if (has_message) file.create(file)
+  places <- c("/dev/termination-log" = file, "/abba/tmp" = folder)
+  ran <- run_command(lines, ..., env = c(paste0("NOTE=", file), env), places = places)
+  c(ran, list(note = if (has_message) readLines(file)))
+}
+
+test_that("at each of its ends R notes what it is, and the program sees and prints the same without that", {
+  sees <- c(
+    "print(list(search(), ls(all.names = TRUE), names(Sys.getenv()), basename(commandArgs()), loadedNamespaces()))",
+    "print(list(names(options()), exists('.Random.seed'), sys.on.exit(), R.version$major))"
+  )
+  for (end in list(
+    sees, "stop('bad')", "q(status = 3)", "quit(runLast = FALSE, status = 4)",
+    "options(error = quote(q(status = 7))); stop(1)",
+    c(".Last <- function() cat('last')", "rm(list = setdiff(ls(all.names = TRUE), '.Last'))", "invisible(gc())"),
+    "paste <- c <- cat <- vapply <- function(...) stop('mine'); sink('/dev/null'); options(OutDec = ',', warn = 2)",
+    # An R that the program forks, or starts, notes nothing.
+    c(
+      "ends <- parallel::mcparallel(q(status = 5))", "ends <- parallel::mccollect(ends)",
+      "invisible(system2(file.path(R.home('bin'), 'R'), c('-s', '-e', '1'), stdout = TRUE))",
+      "cat(isTRUE(file.size(Sys.getenv('NOTE')) > 0), '\\n')"
+    )
+  )) {
+    for (vanilla in c(FALSE, identical(end, sees))) {
+      noting <- run_noting(end, vanilla = vanilla)
+      plain <- run_noting(end, vanilla = vanilla, has_message = FALSE)
+      expect_identical(noting[c("status", "lines")], plain[c("status", "lines")], info = end)
+      expect_identical(noting$note[c(1L, length(noting$note))], c("abba-session 1", "end"), info = end)
+      expect_true(paste0("R=", R.version.string) %in% noting$note)
+      expect_match(grep("^attached=", noting$note, value = TRUE), paste0(",base ", getRversion()), fixed = TRUE)
+    }
+  }
+})
+
+test_that("a note has the packages that the program used and its options, and fits into the message", {
+  noted <- run_noting("loadNamespace('processx'); options(OutDec = ',', digits = 3)")$note
+  loaded <- paste0("[=,]processx ", gsub(".", "[.]", packageVersion("processx"), fixed = TRUE), "(,|$)")
+  expect_match(grep("^loaded=", noted, value = TRUE), loaded)
+  expect_true(all(c("option.OutDec=,", "option.digits=3") %in% noted))
+  noted <- run_noting(c(
+    "unlockBinding('loadedNamespaces', baseenv())",
+    "assign('loadedNamespaces', function() paste0('a.package.of.a.long.name.', 1:400), baseenv())",
+    "options(contrasts = strrep('\u00e9', 3000))"
+  ))$note
+  expect_lt(sum(nchar(noted, "bytes") + 1L), 4096)
+  expect_gt(sum(nchar(noted, "bytes") + 1L), 3900)
+  expect_match(noted, "^[ -~]*$")
+  expect_true("packages=407" %in% noted && "end" %in% noted)
+})
+
+test_that("a program, its submission or its image can switch the note off, and a killed R leaves none", {
+  expect_identical(run_noting("options(abba.session.info = FALSE)")$note, c("abba-session 1", "off=option", "end"))
+  off <- run_noting("cat(Sys.getenv('R_TESTS'))", env = "ABBA_SESSION_INFO=no")
+  expect_identical(off$note, c("abba-session 1", "off=variable", "end"))
+  expect_identical(off$lines, character())
+  expect_identical(run_noting("tools::pskill(Sys.getpid(), 9)")$note, character())
+  # A program's own words stay.
+  expect_identical(run_noting("writeLines('mine', Sys.getenv('NOTE'))")$note, "mine")
+  own <- withr::local_tempfile(lines = "cat('mine')")
+  own <- run_noting("invisible()", env = paste0("R_TESTS=", own))
+  expect_identical(own[c("lines", "note")], list(lines = "mine", note = character()))
+  # Nothing is known of what is no R by its name.
+  folder <- normalizePath(withr::local_tempdir("r-"))
+  for (name in c("R", "R-4.2", "wrapper")) {
+    writeLines(c("#!/bin/sh", "printf '%s\\n' \"$R_TESTS\""), file.path(folder, name))
+    Sys.chmod(file.path(folder, name), "0755")
+    tests <- run_noting("1", r_command = file.path(folder, name))$lines
+    expect_identical(nzchar(tests), name != "wrapper", info = name)
   }
 })
 

@@ -250,10 +250,23 @@ no_image <- function(id = test_job) {
   pod(id, waiting("ImagePullBackOff", "Back-off pulling image \"r:none\""), image = "r:none")
 }
 
+# A line for a kubectl that waits until R has told once what keeps jobs from starting: of news that come together R
+# looks at the last alone.
+wait_until_told <- function(env = parent.frame()) {
+  gate <- withr::local_tempfile(.local_envir = env)
+  tell <- abba:::tell_stuck
+  noted <- function(...) {
+    on.exit(file.create(gate))
+    tell(...)
+  }
+  local_function("tell_stuck", noted, asNamespace("abba"), env)
+  paste("until [ -e", shQuote(gate), "]; do sleep 0.05; done")
+}
+
 test_on_both_roads("what cannot start is warned of once, and waited for", {
   kubectl <- local_scripted_kubectl(
     runs(c(
-      paste("printf '%s\\n'", shQuote(change(no_image()))), "sleep 0.5",
+      paste("printf '%s\\n'", shQuote(change(no_image()))), wait_until_told(),
       paste("printf '%s\\n'", shQuote(change(no_image()))), "sleep 0.5",
       paste("printf '%s\\n'", shQuote(change(pod(test_job)))), "exec sleep 1000"
     ), on = "*watch=1*"),
@@ -275,7 +288,8 @@ test_that("the warning says what is the matter, and the way out", {
   stuck <- c("a-1", "b-2", "c-3")
   ends <- vapply(stuck, function(id) paste("printf '%s\\n'", shQuote(change(pod(id)))), "")
   local_scripted_kubectl(
-    runs(c("sleep 0.5", ends, "exec sleep 1000"), on = "*watch=1*"), do.call(pods_of, lapply(stuck, no_image))
+    runs(c(wait_until_told(), ends, "exec sleep 1000"), on = "*watch=1*"),
+    do.call(pods_of, lapply(stuck, no_image))
   )
   expect_words(invisible(abba_watch_k8s_job_local(stuck, namespace = "n")))
 })

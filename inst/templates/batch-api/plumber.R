@@ -103,6 +103,9 @@ options(
   abba.api.kept.jobs = 5000,
   abba.api.kept.program.bytes = 128 * 1024^2,
 
+  # How many servers there are on the namespace: several tell each other what they are about to submit.
+  # abba.api.servers = 2,
+
   # Requests of one caller that are under way.
   abba.api.requests.at.once = 8,
 

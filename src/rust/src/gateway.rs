@@ -1,13 +1,17 @@
 //! The server's side of the abba API, for R.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use abba_core::gateway::api_key_file::{self, ApiKeyFile};
 use abba_core::gateway::api_keys::{self, ApiKeys, Scope};
+use abba_core::gateway::archive::{Archive, AskIndex, Question};
 use abba_core::gateway::calls::CALLS;
 use abba_core::gateway::headers::Headers;
 use abba_core::gateway::policy::IdentityMode;
@@ -15,47 +19,101 @@ use abba_core::gateway::{answer, policy, ApiError, Early, Gateway, KeySource, Po
 #[cfg(unix)]
 use abba_core::local::listening_socket;
 use abba_core::local::{accounts, socket_file};
-use abba_core::operations::Connection;
+use abba_core::operations::{ArchivedJob, Connection};
 use abba_core::transport::leave_signals_to_main_thread;
 use abba_core::{Error, ErrorClass};
-use serde_json::Value as Json;
+use serde::Deserialize;
+use serde_json::{json, Map, Value as Json};
 
 #[cfg(unix)]
 use crate::descriptors;
 use crate::objects::Argument;
 use crate::registration::r_functions;
 use crate::settings::Settings;
-use crate::values::{read, to_json, Value};
+use crate::values::{from_r, read, to_json, Value};
 
 /// A server, for R to hold. Each request is answered in a thread of its own, so that one that has to wait for the cluster
 /// keeps nobody else waiting; R's one thread begins them and takes the answers.
 pub struct Server {
     gateway: Arc<Gateway>,
     answers: Mutex<Answers>,
-    sender: Sender<(i32, Response)>,
+    sender: Sender<Ready>,
+    /// Where the bodies of large answers lie until they are sent.
+    folder: PathBuf,
     /// The key of a local server.
     local_key: Option<String>,
+    upkeep: Arc<Mutex<Upkeep>>,
+    /// What requests want to know of the archive, whose index R reads.
+    questions: Mutex<Questions>,
+}
+
+/// A question for the index of the archive, and where the answer goes.
+struct Asking {
+    question: Question,
+    answer: Sender<Result<Vec<ArchivedJob>, String>>,
+}
+
+struct Questions {
+    receiver: Receiver<Asking>,
+    /// Those that R has taken and not answered, by number.
+    taken: HashMap<i32, Sender<Result<Vec<ArchivedJob>, String>>>,
+    /// The number of the last.
+    number: i32,
+}
+
+/// For how long a request waits for R to look something up in the index of the archive.
+const INDEX_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the watches of the cluster are begun with, also where no request comes.
+#[derive(Default)]
+struct Upkeep {
+    /// The server's name in the Lease.
+    holder: String,
+    /// Those of the start or the last request.
+    settings: Option<Settings>,
+    /// Whether a thread sees to the watches between requests.
+    is_kept: bool,
+}
+
+/// An answer that is ready.
+struct Ready {
+    /// The request's number.
+    number: i32,
+    answer: Response,
+    /// The file with its body, where that is large.
+    file: Option<PathBuf>,
 }
 
 struct Answers {
-    receiver: Receiver<(i32, Response)>,
+    receiver: Receiver<Ready>,
     /// The number of the request that was begun last.
     begun: i32,
 }
 
 /// What a request says, to be read in another thread.
+#[derive(Default, Deserialize)]
 struct OwnedRequest {
     method: String,
     call: String,
-    query: String,
     when: String,
+    #[serde(default)]
+    query: String,
+    #[serde(default)]
     from: String,
+    #[serde(default)]
     headers: Headers,
+    #[serde(skip)]
     body: Vec<u8>,
 }
 
 /// Opens a server. `policy` is the list that `api_policy()` in `R/server-options.R` makes.
-fn open(policy: Json, key_file: Option<&str>, version: &str) -> Result<Server, Error> {
+fn open(
+    policy: Json,
+    key_file: Option<&str>,
+    version: &str,
+    archive: Option<String>,
+    folder: PathBuf,
+) -> Result<Server, Error> {
     let settings: policy::Settings = serde_json::from_value(policy)
         .map_err(|error| Error::input(format!("The options of the abba API cannot be used: {error}.")))?;
     let policy = Policy::new(settings)?;
@@ -65,30 +123,141 @@ fn open(policy: Json, key_file: Option<&str>, version: &str) -> Result<Server, E
     };
     let keys = match (&local_key, key_file) {
         (Some(new), _) => KeySource::Held(ApiKeys::one(new.kept.clone())),
-        (None, Some(path)) => KeySource::File(ApiKeyFile::open(Path::new(path)).map_err(|error| Error {
-            message: format!("The option `abba.api.keys` cannot be used: {}", error.message),
-            ..error
-        })?),
+        (None, Some(path)) => KeySource::File(
+            ApiKeyFile::open(Path::new(path))
+                .map_err(|error| error.after("The option `abba.api.keys` cannot be used:"))?,
+        ),
         (None, None) => KeySource::None,
     };
     let (sender, receiver) = mpsc::channel();
+    let (ask, questions) = mpsc::channel();
+    let gateway = Gateway::new(policy, keys, version)?;
+    let gateway = match archive {
+        Some(folder) => gateway.with_archive(Archive::new(folder, ask_r(ask))),
+        None => gateway,
+    };
     Ok(Server {
-        gateway: Arc::new(Gateway::new(policy, keys, version)?),
+        gateway: Arc::new(gateway),
+        questions: Mutex::new(Questions {
+            receiver: questions,
+            taken: HashMap::new(),
+            number: 0,
+        }),
         answers: Mutex::new(Answers { receiver, begun: 0 }),
         sender,
+        folder,
         local_key: local_key.map(|new| new.key),
+        upkeep: Arc::default(),
     })
+}
+
+/// Asks R's thread, which holds the index of the archive, and waits for the answer.
+fn ask_r(questions: Sender<Asking>) -> AskIndex {
+    // Each request asks from a thread of its own.
+    let questions = Mutex::new(questions);
+    Box::new(move |question| {
+        let (answer, answered) = mpsc::channel();
+        let asking = Asking { question, answer };
+        let sent = lock(&questions).send(asking);
+        sent.map_err(|_| "the server ends".to_string())?;
+        answered
+            .recv_timeout(INDEX_PATIENCE)
+            .unwrap_or_else(|_| Err("R has no time for it".into()))
+    })
+}
+
+/// The rows of an index, which come as columns.
+fn archived_rows(columns: Json) -> Result<Vec<ArchivedJob>, String> {
+    let Json::Object(columns) = columns else {
+        return Err("its answer is no data frame".into());
+    };
+    let count = columns.values().filter_map(Json::as_array).map(Vec::len).max();
+    let mut rows = vec![Map::new(); count.unwrap_or_default()];
+    for (name, values) in columns {
+        let Json::Array(values) = values else { continue };
+        for (row, value) in rows.iter_mut().zip(values) {
+            if !value.is_null() {
+                row.insert(name.clone(), value);
+            }
+        }
+    }
+    let read = |row| serde_json::from_value(Json::Object(row)).map_err(|error| format!("its rows are none: {error}"));
+    rows.into_iter().map(read).collect()
+}
+
+/// How often it is looked whether the watches of the cluster are to be begun.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Begins the watches of the cluster now, and anew whenever they have ended, until the server is gone.
+fn keep_following(server: &Server, upkeep: Upkeep) -> Result<(), Error> {
+    let before = std::mem::replace(&mut *lock(&server.upkeep), upkeep);
+    if before.is_kept {
+        return Ok(());
+    }
+    let (gateway, upkeep) = (Arc::downgrade(&server.gateway), Arc::clone(&server.upkeep));
+    thread::Builder::new()
+        .name("abba-upkeep".into())
+        .spawn(move || {
+            leave_signals_to_main_thread();
+            while let Some(gateway) = gateway.upgrade() {
+                begin_following(&gateway, &upkeep);
+                drop(gateway);
+                thread::sleep(UPKEEP_INTERVAL);
+            }
+        })
+        .map(drop)
+        .map_err(no_thread)
+}
+
+/// Has jobs archived until the server is gone.
+fn have_archived(server: &Server, program: PathBuf, arguments: Vec<String>) -> Result<(), Error> {
+    let Some(archiving) = server.gateway.begin_archiving() else {
+        return Ok(());
+    };
+    let gateway = Arc::downgrade(&server.gateway);
+    thread::Builder::new()
+        .name("abba-archive".into())
+        .spawn(move || {
+            leave_signals_to_main_thread();
+            archiving.keep(&program, &arguments, &|| gateway.strong_count() == 0);
+        })
+        .map(drop)
+        .map_err(no_thread)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn no_thread(error: std::io::Error) -> Error {
+    Error::new(ErrorClass::Internal, format!("A thread cannot be started: {error}."))
 }
 
 r_functions! {
     get_gateway_metadata;
 
     /// Opens the server's side of the abba API. A pointer for `core_gateway_begin`. `policy` is a list, see
-    /// `R/server-options.R`; `key_file` a path or `NULL`.
-    fn core_gateway_open(policy, key_file, version) {
+    /// `R/server-options.R`; `key_file` a path or `NULL`; so is `archive`, the folder of an archive; `folder` is one for temporary
+    /// files.
+    fn core_gateway_open(policy, key_file, version, archive, folder) {
         let (key_file, version): (Option<String>, String) = (read(key_file)?, read(version)?);
-        let gateway = open(to_json(policy)?, key_file.as_deref(), &version)?;
+        let folder: String = read(folder)?;
+        let gateway = open(to_json(policy)?, key_file.as_deref(), &version, read(archive)?, folder.into())?;
         Ok(Value::Pointer(Box::new(gateway)).into())
+    }
+
+    /// Has the server start the jobs of plans in their turn, also while no request comes. `holder` is its name in the Lease.
+    fn core_gateway_keep_following(gateway, holder, settings) {
+        let upkeep = Upkeep { holder: read(holder)?, settings: Some(read(settings)?), is_kept: true };
+        keep_following(server(gateway)?, upkeep)?;
+        Ok(Value::null().into())
+    }
+
+    /// Has the server archive the jobs that end, by a process of its own: this program with these arguments.
+    fn core_gateway_archive(gateway, program, arguments) {
+        let (program, arguments): (String, Vec<String>) = (read(program)?, read(arguments.as_list())?);
+        have_archived(server(gateway)?, program.into(), arguments)?;
+        Ok(Value::null().into())
     }
 
     /// Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers` (a list
@@ -146,18 +315,45 @@ r_functions! {
     }
 
     /// Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
-    /// `number`, `status`, `headers`, `body` and `said`.
+    /// `number`, `status`, `headers`, `body` (a list with `file` and `owned` where it is large) and `said`.
     fn core_gateway_answers(gateway, awaited, seconds) {
         let patience = Duration::try_from_secs_f64(read(seconds)?).unwrap_or_default();
         Ok(answers(server(gateway)?, read(awaited)?, patience).into())
+    }
+
+    /// What requests want to know of the archive: a list of lists with `number` and, as far as they are wanted, what the
+    /// struct `Question` has.
+    fn core_gateway_questions(gateway) {
+        let mut questions = lock(&server(gateway)?.questions);
+        let mut taken = Vec::new();
+        while let Ok(Asking { question, answer }) = questions.receiver.try_recv() {
+            questions.number = questions.number.checked_add(1).unwrap_or(1);
+            let number = questions.number;
+            questions.taken.insert(number, answer);
+            taken.push(json!({"number": number, "question": question}));
+        }
+        Ok(Value::Json(taken.into()).into())
+    }
+
+    /// Answers such a question. `rows`: a list of columns as of the struct `ArchivedJob`, each a list; or a string, why there
+    /// are none.
+    fn core_gateway_rows(gateway, number, rows) {
+        let number: i32 = read(number)?;
+        let answer = lock(&server(gateway)?.questions).taken.remove(&number);
+        let rows = match to_json(rows)? {
+            Json::String(why) => Err(why),
+            columns => archived_rows(columns),
+        };
+        // Whoever has asked may have given up.
+        let _ = answer.map(|answer| answer.send(rows));
+        Ok(Value::null().into())
     }
 
     /// Makes an API key for a user and keeps its hash in a file. `days` is a number or `NULL`. The key, a string.
     fn core_api_key_create(user, file, days, scope, note) {
         let (user, file, note): (String, String, String) = (read(user)?, read(file)?, read(note)?);
         let days: Option<f64> = read(days)?;
-        let scope: String = read(scope)?;
-        let scope = Scope::parse(&scope).ok_or_else(|| mistake("scope"))?;
+        let scope: Scope = read(scope)?;
         // Whole, as R has checked; what is too large is refused as such.
         let days = days.map(|days| days as u32);
         let new = api_key_file::add(Path::new(&file), &user, days, scope, &note)?;
@@ -188,32 +384,49 @@ fn server(pointer: Argument<'_>) -> Result<&Server, Error> {
 /// [`answers`] names it.
 fn begin(server: &Server, request: Json, body: &[u8], settings: Settings) -> Result<i32, Error> {
     let number = {
-        let mut answers = server.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = lock(&server.answers);
         answers.begun = answers.begun.checked_add(1).unwrap_or(1);
         answers.begun
     };
-    let (gateway, sender) = (Arc::clone(&server.gateway), server.sender.clone());
-    let request = OwnedRequest::new(&request, body.to_vec())?;
+    let (gateway, sender, folder) = (
+        Arc::clone(&server.gateway),
+        server.sender.clone(),
+        server.folder.clone(),
+    );
+    let upkeep = Arc::clone(&server.upkeep);
+    let request = OwnedRequest::new(&request, body)?;
+    if server.gateway.is_for_anybody(&request.call) {
+        if let Some(answer) = without_signals(|| server.gateway.answer_at_once(request.request())) {
+            let _ = sender.send(Ready {
+                number,
+                answer,
+                file: None,
+            });
+            return Ok(number);
+        }
+    }
     thread::Builder::new()
         .name("abba-request".into())
         .spawn(move || {
             leave_signals_to_main_thread();
-            let answer = gateway.answer(request.request(), &|operation| {
-                begin_following(&gateway, &settings);
+            let mut answer = gateway.answer(request.request(), &|operation| {
+                lock(&upkeep).settings = Some(settings.clone());
+                begin_following(&gateway, &upkeep);
                 with_connection(&settings, operation)
             });
+            let file = set_aside(&mut answer.body, &folder.join(format!("abba-answer-{number}")));
             // The receiver is there as long as the server.
-            let _ = sender.send((number, answer));
+            let _ = sender.send(Ready { number, answer, file });
         })
-        .map_err(|error| Error::new(ErrorClass::Internal, format!("A thread cannot be started: {error}.")))?;
+        .map_err(no_thread)?;
     Ok(number)
 }
 
 /// What is said of a request before its body is read: a list, see [`answer_list`], or the caller's name.
 fn look_early(server: &Server, request: Json) -> Result<Value, Error> {
-    let request = OwnedRequest::new(&request, Vec::new())?;
+    let request = OwnedRequest::new(&request, &[])?;
     Ok(match without_signals(|| server.gateway.look_early(request.request())) {
-        Early::Refused(answer) => answer_list(0, *answer),
+        Early::Refused(answer) => answer_list(0, *answer, None),
         Early::From(name) => Value::Text(name),
     })
 }
@@ -239,14 +452,18 @@ fn refuse(server: &Server, request: &Json, refusal: &Json) -> Value {
         }
         None => answer::fault(text("reason")),
     };
-    let request = OwnedRequest::of_broken(request, Vec::new());
-    answer_list(0, without_signals(|| server.gateway.refuse(request.request(), refusal)))
+    let request = OwnedRequest::of_broken(request);
+    answer_list(
+        0,
+        without_signals(|| server.gateway.refuse(request.request(), refusal)),
+        None,
+    )
 }
 
 /// Takes the answers that are ready, and waits up to `patience` for that with the number `awaited`. A list of lists, see
 /// [`answer_list`].
 fn answers(server: &Server, awaited: i32, patience: Duration) -> Value {
-    let answers = server.answers.lock().unwrap_or_else(PoisonError::into_inner);
+    let answers = lock(&server.answers);
     let deadline = Instant::now() + patience;
     let mut ready = Vec::new();
     let mut is_there = false;
@@ -256,9 +473,9 @@ fn answers(server: &Server, awaited: i32, patience: Duration) -> Value {
             false => deadline.saturating_duration_since(Instant::now()),
         };
         match answers.receiver.recv_timeout(wait) {
-            Ok((number, answer)) => {
+            Ok(Ready { number, answer, file }) => {
                 is_there |= number == awaited;
-                ready.push(answer_list(number, answer));
+                ready.push(answer_list(number, answer, file));
             }
             Err(_) => return Value::Unnamed(ready),
         }
@@ -269,31 +486,24 @@ impl OwnedRequest {
     /// `json` is the list that `api_request()` in `R/server-answer.R` makes.
     ///
     /// Errors: it is none.
-    fn new(json: &Json, body: Vec<u8>) -> Result<Self, Error> {
-        for name in ["method", "call", "when"] {
-            text(json, name)?;
-        }
-        for name in ["query", "from"] {
-            optional_text(json, name)?;
-        }
-        Ok(Self::of_broken(json, body))
+    fn new(json: &Json, body: &[u8]) -> Result<Self, Error> {
+        let body = body.to_vec();
+        Ok(Self {
+            body,
+            ..from_r(json.clone())?
+        })
     }
 
-    /// The same, without what is wrong in it.
-    fn of_broken(json: &Json, body: Vec<u8>) -> Self {
+    /// The same; of what is no request as much as names it.
+    fn of_broken(json: &Json) -> Self {
         let text = |name: &str| json[name].as_str().unwrap_or_default().to_string();
-        let fields = json["headers"].as_object().into_iter().flatten();
-        Self {
+        Self::new(json, &[]).unwrap_or_else(|_| Self {
             method: text("method"),
             call: text("call"),
-            query: text("query"),
             when: text("when"),
             from: text("from"),
-            headers: Headers::new(
-                fields.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().into())),
-            ),
-            body,
-        }
+            ..Self::default()
+        })
     }
 
     fn request(&self) -> Request<'_> {
@@ -324,13 +534,18 @@ fn without_signals<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Begins the watches by which the server knows the cluster's jobs, each in a thread of its own, where it wants some. One
-/// kubectl a call, or one that is kept for a server without Unix sockets, would not do for them.
-fn begin_following(gateway: &Gateway, settings: &Settings) {
-    if !(cfg!(unix) && settings.session) {
+/// Begins the watches by which the server knows the cluster's jobs, and what starts jobs in their turn by them, each in a
+/// thread of its own, where it wants some. One kubectl a call, or one that is kept for a server without Unix sockets, would
+/// not do for them.
+fn begin_following(gateway: &Gateway, upkeep: &Mutex<Upkeep>) {
+    let (holder, settings) = {
+        let upkeep = lock(upkeep);
+        (upkeep.holder.clone(), upkeep.settings.clone())
+    };
+    let Some(settings) = settings.filter(|settings| cfg!(unix) && settings.session) else {
         return;
-    }
-    for following in gateway.begin_following(&format!("{settings:?}")) {
+    };
+    for following in gateway.begin_following(&format!("{settings:?}"), &holder) {
         let settings = settings.clone();
         // Without a thread its end is that of the watch, and LISTs serve.
         let _ = thread::Builder::new().name("abba-watch".into()).spawn(move || {
@@ -361,8 +576,40 @@ fn with_connection<T>(
     }
 }
 
-/// A list with `number`, the request's; `status`, an integer; `headers`, a list of strings with names; `body` and `said`, strings.
-fn answer_list(number: i32, answer: Response) -> Value {
+/// A body of more bytes is a file, which the thread that serves connections reads: R's own, which all callers share, has nothing
+/// to do with it then, and holds none of it.
+const LARGE_BODY: usize = 64 * 1024;
+
+/// Puts a large body into a new file that its owner alone can read; `None`: it is small, or that cannot be done, and it stays.
+fn set_aside(body: &mut String, path: &Path) -> Option<PathBuf> {
+    if body.len() <= LARGE_BODY {
+        return None;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path).ok()?;
+    if file.write_all(body.as_bytes()).is_err() {
+        let _ = fs::remove_file(path);
+        return None;
+    }
+    *body = String::new();
+    Some(path.to_path_buf())
+}
+
+/// A list with `number`, the request's; `status`, an integer; `headers`, a list of strings with names; `body`, a string, a raw
+/// vector where it is large, or a list with the path `file` where it was set aside, to be removed by whoever sends it (`owned`);
+/// and `said`, a string.
+fn answer_list(number: i32, answer: Response, file: Option<PathBuf>) -> Value {
+    let body = match file {
+        Some(path) => Value::named([
+            ("file", Value::Text(path.to_string_lossy().into_owned())),
+            ("owned", Value::Json(true.into())),
+        ]),
+        None if answer.body.len() > LARGE_BODY => Value::Bytes(answer.body.into_bytes()),
+        None => Value::Text(answer.body),
+    };
     Value::named([
         ("number", Value::Json(number.into())),
         ("status", Value::Json(answer.status.into())),
@@ -376,28 +623,7 @@ fn answer_list(number: i32, answer: Response) -> Value {
                     .map(|(name, value)| (name, Value::Text(value))),
             ),
         ),
-        ("body", Value::Text(answer.body)),
+        ("body", body),
         ("said", Value::Text(answer.said)),
     ])
-}
-
-/// A string that must be there.
-fn text(json: &Json, name: &str) -> Result<String, Error> {
-    optional_text(json, name)?.ok_or_else(|| mistake(name))
-}
-
-/// A string that may be missing.
-fn optional_text(json: &Json, name: &str) -> Result<Option<String>, Error> {
-    match json.get(name) {
-        None | Some(Json::Null) => Ok(None),
-        Some(Json::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(mistake(name)),
-    }
-}
-
-fn mistake(name: &str) -> Error {
-    Error::new(
-        ErrorClass::Internal,
-        format!("abba's R code handed over an argument `{name}` of a wrong type."),
-    )
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use abba_core::domain::job_record::JobRecord;
+use abba_core::domain::job_status::JobStatus;
 use abba_core::domain::job_template::JobTemplate;
 use abba_core::domain::mounts::Access;
 use abba_core::domain::program::ProgramSource;
@@ -12,8 +13,8 @@ use abba_core::domain::{job_name, paths};
 use abba_core::kubernetes::labels;
 use abba_core::local::accounts;
 use abba_core::operations::{
-    self, CheckArguments, JobList, JobSelector, ListArguments, LogOfJob, Logs, PreparedJob, Reached, ReleaseNews,
-    Submitter, WatchUpdate, WatchedJobs,
+    self, Archived, CheckArguments, JobList, JobSelector, ListArguments, LogOfJob, Logs, Place, PreparedJob, Reached,
+    ReleaseNews, Submitter, WatchUpdate, WatchedJobs,
 };
 use abba_core::transport::Kubectl;
 #[cfg(unix)]
@@ -138,14 +139,14 @@ r_functions! {
     }
 
     /// The records of jobs and their logs, out of the cluster: a list of lists with `job_id`, `record`, JSON, and `log`, base64,
-    /// strings. `job_ids` is a character vector.
-    fn core_records(job_ids, settings) {
-        let settings: Settings = read(settings)?;
+    /// strings. `job_ids` is a character vector; `archived` as for `core_status`.
+    fn core_records(job_ids, archived, settings) {
+        let (archived, settings): (_, Settings) = (archived_jobs(archived)?, read(settings)?);
         let which = JobSelector::Jobs(read(job_ids.as_list())?);
         let JobSelector::Jobs(job_ids) = &which else {
             return Ok(Value::null().into());
         };
-        let records = settings.connected_for(&which, |connection| operations::records(connection, job_ids))?;
+        let records = settings.connected_for(&which, |connection| operations::records(connection, job_ids, &archived))?;
         let mut warnings = Vec::new();
         let mut rows = Vec::new();
         for (job_id, one) in job_ids.iter().zip(records) {
@@ -183,12 +184,13 @@ r_functions! {
     }
 
     /// What the jobs of a batch were submitted with, in the order of their submission; `statuses` names the states that are
-    /// meant, all if it is empty. A list of lists of `job_id`, `status`, `ending`, `in_place` and `arguments`.
-    fn core_kept_submissions(batch_id, statuses, settings) {
-        let settings: Settings = read(settings)?;
+    /// meant, all if it is empty; `archived` as for `core_status`. A list of lists of `job_id`, `status`, `ending`, `in_place` and
+    /// `arguments`.
+    fn core_kept_submissions(batch_id, statuses, archived, settings) {
+        let (archived, settings): (_, Settings) = (archived_jobs(archived)?, read(settings)?);
         let (batch_id, statuses): (String, Vec<String>) = (read(batch_id)?, read(statuses.as_list())?);
         let kept = settings.connected_for(&JobSelector::Batch(batch_id.clone()), |connection| {
-            operations::kept_submissions(connection, &batch_id, None, &statuses)
+            operations::kept_submissions(connection, &batch_id, None, &statuses, &archived)
         })?;
         Value::json(&kept)
     }
@@ -239,20 +241,24 @@ r_functions! {
     }
 
     /// The states of jobs, grouped: for each state a list with `Jobs` (lists of `id` and `path`) and `Description`. `which`
-    /// is a list with `job_id`, a character vector, or `batch_id`, a string.
-    fn core_status(which, settings) {
+    /// is a list with `job_id`, a character vector, or `batch_id`, a string; `archived` what the archive has of them, a list as
+    /// of the struct `Archived`, or `NULL`.
+    fn core_status(which, archived, settings) {
         let (which, settings): (JobSelector, Settings) = (read(which)?, read(settings)?);
-        let (jobs, warnings) = settings.connected_for(&which, |connection| operations::status(connection, &which))?;
+        let archived = archived_jobs(archived)?;
+        let (jobs, warnings) =
+            settings.connected_for(&which, |connection| operations::status(connection, &which, &archived))?;
         let value = Value::json(&abba_core::domain::job_status::by_status(jobs))?.value;
         Ok(Answer { value, warnings })
     }
 
     /// The logs of jobs: a list of lists with `job_id` or, for a batch, `pod_id`, and `log`, a character
     /// vector, or `error`, the record of why it cannot be read; and `warning`, the record of what its verdict
-    /// warns of, or `NULL`. `which` as for `core_status`.
-    fn core_log(which, settings) {
+    /// warns of, or `NULL`. `which` and `archived` as for `core_status`.
+    fn core_log(which, archived, settings) {
         let (which, settings): (JobSelector, Settings) = (read(which)?, read(settings)?);
-        let logs = settings.connected_for(&which, |connection| operations::log(connection, &which))?;
+        let archived = archived_jobs(archived)?;
+        let logs = settings.connected_for(&which, |connection| operations::log(connection, &which, &archived))?;
         log_list(logs, matches!(which, JobSelector::Jobs(_)))
     }
 
@@ -293,6 +299,42 @@ r_functions! {
         let (job_id, settings): (String, Settings) = (read(job_id)?, read(settings)?);
         let which = JobSelector::Jobs(vec![job_id.clone()]);
         Value::json(&settings.connected_for(&which, |connection| operations::explain(connection, &job_id))?)
+    }
+
+    /// Explains a job by its record in an archive, as `core_explain` does. `path`: as of the struct `ArchivedJob`.
+    fn core_archived_explanation(folder, path) {
+        let (folder, path): (String, String) = (read(folder)?, read(path)?);
+        Value::json(&operations::archived_explanation(&folder, &path)?)
+    }
+
+    /// The namespace of the jobs: a list of `namespace` and `namespace_uid`, strings.
+    fn core_place(settings) {
+        let settings: Settings = read(settings)?;
+        Value::json(&settings.connected(operations::place)?)
+    }
+
+    /// Writes the logs and records of jobs that have ended into an archive. `key`: a path, or `NULL`; `place` as of `core_place`.
+    /// A list of lists with `job_id`, and `job`, see the struct `ArchivedJob`, or `NULL`.
+    fn core_archive(job_ids, folder, key, place, settings) {
+        let settings: Settings = read(settings)?;
+        let (folder, key): (String, Option<String>) = (read(folder)?, read(key)?);
+        let (job_ids, place): (Vec<String>, Place) = (read(job_ids.as_list())?, read(place)?);
+        Value::json(&settings.connected(|connection| {
+            operations::archive(connection, &folder, key.as_deref(), &place, &job_ids)
+        })?)
+    }
+
+    /// What an index has to have of the records at `paths`: a list of lists as of the struct `ArchivedJob`, or `NULL` where there
+    /// is no record.
+    fn core_archived_jobs(folder, paths) {
+        let (folder, paths): (String, Vec<String>) = (read(folder)?, read(paths.as_list())?);
+        Value::json(&operations::archived_jobs(&folder, &paths))
+    }
+
+    /// A user's name as jobs have it.
+    fn core_user_label(user) {
+        let user: String = read(user)?;
+        Ok(Value::Text(labels::sanitise(&user, labels::MAXIMUM_LENGTH)).into())
     }
 
     /// Looks at everything that a submission with these arguments needs. A list with `checks`, lists of `check`, `result`,
@@ -346,18 +388,24 @@ r_functions! {
     }
 
     /// Begins to start jobs in their turn, in the background. A pointer for `core_controller_next`. `holder`: the name under
-    /// which that is shown.
-    fn core_controller_begin(holder, settings) {
-        let (holder, settings): (String, Settings) = (read(holder)?, read(settings)?);
+    /// which that is shown, or `NULL`: none is started. `archive`: `NULL`, or the folder of an archive, where it keeps the logs of jobs that run, and it
+    /// tells which have ended; then `place` is as of `core_place`.
+    fn core_controller_begin(holder, archive, place, settings) {
+        let (holder, settings): (Option<String>, Settings) = (read(holder)?, read(settings)?);
+        let (archive, place): (Option<String>, Option<Place>) = (read(archive)?, read(place)?);
         settings.check_namespace()?;
         let controlling = Controlling::begin(move |stopped, tell| {
-            settings.connected_until(stopped, |connection| operations::run_controller(connection, &holder, tell))
+            settings.connected_until(stopped, |connection| {
+                let archive = archive.as_deref().zip(place.as_ref());
+                operations::run_controller(connection, holder.as_deref(), archive, tell)
+            })
         })?;
         Ok(Value::Pointer(Box::new(controlling)).into())
     }
 
     /// Waits up to `seconds` for what the controller does: a list of lists with `event`, a string, and what there is of
-    /// `job_id`, `program` and `cause`, strings, `waiting`, a number, and `error`, a record.
+    /// `job_id`, `program` and `cause`, strings, `jobs`, lists of a job's id, that of
+    /// its pod and its state, `waiting`, a number, and `error`, a record.
     fn core_controller_next(controlling, seconds) {
         let answer = Controlling::of(controlling)?.ask(duration(seconds)?)?;
         let news: Vec<serde_json::Value> = answer.news.iter().filter_map(controller_news).collect();
@@ -418,6 +466,11 @@ struct Outcome<'a> {
     batch_id: &'a str,
     program: &'a str,
     error: Option<Error>,
+}
+
+/// What the archive has of the jobs that are asked for; `NULL`: nothing.
+fn archived_jobs(archived: Argument<'_>) -> Result<Archived, Error> {
+    Ok(read::<Option<Archived>>(archived)?.unwrap_or_default())
 }
 
 /// Checks the arguments of submissions and makes their Jobs.
@@ -520,6 +573,10 @@ fn controller_news(news: &ReleaseNews) -> Option<serde_json::Value> {
         }
         ReleaseNews::NotStarted { job_id, program, cause } => {
             json!({"event": "not_started", "job_id": job_id, "program": program, "cause": cause.words()})
+        }
+        ReleaseNews::Ended(ended) => {
+            let job = |(job_id, status): &(String, JobStatus)| json!([job_id, status.id, status.status]);
+            json!({"event": "ended", "jobs": ended.iter().map(job).collect::<Vec<_>>()})
         }
         ReleaseNews::Trouble(error) => json!({"event": "trouble", "error": error}),
         ReleaseNews::EndedWithoutPod => return None,

@@ -284,6 +284,14 @@ pub fn text(text: &str) -> Made {
     texts([text].into_iter())
 }
 
+/// A raw vector.
+pub fn bytes(bytes: &[u8]) -> Made {
+    let vector = Protected::vector(SEXPTYPE::RAWSXP, bytes.len());
+    // It was made as long as that.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), RAW(vector.0), bytes.len()) };
+    Made(vector.0)
+}
+
 /// An integer vector of one element.
 pub fn integer(number: i32) -> Made {
     let vector = Protected::vector(SEXPTYPE::INTSXP, 1);

@@ -63,6 +63,7 @@ impl Settings {
             namespace: self.namespace.as_deref(),
             patience,
             log_patterns: &log_patterns,
+            owner: None,
         })
     }
 

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::cell::Cell;
 
 use abba_core::domain::job_template;
+use abba_core::error::quote_shortened;
 use abba_core::{Error, ErrorClass, Warning};
 use serde::de::DeserializeOwned;
 use serde::Serialize;
@@ -26,6 +27,8 @@ pub enum Value {
     OptionalTexts(Vec<Option<String>>),
     /// An integer vector with `NA` for `None`.
     OptionalIntegers(Vec<Option<i32>>),
+    /// A raw vector: R makes a hash of each text, whatever its length.
+    Bytes(Vec<u8>),
     /// An external pointer.
     Pointer(Box<dyn Any>),
     /// A list with names.
@@ -60,6 +63,7 @@ impl Value {
             Self::Texts(texts) => objects::texts(texts.iter().map(String::as_str)),
             Self::OptionalTexts(texts) => objects::optional_texts(&texts),
             Self::OptionalIntegers(numbers) => objects::optional_integers(&numbers),
+            Self::Bytes(bytes) => objects::bytes(&bytes),
             Self::Pointer(pointer) => objects::pointer(pointer),
             Self::Named(elements) => {
                 let (names, values): (Vec<&str>, Vec<Value>) = elements.into_iter().unzip();
@@ -106,7 +110,12 @@ pub fn answer_to_r(outcome: Result<(Value, Vec<Warning>), Error>) -> Value {
 
 /// Reads what R hands over. `R/arguments.R` has checked its types, so what does not fit is a mistake of the package itself.
 pub fn read<T: DeserializeOwned>(value: Argument<'_>) -> Result<T, Error> {
-    serde_json::from_value(to_json(value)?).map_err(|error| {
+    from_r(to_json(value)?)
+}
+
+/// The same of what is JSON already.
+pub fn from_r<T: DeserializeOwned>(json: Json) -> Result<T, Error> {
+    serde_json::from_value(json).map_err(|error| {
         Error::new(
             ErrorClass::Internal,
             format!("abba's R code handed over an argument of a wrong type: {error}."),
@@ -217,8 +226,9 @@ impl Reader {
                 Ok(_) => return Err(self.refuse("holds a list with names for some of its elements only")),
                 Err(error) => return Err(Error::input(format!("A name cannot be read: {error}."))),
             };
-            if !value.is_null() || self.keeps_null {
-                object.insert(name.to_string(), value);
+            let is_kept = !value.is_null() || self.keeps_null;
+            if is_kept && object.insert(name.to_string(), value).is_some() {
+                return Err(self.refuse(&format!("holds a list with the name {} twice", quote_shortened(name))));
             }
         }
         Ok(Json::Object(object))

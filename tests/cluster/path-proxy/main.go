@@ -39,8 +39,11 @@ var (
 	notes      = flag.String("notes", "", "file that gets a line for each request: method, path and query")
 	fault      = flag.String("fault", "", "what happens to a share of the requests: busy, drop, lose or cut")
 	faultEvery = flag.Int64("fault-every", 2, "to which share: the first of so many, and so on")
+	retryAfter = flag.String("retry-after", "1", "the seconds after which a busy server wants to be asked again")
 	faultFor   = flag.String("fault-for", "", "to requests whose method, path and query have this text only")
 	delay      = flag.Duration("delay", 0, "how long each request waits before it is carried out")
+	gate       = flag.String("gate", "", "file without which requests wait")
+	gateFor    = flag.String("gate-for", "", "which of them: those whose method, path and query have this text")
 	inFlight   = flag.String("in-flight", "", "file that gets the largest number of requests at once")
 	oldOnce    = flag.Bool("old-version-once", false, "begin the first watch at a version that the API server has forgotten")
 )
@@ -91,6 +94,14 @@ func main() {
 		count(1)
 		defer count(-1)
 		time.Sleep(*delay)
+		if *gate != "" && strings.Contains(request.Method+" "+request.URL.RequestURI(), *gateFor) {
+			for {
+				if _, err := os.Stat(*gate); err == nil {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
 		if !strings.HasPrefix(request.URL.Path, *prefix+"/") {
 			http.Error(writer, "<html>there is no such cluster</html>", http.StatusNotFound)
 			return
@@ -107,7 +118,7 @@ func main() {
 		if isFaulty(request) {
 			switch *fault {
 			case "busy":
-				writer.Header().Set("Retry-After", "1")
+				writer.Header().Set("Retry-After", *retryAfter)
 				http.Error(writer, "too many requests, come back later", http.StatusTooManyRequests)
 				return
 			case "drop":

@@ -5,18 +5,23 @@ documented_role <- list(
   list(apiGroups = "batch", resources = "jobs", verbs = c("create", "get", "list", "watch", "update", "delete")),
   list(apiGroups = "", resources = "pods", verbs = c("get", "list", "watch", "update")),
   list(apiGroups = "", resources = "pods/log", verbs = "get"),
-  list(apiGroups = "", resources = "events", verbs = "list")
+  list(apiGroups = "", resources = "events", verbs = "list"),
+  list(apiGroups = "coordination.k8s.io", resources = "leases", verbs = "create"),
+  list(
+    apiGroups = "coordination.k8s.io", resources = "leases", resourceNames = "abba-controller",
+    verbs = c("get", "update")
+  )
 )
 
 # Starts a server in the namespace of the test, whose login has the documented Role and nothing else, until `env` ends.
 #
 # users: get a key each. ...: options, beside those that are needed; one that is NULL is not set. socket: the path of a
 # Unix socket that it listens on; then `port` is that of a web server before it, and `path` where that has it. ready:
-# the status of a request without a key.
+# the status of a request without a key. rules: those of the Role of its login.
 # Gives back a list: `address`, `port`, `process`, `keys` (by user), `key_file`, `log` (the file of decisions) and
 # `stderr` (what the server said on standard error).
 local_api_server <- function(..., users = c("daemon", "games"), socket = NULL, port = free_port(), path = "",
-                             ready = 401L, env = parent.frame()) {
+                             ready = 401L, rules = documented_role, env = parent.frame()) {
   folder <- withr::local_tempdir("api-server-", .local_envir = env)
   key_file <- file.path(folder, "api-keys")
   keys <- lapply(stats::setNames(nm = users), function(user) abba_api_key_create(user, key_file))
@@ -28,7 +33,7 @@ local_api_server <- function(..., users = c("daemon", "games"), socket = NULL, p
     abba.k8s.session = getOption("abba.k8s.session")
   ), list(...))
   saveRDS(options, file.path(folder, "options.rds"))
-  kubeconfig <- user_kubeconfig(the_namespace(), documented_role, env)
+  kubeconfig <- user_kubeconfig(the_namespace(), rules, env)
   script <- file.path(folder, "server.R")
   writeLines(c(
     paste0("options(readRDS(", deparse(file.path(folder, "options.rds")), "))"),
@@ -57,9 +62,12 @@ local_api_server <- function(..., users = c("daemon", "games"), socket = NULL, p
   server
 }
 
+# A port of loopback that nobody uses now. Not one of those that the system gives to connections and to whoever asks for
+# any port (32768 and above): it would give it to another before the server is there.
 free_port <- function() {
   program <- paste(
-    "my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die $!;",
+    "my $socket; do { $socket = IO::Socket::INET->new(",
+    "LocalAddr => '127.0.0.1', LocalPort => 20000 + int(rand(10000)), Listen => 1) } until $socket;",
     "print $socket->sockport;"
   )
   as.integer(processx::run("perl", c("-MIO::Socket::INET", "-e", program))$stdout)
@@ -76,7 +84,7 @@ request <- function(server, target, ..., user = NULL, key = server$keys[[user]],
     body <- as.character(jsonlite::toJSON(body, auto_unbox = TRUE, null = "null", digits = NA))
   }
   result <- processx::run("curl", c(
-    "--silent", "--show-error", "--include", "--path-as-is", "--globoff", "--max-time", "60", "--output", answer,
+    "--silent", "--show-error", "--include", "--path-as-is", "--globoff", "--max-time", "300", "--output", answer,
     if (!is.null(method)) c("--request", method),
     if (!is.null(user)) c("--header", paste("Authorization: Key", key)),
     # Without "Expect", with which an answer has two heads.
@@ -89,27 +97,36 @@ request <- function(server, target, ..., user = NULL, key = server$keys[[user]],
   read_answer(readBin(answer, "raw", file.size(answer)))
 }
 
-# Sends bytes and reads all that comes back until the server closes or nothing comes for `seconds`.
-send_bytes <- function(server, ..., seconds = 5) {
-  connection <- open_connection(server, seconds)
+# Sends bytes and reads what comes back until that is a whole answer, the server closes or nothing comes for `seconds`.
+send_bytes <- function(server, ..., seconds = 60) {
+  connection <- open_connection(server, seconds, blocking = FALSE)
   on.exit(close(connection))
   # The server may have closed in the midst.
   suppressWarnings(try(writeBin(charToRaw(paste0(...)), connection), silent = TRUE))
-  read_answer(read_all(connection))
+  read_answer(read_whole(connection, seconds))
 }
 
-open_connection <- function(server, seconds = 5) {
-  socketConnection("127.0.0.1", server$port, open = "r+b", blocking = TRUE, timeout = seconds)
+open_connection <- function(server, seconds = 60, blocking = TRUE) {
+  socketConnection("127.0.0.1", server$port, open = "r+b", blocking = blocking, timeout = seconds)
 }
 
-read_all <- function(connection) {
+read_whole <- function(connection, seconds) {
   bytes <- raw()
   repeat {
+    # What is there; a connection that blocks waits for all that it is asked for.
+    if (!socketSelect(list(connection), timeout = seconds)) {
+      return(bytes)
+    }
     part <- suppressWarnings(tryCatch(readBin(connection, "raw", 65536), error = function(error) raw()))
     if (length(part) == 0L) {
       return(bytes)
     }
     bytes <- c(bytes, part)
+    answer <- read_answer(bytes)
+    length <- as.integer(header_of(answer, "Content-Length"))
+    if (length(length) == 1L && nchar(answer$text, "bytes") >= length) {
+      return(bytes)
+    }
   }
 }
 
@@ -147,8 +164,10 @@ state_at <- function(server, id, user = "daemon") {
 }
 
 wait_for_end_at <- function(server, id, user = "daemon") {
-  wait_until(function() !state_at(server, id, user) %in% c("Pending", "Running"), 120, what = "the end of the job")
-  state_at(server, id, user)
+  state <- NULL
+  has_ended <- function() !(state <<- state_at(server, id, user)) %in% c("Pending", "Running")
+  wait_until(has_ended, 120, what = "the end of the job")
+  state
 }
 
 log_at <- function(server, id, user = "daemon") {

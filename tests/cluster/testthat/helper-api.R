@@ -53,15 +53,6 @@ told_key <- function(log) {
   sub(".*abba.api.key = \"([^\"]*)\".*", "\\1", said())
 }
 
-# A port of loopback that nobody uses now.
-free_port <- function() {
-  program <- paste(
-    "my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die $!;",
-    "print $socket->sockport;"
-  )
-  as.integer(processx::run("perl", c("-MIO::Socket::INET", "-e", program))$stdout)
-}
-
 # The verbs of each road under one name, with what they share.
 roads <- list(
   local = list(

@@ -204,8 +204,7 @@ hanging_kubeconfig <- function(namespace, env = parent.frame()) {
   )
   server <- processx::process$new("perl", c("-MIO::Socket::INET", "-e", program), stdout = "|")
   withr::defer(server$kill(), envir = env)
-  server$poll_io(10000)
-  port <- server$read_output_lines(n = 1)
+  port <- first_line(server)
   write_kubeconfig(namespace, user = admin_view()$users[[1]]$user, server = paste0("https://127.0.0.1:", port))
 }
 
@@ -254,6 +253,13 @@ local_counting_kubectl <- function(env = parent.frame()) {
   Sys.chmod(file.path(folder, "kubectl"), "0755")
   withr::local_envvar(PATH = paste(folder, Sys.getenv("PATH"), sep = ":"), .local_envir = env)
   function() readLines(calls, encoding = "UTF-8")
+}
+
+# The first line that a process prints.
+first_line <- function(process) {
+  line <- character()
+  wait_until(function() length(line <<- process$read_output_lines(n = 1)) == 1L, what = "the first line of a process")
+  line
 }
 
 # ---- Used above only ----------------------------------------------------------------------------

@@ -73,6 +73,37 @@ wait_until_refused <- function(probe, words) {
   wait_until(refused, what = paste0("a refusal that says \"", words, "\""))
 }
 
+# Waits until all is told that the cluster has to say of jobs that have ended by themselves: their controller, the
+# scheduler and the node send their events when they like, also after the end.
+wait_for_events <- function(ids) {
+  for (id in ids) {
+    has_all <- function() {
+      of_job <- kubectl_lines(
+        "get", "events", "--output", "jsonpath={range .items[*]}{.involvedObject.name}/{.reason}{'\\n'}{end}"
+      )
+      of_pod <- paste0(pods_of(id), "/", c("Scheduled", "Pulled", "Created", "Started"))
+      ends <- paste0(id, "/", c("Completed", "BackoffLimitExceeded"))
+      missing <- setdiff(c(paste0(id, "/SuccessfulCreate"), of_pod), of_job)
+      if (length(missing) == 0L && any(ends %in% of_job)) TRUE else of_job
+    }
+    wait_until(has_all, 120, interval = 0.3, what = "the events of a job")
+  }
+}
+
+# Waits until the node has said its last word about the pods of jobs: why a pod failed comes with its phase, a moment
+# after its program's end is seen.
+wait_for_pods_to_end <- function(ids) {
+  has_ended <- function(id) field("pod", pods_of(id), ".status.phase") %in% c("Succeeded", "Failed")
+  wait_until(function() all(vapply(ids, has_ended, NA)), 120, interval = 0.3, what = "the pods to end")
+}
+
+# Lets the time limit of a program that has begun be this many seconds, which are over. One so short from the beginning
+# may be over before a slow node has started the program.
+shorten_time_limit <- function(id, seconds) {
+  patch <- paste0("{\"spec\": {\"activeDeadlineSeconds\": ", seconds, "}}")
+  kubectl_lines("patch", "pod", pods_of(id), "--patch", patch)
+}
+
 # --- Programs --------------------------------------------------------------------
 
 # A program in a folder of its own that lasts as long as the test; its path. `text` is lines of text, or raw bytes that
@@ -126,7 +157,7 @@ local_gate <- function(env = parent.frame()) {
 beginning_of_log <- function(job_id) {
   kubectl_lines("logs", pods_of(job_id), paste0("--limit-bytes=", nchar(first_words)))
 }
-first_words <- "abba-log-of "
+first_words <- "abba: begin of the log of "
 
 # Waits until the program has begun, lets a program go on that waits for the file "first" of the gate to write a long
 # log, and waits until the node has put that log aside: it looks at the sizes every few seconds.

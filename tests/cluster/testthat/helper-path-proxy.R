@@ -21,8 +21,7 @@ local_path_proxy <- function(..., token = "a-token", env = parent.frame()) {
     stdout = "|"
   )
   withr::defer(server$kill(), envir = env)
-  server$poll_io(10000)
-  url <- paste0("https://127.0.0.1:", server$read_output_lines(n = 1), server_path)
+  url <- paste0("https://127.0.0.1:", first_line(server), server_path)
   local_cluster_login(write_kubeconfig(the_namespace(), user = list(token = token), server = url), env)
   function() readLines(notes)
 }

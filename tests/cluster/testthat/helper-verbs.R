@@ -105,12 +105,23 @@ runs_here <- function(text) {
   any(grepl(text, unlist(commands), fixed = TRUE))
 }
 
-# A quota on the number of jobs in the namespace, once it is in force.
+# A quota that lets the namespace have so many jobs in all, once it is in force.
 create_quota_of_jobs <- function(count) {
-  kubectl_lines("create", "quota", "quota", paste0("--hard=count/jobs.batch=", count))
-  # From then on the API server counts.
-  is_counted <- function() nzchar(paste(field("quota", "quota", ".status.used"), collapse = ""))
-  wait_until(is_counted, what = "the quota to be counted")
+  create_quota_with_room("count/jobs.batch", length(jobs_in()), count, c("create", "job", "probe", "--image", "x"))
+}
+
+# The same for pods that have not ended, in a namespace that has none.
+create_quota_of_pods <- function(count) create_quota_with_room("pods", 0L, count, c("run", "probe", "--image", "x"))
+
+# The API server takes notice of a quota and of its count at its own time, and shows that it has by a refusal alone: so
+# there is no room at first. What is made from then on the API server counts itself.
+create_quota_with_room <- function(resource, there, count, probe) {
+  create_quota(paste0(resource, "=", there), probe)
+  if (count > there) {
+    patch <- paste0("{\"spec\": {\"hard\": {\"", resource, "\": \"", count, "\"}}}")
+    kubectl_lines("patch", "quota", "quota", "--patch", patch)
+    wait_until(function() length(kubectl_lines(probe, "--dry-run=server")) == 1L, what = "room in the quota")
+  }
 }
 
 # Takes the quota away, and waits until that has its effect.

@@ -60,7 +60,11 @@ test_that("behind nginx, on a Unix socket, callers are known by their keys, and 
   request(server, "whoami", "--header", "X-Forwarded-For: 192.0.2.7", user = "games")
   line <- decisions(server)[[length(decisions(server))]]
   expect_identical(line[c("who", "from")], list(who = "games", from = "127.0.0.1"))
+  # nginx packs, and abba does not.
+  packed <- function(at) header_of(request(at, "main.js", "--header", "Accept-Encoding: gzip"), "Content-Encoding")
+  expect_identical(packed(server), "gzip")
   plain <- replace(server, "address", paste0(own, "/plain"))
+  expect_identical(packed(plain), "identity")
   expect_identical(request(plain, "whoami", user = "daemon")$status, 200L)
 })
 

@@ -10,6 +10,13 @@ submit_to_api <- function(text, name = "program.R", ..., cpu_limit = 0.2, env = 
   suppressMessages(abba_submit_job(path, ..., container = r_image, cpu_limit = cpu_limit))
 }
 
+# Ended by the time that a test looks at them.
+long_name <- "a_rather_long_name_of_a_program_for_a_table_of_demographics_and_more.R"
+bad <- submit_to_api("print(1); stop('no data')", long_name, batch_group_id = "grouped")
+good <- submit_to_api(c("print(1)", "message('all is well')"), "t_good.R", batch_group_id = "grouped")
+to_run_again <- submit_to_api("quit(status = 3)", "again.R", arguments = c("a", "b c"), memory_limit = "200M")
+many_lines <- submit_to_api("cat(paste('line', 1:700), sep = '\\n')")
+
 # Lines until it is cancelled.
 endless <- "for (i in 1:6000) { cat('line', i, '\\n'); Sys.sleep(0.2) }"
 
@@ -169,7 +176,7 @@ test_that("a line that is not finished is told from those that are", {
 
 test_that("text of programs is text: neither markup nor scripts nor signs that turn words around", {
   name <- "<img src=x onerror=alert(1)>.R"
-  reversed <- "abc\u202egpj.R"
+  reversed <- "abc\u202eg\u00ad\U{e0061}pj.R"
   job <- submit_to_api(c(
     "cat('<script>alert(2)</script><b onmouseover=alert(3)>bold</b> &amp; \\033[31mred\\033[0m\\a\\n')",
     "cat('</pre><iframe src=\"javascript:alert(4)\"></iframe>\\n')"
@@ -178,7 +185,7 @@ test_that("text of programs is text: neither markup nor scripts nor signs that t
   wait_for_end(c(job$job_id, other$job_id))
   browser$fresh()
   sign_in(browser)
-  sees(browser, paste0("a[href='#job=", other$job_id, "']"), "abc\\u202egpj.R")
+  sees(browser, paste0("a[href='#job=", other$job_id, "']"), "abc\\u202eg\\u00ad\\u{e0061}pj.R")
   expect_identical(browser$text(paste0("a[href='#job=", job$job_id, "']")), name)
   open_job(browser, job$job_id)
   sees(browser, "#log-state", "The log has ended")
@@ -213,10 +220,9 @@ test_that("scripts that are not the page's own do not run", {
 test_that("a log of many pages is read whole, and one that lost its beginning says so", {
   small <- local_abba_server("options(abba.api.log.page.bytes = 1000)", user = "daemon")
   key <- getOption("abba.api.key")
-  job <- submit_to_api("cat(paste('line', 1:700), sep = '\\n')")
-  wait_for_end(job$job_id)
+  wait_for_end(many_lines$job_id)
   browser$fresh()
-  browser$go(paste0(small$address, "/#job=", job$job_id))
+  browser$go(paste0(small$address, "/#job=", many_lines$job_id))
   wait_for_key_field(browser)
   browser$type(key)
   browser$press("Enter")
@@ -230,13 +236,25 @@ test_that("a log of many pages is read whole, and one that lost its beginning sa
     "return log.scrollTop + log.clientHeight >= log.scrollHeight - 2"
   )
   wait_until(function() browser$script(at_end), what = "the log to be scrolled to its end")
+  # What would be more than a page can hold is left out from its beginning, and that is told.
+  kept <- browser$script(paste(
+    "return import(new URL('log.js', document.baseURI)).then(({ log }) => { log.most = 3200;",
+    "for (let k = 0; k < 20; k++) log.add(Array(40).fill('more ' + k), null);",
+    "return [log.size, log.blocks.flatMap((block) => block.texts).join('').length]; })"
+  ))
+  expect_lte(kept[[1L]], 3200)
+  expect_identical(kept[[1L]], kept[[2L]])
+  expect_match(browser$text("#log"), "^The beginning is left out here[^\n]*more [0-9]+\n.*more 19\n$")
+  expect_identical(browser$count("#log .gap"), 1L)
 
   # The node looks at the sizes of logs every ten seconds.
   long <- submit_to_api(c(
     "writeLines(paste('line', 1:100))", "while (!file.exists('/tmp/more')) Sys.sleep(0.1)",
-    "line <- strrep('x', 999)", "for (i in 1:12000) writeLines(line)",
+    # Little more than the node keeps: what is left of it is read a line at a time.
+    "line <- strrep('x', 999)", "for (i in 1:10500) writeLines(line)",
     "while (!file.exists('/tmp/go')) Sys.sleep(0.1)", "cat('the end\\n')"
-  ), memory_limit = "256M", cpu_limit = 1)
+  ), memory_limit = "256M")
+  wait_for_state(long$job_id, "Running")
   sign_in(browser)
   open_job(browser, long$job_id)
   sees(browser, "#log", "line 99\n")
@@ -281,7 +299,6 @@ test_that("a batch is looked at and cancelled as one", {
   folder <- withr::local_tempdir()
   programs <- vapply(1:3, function(i) local_program(endless, paste0("t_", i, ".R"), folder), "")
   batch <- suppressMessages(abba_submit_batch(programs, container = r_image, cpu_limit = 0.1))
-  other <- submit_to_api("1", "other.R")
   browser$fresh()
   sign_in(browser)
   wait_until(function() browser$count(paste0("a[href='#batch=", batch$batch_id[[1L]], "']")) == 3L, what = "the batch")
@@ -322,17 +339,16 @@ test_that("a batch is looked at and cancelled as one", {
   hears(browser, "2 jobs: removed")
   expect_identical(browser$count("#jobs tbody tr"), 0L)
   expect_false(any(batch$job_id %in% jobs_in()))
-  expect_true(other$job_id %in% jobs_in())
+  expect_true(good$job_id %in% jobs_in())
   browser$click("#all-jobs a")
-  wait_until(function() browser$count(paste0("a[href='#job=", other$job_id, "']")) == 1L, what = "all jobs")
+  wait_until(function() browser$count(paste0("a[href='#job=", good$job_id, "']")) == 1L, what = "all jobs")
 })
 
 test_that("a program runs again from the page, with what it was submitted with, and once", {
-  job <- submit_to_api("quit(status = 3)", "again.R", arguments = c("a", "b c"), memory_limit = "200M")
-  expect_identical(wait_for_end(job$job_id), "Failed")
+  expect_identical(wait_for_end(to_run_again$job_id), "Failed")
   browser$fresh()
   sign_in(browser)
-  open_job(browser, job$job_id)
+  open_job(browser, to_run_again$job_id)
   sees(browser, "#job-status", "Failed")
   browser$tab_to("#job-rerun")
   browser$press("Enter")
@@ -356,7 +372,7 @@ test_that("a program runs again from the page, with what it was submitted with, 
   choose("again.R", "cat(commandArgs(TRUE), sep = '\\n')")
   hears(browser, "again.R was submitted again: again-")
   id <- sub("^#job=", "", browser$script("return location.hash"))
-  expect_false(id == job$job_id)
+  expect_false(id == to_run_again$job_id)
   sees(browser, "#job-status", "Succeeded", timeout = 120)
   sees(browser, "#log", "a\nb c")
   expect_identical(browser$text("#job-title"), "again.R")
@@ -367,8 +383,6 @@ test_that("a program runs again from the page, with what it was submitted with, 
 })
 
 test_that("jobs are grouped by batch with counts, and have verdicts on demand", {
-  bad <- submit_to_api("print(1); stop('no data')", "t_bad.R", batch_group_id = "grouped")
-  good <- submit_to_api(c("print(1)", "message('all is well')"), "t_good.R", batch_group_id = "grouped")
   wait_for_end(c(bad$job_id, good$job_id))
   browser$fresh()
   sign_in(browser)
@@ -397,8 +411,7 @@ test_that("jobs are grouped by batch with counts, and have verdicts on demand", 
 })
 
 test_that("the page works in the dark, on a narrow screen, and is not wider than it", {
-  job <- submit_to_api("stop('no data')", "a_rather_long_name_of_a_program_for_a_table_of_demographics_and_more.R")
-  wait_for_end(job$job_id)
+  wait_for_end(bad$job_id)
   browser$fresh()
   sign_in(browser)
   colours <- function() browser$script("const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]")
@@ -410,7 +423,7 @@ test_that("the page works in the dark, on a narrow screen, and is not wider than
   is_within <- function() browser$script("return document.documentElement.scrollWidth <= window.innerWidth")
   wait_until(function() browser$count("#jobs tbody tr") > 0L, what = "the jobs")
   expect_true(is_within())
-  open_job(browser, job$job_id)
+  open_job(browser, bad$job_id)
   sees(browser, "#log-state", "The log has ended")
   sees(browser, "#why-reason", "exit status 1")
   expect_true(is_within())
@@ -437,8 +450,7 @@ test_that("a local server, also behind a path, is opened with the address that h
   address <- paste0("http://127.0.0.1:", port, "/team/abba/")
   is_up <- function() httr2::resp_status(httr2::req_perform(httr2::request(paste0(address, "health")))) == 200L
   wait_until(is_up, what = "the server")
-  job <- submit_to_api("cat('hello\\n')", "hello.R")
-  wait_for_end(job$job_id)
+  wait_for_end(good$job_id)
   browser$fresh()
   browser$go(paste0(address, "#key=", told_key(said)))
   sees(browser, "#who", "You are root (operator)")
@@ -447,8 +459,8 @@ test_that("a local server, also behind a path, is opened with the address that h
   # Somebody else's job is seen on demand.
   wait_until(function() is_shown(browser, "#everybody"), what = "the choice")
   browser$click("#everybody")
-  open_job(browser, job$job_id)
-  sees(browser, "#log", "hello\n")
+  open_job(browser, good$job_id)
+  sees(browser, "#log", "all is well\n")
   browser$click("#docs")
   wait_until(function() browser$count(".opblock") > 10L, what = "the description of the API")
 })

@@ -6,6 +6,18 @@ label_of <- function(kind, name, key, what = "labels") {
   field(kind, name, paste0(".metadata.", what, "['", gsub(".", "\\.", key, fixed = TRUE), "']"))
 }
 
+# A kubectl that has the server check everything and keep nothing; gives back what the server answered.
+local_dry_run <- function(env = parent.frame()) {
+  base <- local_kubectl(c(
+    "if [ \"$1\" = create ]; then",
+    "  \"$real\" create --raw \"$3&dryRun=All\" \"$4\" \"$5\" | tee \"$base/answer\"",
+    "else",
+    "  exec \"$real\" \"$@\"",
+    "fi"
+  ), env = env)
+  function() jsonlite::fromJSON(file.path(base, "answer"), simplifyVector = FALSE)
+}
+
 # A program that prints the limits of its container, whichever version of cgroups the node has.
 print_limits <- c(
   "read <- function(...) { files <- Filter(file.exists, file.path('/sys/fs/cgroup', c(...))); readLines(files[[1]]) }",
@@ -37,18 +49,30 @@ test_that("limits of cores and memory are those of the container, and R is told 
     field("pod", pods_of(id), ".spec.containers[0].resources.limits['cpu','memory']")
   })
   expect_identical(limits, list("1 512M", "500m 256Mi", "500m 256Mi", "750m 1G"))
-
-  # More cores than this node may have free: what the program will be told.
-  large <- submit(path, cpu_limit = 16)
-  variables <- field("job", large, ".spec.template.spec.containers[0].env[?(@.name=='MC_CORES')].value")
-  expect_identical(variables, "16")
 })
 
-test_that("the defaults are one core and 512 MB", {
-  id <- suppressMessages(abba_submit_k8s_job_local(local_program("1")))$job_id
-  expect_identical(
-    field("job", id, ".spec.template.spec.containers[0].resources.limits['cpu','memory']"), "1 512M"
-  )
+test_that("the defaults are one core and 512 MB, the image of the option, and no time limit", {
+  answer <- local_dry_run()
+  path <- local_program("1")
+  container <- function() answer()$spec$template$spec$containers[[1L]]
+  suppressMessages(abba_submit_k8s_job_local(path))
+  expect_identical(container()$resources$limits[c("cpu", "memory")], list(cpu = "1", memory = "512M"))
+  expect_identical(container()$image, r_image)
+  expect_null(answer()$spec$template$spec$activeDeadlineSeconds)
+  # More cores than this node has: what the program will be told.
+  submit(path, cpu_limit = 16)
+  cores <- Filter(function(variable) variable$name == "MC_CORES", container()$env)
+  expect_identical(cores[[1L]]$value, "16")
+  other <- "registry.example.com/openval_4.2.1_focal:2023.09.0.02"
+  submit(path, container = other)
+  expect_identical(container()$image, other)
+  withr::local_options(abba.default.container = other)
+  submit(path)
+  expect_identical(container()$image, other)
+  # A time limit is the pod's, so that the log is kept.
+  submit(path, time_limit_seconds = 3600)
+  expect_identical(answer()$spec$template$spec$activeDeadlineSeconds, 3600L)
+  expect_null(answer()$spec$activeDeadlineSeconds)
 })
 
 test_that("batch id and tag are on the job and on its pod, and the program knows its ids", {
@@ -74,16 +98,6 @@ test_that("batch id and tag are on the job and on its pod, and the program knows
   expect_identical(log_of(job$job_id), c(job$job_id, "Study_1.final-2"))
 })
 
-test_that("the container is the one that is given, or that of the option", {
-  path <- local_program("1")
-  image_of <- function(id) field("job", id, ".spec.template.spec.containers[0].image")
-  expect_identical(image_of(submit(path)), r_image)
-  other <- "registry.example.com/openval_4.2.1_focal:2023.09.0.02"
-  expect_identical(image_of(submit(path, container = other)), other)
-  withr::local_options(abba.default.container = other)
-  expect_identical(image_of(submit(path)), other)
-})
-
 test_that("a program in a mount runs there, sees what lies there, and writes there", {
   folder <- normalizePath(withr::local_tempdir("study-"))
   dir.create(file.path(folder, "programs"))
@@ -105,11 +119,14 @@ test_that("a program in a mount runs there, sees what lies there, and writes the
   expect_identical(label_of("pod", pods_of(id), "abba/program-text", "annotations"), character())
 })
 
-test_that("a program that travels can write where it works, and finds nothing there", {
-  expect_identical(
-    run_program(c("print(list.files(all.files = TRUE, no.. = TRUE))", "writeLines('1', 'x'); print(readLines('x'))")),
-    c("character(0)", "[1] \"1\"")
-  )
+test_that("storage that does not hold the program is named as the reason", {
+  folder <- normalizePath(withr::local_tempdir("study-"))
+  other <- withr::local_tempdir("other-")
+  path <- local_program("1", "analysis.R", folder)
+  id <- submit(path, mounts = host_path(other, folder))
+  expect_identical(wait_for_end(id), "Failed")
+  expect_match(log_of(id)[[1L]], paste("cannot read the program", path), fixed = TRUE)
+  expect_match(abba_explain_k8s_job_local(id)$reason, "could not read the program")
 })
 
 test_that("what a volume holds is Kubernetes' own, and the server's word on a mistake is passed on", {
@@ -132,18 +149,6 @@ test_that("what a volume holds is Kubernetes' own, and the server's word on a mi
     abba_submit_k8s_job_local(local_program("1"), mounts = doubled), "invalid", "must be unique"
   )
 })
-
-# A kubectl that has the server check everything and keep nothing; gives back what the server answered.
-local_dry_run <- function(env = parent.frame()) {
-  base <- local_kubectl(c(
-    "if [ \"$1\" = create ]; then",
-    "  \"$real\" create --raw \"$3&dryRun=All\" \"$4\" \"$5\" | tee \"$base/answer\"",
-    "else",
-    "  exec \"$real\" \"$@\"",
-    "fi"
-  ), env = env)
-  function() jsonlite::fromJSON(file.path(base, "answer"), simplifyVector = FALSE)
-}
 
 test_that("the home folder is mounted from the server that is given, which the API server accepts", {
   home <- withr::local_tempdir("home-")
@@ -262,35 +267,24 @@ test_that("a user name that travels with the program can write where it works", 
   expect_identical(log_of(id)[3:4], c("1", "0"))
 })
 
-test_that("a program gets its own arguments letter for letter", {
-  given <- c(
+test_that("a program has its own arguments and its own environment letter for letter, whatever else has the name", {
+  arguments <- c(
     "", " a  b ", "--args", "-e", "q(status = 3)", "-g", "foo", "--version", "--file=/x.R", "--no-echo", "-",
     "'\"`\\", "two\nlines\ttab", "$(ABBA_JOB_ID) $HOME `id` ; *", "\u00e9\u65e5", "NA"
   )
-  path <- local_program(c(
-    "writeLines(vapply(commandArgs(TRUE), function(x) paste(utf8ToInt(x), collapse = ' '), '', USE.NAMES = FALSE))"
-  ))
-  id <- submit(path, arguments = given)
-  expect_identical(unname(wait_for_end(id)), "Succeeded")
-  seen <- abba_get_k8s_job_log_local(id)[[1L]]$log
-  expect_identical(seen, vapply(given, function(x) paste(utf8ToInt(x), collapse = " "), "", USE.NAMES = FALSE))
-})
-
-test_that("a program has its own environment letter for letter, also where abba or the image has the name", {
-  given <- c(
+  environment <- c(
     ABBA_TEST = " a  b ", `_a` = "'\"`\\", EMPTY = "", LINES_2 = "two\nlines\ttab", A = "$(ABBA_JOB_ID) $HOME `id` ; *",
     LETTER = "\u00e9\u65e5", MC_CORES = "7", HOME = "/tmp", zone = "z", found = "f", script = "s"
   )
   path <- local_program(c(
-    paste0("names <- c(", paste0("'", names(given), "'", collapse = ", "), ")"),
-    "for (value in Sys.getenv(names, NA)) cat(utf8ToInt(value), '\\n')",
+    paste0("names <- c(", paste0("'", names(environment), "'", collapse = ", "), ")"),
+    "for (value in c(commandArgs(TRUE), Sys.getenv(names, NA))) cat(utf8ToInt(value), '\\n')",
     "cat(nzchar(Sys.getenv('ABBA_JOB_ID')), '\\n')"
   ))
-  id <- submit(path, environment = given)
-  expect_identical(unname(wait_for_end(id)), "Succeeded")
-  seen <- abba_get_k8s_job_log_local(id)[[1L]]$log
-  points <- vapply(unname(given), function(x) paste(utf8ToInt(x), collapse = " "), "")
-  expect_identical(trimws(seen), c(unname(points), "TRUE"))
+  id <- submit(path, arguments = arguments, environment = environment)
+  expect_identical(wait_for_end(id), "Succeeded")
+  points <- vapply(c(arguments, environment), function(x) paste(utf8ToInt(x), collapse = " "), "", USE.NAMES = FALSE)
+  expect_identical(trimws(log_of(id)), c(points, "TRUE"))
 })
 
 test_that("vanilla keeps start-up files and the library of a mounted home out of the image's R", {
@@ -336,23 +330,20 @@ test_that("the R that runs a program may be one that the image's PATH does not h
   expect_match(abba_explain_k8s_job_local(ids[["none"]])$advice, "`r_command`", fixed = TRUE)
 })
 
-test_that("the program is on its own: no token, no privileges, no second attempt, and not process 1", {
-  log <- run_program(c(
+test_that("a program is on its own: no token, no privileges, no second attempt, not process 1, a folder to write to", {
+  id <- submit(local_program(c(
     "cat(file.exists('/var/run/secrets/kubernetes.io'), '\\n', sep = '')",
     "status <- readLines('/proc/self/status')",
     "writeLines(gsub('\\t', ' ', grep('^(NoNewPrivs|Seccomp):', status, value = TRUE)))",
-    "cat(Sys.getpid() == 1L, '\\n', sep = '')"
-  ))
-  expect_identical(log, c("FALSE", "NoNewPrivs: 1", "Seccomp: 2", "FALSE"))
-  id <- jobs_in()[[1L]]
+    "cat(Sys.getpid() == 1L, '\\n', sep = '')",
+    "print(list.files(all.files = TRUE, no.. = TRUE))", "writeLines('1', 'x'); print(readLines('x'))"
+  )))
+  wait_for_end(id)
+  expect_identical(
+    log_of(id), c("FALSE", "NoNewPrivs: 1", "Seccomp: 2", "FALSE", "character(0)", "[1] \"1\"")
+  )
   expect_identical(field("job", id, ".spec.backoffLimit"), "0")
   expect_gte(as.numeric(field("job", id, ".spec.ttlSecondsAfterFinished")), 86400)
-})
-
-test_that("a time limit is the pod's, so that the log is kept", {
-  id <- submit(local_program("1"), time_limit_seconds = 3600)
-  expect_identical(field("job", id, ".spec.template.spec.activeDeadlineSeconds"), "3600")
-  expect_identical(field("job", id, ".spec.activeDeadlineSeconds"), character())
 })
 
 test_that("a program runs under a read-only root, as a user whom the image does not know, without LANG and TZ", {
@@ -382,7 +373,10 @@ test_that("a program runs under a read-only root, as a user whom the image does 
   kubectl_lines("create", "--filename", path)
   kubectl_lines("wait", "pod/changed", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
   log <- kubectl_lines("logs", "changed")
-  expect_identical(log[[1L]], paste("abba-log-of", id))
+  expect_identical(log[[1L]], paste("abba: begin of the log of", id))
   expect_match(log[[2L]], "^\u00e9t\u00e9 \u2265 5 C.UTF-8 [A-Za-z/]+ /abba/work /abba/tmp $")
-  expect_identical(log[-(1:2)], "finds_itself.R")
+  expect_identical(log[-(1:2)], c("finds_itself.R", paste("abba: end of the log of", id)))
+  # R's note for the record does not need more.
+  note <- field("pod", "changed", ".status.containerStatuses[0].state.terminated.message")
+  expect_identical(note[c(1L, length(note))], c("abba-session 1", "end"))
 })

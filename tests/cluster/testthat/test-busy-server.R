@@ -1,7 +1,8 @@
 # A server that has a bad day: it is slower then, and nothing is lost and nothing done twice.
 local_namespace()
 
-count <- 6L
+# Of any three requests that follow each other one meets with the fault, so that of the first four one or two do.
+count <- 4L
 
 # Submits programs, waits for their end and reads their logs, while every third request meets with `fault`.
 run_batch <- function(fault, fault_for = "") {
@@ -54,9 +55,10 @@ test_that("a create whose every answer is lost makes one job, and it is found", 
 })
 
 test_once("a server that is busy all the time is given up with an error that says so", {
-  local_path_proxy("-fault", "busy", "-fault-every", "1")
+  # Longer than a call may take.
+  local_path_proxy("-fault", "busy", "-fault-every", "1", "-retry-after", "60")
   # One kubectl a call waits by itself as long as the server asks, and the time limit may be over before it says so.
-  withr::local_options(abba.k8s.request.timeout = 4, abba.k8s.session = TRUE)
+  withr::local_options(abba.k8s.session = TRUE)
   expect_no_submission(
     abba_submit_k8s_job_local(local_program("1")), "unavailable", "The cluster is too busy to answer."
   )

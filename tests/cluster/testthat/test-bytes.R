@@ -42,6 +42,14 @@ test_that("the program in the container has the bytes of the file", {
   expect_identical(vapply(logs, function(log) log[[length(log)]], ""), unname(tools::md5sum(paths)))
 })
 
+test_that("what a program prints of abba's own lines is a part of its log", {
+  marker <- "paste0('abba: end of the log of ', Sys.getenv('ABBA_JOB_ID'))"
+  id <- submit(local_program(c(paste0("writeLines(", marker, ")"), paste0("cat('a', ", marker, ", '\\nb', sep = '')"))))
+  expect_identical(wait_for_end(id), "Succeeded")
+  marker <- paste("abba: end of the log of", id)
+  expect_identical(log_of(id), c(marker, "a", marker, "b"))
+})
+
 test_that("a log of any bytes becomes lines of valid UTF-8", {
   print_bytes <- function(bytes) {
     # Through a file: the shell's printf, so that R has no part in it.
@@ -63,7 +71,7 @@ test_that("a log of any bytes becomes lines of valid UTF-8", {
     empty = "# Prints nothing.",
     long_line = "cat(strrep('x', 2^20), '\\n', sep = '')",
     long_wide_line = "cat(strrep('\\u65e5', 2^19), '\\n', sep = ''); cat('after\\n')",
-    own_marker = "cat('abba-log-of ', Sys.getenv('ABBA_JOB_ID'), '\\n', sep = '')"
+    own_marker = "cat('abba: begin of the log of ', Sys.getenv('ABBA_JOB_ID'), '\\n', sep = '')"
   )
   ids <- vapply(programs, function(text) submit(local_program(text)), "")
   names <- names(programs)
@@ -89,7 +97,7 @@ test_that("a log of any bytes becomes lines of valid UTF-8", {
   expect_identical(logs$empty, character())
   expect_identical(logs$long_line, strrep("x", 2^20))
   expect_identical(logs$long_wide_line, c(strrep("\u65e5", 2^19), "after"))
-  expect_identical(logs$own_marker, paste0("abba-log-of ", ids[[match("own_marker", names)]]))
+  expect_identical(logs$own_marker, paste("abba: begin of the log of", ids[[match("own_marker", names)]]))
 })
 
 test_that("a program with Latin-1 text fails in R as it does anywhere, and the log can be read", {

@@ -286,6 +286,8 @@ test_once("limits that no node has, and an image that cannot be pulled, are told
   image <- cluster_image("no-such-image:1")
   id <- submit(local_program("1"), container = image)
   # The log knows it a moment earlier, from the node's event.
-  wait_until(function() identical(problems(found <<- check(container = image)), "container"), what = "the failed pull")
+  has_failed <- function() identical(problems(found <<- check(container = image)), "container")
+  # The node pulls one image after the other.
+  wait_until(has_failed, 120, what = "the failed pull")
   expect_match(what(found, "container"), id, fixed = TRUE)
 })

@@ -177,18 +177,23 @@ job_of_server <- function() {
 
 # What the cluster says to objects of the server's account, each by its name: "" where it would take it. Nothing is
 # kept. kubectl goes on after one that is refused, and has a line for each.
-words_of <- function(..., objects = list(...), verb = "create") {
+words_of <- function(..., objects = list(...), verb = "create", account = servers_account) {
   file <- withr::local_tempfile(fileext = ".json")
   all <- list(apiVersion = "v1", kind = "List", items = objects)
   writeLines(as.character(jsonlite::toJSON(all, auto_unbox = TRUE, null = "null", digits = NA)), file)
   # Not kubectl(): R cuts what conditions say.
   said <- processx::run(real_kubectl, c(
-    "--kubeconfig", cluster_kubeconfig(), verb, "--as", servers_account, "--namespace", programs_namespace,
+    "--kubeconfig", cluster_kubeconfig(), verb, "--as", account, "--namespace", programs_namespace,
     "--dry-run=server", "--filename", file
   ), error_on_status = FALSE)$stderr
   vapply(objects, function(object) {
     paste(grep(paste0("\"", object$metadata$name, "\""), lines_of(said), value = TRUE, fixed = TRUE), collapse = "\n")
   }, "")
+}
+
+replace_in <- function(object, kind, name, value) {
+  object$metadata[[kind]][[name]] <- value
+  object
 }
 
 # The policies act a moment after they are stored.
@@ -215,7 +220,12 @@ test_that("each rule of what the server may make is kept, whoever has its token"
     "runs once" = list(
       pod(restartPolicy = "OnFailure"),
       list(at = "spec", fields = list(backoffLimit = 1)), list(at = "spec", fields = list(parallelism = 2)),
-      list(at = "spec", fields = list(completions = 2))
+      list(at = "spec", fields = list(completions = 2)), list(at = "spec", fields = list(completionMode = "Indexed")),
+      list(at = "spec", fields = list(managedBy = "example.com/other")),
+      # Kubernetes takes it with this alone.
+      list(at = "spec", fields = list(podReplacementPolicy = "Failed", podFailurePolicy = list(rules = list(list(
+        action = "Ignore", onExitCodes = list(operator = "In", values = list(1))
+      )))))
     ),
     "abba/images" = list(
       program(image = "registry.example.com/other:1"), program(image = paste0(r_image, "x")),
@@ -310,6 +320,8 @@ test_that("what was accepted stays as it was", {
   pod <- pods[[1L]]
   # As it is now, whatever has changed since.
   pod$metadata[c("managedFields", "resourceVersion")] <- NULL
+  renamed <- pod
+  renamed$metadata$annotations[["abba/owner"]] <- "games"
   pod$spec$containers[[1L]]$image <- "registry.example.com/other:1"
   for (field in c("command", "args")) {
     if (!is.null(pod$spec$containers[[1L]][[field]])) {
@@ -317,11 +329,63 @@ test_that("what was accepted stays as it was", {
     }
   }
   expect_match(words_of(pod, verb = "replace"), "The containers of a pod stay as they were")
-  job <- kubectl_json("get", "jobs", "--namespace", programs_namespace)$items[[1L]]
+  stays <- "What is said of a program stays as it was"
+  expect_match(words_of(renamed, verb = "replace"), stays)
+  # One that was cancelled is over, and may begin to wait.
+  is_cancelled <- function(job) identical(as.numeric(job$spec$activeDeadlineSeconds), 0)
+  job <- Filter(Negate(is_cancelled), kubectl_json("get", "jobs", "--namespace", programs_namespace)$items)[[1L]]
   job$spec$template$spec$containers[[1L]]$command <- as.list(job$spec$template$spec$containers[[1L]]$command)
   job$metadata[c("managedFields", "resourceVersion")] <- NULL
-  job$spec$parallelism <- 2
-  expect_match(words_of(job, verb = "replace"), "a program runs once")
+  kubectl(
+    "create", "rolebinding", "controller", "--namespace", programs_namespace, "--role", "abba",
+    "--serviceaccount", paste0(server_namespace, ":abba-controller")
+  )
+  for (change in list(
+    function(job) replace_in(job, "annotations", "abba/owner", "games"),
+    function(job) replace_in(job, "annotations", "abba/owner", NULL),
+    function(job) replace_in(job, "annotations", "other", "x"),
+    function(job) replace_in(job, "labels", "abba/batch-id", "other")
+  )) {
+    expect_match(words_of(change(job), verb = "replace"), stays)
+    # The account of the controller may not either.
+    expect_match(words_of(change(job), verb = "replace", account = paste0(servers_account, "-controller")), stays)
+  }
+  twice <- job
+  twice$spec$parallelism <- 2
+  expect_match(words_of(twice, verb = "replace"), "a program runs once")
+  # Nor does it begin to wait, so as to be let go past its queue.
+  job$metadata$labels[["abba/waiting"]] <- "true"
+  expect_match(words_of(job, verb = "replace"), "none begins to wait")
+})
+
+test_that("the server lets a program go that waits for others, and into its queue where it has one", {
+  queue <- "kueue.x-k8s.io/queue-name"
+  waiting <- function(queue = NULL) {
+    job <- job_of_server()
+    job$metadata$labels[["abba/waiting"]] <- "true"
+    job$metadata$annotations[["abba/queue"]] <- queue
+    job$spec$suspend <- TRUE
+    file <- withr::local_tempfile(fileext = ".json")
+    writeLines(as.character(jsonlite::toJSON(job, auto_unbox = TRUE, null = "null", digits = NA)), file)
+    kubectl("create", "--namespace", programs_namespace, "--filename", file)
+    withr::defer_parent(kubectl("delete", "job", job$metadata$name, "--namespace", programs_namespace, "--wait=false"))
+    job <- kubectl_json("get", "job", job$metadata$name, "--namespace", programs_namespace)
+    job$spec$template$spec$containers[[1L]]$command <- as.list(job$spec$template$spec$containers[[1L]]$command)
+    job$metadata[c("managedFields", "resourceVersion")] <- NULL
+    job$metadata$labels[["abba/waiting"]] <- NULL
+    job
+  }
+  goes <- function(job) {
+    job$spec$suspend <- FALSE
+    job
+  }
+  expect_identical(words_of(goes(waiting()), verb = "replace"), "")
+  queued <- waiting("team-a")
+  expect_match(words_of(goes(queued), verb = "replace"), "leaves its queue by its queue alone")
+  queued$metadata$annotations[["abba/queue"]] <- NULL
+  expect_match(words_of(queued, verb = "replace"), "goes to its queue afterwards")
+  queued$metadata$labels[[queue]] <- "team-a"
+  expect_identical(words_of(queued, verb = "replace"), "")
 })
 
 test_that("the lists are data, and a changed one counts at once", {

@@ -145,8 +145,8 @@ test_that("a job that is deleted while its log is read is not found", {
 
 test_that("a quota on jobs that is used up is told, and no job is made", {
   local_namespace()
+  create_quota_of_jobs(1)
   id <- submit(program)
-  create_quota("count/jobs.batch=1", c("create", "job", "probe", "--image", "x"))
   expect_no_submission(
     abba_submit_k8s_job_local(program), "forbidden",
     paste0("The quota in the namespace \"", the_namespace(), "\" does not allow another job."),

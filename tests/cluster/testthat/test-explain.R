@@ -17,6 +17,7 @@ explained <- function(id, words, element = "details") {
 test_that("a program that ran to its end has a record", {
   id <- submit(local_program("cat('ran\\n')"), batch_group_id = "b", memory_limit = "256M")
   wait_for_end(id)
+  wait_for_events(id)
   x <- explain(id)
   expect_s3_class(x, "abba_explanation")
   expect_identical(
@@ -24,7 +25,7 @@ test_that("a program that ran to its end has a record", {
     c(
       "job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished", "exit_code", "reason",
       "details", "advice", "call", "pod_id", "node", "image", "image_digest", "cpu_limit", "memory_limit", "attempts",
-      "events", "verdict", "verdict_line", "last_lines"
+      "events", "verdict", "verdict_line", "last_lines", "archive"
     )
   )
   expect_identical(x$status, "Succeeded")
@@ -86,7 +87,7 @@ test_that("every way to fail is told apart", {
     stop = submit(local_program("stop('boom')")),
     quit = submit(local_program("quit(status = 3)")),
     signal = submit(local_program("tools::pskill(Sys.getpid(), 11L)")),
-    time = submit(local_program("Sys.sleep(10000)"), time_limit_seconds = 3),
+    time = submit(local_program("Sys.sleep(1e6)"), time_limit_seconds = 3600),
     no_r = submit(local_program("1"), container = cluster_image("no-r:1")),
     no_shell = submit(local_program("1"), container = cluster_image("pause:1")),
     # More than its volume may hold: the node removes it.
@@ -102,7 +103,10 @@ test_that("every way to fail is told apart", {
       local_program(c("writeBin(raw(3e7), 'large')", gate$wait)), mounts = gate$mounts, disk_limit = "2M"
     )
   )
+  wait_for_states(ids[["time"]], function(states) states != "Pending")
+  shorten_time_limit(ids[["time"]], 3)
   wait_for_state(ids, "Failed")
+  wait_for_pods_to_end(ids)
   reasons <- vapply(ids, reason_of, "")
   expect_identical(reasons[["stop"]], "The program ended with exit status 1.")
   stopped <- explain(ids[["stop"]])
@@ -110,8 +114,7 @@ test_that("every way to fail is told apart", {
   expect_identical(stopped$last_lines, c("Error: boom", "Execution halted"))
   expect_identical(reasons[["quit"]], "The program ended with exit status 3.")
   expect_match(reasons[["signal"]], "signal 11")
-  over <- "The program was ended because its time limit of 3 seconds was over."
-  wait_until(function() reason_of(ids[["time"]]) == over, what = "the limit")
+  expect_identical(reasons[["time"]], "The program was ended because its time limit of 3 seconds was over.")
   expect_match(reasons[["no_r"]], "The container image has no R")
   expect_identical(reasons[["no_shell"]], "The program has not run: its container could not be started.")
   expect_identical(reasons[["disk"]], "The program wrote more to its node's disk than its limit.")
@@ -141,14 +144,15 @@ test_that("a pod that is evicted or deleted is told, with what is known of it", 
   kubectl_lines("delete", "pod", pods[[2L]])
   wait_until(function() length(unlist(lapply(ids, pods_of))) == 0L, what = "the pods to be gone")
   for (i in 1:2) {
-    x <- explained(ids[[i]], "Submit the program again", "advice")
+    explained(ids[[i]], "Submit the program again", "advice")
+    started <- function() "Started" %in% explain(ids[[i]])$events$reason
+    wait_until(started, 120, what = "the events of the pod that is gone")
+    x <- explain(ids[[i]])
     expect_identical(x$status, "Failed")
     expect_identical(x$reason, "The program's log is gone: its job has failed, and its pod was removed.")
     expect_match(x$advice, "Somebody deleted the pod, or the cluster cleared its node.")
     expect_identical(x$image, r_image)
     expect_identical(x$memory_limit, "512M")
-    # The events of the pod that is gone.
-    expect_true("Started" %in% x$events$reason)
   }
 })
 
@@ -187,4 +191,35 @@ test_that("an error that R printed in the log of a success is told, and the stat
   expect_identical(x[c("verdict", "verdict_line")], list(verdict = "errors", verdict_line = "Error in f() : boom"))
   expect_warning(log <- log_of(id), "Error in f() : boom", fixed = TRUE, class = "abba_warning_log_verdict")
   expect_true(all(c("Error in f() : boom", "caught", "after") %in% log))
+})
+
+test_that("a volume claim that is not there is named", {
+  claim <- list(
+    volumes = list(list(name = "data", persistentVolumeClaim = list(claimName = "studies"))),
+    volumeMounts = list(list(name = "data", mountPath = "/data"))
+  )
+  id <- submit(local_program("cat('never\\n')"), mounts = claim)
+  x <- explained(id, "no volume claim \"studies\"", "reason")
+  expect_match(x$advice, "`mounts`")
+  abba_cancel_k8s_job_local(id)
+})
+
+test_that("a program that runs again because others took its pod from the job is told", {
+  id <- submit(local_program("Sys.sleep(600)"))
+  wait_for_state(id, "Running")
+  first <- pods_of(id)
+  # By the finalizer the Job controller counts the pods of a Job.
+  kubectl_lines("patch", "pod", first, "--type=merge", "--patch", "{\"metadata\":{\"finalizers\":null}}")
+  kubectl_lines("delete", "pod", first, "--grace-period=0", "--force")
+  wait_until(function() length(setdiff(pods_of(id), first)) == 1L, 120, what = "the second pod")
+  wait_for_state(id, "Running")
+  # Events come a moment after what they tell of.
+  expect_identical(explained(id, "was started more than once", "reason")$attempts, 2L)
+  # The Job alone is deleted, and its pod stays.
+  kubectl_lines("delete", "job", id, "--cascade=orphan")
+  wait_until(function() !id %in% jobs_in(), what = "the end of the job")
+  left <- explain(id)
+  expect_identical(left$pod_id, pods_of(id))
+  expect_match(left$advice, "left its pod", fixed = TRUE)
+  kubectl_lines("delete", "pod", left$pod_id, "--grace-period=0", "--force")
 })

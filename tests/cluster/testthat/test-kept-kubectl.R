@@ -75,9 +75,7 @@ test_that("all calls of a session start one kubectl, and what it serves is what 
   id <- submit(local_program("cat('ran\\n')"), batch_group_id = "kept")
   expect_named(abba_watch_k8s_job_local(id), "Succeeded")
   expect_output(abba_follow_k8s_job_log_local(id), "ran")
-  # What the controllers have to say about a job comes a moment after its end.
-  completed <- function() any(grepl(paste0("Completed.*", id), kubectl_lines("get", "events")))
-  wait_until(completed, what = "the event of the job's end")
+  wait_for_events(id)
   kept <- list(
     abba_get_k8s_job_status_local(c(id, ended)), abba_get_k8s_job_log_local(c(id, ended)),
     abba_list_k8s_jobs_local(), abba_explain_k8s_job_local(id), abba_get_k8s_batch_log_local("kept")
@@ -276,13 +274,13 @@ test_that("a kubectl that dies is replaced, also under a watch and many calls at
     "exec \"$real\" \"$@\""
   ))
   withr::local_options(abba.k8s.session = TRUE)
-  programs <- local_many_programs(20)
+  programs <- local_many_programs(12)
   batch <- suppressMessages(abba_submit_k8s_batch_local(programs, cpu_limit = 0.05))
   batch_id <- batch$batch_id[[1L]]
   expect_named(abba_watch_k8s_batch_local(batch_id), "Succeeded")
   logs <- abba_get_k8s_job_log_local(batch$job_id)
-  expect_identical(vapply(logs, `[[`, "", "log"), paste(1:20, ""))
-  expect_length(kubectl_lines("get", "jobs", "--selector", paste0("abba/batch-id=", batch_id), "--output", "name"), 20L)
+  expect_identical(vapply(logs, `[[`, "", "log"), paste(1:12, ""))
+  expect_length(kubectl_lines("get", "jobs", "--selector", paste0("abba/batch-id=", batch_id), "--output", "name"), 12L)
   expect_gt(length(readLines(file.path(base, "proxies"))), 2L)
 })
 
@@ -298,7 +296,7 @@ test_that("it goes with R, however R ends, and nothing is left of many sessions"
     hung_up = function(session) session$signal(1L),
     interrupted = function(session) session$interrupt()
   )
-  for (end in rep(names(ends), 4L)) {
+  for (end in rep(names(ends), 2L)) {
     unlink(file)
     session <- start_session(ask_and_wait(file))
     output <- character()
@@ -319,7 +317,7 @@ test_that("it goes with R, however R ends, and nothing is left of many sessions"
 test_that("an R that is killed in the middle of a call leaves nothing", {
   sockets <- local_sockets()
   withr::local_envvar(KUBECONFIG = hanging_kubeconfig(the_namespace()))
-  for (signal in c(9L, 15L, 9L, 15L)) {
+  for (signal in c(9L, 15L)) {
     session <- start_session("abba_get_k8s_job_status_local(ended)")
     wait_until(function() length(list.files(sockets$folders(), "socket")) == 1L, what = "the socket")
     session$signal(signal)
@@ -388,7 +386,12 @@ test_that("two sessions have one each, and another user can reach neither", {
   Sys.chmod(sockets$path, "0755", use_umask = FALSE)
   file <- withr::local_tempfile()
   sessions <- list(start_session(ask_and_wait(file)), start_session(ask_and_wait(file)))
-  wait_until(function() length(list.files(sockets$folders(), "socket")) == 2L, what = "two sockets")
+  answers <- character()
+  both_work <- function() {
+    answers <<- c(answers, unlist(lapply(sessions, function(session) session$read_output_lines())))
+    identical(answers, rep("Succeeded ", 2L))
+  }
+  wait_until(both_work, what = "both sessions' first answers")
   for (folder in sockets$folders()) {
     socket <- file.path(folder, "socket")
     expect_identical(format(file.mode(folder)), "700")
@@ -425,11 +428,18 @@ test_that("what goes over the socket is the API alone: no commands in containers
 
 test_that("many programs are submitted and many logs read several at a time, and never more than eight", {
   local_sockets()
-  most <- withr::local_tempfile()
-  local_path_proxy("-delay", "100ms", "-in-flight", most)
-  programs <- local_many_programs(24)
-  batch <- suppressMessages(abba_submit_k8s_batch_local(programs, cpu_limit = 0.05))
+  most <- withr::local_tempfile(lines = "0")
+  gate <- local_gate()
+  # None goes on before eight are there, and none is given up meanwhile.
+  withr::local_options(abba.k8s.request.timeout = 120)
+  local_path_proxy("-delay", "100ms", "-in-flight", most, "-gate", gate$file("open"), "-gate-for", "POST ")
+  programs <- local_many_programs(12)
+  submit_all <- function(programs) suppressMessages(abba_submit_k8s_batch_local(programs, cpu_limit = 0.05))
+  submitting <- local_background(submit_all, programs)
+  wait_until(function() identical(readLines(most), "8"), what = "eight submissions at once")
+  gate$open()
+  batch <- outcome_of(submitting)$value
   expect_named(abba_watch_k8s_batch_local(batch$batch_id[[1L]]), "Succeeded")
-  expect_identical(vapply(abba_get_k8s_job_log_local(batch$job_id), `[[`, "", "log"), paste(1:24, ""))
+  expect_identical(vapply(abba_get_k8s_job_log_local(batch$job_id), `[[`, "", "log"), paste(1:12, ""))
   expect_identical(readLines(most), "8")
 })

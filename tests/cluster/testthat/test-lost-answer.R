@@ -3,7 +3,7 @@ local_namespace()
 
 # Submits, with a kubectl whose first `create` ends as `ending` says after it has been carried out.
 submit_through <- function(ending, batch, again = FALSE) {
-  first <- if (again) "true" else "[ ! -e \"$base/lost\" ]"
+  first <- if (again) "true" else "mkdir \"$base/first\" 2>/dev/null"
   base <- local_kubectl(c(
     sprintf("if [ \"$1\" = create ] && %s; then", first),
     "  \"$real\" \"$@\" >\"$base/answer\" 2>&1",
@@ -46,7 +46,8 @@ test_that("if every answer is lost there is exactly one job, and it is found", {
 })
 
 test_that("if kubectl hangs after creating there is exactly one job", {
-  withr::local_options(abba.k8s.request.timeout = 6)
+  # Half of it is for each attempt; a kubectl that stands still for a while is none that hangs.
+  withr::local_options(abba.k8s.request.timeout = 24)
   submitted <- submit_through("exec sleep 1000", "hang")
   expect_identical(submitted$lost, 1L)
   expect_one_job(submitted, "hang")
@@ -66,7 +67,12 @@ test_that("if kubectl prints garbage after creating there is exactly one job", {
 
 test_that("a server that is always silent leaves it open, and the message says how to find out", {
   base <- local_kubectl(c(
-    "if [ \"$1\" = create ]; then \"$real\" \"$@\" >/dev/null 2>&1; exec sleep 1000; fi",
+    "if [ \"$1\" = create ]; then",
+    # It is carried out whether abba still waits for it or not, from a copy: abba removes its file.
+    "  cp \"$5\" \"$base/manifest\"",
+    "  setsid \"$real\" create --raw \"$3\" \"$4\" \"$base/manifest\" >/dev/null 2>&1 &",
+    "  exec sleep 1000",
+    "fi",
     "exec \"$real\" \"$@\""
   ))
   withr::local_options(abba.k8s.request.timeout = 4)
@@ -75,5 +81,5 @@ test_that("a server that is always silent leaves it open, and the message says h
     "Whether the job was created is not known", "abba_get_k8s_job_status_local(\"", the_namespace()
   )
   # Here it was.
-  expect_identical(error$job_id, jobs_of_batch("silent"))
+  wait_until(function() identical(jobs_of_batch("silent"), error$job_id), what = "the job")
 })

@@ -31,15 +31,16 @@ ends <- submit(local_program(c("cat('begun\\n')", "mark <- 'ends in the outage'"
 wait_for_state(ends, "Running")
 following_end <- background_on_both_transports(function(id) abba_follow_k8s_job_log_local(id), ends)
 for (one in following_end) wait_until(has_printed(one, "begun"), what = "the following")
-# It has begun when it tells what it sees: that the time is not over.
-watching_end <- background_on_both_transports(function(id) {
-  try(abba_watch_k8s_job_local(id, timeout_seconds = 0), silent = TRUE)
-  cat("begun\n")
-  abba_watch_k8s_job_local(id)
-}, ends)
-for (one in watching_end) wait_until(has_printed(one, "begun"), what = "the watch")
-# Its second watch has the first look behind it after a moment: three calls at most.
-Sys.sleep(2)
+# A watch is under way when the API server has it. Nobody else watches the pods of a namespace, and who follows a log
+# does so until the program begins.
+watches <- function() {
+  metrics <- lines_of(kubectl("get", "--raw", "/metrics"))
+  of_pods <- "^apiserver_longrunning_requests[{].*resource=\"pods\",scope=\"namespace\".*verb=\"WATCH\""
+  sum(as.numeric(sub(".* ", "", grep(of_pods, metrics, value = TRUE))))
+}
+wait_until(function() if (watches() == 0) TRUE else watches(), what = "no watch")
+watching_end <- background_on_both_transports(function(id) abba_watch_k8s_job_local(id), ends)
+wait_until(function() if (watches() == 2) TRUE else watches(), what = "both watches")
 
 jobs_before <- jobs_in()
 submission_without_server <- NULL
@@ -67,6 +68,8 @@ with_component_stopped("apiserver", {
       "fi",
       "exit $status"
     ))
+    # The start of the server is part of the first attempt.
+    withr::local_options(abba.k8s.request.timeout = 180)
     read_during_restart <<- abba_get_k8s_job_status_local(ended)
     first_attempt <<- readLines(file.path(base, "first"))
   })
@@ -251,4 +254,30 @@ test_that("a job that is cancelled before its controller has seen it is never st
     expect_false("SuccessfulCreate" %in% abba_explain_k8s_job_local(id)$events$reason)
   }
   expect_identical(list.files(folder), character())
+})
+
+# ---- The container runtime ----------------------------------------------------------------------
+
+test_that("a program that ends while its node's container runtime is away loses the end of its log, and that is told", {
+  gate <- local_gate()
+  name <- basename(tempfile("ends_alone_", fileext = ".R"))
+  prints <- c("cat('begun\\n')", gate$wait, "cat('went on\\n')")
+  ends <- submit(local_program(prints, name), mounts = gate$mounts)
+  goes_on <- submit(
+    local_program(c(prints, "while (!file.exists('/gate/end')) Sys.sleep(0.05)", "cat('end\\n')")),
+    mounts = gate$mounts
+  )
+  for (id in c(ends, goes_on)) wait_until(function() identical(log_of(id), "begun"), what = "the program to begin")
+  with_component_stopped("containerd", {
+    gate$open()
+    # Its processes are those of this machine.
+    is_there <- function() processx::run("pgrep", c("--full", name), error_on_status = FALSE)$status == 0L
+    wait_until(function() !is_there(), what = "the program to end")
+  })
+  file.create(gate$file("end"))
+  expect_identical(unname(wait_for_end(c(ends, goes_on))), rep("Succeeded", 2L))
+  expect_warning(log <- log_of(ends), "^The end of the log of job", class = "abba_warning_log_incomplete")
+  expect_identical(log, "begun")
+  # What runs on keeps all that it prints meanwhile.
+  expect_identical(expect_silent(log_of(goes_on)), c("begun", "went on", "end"))
 })

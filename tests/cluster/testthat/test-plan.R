@@ -114,3 +114,38 @@ test_that("controllers start programs with nobody watching, and another one goes
   expect_length(unlist(lapply(ids, pods_of)), 3L)
   expect_identical(reason_of(ids[["never"]]), "The program has not run: it was cancelled before it started.")
 })
+
+test_that("an abba server runs a plan in order with nobody asking it, and a rerun keeps the order", {
+  server <- local_api_server(abba.cpu.limit = 1000)
+  withr::local_options(abba.api.address = server$address, abba.api.key = server$keys$daemon)
+  after <- list(
+    bottom = c("left", "right"), left = "top", right = "top", top = character(), late = "large", large = character()
+  )
+  folder <- withr::local_tempdir(pattern = "plan-")
+  paths <- vapply(names(after), function(name) local_program("cat('done\\n')", paste0(name, ".R"), folder), "")
+  plan <- abba_plan(unname(paths), after = unname(after))
+  # No node has room for the large one.
+  plan$cpu_limit <- ifelse(plan$name == "large", 900, 0.2)
+  batch <- suppressMessages(abba_submit_batch(plan))
+  ids <- stats::setNames(batch$job_id, batch$name)
+  wait_until(function() identical(field("job", ids[["bottom"]], ".status.succeeded"), "1"), 180)
+  wait_until(function() {
+    explained <- abba_explain_job(ids[["late"]])
+    if (grepl("A controller of abba is there to start it", explained$advice, fixed = TRUE)) TRUE else explained$advice
+  }, 180)
+  expect_identical(abba_explain_job(ids[["late"]])$reason, "The program waits for large.")
+  expect_identical(abba_cancel_job(ids[["large"]])$done, "kept from starting")
+  # The large one may not be seen to have ended yet: then the wait warns that it cannot start.
+  status <- suppressWarnings(abba_watch_batch(batch$batch_id[[1L]]), classes = "abba_warning_stuck")
+  expect_setequal(names(status), c("Succeeded", "Failed"))
+  jobs <- jobs_of_plan(batch)
+  expect_identical(jobs[c("top", "left", "right", "bottom"), "status"], rep("Succeeded", 4L))
+  expect_in_order(jobs, after)
+  expect_identical(jobs["late", "reason"], "The program was not started, because large was cancelled.")
+  expect_identical(pods_of(ids[["late"]]), character())
+
+  again <- suppressMessages(abba_rerun_batch(batch$batch_id[[1L]], cpu_limit = 0.2))
+  expect_setequal(basename(again$program), c("large.R", "late.R"))
+  expect_identical(names(abba_watch_batch(again$batch_id[[1L]])), "Succeeded")
+  expect_in_order(jobs_of_plan(again), list(large = character(), late = "large"))
+})

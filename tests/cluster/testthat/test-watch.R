@@ -1,11 +1,31 @@
 # Waiting for jobs.
 namespace <- local_namespace()
 
+# What keeps these from starting takes the node some time to find out. Port 1 is nobody's.
+of_no_registry <- submit(local_program("1"), container = "127.0.0.1:1/r-base:4.2.2")
+of_no_secret <- submit(local_program("1"), mounts = list(
+  volumes = list(list(name = "s", secret = list(secretName = "no-such-secret"))),
+  volumeMounts = list(list(name = "s", mountPath = "/s"))
+))
+of_no_image <- c(
+  submit(local_program("1"), container = cluster_image("nope:1")),
+  submit(local_program("1"), container = cluster_image("nope:1"))
+)
+
 test_that("many jobs are watched in one stream, and nothing is asked while nothing changes", {
   gate <- local_gate()
   path <- local_program(gate$wait)
-  batch <- submit_batch(rep(path, 6L), mounts = gate$mounts, cpu_limit = 0.05)
+  batch <- submit_batch(rep(path, 3L), mounts = gate$mounts, cpu_limit = 0.05)
   wait_for_state(batch$job_id, "Running")
+  # A time limit of nothing tells the state and ends.
+  id <- batch$job_id[[1L]]
+  error <- expect_abba_error(abba_watch_k8s_job_local(id, timeout_seconds = 0), "wait_timeout", "1 Running")
+  expect_identical(names(error$status), "Running")
+  # The call that comes back says the namespace where it is not the usual one.
+  withr::with_options(list(abba.k8s.namespace = NULL), expect_abba_error(
+    abba_watch_k8s_job_local(id, timeout_seconds = 0, namespace = namespace), "wait_timeout",
+    paste0("abba_watch_k8s_job_local(\"", id, "\", namespace = \"", namespace, "\")")
+  ))
   base <- local_noted_kubectl()
   watching <- watch_in_background(batch$job_id)
   wait_until(function() length(watches_of(base)) == 1L, what = "the watch")
@@ -18,7 +38,7 @@ test_that("many jobs are watched in one stream, and nothing is asked while nothi
   # The state at the beginning, and the stream.
   expect_length(calls_of(base), 2L)
   # What has ended needs no stream.
-  expect_identical(abba_watch_k8s_job_local(batch$job_id), outcome$value)
+  expect_identical(abba_watch_k8s_job_local(batch$job_id, timeout_seconds = Inf), outcome$value)
   expect_length(watches_of(base), 1L)
 })
 
@@ -43,22 +63,6 @@ test_that("a job without a pod is waited for", {
   expect_identical(outcome$warnings, list())
 })
 
-test_that("a time limit of nothing tells the state and ends", {
-  gate <- local_gate()
-  id <- submit(local_program(gate$wait), mounts = gate$mounts)
-  wait_for_state(id, "Running")
-  error <- expect_abba_error(abba_watch_k8s_job_local(id, timeout_seconds = 0), "wait_timeout", "1 Running")
-  expect_identical(names(error$status), "Running")
-  # The call that comes back says the namespace where it is not the usual one.
-  withr::local_options(abba.k8s.namespace = NULL)
-  expect_abba_error(
-    abba_watch_k8s_job_local(id, timeout_seconds = 0, namespace = namespace), "wait_timeout",
-    paste0("abba_watch_k8s_job_local(\"", id, "\", namespace = \"", namespace, "\")")
-  )
-  gate$open()
-  expect_identical(names(abba_watch_k8s_job_local(id, namespace = namespace, timeout_seconds = Inf)), "Succeeded")
-})
-
 test_that("a pod that is refused for good is told at once, and whether to give up is the user's choice", {
   local_namespace()
   forbid_pods()
@@ -71,39 +75,40 @@ test_that("a pod that is refused for good is told at once, and whether to give u
   )
   expect_identical(error$job_id, id)
   expect_identical(names(error$status), "Pending")
-  outcome <- outcome_of(watch_in_background(id, timeout_seconds = 4))
-  expect_s3_class(outcome$value, "abba_error_wait_timeout")
-  expect_length(outcome$warnings, 1L)
-  expect_s3_class(outcome$warnings[[1L]], "abba_warning_stuck")
-  expect_identical(outcome$warnings[[1L]]$job_id, id)
-  expect_match(conditionMessage(outcome$warnings[[1L]]), "maximum cpu usage per Container is 10m", fixed = TRUE)
+  watching <- local_background(function(id) {
+    withCallingHandlers(abba_watch_k8s_job_local(id), abba_warning_stuck = function(warning) cat("warned\n"))
+  }, id)
+  wait_until(has_printed(watching, "warned"), what = "the warning")
+  expect_true(watching$is_alive())
   outcome <- outcome_of(watch_in_background(id, timeout_seconds = 4, on_stuck = "wait"))
   expect_s3_class(outcome$value, "abba_error_wait_timeout")
   expect_identical(outcome$warnings, list())
   # It is still there.
   expect_identical(unname(states(id)), "Pending")
+  abba_cancel_k8s_job_local(id)
+  # It was told once, however long the wait was.
+  outcome <- outcome_of(watching)
+  expect_identical(names(outcome$value), "Failed")
+  expect_length(outcome$warnings, 1L)
+  expect_s3_class(outcome$warnings[[1L]], "abba_warning_stuck")
+  expect_identical(outcome$warnings[[1L]]$job_id, id)
+  expect_match(conditionMessage(outcome$warnings[[1L]]), "maximum cpu usage per Container is 10m", fixed = TRUE)
 })
 
 test_that("an image that does not exist is told once it is certain, with the cause", {
-  ids <- c(
-    submit(local_program("1"), container = cluster_image("nope:1")),
-    submit(local_program("1"), container = cluster_image("nope:1"))
-  )
-  outcome <- outcome_of(watch_in_background(ids, on_stuck = "fail", timeout_seconds = 110))
+  outcome <- outcome_of(watch_in_background(of_no_image, on_stuck = "fail", timeout_seconds = 110))
   expect_s3_class(outcome$value, "abba_error_stuck")
   words <- paste0("\"", cluster_image("nope:1"), "\" cannot be pulled")
   expect_match(conditionMessage(outcome$value), words, fixed = TRUE)
   expect_match(conditionMessage(outcome$value), "not found", fixed = TRUE)
-  expect_true(outcome$value$job_id[[1L]] %in% ids)
-  abba_cancel_k8s_job_local(ids)
+  expect_true(outcome$value$job_id[[1L]] %in% of_no_image)
+  abba_cancel_k8s_job_local(of_no_image)
 })
 
 test_that("a registry that does not answer is waited for", {
-  # Port 1 is nobody's.
-  id <- submit(local_program("1"), container = "127.0.0.1:1/r-base:4.2.2")
-  wait_for_details(id, "ImagePullBackOff")
-  expect_abba_error(abba_watch_k8s_job_local(id, on_stuck = "fail", timeout_seconds = 3), "wait_timeout")
-  abba_cancel_k8s_job_local(id)
+  wait_for_details(of_no_registry, "ImagePullBackOff")
+  expect_abba_error(abba_watch_k8s_job_local(of_no_registry, on_stuck = "fail", timeout_seconds = 3), "wait_timeout")
+  abba_cancel_k8s_job_local(of_no_registry)
 })
 
 test_that("limits that no node has are told at once, and a full node is waited for", {
@@ -132,17 +137,14 @@ test_that("limits that no node has are told at once, and a full node is waited f
 })
 
 test_that("a mount that is not there is told", {
-  id <- submit(local_program("1"), mounts = list(
-    volumes = list(list(name = "s", secret = list(secretName = "no-such-secret"))),
-    volumeMounts = list(list(name = "s", mountPath = "/s"))
-  ))
-  wait_for_details(id, "no-such-secret")
-  expect_match(reason_of(id), "its container cannot be made ready")
-  abba_cancel_k8s_job_local(id)
+  wait_for_details(of_no_secret, "no-such-secret")
+  expect_match(reason_of(of_no_secret), "its container cannot be made ready")
+  abba_cancel_k8s_job_local(of_no_secret)
 })
 
 test_that("a batch is watched with the jobs that are submitted in the meantime", {
   local_namespace()
+  create_quota_of_pods(2)
   gate <- local_gate()
   submit_batch(local_program(gate$wait, "first.R"), batch_group_id = "b", mounts = gate$mounts)
   base <- local_noted_kubectl()
@@ -151,7 +153,6 @@ test_that("a batch is watched with the jobs that are submitted in the meantime",
   # One with a pod, and one that has none when all others have ended.
   submit_batch(local_program(gate$wait, "second.R"), batch_group_id = "b", mounts = gate$mounts)
   wait_until(function() length(jobs_in()) == 2L && all(lengths(lapply(jobs_in(), pods_of)) == 1L), what = "the pods")
-  create_quota("pods=2")
   submit_batch(local_program("1", "third.R"), batch_group_id = "b", mounts = gate$mounts)
   gate$open()
   ended <- function() length(abba_get_k8s_batch_status_local("b")$Succeeded$Jobs) >= 2L

@@ -19,7 +19,7 @@ expect_abba_lines <- function(log) {
 test_that("an image that does not exist is named, with the cause", {
   local_namespace()
   id <- submit(local_program("1"), container = cluster_image("nope:1"))
-  log <- log_with(id, "cannot be pulled")
+  log <- log_with(id, "not found")
   expect_abba_lines(log)
   expect_identical(
     log[[1L]],

@@ -13,7 +13,7 @@ export function canBeCancelled(record) {
 }
 
 export function canBeRemoved(record) {
-  return hasEnded(record.status) && !state.removing.has(record.job_id);
+  return hasEnded(record.status) && !record.archived && !state.removing.has(record.job_id);
 }
 
 // Shows a button or takes it away; the focus that it had goes to `next`.

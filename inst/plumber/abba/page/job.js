@@ -60,6 +60,7 @@ export function drawJob() {
     fact("Ended", record.finished === null ? "–" : time(record.finished)),
     fact("Ran for", duration(record) || "–"),
     fact("Exit status of R", record.exit_code === null ? "–" : String(record.exit_code)),
+    ...(record.archived ? [fact("Kept", "in the archive: the cluster has forgotten it")] : []),
     ...showJob.more,
   ];
   if (state.user.operator) facts.splice(3, 0, fact("User", record.user));

@@ -3,6 +3,7 @@
 import { batchRows, drawBatches } from "./batches.js";
 import { canBeCancelled, canBeRemoved, confirmCancel, confirmRemove, offer } from "./cancel.js";
 import { drawJob } from "./job.js";
+import { canBeRerun } from "./rerun.js";
 import { ask } from "./server.js";
 import { announce, explainFailure, hasEnded, notice, sleep, state, STATES } from "./state.js";
 import { duration, element, fileName, localTime, make, setText, setTime, visible } from "./text.js";
@@ -10,6 +11,7 @@ import { readVerdicts, verdictOf } from "./verdicts.js";
 
 const JOBS_SECONDS = 3; // between two looks at the jobs while some have not ended
 const IDLE_SECONDS = 15; // and while all have
+const ARCHIVE_SECONDS = 600; // between two looks at what the server's archive has, where no job goes
 const LONGEST_WAIT_SECONDS = 40; // for a change: the server answers after 20
 
 let wakeUp = () => {};
@@ -74,19 +76,53 @@ export async function watchJobs(session) {
   }
 }
 
+// What an archive of the server has: of which question, until when that is good, and its jobs.
+const archive = { subject: null, until: 0, rows: [] };
+
+// The jobs of the cluster, and those that it has forgotten: of these there may be many, and they change no more.
+async function askForJobs(session, parameters) {
+  const askForThose = async () => (await ask("GET", "jobs", { ...parameters, archived: false })).body;
+  const subject = JSON.stringify([session, parameters]);
+  if (archive.subject === subject && Date.now() < archive.until) {
+    const body = await askForThose();
+    const told = new Set(body.map((record) => record.job_id));
+    const isGone = (record) => !record.archived && !told.has(record.job_id) && !state.submitted.has(record.job_id);
+    if (![...state.records.values()].some(isGone)) {
+      return [...body, ...archive.rows.filter((record) => !told.has(record.job_id))];
+    }
+  }
+  const read = { subject, until: Date.now() + ARCHIVE_SECONDS * 1000 };
+  try {
+    const { body } = await ask("GET", "jobs", parameters);
+    Object.assign(archive, { ...read, rows: body.filter((record) => record.archived) });
+    notice("archive", null);
+    return body;
+  } catch (error) {
+    if (error.status !== 503) throw error;
+    // Where the archive cannot be read the cluster's jobs are there all the same.
+    const body = await askForThose();
+    explainFailure("archive", error);
+    Object.assign(archive, { ...read, until: Date.now() + IDLE_SECONDS * 1000, rows: [] });
+    return body;
+  }
+}
+
+// Times and ids are ASCII: without a look at the user's language, which for the jobs of a year takes seconds.
+const compare = (a, b) => (a < b ? -1 : Number(a > b));
+
 async function readJobs(session) {
   const everybody = element("everybody").checked;
   const parameters = state.user.operator && !everybody ? { user: state.user.user } : {};
-  const { body } = await ask("GET", "jobs", parameters);
+  const body = await askForJobs(session, parameters);
   if (session !== state.session || everybody !== element("everybody").checked) return;
   const before = new Map(state.records);
-  const told = new Set(body.map((record) => record.job_id));
+  const told = new Set(body.filter((record) => !record.archived).map((record) => record.job_id));
   for (const id of state.removing) if (!told.has(id)) state.removing.delete(id);
   for (const id of told) state.submitted.delete(id);
-  const there = [...body, ...state.submitted.values()].filter((record) => !state.removing.has(record.job_id));
+  const there = [...body, ...state.submitted.values()].filter((record) => record.archived || !state.removing.has(record.job_id));
   state.records = new Map(there.map((record) => [record.job_id, record]));
   state.order = there
-    .sort((a, b) => b.submitted.localeCompare(a.submitted) || a.job_id.localeCompare(b.job_id))
+    .sort((a, b) => compare(b.submitted, a.submitted) || compare(a.job_id, b.job_id))
     .map((record) => record.job_id);
   if (state.isLoaded) announceChanges(before);
   state.isLoaded = true;
@@ -132,6 +168,7 @@ function makeRow(id) {
     program: make("a", { href: "#job=" + encodeURIComponent(id) }),
     user: make("span"),
     batch: make("a"),
+    archived: make("span"),
     reason: cell("reason"),
     verdict: make("span", { class: "verdict" }),
     line: make("span", { class: "more" }),
@@ -145,7 +182,7 @@ function makeRow(id) {
   part.remove.addEventListener("click", () => confirmRemove(its(), part.remove));
   const row = make("tr", { role: "row" },
     cell("status", part.state),
-    cell("program", part.program, make("span", { class: "more" }, part.user, part.batch)),
+    cell("program", part.program, make("span", { class: "more" }, part.user, part.batch, part.archived)),
     part.reason,
     cell("verdict", part.verdict, part.line),
     cell("submitted", part.submitted),
@@ -171,6 +208,7 @@ function drawRow(part, record) {
   part.program.title = visible(record.program);
   setText(part.user, isEverybody ? record.user + " · " : "");
   setText(part.batch, record.batch_id);
+  setText(part.archived, record.archived ? " · archived" : "");
   part.batch.href = "#batch=" + encodeURIComponent(record.batch_id);
   setText(part.reason, record.reason ?? "");
   drawVerdict(part, found, hasEnded(record.status));
@@ -237,7 +275,7 @@ export function drawList() {
   document.title = `${batch === null ? mine : visible(batch)} – abba`;
   element("all-jobs").hidden = batch === null;
   // The programs lie with those who submitted them: R reads them anew.
-  element("again").hidden = batch === null || !all.some((job) => job.status === "Failed" && job.user === state.user.user);
+  element("again").hidden = batch === null || !all.some((job) => job.status === "Failed" && canBeRerun(job));
   setText(element("again-call"), `abba_rerun_batch("${batch}")`);
   offer(element("cancel-batch"), batch !== null && all.some(canBeCancelled), element("list-title"));
   offer(element("remove-batch"), batch !== null && all.some(canBeRemoved), element("list-title"));

@@ -5,6 +5,7 @@ import { explainFailure, hasEnded, notice, sleep, state } from "./state.js";
 import { element, make, setText, visible } from "./text.js";
 
 const LOG_SECONDS = 1; // between two looks at a log that grows
+const CUT = "The beginning is left out here: this page holds the newest part of a long log. In R, abba_get_job_log() reads all.";
 
 // Follows one log at a time. While the program runs, the last line may not be finished: it is shown as such and asked
 // for again. A line that was seen before is asked for again, too: where it is another one now, the cluster has dropped
@@ -14,8 +15,11 @@ export const log = {
   turn: 0, // counts up with each log: what comes back later is of another one
   count: 0, // lines that are final
   last: null, // the last of them
-  texts: [], // all that was read, to be saved
-  block: null, // the element that takes the next lines
+  blocks: [], // what is shown: elements with the texts in them, as they were read, to be saved
+  block: null, // the one that takes the next lines
+  size: 0, // of all of them, in characters
+  most: 32 * 1024 * 1024, // a program may print for days, and a page that holds all of it ends
+  isCut: false, // whether the first of them were left out
   wake: () => {},
 
   follow(id) {
@@ -24,8 +28,10 @@ export const log = {
     this.turn += 1;
     this.count = 0;
     this.last = null;
-    this.texts = [];
+    this.blocks = [];
     this.block = null;
+    this.size = 0;
+    this.isCut = false;
     this.lastLine = make("span", { class: "last" });
     element("log").replaceChildren(this.lastLine);
     element("log-warnings").replaceChildren();
@@ -114,30 +120,55 @@ export const log = {
 
   gap() {
     const words = "Lines may be missing here: the cluster keeps the newest part only of a long log.";
-    this.lastLine.before(make("span", { class: "gap" }, words));
-    this.texts.push(`[abba: ${words}]\n`);
+    this.begin("gap").append(words);
+    this.take(`[abba: ${words}]\n`);
     this.block = null;
     this.count = 0;
     this.last = null;
+  },
+
+  // A new block, after the others; its element.
+  begin(name) {
+    const node = make("span", { class: name });
+    this.block = { node, texts: [], size: 0 };
+    this.blocks.push(this.block);
+    this.lastLine.before(node);
+    return node;
+  },
+
+  take(text) {
+    this.block.texts.push(text);
+    this.block.size += text.length;
+    this.size += text.length;
+  },
+
+  // Leaves the oldest out where the page would hold too much.
+  cut() {
+    while (this.size > this.most && this.blocks.length > 1) {
+      const { node, size } = this.blocks.shift();
+      node.remove();
+      this.size -= size;
+      if (!this.isCut) element("log").prepend(make("span", { class: "gap" }, CUT));
+      this.isCut = true;
+    }
   },
 
   add(lines, held) {
     const box = element("log");
     for (let begin = 0; begin < lines.length; begin += 500) {
       const text = lines.slice(begin, begin + 500).map((line) => line + "\n").join("");
-      this.texts.push(text);
-      if (this.block === null || this.block.childNodes.length >= 500) {
-        this.block = make("span", { class: "lines" });
-        this.lastLine.before(this.block);
-      }
-      this.block.append(visible(text));
+      const { texts, size } = this.block ?? { texts: [], size: Infinity };
+      if (texts.length >= 500 || size > this.most / 32) this.begin("lines");
+      this.block.node.append(visible(text));
+      this.take(text);
     }
+    this.cut();
     if (lines.length > 0) {
       this.count += lines.length;
       this.last = lines[lines.length - 1];
     }
     setText(this.lastLine, held ?? "");
-    element("save").hidden = this.texts.length === 0;
+    element("save").hidden = this.blocks.length === 0;
     const scroll = () => { if (element("along").checked) box.scrollTop = box.scrollHeight; };
     scroll();
     // How high new lines are is known once they were looked at.
@@ -148,7 +179,9 @@ export const log = {
     const record = state.records.get(this.id);
     const notes = [...element("log-warnings").children].map((item) => `[abba: ${item.textContent}]\n`);
     const end = record !== undefined && hasEnded(record.status) ? "" : "[abba: saved before the program had ended]\n";
-    const file = new Blob([...notes, ...this.texts, end], { type: "text/plain;charset=utf-8" });
+    const beginning = this.isCut ? [`[abba: ${CUT}]\n`] : [];
+    const texts = this.blocks.flatMap((block) => block.texts);
+    const file = new Blob([...notes, ...beginning, ...texts, end], { type: "text/plain;charset=utf-8" });
     const link = make("a", { href: URL.createObjectURL(file), download: `${this.id}.log` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);

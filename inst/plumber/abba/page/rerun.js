@@ -5,12 +5,14 @@ import { ask } from "./server.js";
 import { announce, explainFailure, hasEnded, notice, state } from "./state.js";
 import { element, fileName, setText } from "./text.js";
 
-// What /batch-arguments tells of a job besides what it was submitted with.
-const NO_ARGUMENTS = ["job_id", "status", "ending", "in_place"];
+// What /batch-arguments tells of a job besides what it was submitted with; and its place in the order of its batch, since it
+// runs by itself now.
+const NO_ARGUMENTS = ["job_id", "status", "ending", "in_place", "after", "on_failure"];
 
 // A program runs in the name of whoever submits it.
 export function canBeRerun(record) {
-  return hasEnded(record.status) && record.user === state.user.user;
+  // What it was submitted with is forgotten, too.
+  return hasEnded(record.status) && !record.archived && record.user === state.user.user;
 }
 
 // So that a call which is repeated, because no answer came, makes no second job.

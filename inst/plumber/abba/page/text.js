@@ -5,6 +5,13 @@
 
 export const element = (id) => document.getElementById(id);
 
+// A sign that does not show, by its number. One that makes another sign a coloured picture is seen by that.
+function unhidden(sign) {
+  if (sign.length > 1 && sign.endsWith("\ufe0f")) return sign;
+  const number = sign.codePointAt(0).toString(16);
+  return number.length > 4 ? `\\u{${number}}` : "\\u" + number.padStart(4, "0");
+}
+
 // Text that shows all that is in it: colours of a terminal are left out, other signs that cannot be seen, or that turn
 // what is written around, become ones that can.
 export function visible(text) {
@@ -13,8 +20,7 @@ export function visible(text) {
     .replace(/\u001b\[[0-9;:?]*[ -/]*[@-~]|\u001b\][^\u0007\u001b\n]*(?:\u0007|\u001b\\)/g, "")
     // eslint-disable-next-line no-control-regex
     .replace(/[\u0000-\u0008\u000b-\u001f]/g, (sign) => String.fromCharCode(0x2400 + sign.charCodeAt(0)))
-    .replace(/[\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
-      (sign) => "\\u" + sign.charCodeAt(0).toString(16).padStart(4, "0"));
+    .replace(/\p{Extended_Pictographic}\ufe0f|[\u007f-\u009f\u2028\u2029\p{Cf}\p{Default_Ignorable_Code_Point}]/gu, unhidden);
 }
 
 export function setText(node, text) {

@@ -93,7 +93,7 @@ pub enum Hint {
 /// An error that a user reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// JobSelector kind it is.
+    /// Which kind it is.
     pub class: ErrorClass,
     /// What happened: one sentence.
     pub message: String,
@@ -166,6 +166,13 @@ impl Error {
     pub fn meaning(mut self, consequence: impl Into<String>) -> Self {
         self.consequence.get_or_insert_with(|| consequence.into());
         self
+    }
+
+    /// The same error, with words before what happened.
+    #[must_use]
+    pub fn after(self, words: impl fmt::Display) -> Self {
+        let message = format!("{words} {}", self.message);
+        Self { message, ..self }
     }
 
     /// Whether the same call may succeed later.

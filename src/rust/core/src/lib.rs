@@ -20,6 +20,8 @@ pub mod error;
 mod fuzz;
 pub mod gateway;
 pub mod kubernetes;
+#[cfg(test)]
+mod layers;
 pub mod local;
 pub mod operations;
 pub mod transport;

@@ -4,6 +4,7 @@ use crate::domain::cluster_check::namespace_rules::refuses_volumes;
 use crate::domain::job_status::{self, Status};
 use crate::domain::order::{self, Order, Seen};
 use crate::domain::program::Runner;
+use crate::domain::quantity::is_beyond_quota;
 use crate::domain::queue::{self, QueueLook};
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::{Condition, Event, Job, Pod};
@@ -85,7 +86,7 @@ pub fn of_unstarted_pod(pod: &Pod, events: &[Event]) -> Diagnosis {
         return Diagnosis::new(
             "The program has not run: its container could not be started.",
             "Check that the container image is one that runs R programs: it needs /bin/sh and R.",
-            join(&terminated.reason, &terminated.message),
+            join(&terminated.reason, terminated.words()),
         );
     }
     if let Some(scheduled) = pod
@@ -147,9 +148,9 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
     };
     let details = match terminated {
         // The node's "Error" for any exit status but 0 says nothing.
-        Some(terminated) if of_pod.is_empty() && terminated.reason == "Error" => terminated.message.clone(),
+        Some(terminated) if of_pod.is_empty() && terminated.reason == "Error" => terminated.words().to_string(),
         // What the node did to the pod says more than how its program took it.
-        Some(terminated) if of_pod.is_empty() => join(&terminated.reason, &terminated.message),
+        Some(terminated) if of_pod.is_empty() => join(&terminated.reason, terminated.words()),
         _ => of_pod,
     };
     let path = pod.metadata.annotations.get(labels::PROGRAM_PATH);
@@ -212,6 +213,11 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
                 "The node lost the program: it may or may not have ended.".into(),
                 "Look for its results before you submit it again.".into(),
             ),
+            (_, 126) => (
+                "The container could not read the program, or the program ended with exit status 126.".into(),
+                "Check `mounts`: the storage must hold the program under the path that it was submitted with. Its log says more."
+                    .into(),
+            ),
             (_, 127) if runner != Runner::R => (
                 "The container image lacks something that makes this document, or the program ended with exit status 127."
                     .into(),
@@ -227,6 +233,17 @@ pub fn of_failed(pod: &Pod) -> Option<Diagnosis> {
                 "The container image has no R, or the program ended with exit status 127.".into(),
                 "Check `container`: the image must hold R, on the PATH that it sets itself, or `r_command` must say where it is: \
                  its entry point is not run. Its log says more."
+                    .into(),
+            ),
+            // SIGTERM and SIGKILL come from outside.
+            (_, code @ (137 | 143)) if pod.metadata.deletion_timestamp.is_some() => (
+                format!("Somebody deletes the program's pod, which has ended the program (exit status {code})."),
+                "Its log goes with it: read it now. Submit the program again.".into(),
+            ),
+            (_, code @ (137 | 143)) => (
+                format!("The program was ended from outside, by signal {} (exit status {code}).", code - 128),
+                "Somebody or the node ended it, or a part of the program did; a node that runs short of memory does so, too. \
+                 Its log says how far it came."
                     .into(),
             ),
             (_, code @ 129..=192) => (
@@ -250,24 +267,12 @@ const LARGER_DISK: &str =
 /// <https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions>. Not where the node says more
 /// than that it ended the pod, as of an eviction.
 fn of_disruption(pod: &Pod) -> Option<Diagnosis> {
-    let condition = pod
-        .condition("DisruptionTarget")
-        .filter(|condition| condition.status == "True");
-    let reason = condition.map_or("", |condition| condition.reason.as_str());
+    let condition = job_status::disruption(pod).filter(|condition| !job_status::ended_before(pod, condition));
     let of_pod = pod.status.reason.as_str();
     if matches!(of_pod, "Evicted" | "DeadlineExceeded") {
         return None;
     }
-    let why = match (reason, of_pod) {
-        ("PreemptionByScheduler", _) | (_, "Preempting" | "Preempted") => "to make room for one with a higher priority",
-        ("DeletionByTaintManager", _) => "because its node went out of use",
-        ("EvictionByEvictionAPI", _) => "because its node was cleared (as for maintenance)",
-        ("DeletionByPodGC", _) => "because its node is gone",
-        ("TerminationByKubelet", _) | (_, "Terminated" | "NodeShutdown" | "Shutdown") => {
-            "because its node was shut down"
-        }
-        _ => return None,
-    };
+    let why = why_disrupted(condition.map_or("", |condition| condition.reason.as_str()), of_pod)?;
     let (what, advice) = match pod.has_started() {
         true => (
             format!("The cluster ended the program {why}."),
@@ -283,6 +288,38 @@ fn of_disruption(pod: &Pod) -> Option<Diagnosis> {
     Some(Diagnosis::new(what, advice, details))
 }
 
+/// Why the cluster takes a pod away, by the reason of the condition and that of the pod.
+fn why_disrupted(reason: &str, of_pod: &str) -> Option<&'static str> {
+    Some(match (reason, of_pod) {
+        ("PreemptionByScheduler", _) | (_, "Preempting" | "Preempted") => "to make room for one with a higher priority",
+        ("DeletionByTaintManager", _) => "because its node went out of use",
+        ("EvictionByEvictionAPI", _) => "because its node was cleared (as for maintenance)",
+        ("DeletionByPodGC", _) => "because its node is gone",
+        ("TerminationByKubelet", _) | (_, "Terminated" | "NodeShutdown" | "Shutdown") => {
+            "because its node was shut down"
+        }
+        ("", _) => return None,
+        _ => "for a reason of its own",
+    })
+}
+
+/// What is to be said of a program that runs: only where its pod is on its way out.
+pub fn of_running(pod: &Pod) -> Option<Diagnosis> {
+    pod.metadata.deletion_timestamp.as_ref()?;
+    let condition = job_status::disruption(pod);
+    let why = condition.and_then(|condition| why_disrupted(&condition.reason, ""));
+    Some(Diagnosis::new(
+        match why {
+            Some(why) => format!("The cluster is ending the program {why}."),
+            None => "The program is being ended: somebody deletes its pod.".into(),
+        },
+        "Its log goes with it: read it now. Submit the program again when it has ended.",
+        condition
+            .map(|condition| join(&condition.reason, &condition.message))
+            .unwrap_or_default(),
+    ))
+}
+
 /// What an init container does that keeps the program from starting. abba makes none: they come from the cluster (a
 /// service mesh, a vault, a policy).
 fn of_init_container(pod: &Pod, events: &[Event]) -> Option<Diagnosis> {
@@ -295,11 +332,19 @@ fn of_init_container(pod: &Pod, events: &[Event]) -> Option<Diagnosis> {
     })?;
     let name = &container.name;
     if let Some(end) = &container.state.terminated {
+        // One that stays beside the program is started again.
+        if pod.status.phase != "Failed" && container.restart_count > 0 {
+            let what = format!(
+                "The program has not started: the container \"{name}\", which the cluster runs before it, fails each time (exit status {}).",
+                end.exit_code
+            );
+            return Some(Diagnosis::new(what, ADVICE, join(&end.reason, end.words())).stuck(true));
+        }
         let what = format!(
             "The program has not run: the container \"{name}\", which the cluster runs before it, failed with exit status {}.",
             end.exit_code
         );
-        return Some(Diagnosis::new(what, ADVICE, join(&end.reason, &end.message)));
+        return Some(Diagnosis::new(what, ADVICE, join(&end.reason, end.words())));
     }
     if let Some(waiting) = &container.state.waiting {
         // Before its turn it waits with "PodInitializing", and has no fault.
@@ -377,7 +422,11 @@ pub fn of_lost_node(pod: &Pod) -> Diagnosis {
             "The node \"{}\" that runs the program does not answer.",
             pod.spec.node_name
         ),
-        "Wait: its state is known again when the node returns. It may still be running, so do not submit it again yet.",
+        match pod.metadata.deletion_timestamp {
+            None => "Wait: its state is known again when the node returns. It may still be running, so do not submit it again yet.",
+            Some(_) => "The cluster has given its pod up: when the node returns, the program is ended and its log is gone. It may \
+                        still be running, so do not submit it again before the cluster's administrator says that the node is off.",
+        },
         join(&pod.status.reason, &pod.status.message),
     )
 }
@@ -393,6 +442,14 @@ pub fn of_job_without_pod(job: &Job, events: &[Event], look: &QueueLook) -> Diag
             return cancelled_before_start();
         }
         return of_removed_pod(failed, events);
+    }
+    if job_status::of_job(job).status == Status::Running {
+        return Diagnosis::new(
+            "The program runs, but abba does not see its pod: it was made a moment ago, or a rule of the cluster or somebody has \
+             taken abba's labels from it.",
+            format!("Where that stays so, its log can be read with `kubectl logs job/{}`.", job.metadata.name),
+            "",
+        );
     }
     if job.holds("Complete").is_some() {
         return Diagnosis::new(
@@ -428,7 +485,8 @@ pub fn of_job_without_pod(job: &Job, events: &[Event], look: &QueueLook) -> Diag
             "",
         );
     };
-    let waits_for_room = event.message.contains("exceeded quota");
+    let never_fits = is_beyond_quota(&event.message);
+    let waits_for_room = event.message.contains("exceeded quota") && !never_fits;
     let advice = if event.message.contains("serviceaccount") {
         "The namespace lacks the service account; ask the cluster's administrator to set it up."
     } else if event.message.contains("violates PodSecurity") && refuses_volumes(&event.message) {
@@ -441,10 +499,9 @@ pub fn of_job_without_pod(job: &Job, events: &[Event], look: &QueueLook) -> Diag
          (see `mounts`), or make it smaller."
     } else if waits_for_room {
         "It starts when other jobs in the namespace have ended; or cancel some, or ask for smaller limits."
-    } else if event.message.contains("must specify")
-        || event.message.contains("LimitRange")
-        || event.message.contains("maximum")
-    {
+    } else if event.message.contains("because it is being terminated") {
+        "Somebody deletes this namespace with all that is in it. Submit the program in another one."
+    } else if never_fits || LIMIT_RANGE.iter().any(|words| event.message.contains(words)) {
         "Ask for limits that the namespace allows."
     } else {
         "Show this to the cluster's administrator."
@@ -457,31 +514,73 @@ pub fn of_job_without_pod(job: &Job, events: &[Event], look: &QueueLook) -> Diag
     .stuck(!waits_for_room && !is_transient(&event.message))
 }
 
+/// The words of a LimitRange, and of a quota without one (Kubernetes: `plugin/pkg/admission/limitranger`).
+const LIMIT_RANGE: [&str; 5] = [
+    "must specify",
+    "LimitRange",
+    "maximum ",
+    "minimum ",
+    "max limit to request ratio",
+];
+
 /// What it means that a Job has failed and its pod is gone. `events` are those of the Job and of the pod it had.
 fn of_removed_pod(failed: &Condition, events: &[Event]) -> Diagnosis {
+    // abba gives a Job no limit, and a policy for failures neither.
+    let of_job = join(&failed.reason, &failed.message);
+    match failed.reason.as_str() {
+        "DeadlineExceeded" => {
+            return Diagnosis::new(
+                "The program was ended, and its log is gone: its job has got a time limit of its own, which is over.",
+                "Somebody else, or a rule of the cluster, has set `activeDeadlineSeconds` of the job. Show this to the cluster's \
+                 administrator before you submit the program again.",
+                of_job,
+            );
+        }
+        "PodFailurePolicy" => {
+            return Diagnosis::new(
+                "The program's log is gone: its job has failed by a rule that somebody else has put into it.",
+                "Show this to the cluster's administrator: the rule is `podFailurePolicy` of the job.",
+                of_job,
+            );
+        }
+        _ => {}
+    }
     let by_the_cluster = events
         .iter()
         .find(|event| matches!(event.reason.as_str(), "TaintManagerEviction" | "Preempted" | "Evicted"));
-    let (what, details) = match by_the_cluster {
-        Some(event) => (
-            "The cluster removed the program's pod, and its log with it.",
-            join(&event.reason, &event.message),
-        ),
-        None => (
+    let Some(event) = by_the_cluster else {
+        return Diagnosis::new(
             "The program's log is gone: its job has failed, and its pod was removed.",
-            join(&failed.reason, &failed.message),
+            "Somebody deleted the pod, or the cluster cleared its node. Submit the program again.",
+            of_job,
+        );
+    };
+    let (what, advice) = match event.reason.as_str() {
+        "Preempted" => (
+            "The cluster removed the program's pod, and its log with it, to make room for one with a higher priority.",
+            "Submit the program again; if it happens often, ask the cluster's administrator for a higher priority.",
+        ),
+        "TaintManagerEviction" => (
+            "The cluster removed the program's pod, and its log with it, because its node went out of use.",
+            "Submit the program again.",
+        ),
+        _ => (
+            "The cluster removed the program's pod, and its log with it.",
+            "Somebody deleted the pod, or the cluster cleared its node. Submit the program again.",
         ),
     };
-    Diagnosis::new(
-        what,
-        "Somebody deleted the pod, or the cluster cleared its node. Submit the program again.",
-        details,
-    )
+    Diagnosis::new(what, advice, join(&event.reason, &event.message))
 }
 
 fn of_waiting(reason: &str, message: &str, image: &str, events: &[Event]) -> Option<Diagnosis> {
     Some(match reason {
-        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError" => {
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "ImageInspectError"
+        | "RegistryUnavailable"
+        | "SignatureValidationFailed" => {
             // Once it backs off the message only repeats the image's name; the event before has the cause.
             let cause = events
                 .iter()
@@ -495,6 +594,20 @@ fn of_waiting(reason: &str, message: &str, image: &str, events: &[Event]) -> Opt
                     ),
                     of_missing_login(events),
                 ),
+                false if is_of_other_processors(cause) => (
+                    format!(
+                        "The program has not started: its container image \"{image}\" is not made for the processors of the cluster's nodes."
+                    ),
+                    "Use an image that is made for them (as linux/amd64), or ask the cluster's administrator for nodes that can run it.".into(),
+                ),
+                false if reason == "ErrImageNeverPull" => (
+                    format!("The program has not started: its container image \"{image}\" is not on the node, which may not pull it (`imagePullPolicy: Never`)."),
+                    "Check the Job template where there is one, or ask the cluster's administrator.".into(),
+                ),
+                false if reason == "SignatureValidationFailed" => (
+                    format!("The program has not started: the signature of its container image \"{image}\" is missing or wrong."),
+                    "Use an image that is signed as the cluster wants it, or show this to the cluster's administrator.".into(),
+                ),
                 false => (
                     format!("The program has not started: its container image \"{image}\" cannot be pulled."),
                     "Check the image's name and tag, and that the cluster may pull it. Kubernetes keeps trying.".into(),
@@ -502,9 +615,15 @@ fn of_waiting(reason: &str, message: &str, image: &str, events: &[Event]) -> Opt
             };
             Diagnosis::new(what, advice, join(reason, cause))
                 // The first failure may be an accident; after the retries it is not, unless the registry is out of reach.
-                .stuck(reason != "ErrImagePull" && !is_transient(cause))
+                .stuck(!matches!(reason, "ErrImagePull" | "RegistryUnavailable") && !is_transient(cause))
         }
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "StartError" => Diagnosis::new(
+        "CreateContainerConfigError"
+        | "CreateContainerError"
+        | "RunContainerError"
+        | "StartError"
+        | "PreCreateHookError"
+        | "PreStartHookError"
+        | "PostStartHookError" => Diagnosis::new(
             "The program has not started: its container cannot be made.",
             match message.contains("runAsNonRoot") {
                 true => "The cluster does not let programs run as root: submit it with `username`.",
@@ -537,6 +656,19 @@ fn lacks_login(words: &str) -> bool {
     .any(|sign| words.contains(sign))
 }
 
+/// Whether an image has nothing for the node's processors, in the words of containerd, and of Docker and Podman.
+fn is_of_other_processors(words: &str) -> bool {
+    let words = words.to_lowercase();
+    [
+        "no match for platform",
+        "no matching manifest for ",
+        "no image found in manifest list for architecture",
+        "no image found in image index for architecture",
+    ]
+    .iter()
+    .any(|sign| words.contains(sign))
+}
+
 /// What to ask the administrator for where the cluster cannot log in to a registry.
 fn of_missing_login(events: &[Event]) -> String {
     let missing = events
@@ -559,7 +691,7 @@ fn of_failed_pod(reason: &str, message: &str) -> Diagnosis {
             "The program has not run: its time limit was over before it started.",
             "Submit it again with a longer `time_limit_seconds`.",
         ),
-        "Evicted" | "OutOfcpu" | "OutOfmemory" | "OutOfpods" | "OutOfephemeral-storage" => (
+        reason if reason == "Evicted" || reason.starts_with("OutOf") => (
             "The program has not run: the node had no room for it and removed it.",
             "Submit it again; if it happens often, show this to the cluster's administrator.",
         ),
@@ -582,6 +714,35 @@ fn of_unscheduled(condition: &Condition, events: &[Event]) -> Diagnosis {
         return Diagnosis::new(
             "The program waits in the cluster's queue: its pod is held back (a scheduling gate).",
             "It starts when the queue lets it; if that does not come, show this to the cluster's administrator.",
+            details,
+        );
+    }
+    // A claim that is there and not bound yet may still be; one that is not there nobody makes.
+    let missing_claim = message
+        .split_once("persistentvolumeclaim \"")
+        .and_then(|(_, rest)| rest.split_once("\" not found"))
+        .filter(|(claim, _)| !claim.contains('"'));
+    if let Some((claim, _)) = missing_claim {
+        return Diagnosis::new(
+            format!("The program cannot start: the namespace has no volume claim \"{claim}\"."),
+            "Check `claimName` in `mounts`, and the Job template where there is one.",
+            details,
+        )
+        .stuck(true);
+    }
+    // <https://kubernetes.io/docs/concepts/storage/persistent-volumes/#binding>
+    if [
+        "unbound immediate PersistentVolumeClaims",
+        "\" is being deleted",
+        "didn't find available persistent volumes to bind",
+    ]
+    .iter()
+    .any(|sign| message.contains(sign))
+    {
+        return Diagnosis::new(
+            "The program has not started: a volume claim of its has no volume, or is being deleted.",
+            "Check `claimName` in `mounts` (and the Job template where there is one): the storage may still be on its way. If that does \
+             not come, show this to the cluster's administrator.",
             details,
         );
     }
@@ -620,6 +781,9 @@ fn of_unscheduled(condition: &Condition, events: &[Event]) -> Diagnosis {
         }
         (true, true) => {
             "It starts when enough cores and memory are free; if no node is that large, submit it with smaller limits."
+        }
+        (false, false) if lacks("ephemeral-storage") => {
+            "It starts when a node has enough free disk; if no node has that much, submit it with a smaller `disk_limit`."
         }
         (false, false) => {
             "It starts when a node can take it; if that does not come, show this to the cluster's administrator."
@@ -693,6 +857,8 @@ fn is_transient(words: &str) -> bool {
         "internal server error",
         "bad gateway",
         "service unavailable",
+        // A webhook that is set up anew.
+        "no endpoints available",
     ]
     .iter()
     .any(|sign| words.contains(sign))
@@ -705,8 +871,13 @@ fn waiting_reason(event: &Event) -> Option<(&str, &str)> {
     let reason = match event.reason.as_str() {
         "Failed" if message.starts_with("Failed to pull image") => "ErrImagePull",
         "Failed" => match message.strip_prefix("Error: ")? {
-            reason @ ("ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull"
-            | "ImageInspectError") => return Some((reason, "")),
+            reason @ ("ErrImagePull"
+            | "ImagePullBackOff"
+            | "InvalidImageName"
+            | "ErrImageNeverPull"
+            | "ImageInspectError"
+            | "RegistryUnavailable"
+            | "SignatureValidationFailed") => return Some((reason, "")),
             words => return Some(("CreateContainerError", words)),
         },
         "BackOff" if message.starts_with("Back-off pulling image") => "ImagePullBackOff",
@@ -922,6 +1093,20 @@ mod tests {
         let diagnosis = of_unstarted_pod(&waiting, &[]);
         assert!(diagnosis.advice.contains("cpu_limit"));
         assert!(diagnosis.details.contains("1 Insufficient cpu"));
+        let of = |message: &str| {
+            of_unstarted_pod(
+                &pod(json!({"phase": "Pending"})),
+                &[warning("FailedScheduling", message)],
+            )
+        };
+        let disk = of("0/1 nodes are available: 1 Insufficient ephemeral-storage.");
+        assert!(disk.advice.contains("`disk_limit`"), "{disk:?}");
+        let claim = of("0/1 nodes are available: persistentvolumeclaim \"studies\" not found. not found");
+        assert!(
+            claim.what.contains("no volume claim \"studies\"") && claim.is_stuck,
+            "{claim:?}"
+        );
+        assert!(!of("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found").is_stuck);
     }
 
     #[test]
@@ -1061,6 +1246,19 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_others_have_given_to_a_job_is_told() {
+        for (reason, words) in [
+            ("DeadlineExceeded", "`activeDeadlineSeconds`"),
+            ("PodFailurePolicy", "`podFailurePolicy`"),
+            ("BackoffLimitExceeded", "Somebody deleted the pod"),
+        ] {
+            let failed = json!({"status": {"conditions": [{"type": "Failed", "status": "True", "reason": reason}]}});
+            let said = of_job_without_pod(&serde_json::from_value(failed).unwrap(), &[]);
+            assert!(said.advice.contains(words) && said.details == reason, "{said:?}");
+        }
+    }
+
+    #[test]
     fn a_job_without_a_pod_says_what_its_events_say() {
         let job = Job::default();
         let events = [warning("FailedCreate", "Error creating: pods \"a-\" is forbidden: error looking up service account rstudio/nope: serviceaccount \"nope\" not found")];
@@ -1070,7 +1268,42 @@ mod tests {
             "FailedCreate",
             "Error creating: pods \"a-\" is forbidden: exceeded quota: small",
         )];
-        assert!(of_job_without_pod(&job, &quota).advice.contains("other jobs"));
+        let waits = of_job_without_pod(&job, &quota);
+        assert!(waits.advice.contains("other jobs") && !waits.is_stuck);
+        for (words, advice, is_stuck) in [
+            (
+                "exceeded quota: q, requested: limits.cpu=2, used: limits.cpu=0, limited: limits.cpu=1",
+                "limits that the namespace allows",
+                true,
+            ),
+            (
+                "[minimum cpu usage per Container is 2, but request is 1]",
+                "limits that the namespace allows",
+                true,
+            ),
+            (
+                "cpu max limit to request ratio per Container is 2, but provided ratio is 4.000000",
+                "limits that the namespace allows",
+                true,
+            ),
+            (
+                "unable to create new content in namespace n because it is being terminated",
+                "another one",
+                true,
+            ),
+            (
+                "failed calling webhook \"v\": no endpoints available for service \"v\"",
+                "administrator",
+                false,
+            ),
+        ] {
+            let events = [warning(
+                "FailedCreate",
+                &format!("Error creating: pods \"a-\" is forbidden: {words}"),
+            )];
+            let said = of_job_without_pod(&job, &events);
+            assert!(said.advice.contains(advice) && said.is_stuck == is_stuck, "{said:?}");
+        }
         assert!(of_job_without_pod(&job, &[]).what.contains("not started yet"));
     }
 
@@ -1113,6 +1346,43 @@ mod tests {
     }
 
     #[test]
+    fn a_container_beside_the_program_that_fails_again_and_again_has_not_ended_it() {
+        let of = |phase: &str, restarts: u32| {
+            let end = json!({"terminated": {"exitCode": 1, "reason": "Error"}});
+            let status = json!({"phase": phase, "initContainerStatuses":
+                [{"name": "mesh", "state": end, "restartCount": restarts}]});
+            of_unstarted_pod(&pod(status), &[])
+        };
+        let again = of("Pending", 3);
+        assert!(
+            again.what.contains("\"mesh\"") && again.what.contains("fails each time") && again.is_stuck,
+            "{again:?}"
+        );
+        assert!(of("Failed", 3).what.contains("has not run"));
+    }
+
+    #[test]
+    fn what_ended_a_program_from_outside_is_no_crash() {
+        let ended = |code: i32, metadata: Value| -> Diagnosis {
+            let end = json!({"terminated": {"exitCode": code, "reason": "Error"}});
+            let status = json!({"phase": "Running", "containerStatuses": [{"name": "program", "state": end}]});
+            of_failed(&serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap()).unwrap()
+        };
+        for code in [137, 143] {
+            let by_somebody = ended(code, json!({"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}));
+            assert!(
+                by_somebody.what.contains("deletes the program's pod"),
+                "{by_somebody:?}"
+            );
+            assert!(ended(code, json!({"name": "a"})).what.contains("from outside"));
+        }
+        assert!(ended(139, json!({"name": "a"})).advice.contains("a crash"));
+        assert!(ended(1, json!({"name": "a", "deletionTimestamp": "x"}))
+            .what
+            .contains("exit status 1"));
+    }
+
+    #[test]
     fn what_the_cluster_did_to_a_program_is_no_crash() {
         for (reason, of_pod, words) in [
             ("PreemptionByScheduler", "", "higher priority"),
@@ -1120,6 +1390,7 @@ mod tests {
             ("EvictionByEvictionAPI", "", "was cleared"),
             ("DeletionByPodGC", "", "is gone"),
             ("TerminationByKubelet", "Terminated", "shut down"),
+            ("RemovedByAnAutoscaler", "", "reason of its own"),
             ("", "NodeShutdown", "shut down"),
         ] {
             let conditions = match reason {
@@ -1136,6 +1407,125 @@ mod tests {
             );
             assert!(diagnosis.what.contains(words), "{diagnosis:?}");
             assert!(diagnosis.advice.contains("Submit it again"));
+        }
+    }
+
+    #[test]
+    fn a_program_that_had_failed_before_the_cluster_took_its_pod_has_failed_by_itself() {
+        let of = |since: &str| {
+            let end = json!({"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": "2026-01-01T00:00:05Z"}});
+            let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
+                "lastTransitionTime": since});
+            let pod = pod(json!({"phase": "Failed", "conditions": [condition],
+                "containerStatuses": [{"name": "program", "state": end}]}));
+            of_failed(&pod).unwrap().what
+        };
+        assert_eq!(of("2026-01-01T00:10:00Z"), "The program ended with exit status 1.");
+        assert!(of("2026-01-01T00:00:04Z").starts_with("The cluster ended the program"));
+    }
+
+    #[test]
+    fn a_running_program_whose_pod_is_on_its_way_out_says_why_and_that_its_log_goes() {
+        let running = |reason: &str| {
+            let conditions = match reason {
+                "" => json!([]),
+                _ => json!([{"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "words"}]),
+            };
+            let mut pod = pod(json!({"phase": "Running", "conditions": conditions,
+                "containerStatuses": [{"name": "program", "state": {"running": {}}}]}));
+            assert_eq!(of_running(&pod), None);
+            pod.metadata.deletion_timestamp = Some("2026-01-01T00:00:30Z".into());
+            of_running(&pod).unwrap()
+        };
+        let preempted = running("PreemptionByScheduler");
+        assert_eq!(
+            preempted.what,
+            "The cluster is ending the program to make room for one with a higher priority."
+        );
+        assert!(preempted.advice.contains("read it now") && preempted.details.contains("words"));
+        assert!(running("").what.contains("somebody deletes its pod"));
+        let mut lost = pod(json!({"phase": "Running", "conditions": [
+            {"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}]}));
+        assert!(of_lost_node(&lost).advice.starts_with("Wait"));
+        lost.metadata.deletion_timestamp = Some("2026-01-01T00:00:30Z".into());
+        assert!(of_lost_node(&lost).advice.contains("its log is gone"));
+    }
+
+    #[test]
+    fn a_pod_that_was_removed_is_told_with_the_reason_that_its_events_have() {
+        let failed: Job = serde_json::from_value(json!({"status": {"conditions": [
+            {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "m"}]}}))
+        .unwrap();
+        let of = |events: &[Event]| of_job_without_pod(&failed, events);
+        let preempted = of(&[warning("Preempted", "Preempted by pod b on node n")]);
+        assert!(preempted.what.contains("higher priority") && !preempted.advice.contains("Somebody"));
+        assert!(of(&[warning("TaintManagerEviction", "Marking for deletion")])
+            .what
+            .contains("went out of use"));
+        assert!(of(&[]).advice.contains("Somebody deleted the pod"));
+    }
+
+    #[test]
+    fn a_pod_without_abbas_labels_is_told() {
+        let job: Job =
+            serde_json::from_value(json!({"metadata": {"name": "a-1"}, "status": {"active": 1, "ready": 1}})).unwrap();
+        let found = of_job_without_pod(&job, &[]);
+        assert!(found.what.contains("taken abba's labels") && found.advice.contains("kubectl logs job/a-1"));
+    }
+
+    #[test]
+    fn an_image_that_no_pull_can_help_says_why() {
+        let of = |reason: &str, cause: &str| {
+            let waiting = pod(
+                json!({"phase": "Pending", "containerStatuses": [{"name": "program", "image": "r:1",
+                "state": {"waiting": {"reason": reason, "message": cause}}}]}),
+            );
+            of_unstarted_pod(&waiting, &[])
+        };
+        for (reason, cause, says, is_stuck) in [
+            (
+                "ImagePullBackOff",
+                "failed to resolve: no match for platform in manifest: not found",
+                "is not made for the processors",
+                true,
+            ),
+            (
+                "ErrImagePull",
+                "no matching manifest for linux/arm64/v8 in the manifest list entries",
+                "is not made for the processors",
+                false,
+            ),
+            (
+                "ErrImageNeverPull",
+                "Container image \"r:1\" is not present with pull policy of Never",
+                "may not pull it",
+                true,
+            ),
+            (
+                "SignatureValidationFailed",
+                "SignatureValidationFailed: x",
+                "the signature",
+                true,
+            ),
+            ("RegistryUnavailable", "x", "cannot be pulled", false),
+            ("PreCreateHookError", "x", "cannot be made", true),
+        ] {
+            let found = of(reason, cause);
+            assert!(found.what.contains(says), "{reason}: {found:?}");
+            assert_eq!(found.is_stuck, is_stuck, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_claim_without_a_volume_is_told() {
+        for message in [
+            "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+            "0/1 nodes are available: persistentvolumeclaim \"data\" is being deleted. preemption: x",
+        ] {
+            let pod = pod(json!({"phase": "Pending", "conditions": [
+                {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}]}));
+            let found = of_unstarted_pod(&pod, &[]);
+            assert!(found.what.contains("a volume claim") && found.advice.contains("`claimName`"), "{found:?}");
         }
     }
 

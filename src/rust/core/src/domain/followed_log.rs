@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
 
-use crate::domain::job_log;
+use crate::domain::job_log::{self, FirstLine, Markers};
 use crate::kubernetes::time;
 
 /// Where the reading of a log stands: what was seen already is known by the time before each line, so that a stream that
@@ -16,7 +16,7 @@ use crate::kubernetes::time;
 /// what was seen is known by the number of lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FollowedLog {
-    marker: String,
+    markers: Markers,
     /// The time of the newest line that was seen.
     newest: Option<Timestamp>,
     /// How many lines of that time were seen.
@@ -37,10 +37,23 @@ pub struct FollowedLog {
     repeated: Option<usize>,
     /// The newest line with its time, as it came.
     pub last: Vec<u8>,
+    /// Whether the lines so far are those of the container's loader, which stand before the marker of the begin.
+    awaits_head: bool,
     /// Whether the log begins where the program began.
     pub has_head: bool,
+    /// Whether a marker stands at the log's end; `None`: its head does not say that there is to be one.
+    pub has_end: Option<bool>,
+    /// Whether the newest line ends with that marker.
+    is_at_end: bool,
+    /// A line that comes before the one that was just taken: the text of that marker, which the program itself has printed,
+    /// or behind which a process that it left went on.
+    pub owed: Option<String>,
     /// What the node itself has written into the stream.
     pub node_words: Option<String>,
+    /// How many lines were seen in all streams together, those of the node's markers among them.
+    pub taken: usize,
+    /// Whether a stream that was opened again did not begin where the one before it ended: the node has put that aside.
+    pub has_missed: bool,
     /// How many of the program's lines were seen.
     pub lines: usize,
     /// A fingerprint of these lines.
@@ -51,7 +64,7 @@ impl FollowedLog {
     /// The log of a job from its beginning.
     pub fn new(job_id: &str) -> Self {
         Self {
-            marker: job_log::marker(job_id),
+            markers: Markers::of(job_id),
             records: Some(0),
             ..Default::default()
         }
@@ -62,6 +75,7 @@ impl FollowedLog {
         self.lines = 0;
         self.fingerprint = 0;
         self.records = None;
+        self.is_at_end = false;
     }
 
     /// How many lines a stream from the beginning repeats, where that has to say what is new.
@@ -85,7 +99,8 @@ impl FollowedLog {
         }
     }
 
-    /// Takes a line with its time before it, as the node wrote it; gives back the program's line where it is new.
+    /// Takes a line with its time before it, as the node wrote it; gives back the program's line where it is new. Whoever
+    /// calls takes [`Self::owed`] first.
     pub fn take(&mut self, line: &[u8]) -> Option<String> {
         let is_first = self.records == Some(0);
         self.has_no_times |= is_first && parts(line).0.is_none() && !job_log::is_of_node(line);
@@ -114,7 +129,7 @@ impl FollowedLog {
                         return None;
                     }
                 }
-                Ordering::Greater => {}
+                Ordering::Greater => self.has_missed |= self.shown_of_newest < self.seen_of_newest,
             }
             self.repeats = false;
         }
@@ -126,6 +141,7 @@ impl FollowedLog {
             self.newest = time;
             self.seen_of_newest = 1;
         }
+        self.taken += 1;
         self.last.clear();
         self.last.extend_from_slice(line);
         self.records = self.records.map(|records| records + 1);
@@ -137,9 +153,13 @@ impl FollowedLog {
         self.take_text(self.parts(line).1, self.records == Some(0))
     }
 
-    /// A line without the time before it, as the program wrote it.
-    pub fn text<'a>(&self, line: &'a [u8]) -> &'a [u8] {
-        self.parts(line).1
+    /// A line without the time before it, as the program wrote it, and the line end that it had there, if any.
+    pub fn written<'a>(&self, line: &'a [u8]) -> (&'a [u8], &'static [u8]) {
+        let text = self.parts(line).1;
+        match self.markers.before_end(text) {
+            Some(unfinished) => (unfinished, b""),
+            None => (text, b"\n"),
+        }
     }
 
     fn parts<'a>(&self, line: &'a [u8]) -> (Option<Timestamp>, &'a [u8]) {
@@ -150,14 +170,38 @@ impl FollowedLog {
     }
 
     fn take_text(&mut self, text: &[u8], is_first: bool) -> Option<String> {
-        if text == self.marker.as_bytes() && (is_first || (self.records.is_none() && self.lines == 0)) {
+        let is_first = is_first || std::mem::take(&mut self.awaits_head);
+        let first_line = match is_first || (self.records.is_none() && self.lines == 0) {
+            true => self.markers.first_line(text),
+            false => FirstLine::OfProgram,
+        };
+        self.awaits_head = is_first && job_log::is_of_loader(text);
+        if first_line != FirstLine::OfProgram {
             self.has_head |= is_first;
+            self.has_end = self.has_end.or((first_line == FirstLine::Begin).then_some(false));
             return None;
         }
+        if std::mem::take(&mut self.is_at_end) {
+            self.owed = Some(self.counted(self.markers.end().into()));
+        }
+        let text = match self.markers.before_end(text) {
+            Some(unfinished) => {
+                self.has_end = Some(true);
+                self.is_at_end = true;
+                match unfinished {
+                    b"" => return None,
+                    unfinished => unfinished,
+                }
+            }
+            None => text,
+        };
+        Some(self.counted(job_log::line(text)))
+    }
+
+    fn counted(&mut self, line: String) -> String {
         self.lines += 1;
-        let line = job_log::line(text);
         self.fingerprint = with_line(self.fingerprint, &line);
-        Some(line)
+        line
     }
 
     /// What the node wrote, where `unfinished`, what comes after the last line end, is no line of the program; `None`: it
@@ -457,5 +501,69 @@ mod tests {
             Some("abba-log-of j-1")
         );
         assert_eq!(log.lines, 2);
+    }
+
+    #[test]
+    fn the_marker_of_the_end_is_no_line_and_leaves_the_last_one_as_it_was() {
+        let begin = b"2026-01-01T00:00:00Z abba: begin of the log of j-1";
+        let end = "abba: end of the log of j-1";
+        for (before, line, written) in [
+            ("", None, &b""[..]),
+            ("a", Some("a"), b"a"),
+            ("a\r", Some("a"), b"a\r"),
+            (end, Some(end), end.as_bytes()),
+        ] {
+            let mut log = FollowedLog::new("j-1");
+            assert_eq!(log.take(begin), None);
+            assert_eq!((log.has_head, log.has_end), (true, Some(false)));
+            assert_eq!(log.take(b"2026-01-01T00:00:01Z ").as_deref(), Some(""));
+            let last = format!("2026-01-01T00:00:02Z {before}{end}");
+            assert_eq!(log.take(last.as_bytes()).as_deref(), line, "{before}");
+            assert_eq!(log.written(last.as_bytes()), (written, &b""[..]));
+            assert_eq!((log.has_end, log.lines), (Some(true), 1 + usize::from(line.is_some())));
+        }
+    }
+
+    #[test]
+    fn a_marker_that_the_program_prints_itself_is_a_line() {
+        let end = "abba: end of the log of j-1";
+        let printed = [
+            "abba: begin of the log of j-1",
+            "a",
+            end,
+            "b",
+            &format!("c{end}"),
+            end,
+            "d",
+            end,
+        ];
+        let mut log = FollowedLog::new("j-1");
+        let mut seen = Vec::new();
+        for line in printed {
+            let taken = log.take(format!("2026-01-01T00:00:00Z {line}").as_bytes());
+            seen.extend(log.owed.take().into_iter().chain(taken));
+        }
+        assert_eq!(seen, ["a", end, "b", "c", end, end, "d"]);
+        assert_eq!(log.lines, seen.len());
+        assert!(log.begins(&seen) && log.has_end == Some(true));
+    }
+
+    #[test]
+    fn words_of_the_loader_and_of_the_shell_may_stand_before_the_marker_of_the_begin() {
+        let words = "ERROR: ld.so: object '/x.so' from LD_PRELOAD cannot be preloaded: ignored.";
+        let of_bash = "/bin/sh: warning: setlocale: LC_ALL: cannot change locale (de_DE.UTF-8)";
+        let mut log = FollowedLog::new("j-1");
+        for text in [words, of_bash, "abba: begin of the log of j-1", words, "a"] {
+            let taken = log.take(format!("2026-01-01T00:00:00Z {text}").as_bytes());
+            assert_eq!(taken.is_none(), text.starts_with("abba"), "{text}");
+        }
+        assert_eq!((log.has_head, log.has_end), (true, Some(false)));
+    }
+
+    #[test]
+    fn a_log_of_before_needs_no_marker_of_its_end() {
+        let mut log = FollowedLog::new("j-1");
+        assert_eq!(log.take(b"2026-01-01T00:00:00Z abba-log-of j-1"), None);
+        assert_eq!((log.has_head, log.has_end), (true, None));
     }
 }

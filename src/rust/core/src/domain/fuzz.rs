@@ -3,17 +3,19 @@
 use jiff::Timestamp;
 use serde_json::{json, Value};
 
+use super::changed_job;
 use super::cluster_check::{dry_run, image, namespace_rules, nodes, rights, versions, Needs};
 use super::followed_log::{compare_ends, End, FollowedLog};
+use super::job_log::{FirstLine, Markers};
 use super::job_status::{self, Status};
 use super::job_template::{JobTemplate, Precedence};
 use super::mounts::Mounts;
 use super::program::{Program, ProgramSource, Runner};
-use super::quantity::{parse_quantity, CpuLimit, MemoryLimit};
+use super::quantity::{parse_quantity, ByteLimit, CpuLimit};
 use super::queue::{Place, QueueLook};
 use super::submission::SubmitArguments;
 use super::verdict::{self, LogPatterns, Verdict};
-use super::{container, diagnosis, job_log, job_name, job_record, paths, restarts};
+use super::{container, diagnosis, job_log, job_name, job_record, paths, restarts, session};
 use crate::fuzz::{fuzz, token, Rng};
 use crate::kubernetes::cluster_objects;
 use crate::kubernetes::labels;
@@ -66,7 +68,7 @@ fn observed_jobs() -> Vec<String> {
         json!({"reason": reason, "message": message, "type": "Warning", "lastTimestamp": "2026-01-01T00:00:03Z", "eventTime": null, "count": 2,
             "involvedObject": {"kind": "Pod", "name": "a"}})
     };
-    let end = |code: i32, reason: &str| json!({"terminated": {"exitCode": code, "reason": reason, "message": "no", "startedAt": "2026-01-01T00:00:02Z", "finishedAt": "2026-01-01T00:00:59Z"}});
+    let end = |code: i32, reason: &str| json!({"terminated": {"exitCode": code, "reason": reason, "message": "no: abba-session 1\nR=R 4\npackages=2\nattached=a 1,b\nend\n", "startedAt": "2026-01-01T00:00:02Z", "finishedAt": "2026-01-01T00:00:59Z"}});
     let running = json!({"running": {"startedAt": "2026-01-01T00:00:02Z"}});
     let waiting = |reason: &str, message: &str| json!({"waiting": {"reason": reason, "message": message}});
     let none = || json!([]);
@@ -148,6 +150,8 @@ fn check_pod(pod: &Pod, events: &[Event]) {
         Status::Failed => assert!(pod.status.phase == "Failed" || code.is_some()),
         _ => assert!(!matches!(pod.status.phase.as_str(), "Succeeded" | "Failed")),
     }
+    let noted = session::of_ended(Some(pod), Runner::R);
+    assert!(noted.session.missing.is_none() || noted.packages.is_empty());
     let of_failed = verdict::of_failed(pod);
     assert_eq!(of_failed.is_some(), status == Status::Failed);
     assert!(verdict::of_log(pod, &[], &verdict::MESSAGES_OF_R).is_none_or(|_| status.is_final()));
@@ -211,6 +215,7 @@ fn whatever_a_clusters_rules_look_like_the_doctor_has_a_finding() {
         let trials = dry_run::DryRuns {
             job: dry_run::DryRun::Accepted {
                 warnings: vec![words.clone()],
+                changes: changed_job::changes(&json!(job), &seen),
             },
             pod: dry_run::DryRun::Refused { words },
         };
@@ -285,6 +290,7 @@ const LOG: &[&str] = &[
     "abba-log-of j-1\nx\nx\nx\nx\n\n\n\nabba-log-of j-1\n2026-01-01T00:00:01Z x\n",
     "\u{e9}t\u{e9}\r\n10%\r20%\r30%\n\u{1b}[31mred\u{1b}[0m\n日本\n  Error in f() : boom\nExecution halted\n",
     "abba-log-of j-1\nfailed to watch directory \"/var/log/pods\": no space left on device\nrpc error: code = Unavailable\n",
+    "abba: begin of the log of j-1\nx\n\nyabba: end of the log of j-1\nz\n",
 ];
 
 #[test]
@@ -335,14 +341,20 @@ fn a_log_that_breaks_anywhere_and_is_opened_again_loses_nothing_and_repeats_noth
             let mut whole = stream[..end].split(|byte| *byte == b'\n').collect::<Vec<_>>();
             let rest = whole.pop().unwrap_or_default();
             let _ = (log.words_in(rest), log.may_be_line(rest));
-            taken.extend(whole.iter().filter_map(|line| log.take(line)));
+            for line in &whole {
+                let text = log.take(line);
+                taken.extend(log.owed.take().into_iter().chain(text));
+            }
             seen = seen.max(lines.len() - shown.len() + whole.len());
         }
-        let mut expected: Vec<String> = lines.iter().map(|(_, line)| job_log::line(line)).collect();
-        let is_marker = |line: &Vec<u8>| *line == b"abba-log-of j-1";
-        if lines.first().is_some_and(|(_, line)| is_marker(line)) {
-            expected.remove(0);
-        }
+        let markers = Markers::of("j-1");
+        let is_head = |line: &[u8]| markers.first_line(line) != FirstLine::OfProgram;
+        let has_head = lines.first().is_some_and(|(_, line)| is_head(line));
+        let printed: Vec<&[u8]> = lines[usize::from(has_head)..]
+            .iter()
+            .map(|(_, line)| line.as_slice())
+            .collect();
+        let expected = markers.lines_of_program(&printed);
         assert_eq!(taken, expected);
         assert!(log.begins(&expected));
         assert_eq!(log.lines, expected.len());
@@ -358,7 +370,8 @@ fn the_words_of_a_node_are_never_a_line_of_the_program() {
         let mut log = FollowedLog::new("j-1");
         let mut taken = Vec::new();
         for (time, line) in &lines {
-            taken.extend(log.take(&stamped(*time, line, 0)));
+            let text = log.take(&stamped(*time, line, 0));
+            taken.extend(log.owed.take().into_iter().chain(text));
             if rng.u8(..4) == 0 {
                 taken.extend(log.take(WORDS.as_bytes()));
             }
@@ -530,7 +543,7 @@ fn quantities_and_limits_are_numbers_or_refused() {
         if let Ok(limit) = CpuLimit::parse(&text) {
             assert!(limit.cores() > 0.0 && limit.whole_cores() >= 1 && limit.quantity() == text);
         }
-        if let Ok(limit) = MemoryLimit::parse(&text) {
+        if let Ok(limit) = ByteLimit::of_memory(&text) {
             assert!(limit.bytes().is_finite() && limit.quantity() == text);
             let kept = SubmitArguments {
                 memory_limit: text.clone(),

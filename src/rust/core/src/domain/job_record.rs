@@ -183,24 +183,15 @@ fn filled(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-fn status(job: &Job, pod: Option<&Pod>) -> Status {
-    pod.map_or_else(|| job_status::of_job(job), job_status::of_pod).status
-}
-
 fn record(job: &Job, pod: Option<&Pod>, diagnosis: &Option<Diagnosis>) -> JobRecord {
     let label = |name: &str| job.metadata.labels.get(name).cloned().unwrap_or_default();
     let terminated = pod.filter(|pod| pod.has_started()).and_then(Pod::terminated);
     JobRecord {
         job_id: job.metadata.name.clone(),
         batch_id: label(labels::BATCH_ID),
-        program: job
-            .metadata
-            .annotations
-            .get(labels::PROGRAM_PATH)
-            .cloned()
-            .unwrap_or_default(),
+        program: job.metadata.annotation(labels::PROGRAM_PATH).unwrap_or_default().into(),
         user: label(labels::USER),
-        status: status(job, pod),
+        status: job_status::status(job, pod),
         submitted: job.metadata.creation_timestamp.clone(),
         started: pod.and_then(Pod::started_at).map(String::from),
         finished: terminated.and_then(|terminated| terminated.finished_at.clone()),
@@ -217,7 +208,7 @@ fn diagnose(job: &Job, pod: Option<&Pod>, events: &[Event], look: &QueueLook) ->
     match job_status::of_pod(pod).status {
         Status::Running if job_status::is_cancelled(&pod.metadata) => Some(diagnosis::of_being_cancelled()),
         Status::Succeeded => diagnosis::of_kept_pod(pod),
-        Status::Running => None,
+        Status::Running => diagnosis::of_running(pod),
         Status::Failed => diagnosis::of_failed(pod).map(|failed| diagnosis::with_kept_pod(failed, pod)),
         Status::Unknown => Some(diagnosis::of_lost_node(pod)),
         Status::Pending => Some(diagnosis::of_unstarted_pod(pod, events)),

@@ -5,7 +5,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use jiff::Timestamp;
 
 use crate::kubernetes::labels;
-use crate::kubernetes::objects::{Job, ObjectMeta, Pod};
+use crate::kubernetes::objects::{Condition, Job, ObjectMeta, Pod};
 use crate::kubernetes::time;
 
 /// The state of a job. The words and their meaning are those of a pod's phase:
@@ -139,6 +139,9 @@ pub fn of_job(job: &Job) -> JobStatus {
         Status::Failed
     } else if job.holds("Complete").or(job.holds("SuccessCriteriaMet")).is_some() {
         Status::Succeeded
+    } else if job.status.ready > 0 {
+        // Its pod has lost its labels, or was made a moment ago.
+        Status::Running
     } else {
         Status::Pending
     };
@@ -147,6 +150,11 @@ pub fn of_job(job: &Job) -> JobStatus {
         path: job.metadata.annotations.get(labels::PROGRAM_PATH).cloned(),
         status,
     }
+}
+
+/// The state of a job; `pod` is its newest one.
+pub fn status(job: &Job, pod: Option<&Pod>) -> Status {
+    pod.map_or_else(|| of_job(job), of_pod).status
 }
 
 /// Whether a Job without a pod was cancelled while a queue held it back. It is over, though the Job controller has not ended
@@ -162,8 +170,7 @@ pub fn is_cancelled(metadata: &ObjectMeta) -> bool {
 
 /// Whether a job was cancelled and has not ended yet. `pod` is its newest one; what has none is cancelled by its Job.
 pub fn is_being_cancelled(job: &Job, pod: Option<&Pod>) -> bool {
-    let status = pod.map_or_else(|| of_job(job), of_pod).status;
-    matches!(status, Status::Pending | Status::Running)
+    matches!(status(job, pod), Status::Pending | Status::Running)
         && (is_cancelled(&job.metadata) || pod.is_some_and(|pod| is_cancelled(&pod.metadata)))
 }
 
@@ -204,14 +211,25 @@ fn pod_status(pod: &Pod) -> Status {
 fn nothing_ended_it(pod: &Pod) -> bool {
     match pod.status.reason.as_str() {
         "DeadlineExceeded" => !limit_was_over(pod),
-        reason => match pod.condition("DisruptionTarget").filter(|c| c.status == "True") {
-            Some(disruption) => match (finished_at(pod), time::parse(&disruption.last_transition_time)) {
-                (Some(finished), Some(disrupted)) => finished < disrupted,
-                _ => false,
-            },
+        reason => match disruption(pod) {
+            Some(disruption) => ended_before(pod, disruption),
             // Another container has failed.
             None => reason.is_empty() && pod.status.container_statuses.len() > 1,
         },
+    }
+}
+
+/// The condition that says that the cluster takes a pod away for reasons of its own.
+pub fn disruption(pod: &Pod) -> Option<&Condition> {
+    pod.condition("DisruptionTarget")
+        .filter(|condition| condition.status == "True")
+}
+
+/// Whether the program had ended when the cluster began to take its pod away.
+pub fn ended_before(pod: &Pod, disruption: &Condition) -> bool {
+    match (finished_at(pod), time::parse(&disruption.last_transition_time)) {
+        (Some(finished), Some(disrupted)) => finished < disrupted,
+        _ => false,
     }
 }
 
@@ -423,6 +441,15 @@ mod tests {
             .unwrap();
             let status = of_job(&job);
             assert_eq!((status.id.as_str(), status.status), ("a-1", expected));
+        }
+        // Somebody has taken the labels from its pod, which runs all the same.
+        for (ready, expected) in [
+            (json!(1), Status::Running),
+            (json!(0), Status::Pending),
+            (json!(null), Status::Pending),
+        ] {
+            let job: Job = serde_json::from_value(json!({"status": {"active": 1, "ready": ready}})).unwrap();
+            assert_eq!(of_job(&job).status, expected);
         }
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::manifest;
 use crate::domain::mounts::Mounts;
-use crate::domain::paths;
+use crate::domain::{paths, unique_json};
 use crate::error::quote_shortened;
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::PROGRAM_CONTAINER;
@@ -91,7 +91,7 @@ impl JobTemplate {
     /// Errors: as [`Self::from_value`]; it is no JSON.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim_start_matches('\u{feff}');
-        match serde_json::from_str(text) {
+        match unique_json::read(text.as_bytes()) {
             Ok(template) => Self::from_value(&template),
             Err(error) => Err(refused(format!("is no JSON: {error}"))),
         }
@@ -110,6 +110,35 @@ impl JobTemplate {
         let annotations = &self.0["spec"]["template"]["metadata"]["annotations"];
         let bytes = |(name, value): (&String, &Value)| name.len() + value.as_str().map_or(0, str::len);
         annotations.as_object().map_or(0, |all| all.iter().map(bytes).sum())
+    }
+
+    /// What of it can change what a program makes: all but labels and annotations, and what only says where and when a pod
+    /// runs. Where nobody asks for a node, a program may run on any, too. `None`: nothing of it.
+    pub fn that_matters(&self) -> Option<Value> {
+        let mut template = self.0.clone();
+        let mut forget = |path: &str, names: &[&str]| {
+            if let Some(fields) = template.pointer_mut(path).and_then(Value::as_object_mut) {
+                fields.retain(|name, _| !names.contains(&name.as_str()));
+            }
+        };
+        forget("", &["metadata"]);
+        forget("/spec/template", &["metadata"]);
+        forget("/spec/template/spec", &OF_PLACE_AND_TIME);
+        for containers in ["containers", "initContainers"] {
+            let path = format!("/spec/template/spec/{containers}");
+            if let Some(containers) = template.pointer_mut(&path).and_then(Value::as_array_mut) {
+                containers.retain_mut(|container| {
+                    if let Some(resources) = container.get_mut("resources").and_then(Value::as_object_mut) {
+                        resources.remove("requests");
+                    }
+                    let rest = without_empty(container.clone());
+                    rest.as_ref()
+                        .and_then(Value::as_object)
+                        .is_some_and(|rest| rest.keys().any(|name| name != "name"))
+                });
+            }
+        }
+        without_empty(template)
     }
 
     /// The volumes that it adds, and where they appear in the program's container.
@@ -235,7 +264,11 @@ fn merge(object: &mut Value, patch: &Value, field: &str) {
         (Value::Array(elements), Value::Array(patch)) => match merge_key(field) {
             Some(key) => {
                 for new in patch {
-                    match elements.iter_mut().find(|old| old.get(key) == new.get(key)) {
+                    let beside = BESIDE_KEY.iter().find(|(of, _)| *of == key).map(|(_, name)| *name);
+                    let is_same = |old: &Value| {
+                        old.get(key) == new.get(key) && beside.is_none_or(|name| old.get(name) == new.get(name))
+                    };
+                    match elements.iter_mut().find(|old| is_same(old)) {
                         Some(old) => {
                             if VALUE_OF_VARIABLE.iter().any(|name| new.get(name).is_some()) {
                                 // A variable has one of them only.
@@ -255,6 +288,41 @@ fn merge(object: &mut Value, patch: &Value, field: &str) {
 
 /// The fields of a variable that say what it holds.
 const VALUE_OF_VARIABLE: [&str; 2] = ["value", "valueFrom"];
+
+/// The fields of a pod that say where and when it runs, and how its images are got.
+const OF_PLACE_AND_TIME: [&str; 11] = [
+    "affinity",
+    "imagePullSecrets",
+    "nodeName",
+    "nodeSelector",
+    "preemptionPolicy",
+    "priority",
+    "priorityClassName",
+    "schedulerName",
+    "schedulingGates",
+    "tolerations",
+    "topologySpreadConstraints",
+];
+
+/// The value without maps and lists that have nothing in them. A field that is taken away, by `null`, says something.
+fn without_empty(value: Value) -> Option<Value> {
+    let value: Value = match value {
+        Value::Object(fields) => {
+            let fields = fields
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, without_empty(value)?)));
+            Value::Object(fields.collect())
+        }
+        Value::Array(elements) => elements.into_iter().filter_map(without_empty).collect(),
+        other => return Some(other),
+    };
+    let says_nothing = match &value {
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(elements) => elements.is_empty(),
+        _ => false,
+    };
+    (!says_nothing).then_some(value)
+}
 
 /// What a field has that was not there: nothing can be taken away from it.
 fn without_nulls(value: &Value) -> Value {
@@ -569,7 +637,7 @@ impl Check {
     }
 
     fn list(&mut self, kind: Kind, elements: &mut [Value], path: &str, place: Place) {
-        let mut keys: Vec<Value> = Vec::new();
+        let mut keys: Vec<[Value; 2]> = Vec::new();
         for (index, element) in elements.iter_mut().enumerate() {
             let path = format!("{path}[{index}]");
             match (kind, element) {
@@ -584,10 +652,15 @@ impl Check {
                     if let Some(key) = key {
                         match fields.get(key) {
                             None | Some(Value::Null) => self.refuse(&path, format!("needs a `{key}`")),
-                            Some(value) if keys.contains(value) => {
-                                self.refuse(&format!("{path}.{key}"), format!("is {value} a second time"));
+                            Some(value) => {
+                                let beside = BESIDE_KEY.iter().find(|(of, _)| *of == key);
+                                let beside = beside.and_then(|(_, name)| fields.get(*name)).cloned();
+                                let whole = [value.clone(), beside.unwrap_or_default()];
+                                if keys.contains(&whole) {
+                                    self.refuse(&format!("{path}.{key}"), format!("is {value} a second time"));
+                                }
+                                keys.push(whole);
                             }
-                            Some(value) => keys.push(value.clone()),
                         }
                     }
                     let is_program = place == Place::Container && text(fields, "name") == Some(PROGRAM_CONTAINER);
@@ -599,6 +672,10 @@ impl Check {
         }
     }
 }
+
+/// What tells elements of a list apart beside their merge key, and is in no patch: a port may be open for TCP and UDP, and a
+/// topology have a rule that must hold and one that should.
+const BESIDE_KEY: [(&str, &str); 2] = [("containerPort", "protocol"), ("topologyKey", "whenUnsatisfiable")];
 
 /// Variables of the program's container that are abba's own.
 const OWN_VARIABLES: [&str; 3] = ["ABBA_JOB_ID", "ABBA_BATCH_ID", "OPTIND"];
@@ -663,6 +740,37 @@ mod tests {
             .into_iter()
             .map(|field| format!("{} {}", field.path, field.rule))
             .collect()
+    }
+
+    #[test]
+    fn labels_and_where_a_pod_runs_do_not_matter_to_what_a_program_makes() {
+        let of_pod = |spec: Value| json!({"spec": {"template": {"spec": spec}}});
+        let matters = |template: Value| JobTemplate::from_value(&template).unwrap().that_matters();
+        let labels = json!({"labels": {"cost": "1"}, "annotations": {"a": "b"}});
+        for template in [
+            json!({}),
+            json!({"metadata": labels, "spec": {"template": {"metadata": labels}}}),
+            of_pod(json!({
+                "nodeSelector": {"pool": "a"}, "tolerations": [{"operator": "Exists"}], "priorityClassName": "low",
+                "imagePullSecrets": [{"name": "registry"}], "affinity": {"nodeAffinity": {}},
+            })),
+            of_pod(json!({"containers": [{"name": "program", "resources": {"requests": {"cpu": "1m"}}}]})),
+        ] {
+            assert_eq!(matters(template.clone()), None, "{template}");
+        }
+        let of_program = |field: &str, value: Value| of_pod(json!({"containers": [{"name": "program", field: value}]}));
+        for template in [
+            of_program("env", json!([{"name": "A", "value": "1"}])),
+            of_program("envFrom", json!([{"secretRef": {"name": "database"}}])),
+            of_program("volumeMounts", json!([{"name": "d", "mountPath": "/d"}])),
+            of_program("securityContext", json!({"allowPrivilegeEscalation": null})),
+            of_pod(json!({"serviceAccountName": "stats"})),
+            of_pod(json!({"securityContext": {"runAsUser": 7}})),
+        ] {
+            let mut with_labels = template.clone();
+            with_labels["metadata"] = labels.clone();
+            assert_eq!(matters(with_labels), Some(template));
+        }
     }
 
     #[test]
@@ -1126,6 +1234,38 @@ mod tests {
                 "{said:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_is_told_and_no_part_is_lost() {
+        for text in [
+            r#"{"metadata": {"labels": {"a": "b", "a": "c"}}}"#,
+            r#"{"metadata": {}, "spec": {}, "metadata": {"labels": {}}}"#,
+            r#"{"spec": {"template": {"spec": {"tolerations": [{"key": "a", "key": "b"}]}}}}"#,
+        ] {
+            let error = JobTemplate::parse(text).unwrap_err();
+            assert!(error.message.contains("stands twice"), "{}", error.message);
+        }
+        let all = r#"{"metadata": {"annotations": {"a": null, "b": "é"}},
+            "spec": {"template": {"spec": {"hostNetwork": true, "priority": -1, "terminationGracePeriodSeconds": 30}}}}"#;
+        assert_eq!(
+            json!(JobTemplate::parse(all).unwrap()),
+            serde_json::from_str::<Value>(all).unwrap()
+        );
+    }
+
+    #[test]
+    fn what_differs_beside_the_merge_key_is_not_the_same_twice() {
+        let ports =
+            json!({"ports": [{"containerPort": 53, "protocol": "TCP"}, {"containerPort": 53, "protocol": "UDP"}]});
+        let spread = json!([
+            {"topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"},
+            {"topologyKey": "zone", "maxSkew": 2, "whenUnsatisfiable": "ScheduleAnyway"},
+        ]);
+        let ports_of = of_program(ports.clone());
+        assert_eq!(pod(&merged(&ports_of))["containers"][0]["ports"], ports["ports"]);
+        let spread_of = of_pod(json!({"topologySpreadConstraints": spread}));
+        assert_eq!(pod(&merged(&spread_of))["topologySpreadConstraints"], spread);
     }
 
     #[test]

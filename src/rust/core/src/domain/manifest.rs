@@ -10,7 +10,8 @@ use crate::domain::job_template::{JobTemplate, Precedence};
 use crate::domain::mounts::Mounts;
 use crate::domain::order;
 use crate::domain::program::{survives_r_launcher, Program, ProgramSource, Runner};
-use crate::domain::quantity::DiskLimit;
+use crate::domain::quantity::ByteLimit;
+use crate::domain::session;
 use crate::domain::submission::{SubmitArguments, Values};
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::{
@@ -38,6 +39,17 @@ const COMPLETE_ENVIRONMENT: &str = r#"if [ -z "$LC_ALL$LC_CTYPE$LANG" ]; then
     "" | *C.UTF-8* | *C.utf8*) export LANG=C.UTF-8 ;;
     *en_US.utf8*) export LANG=en_US.UTF-8 ;;
   esac
+else
+  # For a locale that the image does not have R takes C, and prints text as escapes, too. It says so of the others.
+  case `locale 2>&1` in
+    *"Cannot set LC_CTYPE"*)
+      [ -z "$LC_ALL" ] || export LANG="$LC_ALL"
+      unset LC_ALL
+      case `locale -a 2>/dev/null` in
+        *C.UTF-8* | *C.utf8*) export LC_CTYPE=C.UTF-8 ;;
+        *en_US.utf8*) export LC_CTYPE=en_US.UTF-8 ;;
+      esac ;;
+  esac
 fi
 if [ -z "$TZ" ]; then
   # Without TZ R asks systemd, and its complaint stands in the log.
@@ -51,8 +63,13 @@ if [ -z "$TZ" ]; then
   else
     TZ=
   fi
+else
+  case $TZ in
+    [A-Z]*/*) [ -f "${TZDIR:-/usr/share/zoneinfo}/$TZ" ] ||
+      printf 'Warning: The image has no time zone "%s", and R takes UTC for it.\n' "$TZ" ;;
+  esac
 fi
-if [ ! -d "$HOME" ] || { [ "$HOME" = / ] && [ ! -w / ]; }; then
+if [ ! -d "$HOME" ] || [ ! -x "$HOME" ] || { [ "$HOME" = / ] && [ ! -w / ]; }; then
   export HOME=/abba/work
 fi
 if [ ! -d "${TMPDIR:-/tmp}" ] || [ ! -w "${TMPDIR:-/tmp}" ]; then
@@ -78,8 +95,27 @@ esac || {
   exit 127
 }"#;
 
-/// Starts R.
-const START_R: &str = r#"exec "$@""#;
+/// Goes to the folder of a program that a mount holds, and ends as a shell does that cannot run a command, where the program
+/// is not there. Not the container's `workingDir`: the runtime would make a missing folder, in the user's own storage.
+const GO_TO_PROGRAM: &str = r#"if ! cd "$1" 2>/dev/null || [ ! -r "$2" ]; then
+  printf 'abba: The container cannot read the program %s.\n' "$2"
+  printf 'abba: The storage in mounts must hold it under this path, and its user must have the right to read it there.\n'
+  exit 126
+fi
+shift 2"#;
+
+/// Starts R, and ends as it does. The shell stays for the marker of the log's end, and hands SIGTERM on. A signal that it
+/// gets ends the first wait, too. (<https://pubs.opengroup.org/onlinepubs/9799919799/utilities/wait.html>) dash would
+/// print the signal that has ended R.
+const START: &str = r#""$@" &
+trap 'kill -TERM "$!"' TERM
+wait "$!" 2>/dev/null
+set -- "$?"
+while [ "$1" -gt 128 ] && kill -0 "$!" 2>/dev/null; do
+  wait "$!" 2>/dev/null
+  set -- "$?"
+done
+exit "$1""#;
 
 /// Makes an R Markdown document, and says what of it the image lacks. The document's path comes in a variable, so that
 /// `commandArgs(TRUE)` has the program's own arguments alone. R's launcher leaves a text as it is that has no tabs, line
@@ -94,8 +130,8 @@ const RENDER: &str = "invisible(tryCatch(loadNamespace(\"rmarkdown\"), error = f
     quit(status = 127) }; \
   invisible(rmarkdown::render(Sys.getenv(\"ABBA_DOCUMENT\")))";
 
-/// Makes a Quarto document, with the R that was found. Quarto starts the one beside it, Rscript.
-const START_QUARTO: &str = r#"PATH=${PATH:-/usr/local/bin:/usr/bin:/bin}:/opt/quarto/bin:/usr/lib/rstudio-server/bin/quarto/bin
+/// Has Quarto make a document, with the R that was found. Quarto starts the one beside it, Rscript.
+const SET_UP_QUARTO: &str = r#"PATH=${PATH:-/usr/local/bin:/usr/bin:/bin}:/opt/quarto/bin:/usr/lib/rstudio-server/bin/quarto/bin
 export PATH
 command -v quarto >/dev/null || {
   printf 'abba: The image has no "quarto" on its PATH, and it makes this document; its entry point is not run.\n'
@@ -105,7 +141,7 @@ if [ -z "$QUARTO_R" ]; then
   QUARTO_R=`command -v "$1"`
   export QUARTO_R="${QUARTO_R%/*}"
 fi
-exec quarto render "$2""#;
+set -- quarto render "$2""#;
 
 /// Everything that makes one Job, checked.
 #[derive(Clone, Debug)]
@@ -180,7 +216,7 @@ fn job(request: &JobRequest) -> Result<Job, Error> {
     let annotations_size: usize = pod_annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     let of_template = request.template.as_ref().map_or(0, JobTemplate::pod_annotation_bytes);
     let delivery = program.delivery(&request.storage, annotations_size + of_template)?;
-    let disk_limit = values.disk_limit.as_ref().map(DiskLimit::quantity);
+    let disk_limit = values.disk_limit.as_ref().map(ByteLimit::quantity);
     let launch = launch(program, given, &delivery, disk_limit);
 
     let job_labels = job_labels(request);
@@ -390,8 +426,15 @@ struct Launch {
 fn launch(program: &Program, given: &SubmitArguments, delivery: &ProgramSource, disk_limit: Option<&str>) -> Launch {
     let empty = || json!({"emptyDir": disk_limit.map_or_else(|| json!({}), |limit| json!({"sizeLimit": limit}))});
     // One descriptor for both streams, or their order is lost.
-    let mut script = vec!["exec 2>&1", job_log::PRINT_MARKER, COMPLETE_ENVIRONMENT];
+    let mut script = vec!["exec 2>&1", job_log::PRINT_MARKERS, COMPLETE_ENVIRONMENT];
     let mut arguments: Vec<String> = Vec::new();
+    let runner = program.runner();
+    let r_command = given.r_command.as_deref().unwrap_or("R");
+    // Quarto starts several R.
+    if runner != Runner::Quarto && session::is_usual_r(r_command) {
+        script.push(session::PREPARE);
+        arguments.push(session::hook());
+    }
     let mut volumes = Vec::new();
     let mut volume_mounts = Vec::new();
     let mut add_volume = |name: &str, folder: &str, mut volume: Value| {
@@ -429,8 +472,7 @@ fn launch(program: &Program, given: &SubmitArguments, delivery: &ProgramSource, 
     add_volume("abba-work", WORKING_FOLDER, empty());
     // Not at /tmp: it would hide what the image has there.
     add_volume("abba-tmp", TEMPORARY_FOLDER, empty());
-    let mut start = vec![given.r_command.clone().unwrap_or_else(|| "R".into())];
-    let runner = program.runner();
+    let mut start = vec![r_command.to_string()];
     if runner != Runner::Quarto {
         // `-s` is `--no-echo` to R 4 and `--slave` to R 3.
         start.push("-s".into());
@@ -459,14 +501,21 @@ fn launch(program: &Program, given: &SubmitArguments, delivery: &ProgramSource, 
         }
         Runner::Quarto => start.push(path),
     }
-    // Not the container's `workingDir`: the runtime would make a missing folder, in the user's own storage.
-    script.extend(["cd \"$1\" || exit 1; shift", FIND_R]);
-    arguments.push(folder);
-    script.push(if runner == Runner::Quarto {
-        START_QUARTO
-    } else {
-        START_R
-    });
+    match delivery {
+        ProgramSource::InPlace => {
+            script.push(GO_TO_PROGRAM);
+            arguments.extend([folder, program.absolute_path.clone()]);
+        }
+        _ => {
+            script.push("cd \"$1\" || exit 1; shift");
+            arguments.push(folder);
+        }
+    }
+    script.push(FIND_R);
+    if runner == Runner::Quarto {
+        script.push(SET_UP_QUARTO);
+    }
+    script.push(START);
     arguments.extend(start);
     if !given.arguments.is_empty() {
         // R and its launcher leave alone what comes after it.
@@ -546,7 +595,8 @@ mod tests {
             for job in [carried, in_place] {
                 let command = command(&job);
                 assert_eq!(&command[..2], ["/bin/sh", "-c"]);
-                assert!(!command[2].contains("touch") && !command[2].contains("rm"));
+                assert!(!command[2].contains("touch") && !command[2].contains("rm -rf"));
+                assert!(command.contains(&session::hook().replace('$', "$$")));
                 let last = command.last().unwrap();
                 assert!(last.ends_with(&path.replace('$', "$$")[2..]), "{last}");
             }
@@ -709,6 +759,7 @@ mod tests {
         let expected = [
             &path.replace('$', "$$"),
             "/x",
+            &path.replace('$', "$$"),
             "R",
             "-s",
             "--no-save",
@@ -718,7 +769,7 @@ mod tests {
             "--args",
             "one",
         ];
-        assert_eq!(command[4..], expected);
+        assert_eq!(command[5..], expected);
         assert!(!command[2].contains("touch"));
         // R's launcher changes none of it.
         assert!(!RENDER.contains(['\t', '\n', '\\', '*', '?', '[', '$']) && !RENDER.contains("~+~"));
@@ -730,8 +781,9 @@ mod tests {
         request.arguments.r_command = Some("/opt/R/bin/R".into());
         request.arguments.vanilla = true;
         let document = job(&request).unwrap();
-        assert_eq!(command(&document)[4..], ["/x", "/opt/R/bin/R", "/x/$$(a).qmd"]);
-        assert!(command(&document)[2].ends_with("exec quarto render \"$2\""));
+        let path = "/x/$$(a).qmd";
+        assert_eq!(command(&document)[4..], ["/x", path, "/opt/R/bin/R", path]);
+        assert!(command(&document)[2].contains("set -- quarto render \"$2\"\n\"$@\" &"));
         let env = &document.spec.template.spec.containers[0].env;
         let of_quarto = env.iter().find(|variable| variable.name == "QUARTO_KNITR_RSCRIPT_ARGS");
         assert_eq!(of_quarto.map(|variable| variable.value.as_str()), Some("--vanilla"));

@@ -1,5 +1,6 @@
 //! What can be computed without any input or output.
 
+pub mod changed_job;
 pub mod cluster_check;
 pub mod container;
 pub mod diagnosis;
@@ -23,6 +24,8 @@ pub mod quantity;
 pub mod queue;
 pub mod record;
 pub mod restarts;
+pub mod session;
 pub mod submission;
+pub mod unique_json;
 pub mod usage;
 pub mod verdict;

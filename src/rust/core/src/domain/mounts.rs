@@ -67,6 +67,11 @@ const AROUND_HOMES: [&str; 14] = [
     "/var/tmp",
 ];
 
+/// Folders of the container that no volume may be mounted at: neither the shell nor R would be there any more.
+const NO_PLACE_FOR_VOLUMES: [&str; 12] = [
+    "/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr", "/usr/bin", "/usr/lib",
+];
+
 /// The path of a home folder that may be mounted, normalised: a record of an account may say anything.
 ///
 /// Errors: it is not absolute, has a `..`, or would hide a folder that the container needs.
@@ -146,9 +151,19 @@ impl Mounts {
                     "`mounts$volumeMounts` names the volume \"{name}\", which is not in `mounts$volumes`."
                 ));
             }
-            if !mount["mountPath"].as_str().is_some_and(|path| path.starts_with('/')) {
+            let Some(path) = mount["mountPath"].as_str().filter(|path| path.starts_with('/')) else {
                 return refuse(format!(
                     "The volume mount \"{name}\" needs a `mountPath` that begins with '/'."
+                ));
+            };
+            let folder = paths::normalise(path).unwrap_or_default();
+            if NO_PLACE_FOR_VOLUMES.contains(&folder.as_str()) || paths::is_in(&folder, "/abba") {
+                return refuse(format!(
+                    "The volume mount \"{name}\" would hide {}: mount the volume at a folder of its own, such as \"/data\".",
+                    match folder.as_str() {
+                        "/" => "the whole container".to_string(),
+                        _ => format!("what the container needs in {}", quote_shortened(path)),
+                    }
                 ));
             }
         }
@@ -285,6 +300,34 @@ mod tests {
             assert!(mounts.cover("/data/a.R"));
             assert!(!mounts.cover("/data/scratch/a.R"), "{folder}");
             assert!(mounts.cover("/data/scratch/kept/a.R"));
+        }
+    }
+
+    #[test]
+    fn a_volume_that_would_hide_what_the_container_needs_is_refused() {
+        let mounted = |path: &str| {
+            Mounts::from_value(&json!({
+                "volumes": [{"name": "d", "nfs": {}}],
+                "volumeMounts": [{"name": "d", "mountPath": path}],
+            }))
+        };
+        for path in ["/", "//", "/.", "/usr", "/usr/", "/etc", "/abba", "/abba/work", "/proc"] {
+            let error = mounted(path).unwrap_err();
+            assert!(error.message.contains("would hide"), "{path}: {}", error.message);
+        }
+        for path in [
+            "/data",
+            "/tmp",
+            "/opt",
+            "/run",
+            "/home",
+            "/etc/passwd",
+            "/usr/local",
+            "/usr/lib/R",
+            "/dev/shm",
+            "/abbas",
+        ] {
+            mounted(path).unwrap();
         }
     }
 

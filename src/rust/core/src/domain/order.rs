@@ -283,6 +283,31 @@ pub fn steps<'a>(members: &[Member<'a>]) -> Vec<(&'a str, Step)> {
         .collect()
 }
 
+/// One of these jobs that could never start, since it runs after itself, after one that waits for it, or after such a one; its place among them. Each is told with those
+/// that it runs after, of which others may be elsewhere.
+pub fn in_circle(jobs: &[(&str, &BTreeMap<String, String>)]) -> Option<usize> {
+    let places: HashMap<&str, usize> = jobs.iter().enumerate().map(|(place, (id, _))| (*id, place)).collect();
+    let mut followers: Vec<Vec<usize>> = vec![Vec::new(); jobs.len()];
+    let mut open: Vec<usize> = vec![0; jobs.len()];
+    for (place, (_, after)) in jobs.iter().enumerate() {
+        for before in after.keys().filter_map(|id| places.get(id.as_str())) {
+            followers[*before].push(place);
+            open[place] += 1;
+        }
+    }
+    let mut ready: Vec<usize> = (0..jobs.len()).filter(|place| open[*place] == 0).collect();
+    while let Some(place) = ready.pop() {
+        for follower in &followers[place] {
+            open[*follower] -= 1;
+            if open[*follower] == 0 {
+                ready.push(*follower);
+            }
+        }
+    }
+    // Those that only wait for some of a circle are left as well.
+    open.iter().position(|open| *open > 0)
+}
+
 /// Where one stands that another waits for, as far as it is known to the one who tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {

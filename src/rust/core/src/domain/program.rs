@@ -69,37 +69,137 @@ fn extension(file_name: &str) -> String {
 }
 
 /// Documents that a program of the user's own has to make, by the ends of their names.
-const DOCUMENTS: [(&str, &str); 2] = [("rnw", "knitr::knit2pdf()"), ("rpres", "rmarkdown::render()")];
+const DOCUMENTS: [(&str, &str); 4] = [
+    ("rnw", "knitr::knit2pdf()"),
+    ("rtex", "knitr::knit2pdf()"),
+    ("rhtml", "knitr::knit2html()"),
+    ("rpres", "rmarkdown::render()"),
+];
 
 /// Ends of names that no R program has.
-const NO_R: [(&str, &str); 26] = [
-    ("ipynb", "a notebook"),
-    ("py", "a Python program"),
-    ("sas", "a SAS program"),
-    ("sh", "a shell script"),
-    ("bash", "a shell script"),
-    ("bat", "a Windows script"),
-    ("ps1", "a Windows script"),
-    ("jl", "a Julia program"),
-    ("pl", "a Perl program"),
-    ("js", "a JavaScript program"),
-    ("sql", "SQL"),
-    ("rdata", "saved R objects"),
-    ("rda", "saved R objects"),
-    ("rds", "a saved R object"),
-    ("rproj", "an RStudio project"),
-    ("sas7bdat", "a SAS data set"),
-    ("xpt", "a SAS data set"),
-    ("csv", "a table"),
-    ("xlsx", "a workbook"),
-    ("xls", "a workbook"),
-    ("docx", "a document"),
-    ("rtf", "a document"),
-    ("pdf", "a document"),
-    ("html", "a document"),
-    ("zip", "an archive"),
-    ("gz", "compressed data"),
+const NO_R: [(&[&str], &str); 20] = [
+    (&["ipynb"], "a notebook"),
+    (&["py"], "a Python program"),
+    (&["sas"], "a SAS program"),
+    (&["do", "ado"], "a Stata program"),
+    (&["sps"], "an SPSS program"),
+    (&["stan"], "a Stan model"),
+    (&["sh", "bash", "ksh", "csh", "zsh"], "a shell script"),
+    (&["bat", "cmd", "ps1"], "a Windows script"),
+    (&["jl"], "a Julia program"),
+    (&["pl"], "a Perl program"),
+    (&["js"], "a JavaScript program"),
+    (&["c", "cpp", "java", "rb"], "a program of another language"),
+    (&["sql"], "SQL"),
+    (&["rout", "log", "lst"], "what a program has printed"),
+    (&["rdata", "rda", "rds"], "saved R objects"),
+    (&["rproj"], "an RStudio project"),
+    (&["sas7bdat", "xpt", "dta", "sav", "parquet"], "a data set"),
+    (&["csv", "tsv", "xlsx", "xls", "json", "xml", "yaml", "yml"], "data"),
+    (
+        &["docx", "doc", "pptx", "rtf", "pdf", "html", "htm", "md", "tex", "png"],
+        "a document",
+    ),
+    (
+        &["zip", "gz", "tgz", "tar", "bz2", "xz", "7z"],
+        "an archive or compressed data",
+    ),
 ];
+
+/// Beginnings of files that no R program has, what they are, and what to do.
+const NO_R_BEGINNINGS: [(&[u8], &str, &str); 11] = [
+    (b"\x1f\x8b", "is compressed data (gzip)", UNPACK),
+    (b"BZh91AY&SY", "is compressed data (bzip2)", UNPACK),
+    (b"\xfd7zXZ", "is compressed data (xz)", UNPACK),
+    (b"PK\x03\x04", "is an archive (zip)", UNPACK),
+    (b"RDX", "holds saved R objects", LOAD),
+    (b"%PDF-", "is a PDF document", MEANT),
+    (b"{\\rtf", "is an RTF document", MEANT),
+    (b"<", "is a page of HTML, or XML", MEANT),
+    (
+        b"version https://git-lfs.github.com/spec/",
+        "is a pointer of Git LFS, which stands for the file",
+        "Fetch the file itself with `git lfs pull`, and submit it again.",
+    ),
+    (b"---\n", "begins as a document of R Markdown or Quarto does", DOCUMENT),
+    (
+        b"---\r\n",
+        "begins as a document of R Markdown or Quarto does",
+        DOCUMENT,
+    ),
+];
+const UNPACK: &str = "Unpack it, and submit the program that is in it.";
+const LOAD: &str = "Submit a program that loads that file where a mount holds it.";
+const MEANT: &str =
+    "Is it the file that you mean? A download may have brought a page for people, as of a login, in its place.";
+const DOCUMENT: &str = "Give it the name that such a document has, which ends in .Rmd or .qmd, and submit it again.";
+
+/// The programs of other languages that a program's first line may name, without a version.
+const OTHER_INTERPRETERS: [&str; 40] = [
+    "sh",
+    "bash",
+    "dash",
+    "ash",
+    "ksh",
+    "mksh",
+    "zsh",
+    "csh",
+    "tcsh",
+    "fish",
+    "pwsh",
+    "python",
+    "pypy",
+    "ipython",
+    "uv",
+    "perl",
+    "raku",
+    "ruby",
+    "node",
+    "nodejs",
+    "deno",
+    "bun",
+    "julia",
+    "php",
+    "lua",
+    "luajit",
+    "tclsh",
+    "wish",
+    "expect",
+    "awk",
+    "gawk",
+    "mawk",
+    "sed",
+    "make",
+    "sas",
+    "stata",
+    "octave",
+    "scala",
+    "groovy",
+    "osascript",
+];
+
+/// The program of another language that the first line names, as `#!/bin/bash` and `#!/usr/bin/env python3` do.
+fn other_interpreter(bytes: &[u8]) -> Option<String> {
+    let first = without_byte_order_mark(bytes).strip_prefix(b"#!")?;
+    let first = first.split(|byte| matches!(byte, b'\n' | b'\r')).next()?;
+    let first = String::from_utf8_lossy(first);
+    let words = first.split_whitespace().map(paths::file_name);
+    let program = words
+        .into_iter()
+        .find(|word| *word != "env" && !word.starts_with('-') && !word.contains('='))?;
+    let name = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    OTHER_INTERPRETERS.contains(&name).then(|| program.to_string())
+}
+
+/// Whether lines end as on the Macintosh of before 2001, by `\r` alone: for R they are one, and behind a `#` nothing is run.
+fn has_lines_of_old_macs(bytes: &[u8]) -> bool {
+    let hides_code = |line: &[u8]| {
+        let comment = line.iter().position(|byte| *byte == b'#').map(|at| &line[at..]);
+        comment.is_some_and(|comment| comment.trim_ascii_end().contains(&b'\r'))
+    };
+    let is_one_line = !bytes.contains(&b'\n') && bytes.trim_ascii().contains(&b'\r');
+    is_one_line || bytes.split(|byte| *byte == b'\n').any(hides_code)
+}
 
 fn without_byte_order_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
@@ -153,7 +253,7 @@ impl Program {
                 &format!("Write an R program that calls {call} with its path, and submit that; name the storage that holds both in `mounts`."),
             );
         }
-        if let Some((_, language)) = NO_R.iter().find(|(known, _)| *known == extension) {
+        if let Some((_, language)) = NO_R.iter().find(|(known, _)| known.contains(&extension.as_str())) {
             return refuse(
                 &format!("has the name of {language}"),
                 "Submit a program that is written in R; it may read or start that file where a mount holds it.",
@@ -197,6 +297,13 @@ impl Program {
                 "Was it saved, and written to its end? On a share that may take a moment. Submit it again then.",
             );
         }
+        let beginning = without_byte_order_mark(bytes).trim_ascii_start();
+        let mut known = NO_R_BEGINNINGS.iter();
+        if let Some((_, what, advice)) =
+            known.find(|(known, ..)| self.runner() == Runner::R && beginning.starts_with(known))
+        {
+            return refuse(what, advice);
+        }
         let is_utf_16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
         if is_utf_16 || bytes.contains(&0) {
             return refuse(
@@ -205,6 +312,18 @@ impl Program {
                     false => "holds NUL bytes: it is no text, or text in UTF-16 or UTF-32, which R does not run",
                 },
                 "Save it as UTF-8, in RStudio by File, \"Save with Encoding...\", and submit it again.",
+            );
+        }
+        if has_lines_of_old_macs(bytes) {
+            return refuse(
+                "has line ends of old Macs (CR alone), which R does not know: it would take several lines for one",
+                "Save it with line ends of Unix or Windows, in RStudio by Tools, Global Options, Code, Saving, and submit it again.",
+            );
+        }
+        if let Some(program) = other_interpreter(bytes) {
+            return refuse(
+                &format!("says in its first line that {} runs it", quote_shortened(&program)),
+                "Submit a program that is written in R; it may start that file where a mount holds it.",
             );
         }
         Ok(())
@@ -333,6 +452,29 @@ mod tests {
             ("/a.PY", b"1", "Python"),
             ("/prog.sas", b"1", "SAS"),
             ("/a.RData", b"1", "saved R objects"),
+            ("/a.Rout", b"1", "has printed"),
+            ("/a.R", b"# a program\rstop(1)\r", "old Macs"),
+            // The code in the comment's line would not be run.
+            ("/a.R", b"# a program\rstop(1)\r\n", "old Macs"),
+            ("/a.R", b"x <- 1 # one\ry <- 2\nprint(x)\n", "old Macs"),
+            ("/a.R", b"\x1f\x8b\x08\0", "compressed data (gzip)"),
+            ("/a.R", b"PK\x03\x04\x14", "archive (zip)"),
+            ("/a.R", b"RDX3\nX\n\0", "saved R objects"),
+            ("/a.R", b"\n<!DOCTYPE html>\n", "page of HTML"),
+            ("/a.R", b"\xef\xbb\xbf<html>", "page of HTML"),
+            (
+                "/a.R",
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n",
+                "Git LFS",
+            ),
+            ("/a.R", b"---\r\ntitle: x\r\n---\r\n", "R Markdown"),
+            ("/a.R", b"#!/usr/bin/lua5.4\nprint(1)\n", "\"lua5.4\" runs it"),
+            ("/run", b"#!/bin/bash\nls\n", "\"bash\" runs it"),
+            (
+                "/a.R",
+                b"#! /usr/bin/env -S LANG=C python3.11 -u\r\n1",
+                "\"python3.11\"",
+            ),
         ] {
             let error = program(path, bytes).check(None).unwrap_err();
             assert!(error.message.contains(word), "{}", error.message);
@@ -353,7 +495,17 @@ mod tests {
             "/py",
             "/sas",
         ] {
-            for bytes in [&b"1"[..], b"# caf\xe9\n", b"\xef\xbb\xbf1"] {
+            let texts: [&[u8]; 8] = [
+                b"1",
+                b"# caf\xe9\n",
+                b"\xef\xbb\xbf1",
+                b"1\r\n2\r\n",
+                b"1\r",
+                b"#!/usr/bin/env Rscript\n1",
+                b"#! /opt/R/4.2/bin/Rscript --vanilla\n1",
+                b"#!\n#!/bin/bash\n",
+            ];
+            for bytes in texts {
                 program(path, bytes).check(None).unwrap();
                 program(path, bytes).check(Some(Access::Read)).unwrap();
             }

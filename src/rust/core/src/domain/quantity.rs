@@ -111,60 +111,35 @@ fn too_small(argument: &str, rule: &str, text: &str) -> Error {
 
 const USUAL_AMOUNT: &str = "Give an amount such as \"512M\", \"1G\" or \"1Gi\".";
 
-/// A limit of a node's disk: what the program writes outside the storage that is mounted, and its log.
+/// No R session comes by with less disk: its log, the program and R's own temporary files need some.
+const LEAST_DISK: f64 = 1024.0 * 1024.0;
+
+/// Below this many bytes runc starts no container: "minimum memory limit allowed is 6MB".
+const LEAST_MEMORY: f64 = 6.0 * 1024.0 * 1024.0;
+
+/// A limit of memory, or of a node's disk: what the program writes outside the storage that is mounted, and its log.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DiskLimit {
+pub struct ByteLimit {
     quantity: String,
     bytes: f64,
 }
 
-impl DiskLimit {
-    /// No R session comes by with less: its log, the program and R's own temporary files need some.
-    const LEAST_BYTES: f64 = 1024.0 * 1024.0;
-
-    /// Reads a limit such as `512M`, `1G` or `1Gi`.
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        let bytes = parse_bytes("disk_limit", "disk", text)?;
-        if bytes < Self::LEAST_BYTES {
-            return Err(too_small("disk_limit", "must be at least 1Mi", text));
-        }
-        Ok(Self {
-            quantity: text.to_string(),
-            bytes,
-        })
+impl ByteLimit {
+    /// Reads a limit of memory such as `512M`, `1G` or `1Gi`.
+    pub fn of_memory(text: &str) -> Result<Self, Error> {
+        let rule = "must be at least 6Mi, or no container starts";
+        Self::parse("memory_limit", "memory", text, LEAST_MEMORY, rule)
     }
 
-    /// In Kubernetes' notation.
-    pub fn quantity(&self) -> &str {
-        &self.quantity
+    /// The same of disk.
+    pub fn of_disk(text: &str) -> Result<Self, Error> {
+        Self::parse("disk_limit", "disk", text, LEAST_DISK, "must be at least 1Mi")
     }
 
-    /// The same as a number of bytes.
-    pub fn bytes(&self) -> f64 {
-        self.bytes
-    }
-}
-
-/// A limit of memory.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MemoryLimit {
-    quantity: String,
-    bytes: f64,
-}
-
-impl MemoryLimit {
-    /// Below this many bytes runc starts no container: "minimum memory limit allowed is 6MB".
-    const LEAST_BYTES: f64 = 6.0 * 1024.0 * 1024.0;
-
-    /// Reads a limit such as `512M`, `1G` or `1Gi`.
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        let bytes = parse_bytes("memory_limit", "memory", text)?;
-        if bytes < Self::LEAST_BYTES {
-            return Err(too_small(
-                "memory_limit",
-                "must be at least 6Mi, or no container starts",
-                text,
-            ));
+    fn parse(argument: &str, of: &str, text: &str, least: f64, rule: &str) -> Result<Self, Error> {
+        let bytes = parse_bytes(argument, of, text)?;
+        if bytes < least {
+            return Err(too_small(argument, rule, text));
         }
         Ok(Self {
             quantity: text.to_string(),
@@ -223,9 +198,49 @@ pub fn parse_quantity(text: &str) -> Option<f64> {
     Some(sign * value * factor).filter(|amount| amount.is_finite())
 }
 
+/// Whether a quota's refusal says that it would not take what is asked for even where nothing else is there: `exceeded quota:
+/// NAME, requested: limits.cpu=2,pods=1, used: limits.cpu=0, limited: limits.cpu=1` (Kubernetes: `resourcequota/controller.go`).
+/// Not of a quota on the number of objects: nobody can ask for less than one, and a quota of none is a pause.
+pub fn is_beyond_quota(words: &str) -> bool {
+    let amounts = |text: &'_ str| -> Vec<(String, f64)> {
+        let amount = |pair: &str| {
+            let (name, amount) = pair.split_once('=')?;
+            let amount = amount.split_whitespace().next()?;
+            Some((name.trim().to_string(), parse_quantity(amount)?))
+        };
+        text.split(',').filter_map(amount).collect()
+    };
+    let parts = || {
+        let (_, rest) = words.split_once("requested: ")?;
+        let (requested, rest) = rest.split_once(", used: ")?;
+        let (_, limited) = rest.split_once("limited: ")?;
+        Some((amounts(requested), amounts(limited)))
+    };
+    parts().is_some_and(|(requested, limited)| {
+        requested
+            .iter()
+            .filter(|(name, _)| name != "pods" && !name.starts_with("count/"))
+            .any(|(name, asked)| limited.iter().any(|(other, most)| name == other && asked > most))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_quota_never_takes_is_told_from_what_it_takes_later() {
+        for (words, is_beyond) in [
+            ("exceeded quota: q, requested: limits.cpu=2,pods=1, used: limits.cpu=0,pods=0, limited: limits.cpu=1500m,pods=4", true),
+            ("exceeded quota: q, requested: count/jobs.batch=1, used: count/jobs.batch=0, limited: count/jobs.batch=0", false),
+            ("exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0", false),
+            ("exceeded quota: q, requested: limits.memory=2Gi, used: limits.memory=1Gi, limited: limits.memory=2Gi", false),
+            ("exceeded quota: q, requested: a=?, used: a=0, limited: a=1", false),
+            ("exceeded quota: q", false),
+        ] {
+            assert_eq!(is_beyond_quota(words), is_beyond, "{words}");
+        }
+    }
 
     #[test]
     fn cpu_limits_of_the_contract() {
@@ -253,33 +268,33 @@ mod tests {
 
     #[test]
     fn half_a_byte_gets_a_suggestion() {
-        let error = MemoryLimit::parse("512m").unwrap_err();
+        let error = ByteLimit::of_memory("512m").unwrap_err();
         assert_eq!(error.advice.unwrap(), "Did you mean \"512M\"?");
-        let error = MemoryLimit::parse("512").unwrap_err();
+        let error = ByteLimit::of_memory("512").unwrap_err();
         assert!(error.advice.unwrap().contains("Did you mean \"512M\"?"));
     }
 
     #[test]
     fn disk_limits() {
         for text in ["1Mi", "512M", "1.5Gi", "1048576"] {
-            assert_eq!(DiskLimit::parse(text).unwrap().quantity(), text);
+            assert_eq!(ByteLimit::of_disk(text).unwrap().quantity(), text);
         }
         for text in ["", "lots", "-1G", "0", "1M ", "1000k", "10E", "512m", "2"] {
-            let error = DiskLimit::parse(text).unwrap_err();
+            let error = ByteLimit::of_disk(text).unwrap_err();
             assert!(error.message.starts_with("`disk_limit` must be"), "{}", error.message);
         }
-        assert!(DiskLimit::parse("2").unwrap_err().advice.unwrap().contains("\"2M\""));
+        assert!(ByteLimit::of_disk("2").unwrap_err().advice.unwrap().contains("\"2M\""));
     }
 
     #[test]
     fn memory_limits() {
         for text in ["512M", "1G", "1Gi", "1.5Gi", "128e6", "536870912"] {
-            assert_eq!(MemoryLimit::parse(text).unwrap().quantity(), text);
+            assert_eq!(ByteLimit::of_memory(text).unwrap().quantity(), text);
         }
         for text in [
             "", "lots", "-1", "-1G", "0", "512MB", "1 G", "5M", "10E", "1e99", "Inf", "0e999",
         ] {
-            assert!(MemoryLimit::parse(text).is_err(), "{text}");
+            assert!(ByteLimit::of_memory(text).is_err(), "{text}");
         }
     }
 }

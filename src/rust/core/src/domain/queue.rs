@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::domain::diagnosis::Diagnosis;
+use crate::kubernetes::objects::Condition;
 use crate::kubernetes::queue_objects::{PendingWorkload, Workload};
 
 /// What was seen of a Job in its queue.
@@ -94,16 +95,29 @@ fn of_missing_queue(queue: &str, details: impl Into<String>) -> Diagnosis {
 }
 
 fn of_workload(queue: &str, workload: &Workload, place: Option<Place>) -> Diagnosis {
-    if let Some(deactivated) = workload
-        .condition("Evicted", "True")
-        .filter(|evicted| evicted.reason.starts_with("Deactivated"))
+    let evicted = workload.condition("Evicted", "True");
+    let is_for_good = |evicted: &&Condition| evicted.reason.starts_with("Deactivated");
+    // The condition stays where somebody has made it active again; a version that does not say whether it is has the
+    // condition alone.
+    if workload.spec.active == Some(false)
+        || (workload.spec.active.is_none() && evicted.is_some_and(|one| is_for_good(&one)))
     {
         return new(
             format!("The queue \"{queue}\" has given the program up and will not start it."),
-            "Submit it again, or show this to the cluster's administrator.",
-            deactivated.message.clone(),
+            "Show this to the cluster's administrator, who can have the queue take it up again; or cancel it and submit it again.",
+            evicted.map(|evicted| evicted.message.clone()).unwrap_or_default(),
         )
         .stuck(true);
+    }
+    if let Some(evicted) = evicted.filter(|_| workload.condition("QuotaReserved", "True").is_some()) {
+        return new(
+            format!(
+                "{} It is being put back into the queue \"{queue}\".",
+                of_eviction(&evicted.reason)
+            ),
+            "",
+            evicted.message.clone(),
+        );
     }
     if workload.condition("Admitted", "True").is_some() {
         return new(
@@ -114,21 +128,54 @@ fn of_workload(queue: &str, workload: &Workload, place: Option<Place>) -> Diagno
     }
     if workload.condition("QuotaReserved", "True").is_some() {
         let admitted = workload.condition("Admitted", "False");
+        let checks = &workload.status.admission_checks;
+        let open: Vec<String> = checks
+            .iter()
+            .filter(|check| check.state != "Ready")
+            .map(|check| format!("{} ({}): {}", check.name, check.state, check.message))
+            .collect();
         return new(
-            format!(
-                "The queue \"{queue}\" has set resources aside for the program, and checks are still to be passed."
-            ),
-            "",
-            admitted.map(|condition| condition.message.clone()).unwrap_or_default(),
+            match checks.iter().any(|check| check.state == "Rejected") {
+                true => format!("A check of the queue \"{queue}\" has refused the program."),
+                false => format!(
+                    "The queue \"{queue}\" has set resources aside for the program, and checks are still to be passed."
+                ),
+            },
+            match open.is_empty() {
+                true => "",
+                false => {
+                    "It starts when they are passed; if that does not come, show this to the cluster's administrator."
+                }
+            },
+            match open.is_empty() {
+                true => admitted.map(|condition| condition.message.clone()).unwrap_or_default(),
+                false => open.join("; "),
+            },
         );
     }
-    let again = match workload.condition("Evicted", "True") {
+    let again = match evicted {
+        Some(evicted) if is_for_good(&evicted) => {
+            "The queue had given the program up, and has taken it up again. ".into()
+        }
         Some(evicted) => format!("{} It will start anew. ", of_eviction(&evicted.reason)),
         None => String::new(),
     };
     let words = workload
         .condition("QuotaReserved", "False")
         .map_or("", |condition| condition.message.as_str());
+    if let Some(time) = workload
+        .status
+        .requeue_state
+        .requeue_at
+        .as_ref()
+        .filter(|_| evicted.is_some())
+    {
+        return new(
+            format!("{again}The queue \"{queue}\" tries it again at {time}."),
+            "If it is put back again and again, show this to the cluster's administrator.",
+            evicted.map(|evicted| evicted.message.clone()).unwrap_or_default(),
+        );
+    }
     let (what, advice, is_stuck) = match Obstacle::of(words) {
         Obstacle::NoSuchQueue => return of_missing_queue(queue, words),
         Obstacle::Closed => (
@@ -142,6 +189,19 @@ fn of_workload(queue: &str, workload: &Workload, place: Option<Place>) -> Diagno
                  use at all."
             ),
             "Cancel it and submit it with smaller limits, or to another `queue`.",
+            true,
+        ),
+        Obstacle::NoQuota(resource) => (
+            format!("The program can never start from the queue \"{queue}\", which has no {resource} to give."),
+            ASK_WHICH,
+            true,
+        ),
+        Obstacle::NoNodes => (
+            format!(
+                "The program cannot start from the queue \"{queue}\": the kinds of nodes that the queue has do not fit what the \
+                 program asks for."
+            ),
+            "Cancel it and submit it to another `queue` or with another Job template, or ask the cluster's administrator.",
             true,
         ),
         Obstacle::NotAllowed => (
@@ -180,6 +240,7 @@ fn of_eviction(reason: &str) -> &'static str {
         "ClusterQueueStopped" | "LocalQueueStopped" => "The queue ended the program because the queue was closed.",
         "NodeFailures" => "The queue ended the program because its node failed.",
         "PodsReadyTimeout" => "The queue took the program back because it did not start in time.",
+        "AdmissionCheck" => "The queue took the program back because a check of the cluster was not passed.",
         _ => "The queue took the program back.",
     }
 }
@@ -192,6 +253,10 @@ enum Obstacle {
     /// Which resources, in words.
     TooLarge(String),
     NotAllowed,
+    /// Of which resource there is no quota at all, in words.
+    NoQuota(String),
+    /// The kinds of nodes that the queue may use do not fit.
+    NoNodes,
     /// Which resources, in words.
     UsedUp(String),
     None,
@@ -201,8 +266,16 @@ impl Obstacle {
     /// Out of Kueue's words (Kueue 0.17: `workload_controller.go`, `scheduler.go`, `flavorassigner.go`).
     fn of(words: &str) -> Self {
         let holds = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
-        if holds(&["doesn't exist", "terminating or missing", "not found"]) {
+        // "ClusterQueue a not found", but not "flavor a not found" nor "namespaces "a" not found".
+        let is_missing_queue = words.starts_with("ClusterQueue ") && words.ends_with(" not found");
+        if is_missing_queue || holds(&["doesn't exist", "terminating or missing"]) {
             return Self::NoSuchQueue;
+        }
+        if let Some((resource_name, _)) = words
+            .split_once("resource ")
+            .and_then(|(_, rest)| rest.split_once(" unavailable in ClusterQueue"))
+        {
+            return Self::NoQuota(resource(resource_name));
         }
         if holds(&["is inactive", "is stopped", "has stopped"]) {
             return Self::Closed;
@@ -217,7 +290,10 @@ impl Obstacle {
         let shortages = Shortage::all_in(words);
         // A flavor is a kind of nodes: what one can never give, another may.
         let is_hopeless = |flavor: &str| shortages.iter().any(|one| one.flavor == flavor && one.is_for_good);
+        const OF_NODES: [&str; 3] = ["untolerated taint ", " doesn't match node affinity", "flavor "];
+        let of_nodes = |part: &str| OF_NODES.iter().any(|sign| part.contains(sign)) && !part.contains("quota for ");
         match shortages.as_slice() {
+            [] if words.split("pod set ").skip(1).any(of_nodes) => Self::NoNodes,
             [] => Self::None,
             all if all.iter().all(|one| is_hopeless(one.flavor)) => Self::TooLarge(Shortage::words(all, true)),
             all => Self::UsedUp(Shortage::words(all, false)),
@@ -330,6 +406,32 @@ mod tests {
                 "The program cannot start from the queue \"a\": its rules do not allow it.",
                 true,
             ),
+            (
+                "couldn't assign flavors to pod set main: resource nvidia.com/gpu unavailable in ClusterQueue",
+                "The program can never start from the queue \"a\", which has no nvidia.com/gpu to give.",
+                true,
+            ),
+            (
+                "couldn't assign flavors to pod set main: flavor spot not found",
+                "The program cannot start from the queue \"a\": the kinds of nodes that the queue has do not fit what the program asks for.",
+                true,
+            ),
+            (
+                "couldn't assign flavors to pod set main: untolerated taint {gpu yes NoSchedule <nil>} in flavor gpu, flavor cpu doesn't match node affinity",
+                "The program cannot start from the queue \"a\": the kinds of nodes that the queue has do not fit what the program asks for.",
+                true,
+            ),
+            (
+                "couldn't assign flavors to pod set main: untolerated taint {gpu yes NoSchedule <nil>} in flavor gpu, insufficient unused quota for cpu in flavor kq, 100m more needed",
+                "The program waits in the queue \"a\": the queue has not enough processor cores left.",
+                false,
+            ),
+            (
+                "Could not obtain workload namespace: namespaces \"n\" not found",
+                "The program waits in the queue \"a\".",
+                false,
+            ),
+            ("ClusterQueue c not found", "The program waits for the queue \"a\", which does not exist.", true),
             ("Words of another version", "The program waits in the queue \"a\".", false),
         ] {
             let found = diagnosis(&[waits(words)], None);
@@ -405,6 +507,89 @@ mod tests {
         assert!(
             found.is_stuck && found.what.contains("has given the program up"),
             "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_program_that_a_queue_has_given_up_is_told_until_it_is_taken_up_again() {
+        let of = |active: Option<bool>, conditions: &[Value]| {
+            let workload =
+                serde_json::from_value(json!({"spec": {"active": active}, "status": {"conditions": conditions}}))
+                    .unwrap();
+            of_waiting("a", &QueueLook::Queued { workload, place: None }, String::new())
+        };
+        let given_up = condition(
+            "Evicted",
+            "True",
+            "DeactivatedDueToRequeuingLimitExceeded",
+            "The workload is deactivated due to x",
+        );
+        for (active, conditions) in [
+            (Some(false), vec![waits(USED_UP)]),
+            (Some(false), vec![waits("x"), given_up.clone()]),
+            (None, vec![waits("x"), given_up.clone()]),
+        ] {
+            let found = of(active, &conditions);
+            assert!(
+                found.is_stuck && found.what.contains("has given the program up"),
+                "{found:?}"
+            );
+        }
+        let again = of(Some(true), &[waits(USED_UP), given_up]);
+        assert!(
+            !again.is_stuck
+                && again
+                    .what
+                    .contains("has taken it up again. The program waits in the queue"),
+            "{again:?}"
+        );
+    }
+
+    #[test]
+    fn a_check_that_a_program_has_not_passed_is_named() {
+        let of = |state: &str| {
+            let workload = serde_json::from_value(json!({"status": {
+                "conditions": [condition("QuotaReserved", "True", "QuotaReserved", "Quota reserved")],
+                "admissionChecks": [{"name": "budget", "state": state, "message": "is over"}, {"name": "b", "state": "Ready"}]}}))
+            .unwrap();
+            of_waiting("a", &QueueLook::Queued { workload, place: None }, String::new())
+        };
+        let pending = of("Retry");
+        assert!(pending.what.contains("checks are still to be passed"), "{pending:?}");
+        assert_eq!(pending.details, "budget (Retry): is over");
+        assert!(of("Rejected").what.contains("has refused the program"));
+    }
+
+    #[test]
+    fn a_program_that_is_tried_again_later_says_when() {
+        let workload = serde_json::from_value(json!({"spec": {"active": true}, "status": {
+            "conditions": [waits("Exceeded the PodsReady timeout n/w"),
+                condition("Evicted", "True", "PodsReadyTimeout", "Exceeded the PodsReady timeout n/w"),
+                condition("Requeued", "False", "PodsReadyTimeout", "Exceeded the PodsReady timeout n/w")],
+            "requeueState": {"count": 1, "requeueAt": "2026-11-27T09:00:00Z"}}}))
+        .unwrap();
+        let found = of_waiting("a", &QueueLook::Queued { workload, place: None }, String::new());
+        assert_eq!(
+            found.what,
+            "The queue took the program back because it did not start in time. It will start anew. The queue \"a\" tries it \
+             again at 2026-11-27T09:00:00Z."
+        );
+        assert!(!found.is_stuck);
+    }
+
+    #[test]
+    fn a_program_that_is_being_put_back_is_not_about_to_start() {
+        let found = diagnosis(
+            &[
+                condition("QuotaReserved", "True", "QuotaReserved", "Quota reserved"),
+                condition("Admitted", "True", "Admitted", "The workload is admitted"),
+                condition("Evicted", "True", "ClusterQueueStopped", "The ClusterQueue is stopped"),
+            ],
+            None,
+        );
+        assert_eq!(
+            found.what,
+            "The queue ended the program because the queue was closed. It is being put back into the queue \"a\"."
         );
     }
 

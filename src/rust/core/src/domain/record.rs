@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::domain::job_record::{Explanation, NotedEvent};
+use crate::domain::session::{self, Noted, Session};
 use crate::domain::submission::SubmitArguments;
 
 /// The type of a Statement.
@@ -58,7 +59,7 @@ pub struct BuildDefinition {
     /// What the user did not give.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub internal_parameters: Map<String, Value>,
-    /// The program, its inputs, and the container image.
+    /// The program, its inputs, the container image, and R with its packages.
     #[serde(default)]
     pub resolved_dependencies: Vec<Resource>,
 }
@@ -98,6 +99,9 @@ pub struct Metadata {
     /// What provenance has no field for.
     #[serde(rename = "abba_run", default)]
     pub run: Run,
+    /// What R itself has said of the run; `None`: it has not ended, or the record is of an earlier abba.
+    #[serde(rename = "abba_session", default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
 }
 
 /// How a job went.
@@ -121,6 +125,9 @@ pub struct Run {
     /// Kubernetes' own words for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<String>,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
     /// The verdict of its log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
@@ -160,7 +167,7 @@ pub struct NotFound {
     pub name: String,
 }
 
-/// A file, or the container image.
+/// A file, the container image, or a package.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Resource {
     /// A file's name, or its path as it was told.
@@ -210,6 +217,8 @@ pub enum Role {
     Input,
     /// The container image.
     Image,
+    /// R, or a package that it had loaded.
+    Package,
     /// Of a later version of abba, or of another program.
     #[default]
     #[serde(other)]
@@ -225,6 +234,7 @@ impl Role {
             Self::Program => "program",
             Self::Input => "input",
             Self::Image => "image",
+            Self::Package => "package",
             Self::Other => "other",
         }
     }
@@ -270,6 +280,27 @@ pub struct Facts {
     pub in_place: bool,
     /// The versions of what has run it.
     pub versions: BTreeMap<String, String>,
+    /// What R noted as it ended; `None` where it has not.
+    pub noted: Option<Noted>,
+}
+
+/// R and its packages, as package URLs name them. Those that are a part of R have no version of their own.
+///
+/// <https://github.com/package-url/purl-spec/blob/main/types-doc/cran-definition.md>
+fn packages(noted: &Noted) -> Vec<Resource> {
+    let resource = |kind: &str, name: &str, version: &str| Resource {
+        uri: format!(
+            "pkg:{kind}/{}@{}",
+            utf8_percent_encode(name, &KEPT_IN_NAME),
+            utf8_percent_encode(version, &KEPT_IN_NAME)
+        ),
+        ..Resource::new(Role::Package, name, None)
+    };
+    let r = noted.version.iter().map(|version| resource("generic", "R", version));
+    let of_r = |(name, version): &&(String, String)| version.is_empty() || session::is_of_r(name);
+    let others = noted.packages.iter().filter(|package| !of_r(package));
+    r.chain(others.map(|(name, version)| resource("cran", name, version)))
+        .collect()
 }
 
 impl Statement {
@@ -278,8 +309,14 @@ impl Statement {
         let Facts {
             explanation,
             parameters,
+            noted,
+            mut versions,
             ..
         } = facts;
+        let packages = noted.as_ref().map_or_else(Vec::new, packages);
+        if let Some(version) = noted.as_ref().and_then(|noted| noted.version.clone()) {
+            versions.insert("R".into(), version);
+        }
         let record = explanation.record;
         let mut log = Resource::new(Role::Log, format!("{}.log", record.job_id), Some(log_sha256));
         log.annotations.bytes = Some(log_bytes);
@@ -314,12 +351,13 @@ impl Statement {
                         .into_iter()
                         .flatten()
                         .filter(|resource| !resource.uri.is_empty() || !resource.digest.is_empty())
+                        .chain(packages)
                         .collect(),
                 },
                 run_details: RunDetails {
                     builder: Builder {
                         id: BUILDER_ID.into(),
-                        version: facts.versions,
+                        version: versions,
                     },
                     metadata: Metadata {
                         invocation_id: record.job_id,
@@ -333,6 +371,7 @@ impl Statement {
                             exit_code: record.exit_code,
                             reason: record.reason,
                             details: explanation.details,
+                            advice: explanation.advice,
                             verdict: explanation.verdict.map(|verdict| verdict.name().to_string()),
                             verdict_line: explanation.verdict_line,
                             pod_id: explanation.pod_id,
@@ -344,6 +383,7 @@ impl Statement {
                             recorded: String::new(),
                             not_found: Vec::new(),
                         },
+                        session: noted.map(|noted| noted.session),
                     },
                 },
             },

@@ -14,7 +14,7 @@ use crate::domain::job_template::JobTemplate;
 use crate::domain::mounts::Mounts;
 use crate::domain::order::{OnFailure, Order};
 use crate::domain::paths;
-use crate::domain::quantity::{CpuLimit, DiskLimit, MemoryLimit};
+use crate::domain::quantity::{ByteLimit, CpuLimit};
 use crate::error::quote_shortened;
 use crate::kubernetes::labels::{self, check_label_value, check_queue_name};
 use crate::kubernetes::objects::Job;
@@ -144,9 +144,9 @@ pub struct Values {
     /// Limit of processor cores.
     pub cpu_limit: CpuLimit,
     /// Limit of memory.
-    pub memory_limit: MemoryLimit,
+    pub memory_limit: ByteLimit,
     /// Limit of the node's disk.
-    pub disk_limit: Option<DiskLimit>,
+    pub disk_limit: Option<ByteLimit>,
     /// After how many seconds the program is ended.
     pub time_limit_seconds: Option<u64>,
     /// For how many seconds the job is kept after its end.
@@ -192,7 +192,7 @@ impl SubmitArguments {
             CpuArgument::Number(cores) => CpuLimit::from_number(*cores)?,
             CpuArgument::Text(text) => CpuLimit::parse(text)?,
         };
-        let memory_limit = MemoryLimit::parse(&self.memory_limit)?;
+        let memory_limit = ByteLimit::of_memory(&self.memory_limit)?;
         check_user_tag(&self.user_tag)?;
         if !self.batch_group_id.is_empty() {
             check_label_value("batch_group_id", &self.batch_group_id)?;
@@ -213,7 +213,7 @@ impl SubmitArguments {
         Ok(Values {
             cpu_limit,
             memory_limit,
-            disk_limit: self.disk_limit.as_deref().map(DiskLimit::parse).transpose()?,
+            disk_limit: self.disk_limit.as_deref().map(ByteLimit::of_disk).transpose()?,
             time_limit_seconds: self.time_limit_seconds.map(check_time_limit).transpose()?,
             seconds_kept: check_keep_days(self.keep_days.unwrap_or(USUAL_DAYS_KEPT))?,
             mounts: match &self.mounts {

@@ -1,11 +1,13 @@
 //! What a job takes up in the cluster.
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::quantity::parse_quantity;
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::Job;
 
 /// What a job takes up: of a node while it is open, and of the cluster's memory as long as it is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Its limit of processor cores, in thousandths.
     pub millicores: u64,

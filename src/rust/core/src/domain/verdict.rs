@@ -4,7 +4,11 @@
 //! let R go on after an error. The verdict stands beside that status and never changes it.
 //!
 //! R prints its messages in the language of its session. The texts are those of R's own catalogues (`R.mo` and
-//! `R-parallel.mo` of R 4.2) and what R 4.2 prints with them; those that R leaves in English in a language need no entry.
+//! `R-parallel.mo` of R 4.2 and 4.5) and what R prints with them; those that R leaves in English in a language need no
+//! entry. R begins no new line for a message: what the program has printed without a line end stands before it.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use regex_lite::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
@@ -38,6 +42,12 @@ impl Verdict {
             Self::Killed => "killed",
         }
     }
+
+    /// That of a name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let all = [Self::Clean, Self::Warnings, Self::Errors, Self::Killed];
+        all.into_iter().find(|verdict| verdict.name() == name)
+    }
 }
 
 /// A verdict and the line that it rests on.
@@ -60,17 +70,42 @@ enum Kind {
     Error,
 }
 
-/// The beginnings of R's errors; `%s` is any text.
+/// The beginnings of R's errors; `%s` is any text, `%c` a call.
 const ERRORS: &[&str] = &[
     "Error in %s : ",
+    // An error as text, as in `message("caught: ", e)`.
+    "Error in %c: ",
     // rlang's, whose message follows on the next line.
     "Error in `%s`:",
+    "Error in `%s` at %s:",
     "Error: ",
     // try()'s, in every language, where the error has no call.
     "Error : ",
     "Error during wrapup: ",
     "Fatal error: ",
-    " *** caught ",
+    "*** caught ",
+    // Those of require(), and of the part of R that installs packages.
+    "Failed with error:  ",
+    "ERROR: %s for package ",
+    // Those of testthat.
+    "── Failure (",
+    "── Error (",
+    "-- Failure (",
+    "-- Error (",
+    // Those of the runtimes of C++, of C, of Python and of Java, by whose words alone some programs end.
+    "terminate called ",
+    "libc++abi: terminating ",
+    "double free or corruption ",
+    "free(): ",
+    "malloc(): ",
+    "realloc(): ",
+    "munmap_chunk(): ",
+    "corrupted double-linked list",
+    "corrupted size vs. prev_size",
+    "*** stack smashing detected ***",
+    "*** buffer overflow detected ***",
+    "Traceback (most recent call last):",
+    "Exception in thread \"%s\" ",
     "Fejl i %s : ",
     "Fejl: ",
     "Fatal fejl: ",
@@ -79,6 +114,7 @@ const ERRORS: &[&str] = &[
     "Fehler während wrapup: ",
     "Fataler Fehler: ",
     "Error en %s : ",
+    "Error en %c: ",
     "Error durante el wrapup: ",
     "Error fatal: ",
     "Erreur dans %s : ",
@@ -89,11 +125,11 @@ const ERRORS: &[&str] = &[
     "Errore: ",
     "Errore durante wrapup: ",
     "Errore irreversibile: ",
-    " 以下にエラー %s : ",
-    " %s でエラー: ",
-    " エラー: ",
-    " wrapup 中にエラーが起こりました: ",
-    " 致命的なエラーです: ",
+    "以下にエラー %s : ",
+    "%s でエラー: ",
+    "エラー: ",
+    "wrapup 中にエラーが起こりました: ",
+    "致命的なエラーです: ",
     "다음에 오류가 있습니다%s : ",
     "%s에서 다음과 같은 에러가 발생했습니다:",
     "에러: ",
@@ -123,7 +159,7 @@ const ERRORS: &[&str] = &[
     "Hata: ",
     "wrapup sırasında hata: ",
     "Ölümcül hata: ",
-    "错误于%s : ",
+    "错误于%s: ",
     "错误: ",
     "收捲时出错: ",
     "致命错误:",
@@ -142,7 +178,7 @@ const HALTED: &[&str] = &[
     "Ejecución interrumpida",
     "Exécution arrêtée",
     "Esecuzione interrotta",
-    " 実行が停止されました",
+    "実行が停止されました",
     "실행이 정지되었습니다",
     "Vykdymas sustabdytas",
     "Stoppa køyring",
@@ -158,6 +194,7 @@ const HALTED: &[&str] = &[
 const WARNINGS: &[&str] = &[
     "Warning in %s : ",
     "Warning: ",
+    "simpleWarning in %c: ",
     "There were %s or more warnings (use warnings()",
     "There were %s warnings (use warnings()",
     "There was %s warning (use warnings()",
@@ -172,6 +209,9 @@ const WARNINGS: &[&str] = &[
     "Es gab %s (Anzeige %s warnings())",
     "Warnmeldungen verloren",
     "Mensajes de aviso perdidos",
+    "Aviso en %s : ",
+    "Aviso: ",
+    "Hubo %s (use warnings()",
     "Avis dans %s : ",
     "Avis : ",
     "Il y a eu %s avis %s(utilisez warnings()",
@@ -181,11 +221,11 @@ const WARNINGS: &[&str] = &[
     "Ci sono %s avvertimenti (utilizza warnings()",
     "C'è stato %s avvertimento (utilizza warnings()",
     "Avvertimenti persi",
-    " %s で警告がありました: ",
-    " 警告: ",
-    " %sの警告がありました (",
-    " %s件以上の警告がありました (",
-    " 警告メッセージが失われました",
+    "%s で警告がありました: ",
+    "警告: ",
+    "%sの警告がありました (",
+    "%s件以上の警告がありました (",
+    "警告メッセージが失われました",
     "%s에서 경고가 발생했습니다 : ",
     "경고: ",
     "%s warnings()를 이용하시길 바랍니다)",
@@ -196,18 +236,30 @@ const WARNINGS: &[&str] = &[
     "Tai buvo %s (naudokite warnings()",
     "Prarasti įspėjamieji pranešimai",
     "Tapt åtvaringsmelding",
+    "Åtvaring in %s:",
+    "Åtvaring: ",
+    "Det oppstod %s (bruk «warnings()»",
     "Ostrzeżenie w poleceniu '%s':",
     "Ostrzeżenie: ",
     "Było %s (użyj 'warnings()'",
     "Były %s (użyj 'warnings()'",
     "Utracono komunikaty ostrzegawcze",
     "Mensagens de aviso perdidas",
+    "Aviso em %s : ",
+    "Houve %s (use warnings()",
     "Предупреждение в %s : ",
     "Предупреждение: ",
     "Было %s (введите warnings()",
     "Потерянные предупреждения",
     "Kayıp uyarı mesajları",
+    "%s'de uyarı:",
+    "Uyarı: ",
+    "%s uyarı oluştu (ilk %s warnings()",
+    "%s hata oluştu (görmek için warnings()",
     "警告信息丢失",
+    "%s里有警告:",
+    "警告多于%s(用warnings()",
+    "共有%s个警告 (用warnings()",
     "%s 中的警告： ",
     "警告： ",
     "警告多於 %s (用 warnings()",
@@ -225,28 +277,36 @@ const WARNING_HEADERS: &[&str] = &[
     "Warnmeldungen:",
     "Message d'avis :",
     "Messages d'avis :",
+    "Aviso:",
+    "Avisos:",
     "Messaggio di avvertimento:",
     "Messaggi di avvertimento:",
-    " 警告メッセージ:",
+    "警告メッセージ:",
     "경고메시지(들):",
     "Įspėjantysis pranešimas:",
     "Įspėjantieji pranešimai:",
     "Įspėjančių pranešimų:",
     "Komunikat ostrzegawczy:",
     "Komunikaty ostrzegawcze:",
+    "Åtvaring:",
+    "Åtvaringar:",
+    "Mensagen de aviso:",
+    "Mensagens de aviso:",
     "Предупреждение:",
     "Предупреждения:",
+    "Uyarı mesajları:",
+    "警告信息:",
     "警告訊息：",
 ];
 
-/// R's words before such a line where an error stands above it.
+/// R's words before such a line where an error stands above it, or the program has not begun.
 const IN_ADDITION: &[&str] = &[
     "In addition: ",
     "Zusätzlich: ",
     "Además: ",
     "De plus : ",
     "In aggiunta: ",
-    " 追加情報: ",
+    "追加情報: ",
     "추가정보: ",
     "Be to: ",
     "I tillegg: ",
@@ -255,7 +315,45 @@ const IN_ADDITION: &[&str] = &[
     "Вдобавок: ",
     "Ek olarak: ",
     "此外: ",
+    "During startup - ",
+    "Beim Start - ",
+    "Durante la inicialización - ",
+    "Pendant le démarrage - ",
+    "Durante l'avvio - ",
+    "起動準備中です - ",
+    "스타트업을 하는 동안 - ",
+    "Paleisties metu - ",
+    "Ved oppstart – ",
+    "Podczas startu - ",
+    "Durante a inicialização - ",
+    "Во время загрузки - ",
+    "Başlangıç sırasında - ",
+    "在启动过程中 - ",
+    "於啟動期間 - ",
 ];
+
+/// The whole line of a shell whose command was killed, as `system()` starts them: the C library's names of signals by which
+/// a command does not end by itself. bash has them in a line of its own.
+const KILLED_COMMANDS: &[&str] = &[
+    "Killed",
+    "Segmentation fault",
+    "Aborted",
+    "Bus error",
+    "Illegal instruction",
+    "Floating point exception",
+    // musl's name of that.
+    "Arithmetic exception",
+    "Trace/breakpoint trap",
+    "Bad system call",
+    "CPU time limit exceeded",
+    "File size limit exceeded",
+];
+
+/// How testthat counts, whatever its reporter shows beside it.
+const COUNTS_OF_TESTS: &[&str] = &["[ FAIL "];
+
+/// The ends of lines, whoever has printed them, that tell of output that is lost.
+const LOST_OUTPUT: &[&str] = &["No space left on device", "Disk quota exceeded", "(core dumped)"];
 
 /// The warnings of `mclapply()`, `mccollect()` and `pvec()` of the package parallel about workers whose results are lost or
 /// are errors. R indents them, or puts them behind the call where the line is short.
@@ -271,6 +369,11 @@ const LOST_RESULTS: &[&str] = &[
     "alle planlagte kerner mødte fejl i brugerkode",
     "alle verplanten Kerne berichten Fehler im Benutzerkode",
     "eingeplante%s Fehler in Benutzerkode, ",
+    "eingeplante%s lieferte%s kein Ergebnis, ",
+    "%s paralleler Funktionsaufruf lieferte kein Ergebnis",
+    "%s parallele Funktionsaufrufe lieferten kein Ergebnis",
+    "%s parallele Aufgabe lieferte kein Ergebnis",
+    "%s parallele Aufgaben lieferten kein Ergebnis",
     "tous les coeurs qui ont été programmés ont trouvé des erreurs dans le code utilisateur",
     "le coeur programmé %s n’a pas renvoyé de résultat",
     "les coeurs programmés %s n’ont pas renvoyé de résultats",
@@ -321,25 +424,64 @@ const LOST_RESULTS: &[&str] = &[
     "%s параллельных заданий не выдали результат",
     "некоторые результаты могут быть пропущены, схлопнуты или привели к ошибке",
     "有些结果可能没有，可能被折叠，也可能出了错",
+    "有些结果可能缺失，可能被折叠，也可能出了错",
+    "スケジュールされたコア %s結果を提供しませんでした",
+    "スケジュールされたコア %sエラーが発生しました",
+    "スケジュールされたすべてのコアでユーザー コードでエラーが発生しました",
+    "%s 個の並列関数呼び出しで結果が得られませんでした",
+    "%s 個の並列ジョブは結果を提供しませんでした",
+    "一部の結果が欠落している、折りたたまれている、またはエラーが発生している可能性があります",
     "有些結果可能沒有，可能被折疊，也可能發生錯誤",
 ];
 
-/// Whether a line begins as a format says, whose `%s` is any text. A space at the format's end is one of the line, or its
-/// end.
-fn begins_as(format: &str, line: &str) -> bool {
-    let mut pieces = format.split("%s");
-    let ends_here = |piece: &str, rest: &str| rest == piece.trim_end();
-    let Some(head) = pieces.next() else { return false };
-    let Some(mut rest) = line.strip_prefix(head) else {
-        return !format.contains("%s") && ends_here(head, line);
+/// What comes after a format in a line that begins as the format says, whose `%s` is any text, and `%c` text that looks
+/// like a call. A space at the format's end is one of the line, or its end.
+fn after_beginning<'a>(format: &str, line: &'a str) -> Option<&'a str> {
+    let Some((head, mut pieces)) = format.split_once('%') else {
+        return line
+            .strip_prefix(format)
+            .or_else(|| (line == format.trim_end()).then_some(""));
     };
-    for piece in pieces {
-        match rest.find(piece) {
-            Some(at) => rest = &rest[at + piece.len()..],
-            None => return rest.ends_with(piece.trim_end()) && format.ends_with(piece),
+    let mut rest = line.strip_prefix(head)?;
+    loop {
+        let (kind, after) = pieces.split_at(1);
+        let (piece, next) = after
+            .split_once('%')
+            .map_or((after, None), |(piece, next)| (piece, Some(next)));
+        let (text, behind) = match rest.split_once(piece) {
+            Some(parts) => parts,
+            None if next.is_none() => (rest.strip_suffix(piece.trim_end())?, ""),
+            None => return None,
+        };
+        if kind == "c" && !looks_like_call(text) {
+            return None;
+        }
+        rest = behind;
+        match next {
+            Some(next) => pieces = next,
+            None => return Some(rest),
         }
     }
-    true
+}
+
+fn begins_as(format: &str, line: &str) -> bool {
+    after_beginning(format, line).is_some()
+}
+
+/// Whether text looks like a call in R's short form of it, as `f(x)` and `x$y` do, and words do not.
+fn looks_like_call(text: &str) -> bool {
+    let name = text.find(['(', '[', '{', '$', '@', '`']).map(|at| &text[..at]);
+    name.is_some_and(|name| !name.contains(' ') || ["if ", "for ", "while "].contains(&name))
+}
+
+/// Whether text is made of figures alone, or says that there are none: behind a word like `Error: ` it is a program's result.
+fn is_figures(text: &str) -> bool {
+    let mut words = text.split_whitespace().peekable();
+    words.peek().is_some()
+        && words.all(|word| {
+            let word = word.trim_matches(|c| "()[],;%<>=±+-".contains(c));
+            word.is_empty() || ["NA", "none", "None"].contains(&word) || word.parse::<f64>().is_ok()
+        })
 }
 
 /// R puts a warning's text behind its call where both have room on one line, of 77 columns.
@@ -352,37 +494,264 @@ fn tells_lost_results(line: &str) -> bool {
     is_one(line) || line.len() <= LONGEST_WITH_CALL && line.match_indices([':', '：']).any(behind_call)
 }
 
-/// A line without R's words before it where an error stands above it.
+/// A line without R's words before a warning.
 fn without_addition(line: &str) -> &str {
     let after = IN_ADDITION.iter().find_map(|words| line.strip_prefix(words));
     after.map_or(line, str::trim_start)
 }
 
-/// Whether a line is R's own above its warnings.
+/// Whether a line is R's own above its warnings. What the program has printed may stand before it.
 fn is_warning_header(line: &str) -> bool {
-    let line = line.trim_end();
+    let line = line.trim();
     let after = without_addition(line);
-    let is_after = after.len() < line.len();
+    let ends_with = |header: &str| {
+        let before = line.strip_suffix(header);
+        // One word alone may be the program's.
+        before.is_some_and(|before| header.contains(' ') || !before.ends_with(char::is_whitespace))
+    };
     WARNING_HEADERS
         .iter()
-        .any(|header| line == *header || is_after && after == header.trim_start())
+        .any(|header| line == *header || after == *header || ends_with(header))
 }
 
-/// The kind of a line of R's own.
-fn kind_of_r(line: &str) -> Option<Kind> {
-    let any = |formats: &[&str], line: &str| formats.iter().any(|format| begins_as(format, line));
-    let trimmed = line.trim_end();
-    if any(ERRORS, line) || HALTED.contains(&trimmed) {
-        return Some(Kind::Error);
+/// All messages that are looked for.
+const MESSAGES: [&[&str]; 8] = [
+    ERRORS,
+    HALTED,
+    WARNINGS,
+    WARNING_HEADERS,
+    KILLED_COMMANDS,
+    COUNTS_OF_TESTS,
+    LOST_OUTPUT,
+    LOST_RESULTS,
+];
+
+/// Texts of which each line of R's own has one, by their first byte, and the pairs of bytes that they begin with.
+struct Marks {
+    begin: Vec<bool>,
+    by_first: Vec<Vec<&'static str>>,
+}
+
+static MARKS: LazyLock<Marks> = LazyLock::new(|| {
+    let mut marks = Marks {
+        begin: vec![false; 1 << 16],
+        by_first: vec![Vec::new(); 256],
+    };
+    for format in MESSAGES.into_iter().flatten() {
+        let mark = mark_of(format);
+        if let [first, second, ..] = *mark.as_bytes() {
+            marks.begin[usize::from(u16::from_be_bytes([first, second]))] = true;
+            marks.by_first[usize::from(first)].push(mark);
+        }
     }
-    if tells_lost_results(line) {
+    marks
+});
+
+/// The longest of the texts that a format has beside its `%s`. A line may end before the space at its end.
+fn mark_of(format: &'static str) -> &'static str {
+    let (head, rest) = format.split_once('%').unwrap_or((format, ""));
+    let pieces = rest.split('%').map(|piece| piece.get(1..).unwrap_or_default());
+    let pieces = pieces.chain([head]).map(str::trim);
+    pieces.max_by_key(|piece| piece.len()).unwrap_or_default()
+}
+
+/// Whether a line may be R's own: most are not, and looking for each of R's messages in them would take the time of reading
+/// the log many times over.
+fn may_be_of_r(line: &str) -> bool {
+    let bytes = line.as_bytes();
+    // A condition that the program has printed.
+    bytes.contains(&b'<')
+        || bytes.windows(2).enumerate().any(|(at, pair)| {
+            MARKS.begin[usize::from(u16::from_be_bytes([pair[0], pair[1]]))]
+                && MARKS.by_first[usize::from(pair[0])]
+                    .iter()
+                    .any(|mark| bytes[at..].starts_with(mark.as_bytes()))
+        })
+}
+
+/// The kind of a line of R's own, or of the end of one that the program has begun.
+fn kind_of_r(line: &str, next: Option<&str>) -> Option<Kind> {
+    may_be_of_r(line).then(|| kind_of_parts(line, next)).flatten()
+}
+
+fn kind_of_parts(line: &str, next: Option<&str>) -> Option<Kind> {
+    // A terminal would show a bar of progress and what comes after each `\r` as lines.
+    line.split('\r').filter_map(|part| kind_of_part(part, next)).max()
+}
+
+fn kind_of_part(line: &str, next: Option<&str>) -> Option<Kind> {
+    // R 4.2 has a space before its Japanese and some others.
+    let line = match line.strip_prefix(' ') {
+        Some(rest) if rest.starts_with('*') || !rest.starts_with(|c: char| c.is_ascii()) => rest,
+        _ => line,
+    };
+    let beginning = kind_of_beginning(line, next);
+    if beginning < Some(Kind::LostResults) && tells_lost_results(line) {
         return Some(Kind::LostResults);
     }
-    let is_warning = is_warning_header(line) || any(WARNINGS, line) || {
-        let after = without_addition(trimmed);
-        after.len() < trimmed.len() && any(WARNINGS, after)
+    beginning
+        .or_else(|| kind_of_printed(line))
+        .or_else(|| kind_of_end(line))
+        .or_else(|| is_warning_header(line).then_some(Kind::Warning))
+}
+
+/// The kind of a line that begins with a message of R.
+fn kind_of_beginning(line: &str, next: Option<&str>) -> Option<Kind> {
+    let trimmed = line.trim_end();
+    let any = |formats: &[&str], line: &str| {
+        let mut found = formats.iter().filter_map(|format| after_beginning(format, line));
+        found.any(|rest| !is_figures(rest))
     };
-    is_warning.then_some(Kind::Warning)
+    let is_error = HALTED.contains(&trimmed)
+        || is_killed_command(trimmed)
+        || LOST_OUTPUT.iter().any(|words| trimmed.ends_with(words))
+        || any(ERRORS, line) && !next.is_some_and(|next| is_stratum(line, next));
+    if is_error {
+        return Some(Kind::Error);
+    }
+    let after = without_addition(trimmed);
+    let is_warning = any(WARNINGS, line) || after.len() < trimmed.len() && any(WARNINGS, after);
+    is_warning.then_some(Kind::Warning).or_else(|| kind_of_counts(line))
+}
+
+/// Whether a line is a shell's about a command that was killed: `Killed`, and of bash `a.sh: line 3: 4711 Killed   sort x`.
+fn is_killed_command(line: &str) -> bool {
+    let of_bash = || {
+        let (_, rest) = line.split_once(": line ")?;
+        let (_, rest) = rest.split_once(": ").filter(|(number, _)| is_number(number))?;
+        let (_, rest) = rest.trim_start().split_once(' ').filter(|(pid, _)| is_number(pid))?;
+        Some(KILLED_COMMANDS.iter().any(|words| rest.starts_with(words)))
+    };
+    KILLED_COMMANDS.contains(&line) || of_bash() == Some(true)
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The kind of a line of testthat's such as `[ FAIL 0 | WARN 1 | SKIP 0 | PASS 2 ]`.
+fn kind_of_counts(line: &str) -> Option<Kind> {
+    let rest = COUNTS_OF_TESTS
+        .iter()
+        .find_map(|beginning| line.strip_prefix(beginning))?;
+    let (failures, rest) = rest.split_once(" | WARN ")?;
+    let (warnings, _) = rest.split_once(" | ")?;
+    let is_some = |count: &str| is_number(count) && count != "0";
+    match (is_some(failures), is_some(warnings)) {
+        (true, _) => Some(Kind::Error),
+        (false, true) => Some(Kind::Warning),
+        _ => None,
+    }
+}
+
+/// Whether a line is the head of a table of `aov()` with strata of errors, as the next line tells.
+fn is_stratum(line: &str, next: &str) -> bool {
+    let next = next.trim_start();
+    line.starts_with("Error: ") && (next.starts_with("Df ") || next.starts_with("Response "))
+}
+
+/// How many bytes of a message are looked at that does not begin its line: each of many in a line costs no more.
+const LONGEST_BEHIND_TEXT: usize = 500;
+
+/// The kind of a line that ends with a message of R, behind what the program has printed without a line end.
+fn kind_of_end(line: &str) -> Option<Kind> {
+    // Behind a mark of progress any message is one, elsewhere only those that are hardly the program's words.
+    let behind_mark =
+        |(at, mark): (usize, &str)| kind_of_beginning(shortened(&line[at + mark.len()..]).trim_start(), None);
+    if let Some(kind) = ["...", "\u{2026}", "%"]
+        .iter()
+        .find_map(|mark| line.match_indices(mark).find_map(behind_mark))
+    {
+        return Some(kind);
+    }
+    let mut kind = None;
+    for (at, first) in line.bytes().enumerate() {
+        for (format, of_format) in &ANYWHERE[usize::from(first)] {
+            let rest = after_beginning(format, shortened(&line[at..]));
+            if rest.is_some_and(|rest| !is_figures(rest)) && !is_quoted(line, at) {
+                kind = kind.max(Some(*of_format));
+            }
+        }
+    }
+    kind
+}
+
+/// The messages that name a call, or R's function for its warnings, by their first byte: they may stand anywhere in a line.
+static ANYWHERE: LazyLock<Vec<Vec<(String, Kind)>>> = LazyLock::new(|| {
+    let mut by_first = vec![Vec::new(); 256];
+    let of_kind = |formats: &'static [&'static str], kind| formats.iter().map(move |format| (*format, kind));
+    for (format, kind) in of_kind(ERRORS, Kind::Error).chain(of_kind(WARNINGS, Kind::Warning)) {
+        let Some(first) = format
+            .bytes()
+            .next()
+            .filter(|first| *first != b'%' && format.contains('%'))
+        else {
+            continue;
+        };
+        let format = match format.contains("warnings()") {
+            true => format.to_string(),
+            false => format.replacen("%s", "%c", 1),
+        };
+        by_first[usize::from(first)].push((format, kind));
+    }
+    by_first
+});
+
+fn shortened(text: &str) -> &str {
+    let most = text.len().min(LONGEST_BEHIND_TEXT);
+    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
+}
+
+/// The kind of a line with a condition that the program has printed: `<simpleError in f(): boom>`, `<error/rlang_error>`.
+fn kind_of_printed(line: &str) -> Option<Kind> {
+    let name = |(at, _): (usize, &str)| {
+        let rest = &line[at + 1..];
+        let end = rest.find(|c: char| !c.is_alphanumeric() && !"._:".contains(c))?;
+        let (name, rest) = rest.split_at(end);
+        let is_alone = rest.starts_with(" in ") || name.ends_with(':') || rest.starts_with('/');
+        (is_alone && !is_quoted(line, at)).then(|| name.trim_end_matches(':').to_ascii_lowercase())
+    };
+    line.match_indices('<').filter_map(name).find_map(|name| match name {
+        _ if name.ends_with("error") || name.ends_with("exception") => Some(Kind::Error),
+        _ if name.ends_with("warning") => Some(Kind::Warning),
+        _ => None,
+    })
+}
+
+fn is_quoted(line: &str, at: usize) -> bool {
+    line[..at].ends_with(['"', '\'', '`', '\u{2018}', '\u{201c}', '\u{201e}', '\u{ab}'])
+}
+
+/// A line without the signs that colour it on a terminal.
+fn without_colours(line: &str) -> Cow<'_, str> {
+    const ESCAPE: char = '\u{1b}';
+    let Some((before, mut rest)) = line.split_once(ESCAPE) else {
+        return Cow::Borrowed(line);
+    };
+    let mut plain = before.to_string();
+    loop {
+        // "[", numbers, a letter; or "]", a text, a bell or another escape (ECMA-48, 5.4 and 5.6).
+        rest = if let Some(sequence) = rest.strip_prefix('[') {
+            let end = sequence.find(|c: char| ('@'..='~').contains(&c));
+            end.map_or("", |end| &sequence[end + 1..])
+        } else if let Some(sequence) = rest.strip_prefix(']') {
+            let end = sequence.find(['\u{7}', ESCAPE]);
+            end.map_or("", |end| sequence[end..].trim_start_matches('\u{7}'))
+        } else {
+            rest.strip_prefix('\\').unwrap_or(rest)
+        };
+        match rest.split_once(ESCAPE) {
+            Some((before, after)) => {
+                plain.push_str(before);
+                rest = after;
+            }
+            None => {
+                plain.push_str(rest);
+                return Cow::Owned(plain);
+            }
+        }
+    }
 }
 
 /// A user's patterns as they are given, unchecked: the option `abba.log.patterns`.
@@ -475,9 +844,10 @@ impl LogPatterns {
         &self.settings
     }
 
-    fn kind(&self, line: &str) -> Option<Kind> {
+    /// `next`: the line below it, which may tell that it is none.
+    fn kind(&self, line: &str, next: Option<&str>) -> Option<Kind> {
         let any = |patterns: &[Regex]| patterns.iter().any(|pattern| pattern.is_match(line));
-        let of_r = self.settings.messages_of_r.then(|| kind_of_r(line)).flatten();
+        let of_r = self.settings.messages_of_r.then(|| kind_of_r(line, next)).flatten();
         match of_r {
             Some(Kind::Error) => of_r,
             _ if any(&self.errors) => Some(Kind::Error),
@@ -579,7 +949,10 @@ pub fn of_lines(lines: &[impl AsRef<str>], patterns: &LogPatterns) -> Finding {
     let mut next = 0;
     while let Some(line) = lines.get(next).map(AsRef::as_ref) {
         next += 1;
-        let Some(kind) = patterns.kind(line) else { continue };
+        let below = lines.get(next).map(AsRef::as_ref);
+        let Some(kind) = patterns.kind(&without_colours(line), below) else {
+            continue;
+        };
         match patterns.ignored(&lines[next - 1..]) {
             0 => {}
             ignored => {
@@ -602,12 +975,18 @@ pub fn of_lines(lines: &[impl AsRef<str>], patterns: &LogPatterns) -> Finding {
             Some(Kind::Warning | Kind::LostResults) => Verdict::Warnings,
         },
         line: worst.map(|(_, at)| {
-            let line = lines[at].as_ref().trim();
+            let plain = without_colours(lines[at].as_ref());
+            let part = plain.split('\r').find(|part| kind_of_part(part, None) == kind);
+            let line = part.unwrap_or(&plain).trim();
             let more = match line.ends_with([':', '\u{ff1a}']) {
                 true => &lines[at + 1..lines.len().min(at + 2)],
                 false => &[],
             };
-            joined(line, more).trim_end().chars().take(LONGEST_LINE).collect()
+            without_colours(&joined(line, more))
+                .trim_end()
+                .chars()
+                .take(LONGEST_LINE)
+                .collect()
         }),
         work_is_missing: matches!(kind, Some(Kind::Error | Kind::LostResults)),
     }
@@ -755,6 +1134,117 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_found_behind_what_the_program_has_printed() {
+        for (line, told, expected) in [
+            // cat("Fitting ..."); try(log("a"))
+            ("Fitting ...Error in log(\"a\") : bad", "", Verdict::Errors),
+            ("fittingError in x[[5]] : subscript out of bounds", "", Verdict::Errors),
+            ("Fitting ... Error : boom", "", Verdict::Errors),
+            ("Schritt 3\u{2026}Fehler: boom", "", Verdict::Errors),
+            ("fertigFehler in f(x) : boom", "", Verdict::Errors),
+            // Within a bar of progress.
+            (
+                "\r |=  |  33%\r |== |  67%Error in log(\"a\") : bad",
+                "|== |  67%Error in log(\"a\") : bad",
+                Verdict::Errors,
+            ),
+            ("\r |=  |  33%\rError : boom\r", "Error : boom", Verdict::Errors),
+            // An error as text, and as it is printed.
+            ("caught: Error in log(\"a\"): bad", "", Verdict::Errors),
+            ("Error in f(): boom", "", Verdict::Errors),
+            ("<simpleError in log(\"a\"): bad>", "", Verdict::Errors),
+            ("caught: <simpleError: bad>", "", Verdict::Errors),
+            ("<Rcpp::exception in f(): bad>", "", Verdict::Errors),
+            (
+                "<packageNotFoundError in library(x): there is none>",
+                "",
+                Verdict::Errors,
+            ),
+            ("<error/rlang_error>", "", Verdict::Errors),
+            ("caught: simpleWarning in f(): careful", "", Verdict::Warnings),
+            ("<simpleWarning in f(): careful>", "", Verdict::Warnings),
+            ("<warning/rlang_warning>", "", Verdict::Warnings),
+            // With colours.
+            (
+                "\u{1b}[1m\u{1b}[33mError\u{1b}[39m in `f()`:\u{1b}[22m",
+                "Error in `f()`:",
+                Verdict::Errors,
+            ),
+            (
+                "\u{1b}]8;;file:a.R\u{7}Error\u{1b}]8;;\u{7}: top",
+                "Error: top",
+                Verdict::Errors,
+            ),
+            ("Error in `f()` at a.R:3:5:", "", Verdict::Errors),
+            // cat("done"), and then what R says at the end.
+            ("doneWarning message:", "", Verdict::Warnings),
+            ("done Warning messages:", "", Verdict::Warnings),
+            ("fertigWarnmeldung:", "", Verdict::Warnings),
+            (
+                "doneThere were 13 warnings (use warnings() to see them)",
+                "",
+                Verdict::Warnings,
+            ),
+            ("doneWarning in f(x) : careful", "", Verdict::Warnings),
+            ("During startup - Warning message:", "", Verdict::Warnings),
+            ("Beim Start - Warnmeldungen:", "", Verdict::Warnings),
+            // Of require(), of packages that are not installed, of testthat, of shells.
+            ("Failed with error:  \u{2018}x\u{2019}", "", Verdict::Errors),
+            (
+                "ERROR: compilation failed for package \u{2018}x\u{2019}",
+                "",
+                Verdict::Errors,
+            ),
+            ("── Failure (test-a.R:1:1): a ──", "", Verdict::Errors),
+            ("Killed", "", Verdict::Errors),
+            ("Bus error", "", Verdict::Errors),
+            ("Aborted", "", Verdict::Errors),
+            (
+                "/study/a.sh: line 3: 4711 Killed                  sort x",
+                "",
+                Verdict::Errors,
+            ),
+            ("bash: line 1: 16522 Floating point exceptionprog", "", Verdict::Errors),
+            (
+                "terminate called after throwing an instance of 'std::runtime_error'",
+                "",
+                Verdict::Errors,
+            ),
+            ("free(): invalid pointer", "", Verdict::Errors),
+            ("Traceback (most recent call last):", "", Verdict::Errors),
+            ("[ FAIL 12 | WARN 0 | SKIP 0 | PASS 0 ]", "", Verdict::Errors),
+            (
+                "\r[ FAIL 0 | WARN 0 | SKIP 0 | PASS 1 ]\r[ FAIL 0 | WARN 1 | SKIP 0 | PASS 2 ]",
+                "[ FAIL 0 | WARN 1 | SKIP 0 | PASS 2 ]",
+                Verdict::Warnings,
+            ),
+            ("sh: 1: cannot create /x: No space left on device", "", Verdict::Errors),
+        ] {
+            let (result, found, _) = verdict(&["[1] 1", line]);
+            let told = if told.is_empty() { line } else { told };
+            assert_eq!((result, found.as_deref()), (expected, Some(told)), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_many_beginnings_is_searched_once() {
+        for text in ["...", "Error in f(", "<simpleError", "\u{1b}", "\r", "Error in `", "%"] {
+            assert_eq!(verdict(&[&text.repeat(5000)]).0, Verdict::Clean, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_strata_of_errors_of_an_analysis_of_variance_are_none() {
+        for lines in [
+            ["Error: block", "          Df Sum Sq Mean Sq F value Pr(>F)"],
+            ["Error: Within", "          Df Pillai approx F num Df den Df Pr(>F)"],
+        ] {
+            assert_eq!(verdict(&lines).0, Verdict::Clean, "{lines:?}");
+        }
+        assert_eq!(verdict(&["Error: block", "Execution halted"]).0, Verdict::Errors);
+    }
+
+    #[test]
     fn every_message_of_r_is_known_in_every_language() {
         let mut programs: Vec<(&str, Vec<&str>)> = Vec::new();
         for line in include_str!("verdict_samples.txt")
@@ -789,6 +1279,32 @@ mod tests {
     }
 
     #[test]
+    fn no_message_is_passed_over_unread() {
+        for format in MESSAGES.into_iter().flatten() {
+            assert!(mark_of(format).len() > 3, "{format}: {}", mark_of(format));
+            for call in ["f(x)", "", "é"] {
+                let line = format.replace("%s", call).replace("%c", call);
+                for line in [
+                    &line,
+                    line.trim(),
+                    &format!("... {line}text"),
+                    &format!("In f() : {line}"),
+                ] {
+                    let found = kind_of_parts(line, None);
+                    assert!(found.is_none() || may_be_of_r(line), "{line}");
+                }
+            }
+        }
+        for line in include_str!("verdict_samples.txt").lines() {
+            let found = kind_of_parts(line, None);
+            assert!(found.is_none() || may_be_of_r(line), "{line}");
+        }
+        assert!(!may_be_of_r(
+            "2026-11-27 12:00:01 INFO: read adsl.rds (n = 7), no errors"
+        ));
+    }
+
+    #[test]
     fn a_programs_own_text_is_neither() {
         for line in [
             "Error rate: 3%",
@@ -809,6 +1325,27 @@ mod tests {
             "Klaida",
             "The scheduled core visits",
             "Error :-(",
+            "Error: 0.05",
+            "Error: -1.2e-05 (5 %)",
+            "Error : NA",
+            "Error in measurement : 0.5",
+            "Warning: 0",
+            "Mean Squared Error : 0.4",
+            "Standard Error in group 1 : low",
+            "[1] \"Error in f() : quoted\"",
+            "Error en la tabla: ninguno",
+            "The Error in follow-up: none",
+            "x < error: 5",
+            "<errors>",
+            "\u{1b}[32mall is well\u{1b}[39m",
+            "|Error: of a table |",
+            "Killed in action",
+            "Aborted: 3 of 12",
+            "a.sh: line 3: 4711 records",
+            "a.R: line 3: Killed",
+            "Error: none",
+            "Warning: none",
+            "[ FAIL 0 | WARN 0 | SKIP 1 | PASS 2 ]",
             "In f() : all went well",
             "In the study (phase 1): some results may be missing",
             "Table 3 (n = 4): scheduled core biopsies",

@@ -308,18 +308,23 @@ pub fn warnings(warnings: &[Warning]) -> String {
     for warning in &mut warnings {
         warning.job_ids.truncate(JOBS_IN_A_HEADER);
     }
-    let mut ascii = String::new();
-    for c in json(&warnings).unwrap_or_default().to_string().chars() {
-        if c.is_ascii() {
-            ascii.push(c);
+    escaped(&json(&warnings).unwrap_or_default(), |c| c.is_ascii())
+}
+
+/// JSON in which all but some characters are escaped. Outside of strings it has none but ASCII.
+pub(super) fn escaped(json: &Value, is_kept: impl Fn(char) -> bool) -> String {
+    let mut text = String::new();
+    for c in json.to_string().chars() {
+        if is_kept(c) {
+            text.push(c);
         } else {
             let mut units = [0; 2];
             for unit in c.encode_utf16(&mut units) {
-                ascii.push_str(&format!("\\u{unit:04x}"));
+                text.push_str(&format!("\\u{unit:04x}"));
             }
         }
     }
-    ascii
+    text
 }
 
 /// What a job was submitted with, under the names that a submission has for it. What the server chose is not among it: the
@@ -334,6 +339,7 @@ pub fn kept_submission(kept: &KeptSubmission) -> Result<Value, Error> {
         "in_place": kept.in_place,
         "file_path": kept.arguments.given_path,
         "absolute_path": kept.arguments.absolute_path,
+        "after": kept.arguments.after,
     });
     for (name, value) in submission::kept_settings(&kept.arguments)? {
         body[name] = value;

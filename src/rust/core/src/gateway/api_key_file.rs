@@ -15,6 +15,9 @@ use super::api_key_uses::{self, ApiKeyUses};
 use crate::error::quote_shortened;
 use crate::gateway::api_keys::{self, ApiKeys, KeptKey, NewKey, Scope};
 use crate::local::accounts;
+#[cfg(unix)]
+use crate::local::ownership::is_ours;
+use crate::local::ownership::{check_folder, folder_of};
 use crate::{Error, ErrorClass};
 
 /// A file of keys, read again whenever it has changed: a key that was taken out is refused from the next request on.
@@ -113,19 +116,6 @@ fn check(path: &Path) -> Result<fs::Metadata, Error> {
     Ok(metadata)
 }
 
-pub(super) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// Whether an account is this one or root.
-#[cfg(unix)]
-fn is_ours(uid: u32) -> bool {
-    uid == 0 || Some(uid) == accounts::own_uid()
-}
-
 #[cfg(unix)]
 fn check_file(metadata: &fs::Metadata) -> Result<(), &'static str> {
     use std::os::unix::fs::MetadataExt;
@@ -160,29 +150,8 @@ fn is_lent_by_root(metadata: &fs::Metadata) -> bool {
         }
 }
 
-#[cfg(unix)]
-fn check_folder(folder: &Path) -> Result<(), String> {
-    use std::os::unix::fs::MetadataExt;
-
-    let metadata = fs::metadata(folder).map_err(|error| format!("is in a folder that cannot be read: {error}"))?;
-    // In a folder like /tmp nobody takes away what is somebody else's.
-    let is_sticky = metadata.mode() & 0o1000 != 0;
-    if metadata.mode() & 0o022 != 0 && !is_sticky {
-        return Err("is in a folder that others can write to".into());
-    }
-    match is_ours(metadata.uid()) {
-        true => Ok(()),
-        false => Err("is in a folder of another account than the one that runs the server".into()),
-    }
-}
-
 #[cfg(not(unix))]
 fn check_file(_: &fs::Metadata) -> Result<(), &'static str> {
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn check_folder(_: &Path) -> Result<(), String> {
     Ok(())
 }
 
@@ -284,19 +253,24 @@ fn replace_text<T>(path: &Path, with: impl FnOnce(&str) -> Result<(String, T), E
         Err(error) => return Err(unreadable(path, &error)),
     };
     let (text, result) = with(&text)?;
-    let new = folder.join(format!(".api-keys-{}", Uuid::new_v4().simple()));
-    let replaced = write_new(&new, &text, owner.as_ref()).and_then(|()| fs::rename(&new, &target));
-    if replaced.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    replaced.map_err(unwritable)?;
+    replace_file(&target, &text, owner.as_ref()).map_err(unwritable)?;
     // Without it a power cut may bring a key back that was taken out.
     #[cfg(unix)]
     let _ = fs::File::open(folder).and_then(|folder| folder.sync_all());
     Ok(result)
 }
 
-pub(super) fn write_new(path: &Path, text: &str, owner: Option<&fs::Metadata>) -> io::Result<()> {
+/// Writes a file in the place of that at `path`, in one step.
+pub(super) fn replace_file(path: &Path, text: &str, owner: Option<&fs::Metadata>) -> io::Result<()> {
+    let new = folder_of(path).join(format!(".api-keys-{}", Uuid::new_v4().simple()));
+    let replaced = write_new(&new, text, owner).and_then(|()| fs::rename(&new, path));
+    if replaced.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    replaced
+}
+
+fn write_new(path: &Path, text: &str, owner: Option<&fs::Metadata>) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

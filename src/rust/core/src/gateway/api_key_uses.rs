@@ -8,10 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::civil::Date;
-use uuid::Uuid;
 
-use super::api_key_file::{folder_of, lock, write_new};
+use super::api_key_file::{lock, replace_file};
 use super::api_keys::{self, ApiKeys};
+use crate::local::ownership::folder_of;
 
 /// The days by the ids of keys.
 type Days = BTreeMap<String, Date>;
@@ -88,8 +88,7 @@ impl ApiKeyUses {
     }
 
     fn write(&self, id: &str, today: Date, keys: &ApiKeys) -> io::Result<()> {
-        let folder = folder_of(&self.path);
-        let _lock = lock(folder)?;
+        let _lock = lock(folder_of(&self.path))?;
         let mut days = match fs::read_to_string(&self.path) {
             Ok(text) => parse(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Days::new(),
@@ -98,11 +97,6 @@ impl ApiKeyUses {
         days.retain(|id, _| keys.kept().iter().any(|key| key.id == *id));
         days.insert(id.into(), today);
         let text: String = days.iter().map(|(id, day)| format!("{id}:{day}\n")).collect();
-        let new = folder.join(format!(".api-keys-{}", Uuid::new_v4().simple()));
-        let replaced = write_new(&new, &text, None).and_then(|()| fs::rename(&new, &self.path));
-        if replaced.is_err() {
-            let _ = fs::remove_file(&new);
-        }
-        replaced
+        replace_file(&self.path, &text, None)
     }
 }

@@ -6,10 +6,11 @@
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::domain::program::hexadecimal;
 use crate::error::quote_shortened;
 use crate::Error;
 
@@ -29,7 +30,7 @@ const MOST_DAYS: u32 = 36_500;
 const NEVER: &str = "never";
 
 /// What a key is good for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// To look at jobs.
@@ -271,7 +272,7 @@ pub fn without(text: &str, id: &str) -> Option<String> {
 }
 
 fn hash(key: &str) -> String {
-    Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(key))
 }
 
 /// Looks at all bytes, wherever the first difference is.

@@ -3,7 +3,7 @@
 use percent_encoding::percent_decode_str;
 use serde_json::{json, Map, Number, Value};
 
-use super::json_body;
+use crate::domain::unique_json;
 use crate::error::quote_shortened;
 use crate::operations::{self, JobSelector};
 use crate::Error;
@@ -60,6 +60,8 @@ pub enum Kind {
     Memory,
     /// An amount of something else: the same.
     Bytes,
+    /// One of these strings; the first is the default.
+    Choice(&'static [&'static str]),
     /// Volumes and volume mounts: an object.
     Mounts,
     /// The programs of a batch: an array of objects.
@@ -122,7 +124,7 @@ impl Arguments {
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         if !body.iter().all(u8::is_ascii_whitespace) {
             check_size(body)?;
-            let body = json_body::read(body).map_err(|error| no_json(body, &error))?;
+            let body = unique_json::read(body).map_err(|error| no_json(body, &error))?;
             let Value::Object(object) = body else {
                 return Err(Error::input("The body of the request must be a JSON object."));
             };
@@ -249,7 +251,7 @@ impl Arguments {
             (Kind::Mounts | Kind::Variables, Some(Value::Array(values))) if values.is_empty() => return Ok(None),
             (Kind::Mounts | Kind::Variables | Kind::Strings, Some(Value::String(text))) => {
                 check_size(text.as_bytes())?;
-                json_body::read(text.as_bytes()).unwrap_or_default()
+                unique_json::read(text.as_bytes()).unwrap_or_default()
             }
             (Kind::Number, Some(Value::String(text))) => text
                 .parse()
@@ -268,6 +270,12 @@ impl Arguments {
             Value::Object(values) => values.values().all(Value::is_string),
             _ => false,
         };
+        if let Kind::Choice(choices) = argument.kind {
+            return match value.as_str() {
+                Some(text) if choices.contains(&text) => Ok(Some(value)),
+                _ => Err(must_be(name, &format!("\"{}\"", choices.join("\" or \"")))),
+            };
+        }
         let (is_legal, what) = match argument.kind {
             Kind::Number => (value.is_number(), "a number"),
             Kind::Flag => (value.is_boolean(), "true or false"),

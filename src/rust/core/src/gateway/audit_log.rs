@@ -17,14 +17,16 @@ use serde::Deserialize;
 use serde_json::{json, Map, Value};
 use uuid::Uuid;
 
-use super::answer::{ApiError, Reply};
+use super::answer::{escaped, ApiError, Reply};
 use super::caller::Caller;
 use super::headers::Headers;
+use crate::domain::order::Step;
 use crate::error::quote_shortened;
 use crate::kubernetes::labels;
 use crate::kubernetes::objects::PROGRAM_CONTAINER;
 use crate::local::log_file::LogFile;
 use crate::operations::JobSnapshot;
+use crate::transport::{Failure, FailureKind};
 use crate::{Error, ErrorClass};
 
 /// The administrator's settings of the log, unchecked.
@@ -44,7 +46,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct AuditLog {
     sink: Sink,
-    is_required: bool,
+    pub(super) is_required: bool,
     trusted_proxies: Vec<Network>,
     strangers: Mutex<Strangers>,
     /// Lines that were written, and how often some could not be.
@@ -195,6 +197,49 @@ impl AuditLog {
         }
     }
 
+    /// Makes a step with a job that waits for others, which no request asks for: with a line before it and one after, under an
+    /// id of their own.
+    ///
+    /// Errors: that of `make`; or the line before cannot be written, and must be.
+    pub fn of_own_accord(
+        &self,
+        job: Option<&JobSnapshot>,
+        step: &Step,
+        make: impl FnOnce() -> Result<bool, Failure>,
+    ) -> Result<bool, Failure> {
+        // Without it there is nothing to be done.
+        let Some(job) = job else { return make() };
+        let (what, words, reason) = match step {
+            Step::Release => ("start-in-turn", "released", String::new()),
+            Step::NotStart(cause) => ("keep-from-starting", "not started", cause.words()),
+        };
+        let audit = Audit {
+            is_of_server: true,
+            ..Audit::new(self, what, String::new())
+        };
+        audit
+            .intend([AuditedJob::there(job, false)])
+            .map_err(|refusal| Failure::new(FailureKind::Other, refusal.reason))?;
+        let made = make();
+        audit.note(
+            &job.record.job_id,
+            match &made {
+                Ok(is_made) => Outcome {
+                    reason: reason.chars().take(LONGEST_REASON).collect(),
+                    ..Outcome::allowed(Some(if *is_made { words } else { "nothing: it waits no longer" }))
+                },
+                Err(failure) => Outcome {
+                    decision: "failed",
+                    status: 502,
+                    done: failure.kind.leaves_outcome_open().then(|| "not known".into()),
+                    reason: failure.words.chars().take(LONGEST_REASON).collect(),
+                },
+            },
+        );
+        audit.finish_deeds();
+        made
+    }
+
     /// Whether lines go to standard error anyway.
     fn is_standard_error(&self) -> bool {
         !matches!(self.sink, Sink::File(_)) && !cfg!(test)
@@ -306,29 +351,19 @@ fn now() -> String {
 /// One line. Whatever does not show, or turns the direction of text, is escaped: it would show whoever looks at the log
 /// something else than what stands there.
 fn as_line(line: &Map<String, Value>) -> String {
-    let mut text = String::new();
-    for c in Value::Object(line.clone()).to_string().chars() {
-        if is_harmless(c) {
-            text.push(c);
-        } else {
-            let mut units = [0; 2];
-            for unit in c.encode_utf16(&mut units) {
-                text.push_str(&format!("\\u{unit:04x}"));
-            }
-        }
-    }
-    text
+    escaped(&Value::Object(line.clone()), is_harmless)
 }
 
-/// Control characters, line ends, and the format characters of Unicode 16 (general category Cf) are not. Outside of strings
-/// JSON as it is written here has none.
+/// Control characters, line ends, the format characters of Unicode 16 (general category Cf) and what it lets programs show as
+/// nothing (`Default_Ignorable_Code_Point`) are not.
 fn is_harmless(c: char) -> bool {
     !c.is_control()
         && !matches!(c,
-            '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'
-            | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
+            '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'
+            | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn shortened(text: &str) -> String {
@@ -346,6 +381,8 @@ pub(super) struct Audit<'a> {
     from: String,
     who: OnceCell<Who>,
     asks_too_often: Cell<bool>,
+    /// Whether it is what the server does of its own accord, and no request.
+    is_of_server: bool,
     deeds: RefCell<Vec<Deed>>,
 }
 
@@ -382,6 +419,15 @@ struct Outcome {
 }
 
 impl Outcome {
+    fn allowed(done: Option<&str>) -> Self {
+        Self {
+            decision: "allowed",
+            status: 200,
+            done: done.map(String::from),
+            reason: String::new(),
+        }
+    }
+
     fn of_refusal(refusal: &ApiError) -> Self {
         // Where the error names the job that was to be made, it may be there; and whatever abba was doing when it failed.
         let is_unknown = refusal.status == 500 || refusal.status > 500 && !refusal.error.job_ids.is_empty();
@@ -441,12 +487,16 @@ impl AuditedJob {
         Self::new(name, facts)
     }
 
-    /// A job that is there, and to which something is about to be done.
+    /// A job that is there, and to which something is about to be done for a caller.
     pub fn seen(job: &JobSnapshot, caller: &Caller) -> Self {
+        Self::there(job, !caller.owns(job))
+    }
+
+    fn there(job: &JobSnapshot, as_operator: bool) -> Self {
         let owner = super::calls::owner_or_user(job);
         let name = json!({
             "job": job.record.job_id, "batch": job.record.batch_id,
-            "owner": shortened(owner), "as_operator": !caller.owns(job),
+            "owner": shortened(owner), "as_operator": as_operator,
         });
         let image = job.image.as_deref();
         let facts = json!({
@@ -511,6 +561,7 @@ impl<'a> Audit<'a> {
             from,
             who: OnceCell::new(),
             asks_too_often: Cell::new(false),
+            is_of_server: false,
             deeds: RefCell::default(),
         }
     }
@@ -544,7 +595,25 @@ impl<'a> Audit<'a> {
             "from": shortened(&self.from),
             "what": shortened(self.what),
         });
-        line.as_object().cloned().unwrap_or_default()
+        let mut line = line.as_object().cloned().unwrap_or_default();
+        if self.is_of_server {
+            line.insert("actor".into(), "server".into());
+        }
+        line
+    }
+
+    /// Writes down what came of what was done, where no request asked for it.
+    fn finish_deeds(&self) {
+        let of_none = Outcome {
+            decision: "failed",
+            status: 500,
+            done: Some("not known".into()),
+            reason: String::new(),
+        };
+        let (lines, ..) = self.outcomes(&of_none, &Ok(Reply::default()));
+        if let Err((said, _)) = self.log.write(&lines, self.log.is_required) {
+            let _ = io::stderr().lock().write_all(said.as_bytes());
+        }
     }
 
     /// Writes down what is about to be done to jobs.
@@ -575,15 +644,7 @@ impl<'a> Audit<'a> {
 
     /// Notes that something was done to a job.
     pub fn done(&self, job_id: &str, done: &str) {
-        self.note(
-            job_id,
-            Outcome {
-                decision: "allowed",
-                status: 200,
-                done: Some(done.into()),
-                reason: String::new(),
-            },
-        );
+        self.note(job_id, Outcome::allowed(Some(done)));
     }
 
     /// Notes that nothing was done to a job, or that this is not known.
@@ -601,12 +662,7 @@ impl<'a> Audit<'a> {
     /// Writes down what came of a request. `names_all`: its line names all jobs.
     pub fn finish(&self, outcome: &Result<Reply, ApiError>, names_all: bool) -> Written {
         let of_request = match outcome {
-            Ok(_) => Outcome {
-                decision: "allowed",
-                status: 200,
-                done: None,
-                reason: String::new(),
-            },
+            Ok(_) => Outcome::allowed(None),
             Err(refusal) => Outcome::of_refusal(refusal),
         };
         let (mut lines, named, decision) = self.outcomes(&of_request, outcome);
@@ -992,12 +1048,12 @@ mod tests {
 
     #[test]
     fn what_turns_or_breaks_text_is_escaped() {
-        let text = "a\u{202e}b\u{9b}c\u{7f}\u{2028}\u{e0041}d\r\n\u{e9}";
+        let text = "a\u{202e}b\u{9b}c\u{7f}\u{2028}\u{e0041}d\r\n\u{e9}\u{3164}\u{34f}e";
         let line = json!({"reason": text});
         let written = as_line(line.as_object().unwrap());
         assert!(written.chars().all(is_harmless), "{written}");
         assert!(
-            written.contains("a\\u202eb\\u009bc\\u007f\\u2028\\udb40\\udc41d\\r\\n\u{e9}"),
+            written.contains("a\\u202eb\\u009bc\\u007f\\u2028\\udb40\\udc41d\\r\\n\u{e9}\\u3164\\u034fe"),
             "{written}"
         );
         assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), line);

@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::answer::ApiError;
-use super::semaphore::{Permit, Semaphore};
 use super::turns::{Full, Turn, Turns};
 use crate::domain::mounts::MOST_MOUNTS;
 use crate::{Error, ErrorClass};
@@ -14,7 +13,7 @@ use crate::{Error, ErrorClass};
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Bounds {
-    /// Requests of one caller that are under way, at most; those that wait for a change of jobs and those that read logs are
+    /// Requests of one caller that are under way at all servers, at most; those that wait for a change of jobs and those that read logs are
     /// counted apart.
     pub requests_at_once: usize,
     /// Requests of all callers that read logs at a time; the others wait for their turn.
@@ -27,6 +26,9 @@ pub struct Bounds {
     pub mounts: usize,
     /// Requests a minute of all together that no known caller has sent.
     pub strangers_per_minute: u32,
+    /// How many servers there are on the namespace: with more than one, each tells the others what it is about to submit, and
+    /// answers its part of the requests that a caller may make.
+    pub servers: usize,
 }
 
 impl Default for Bounds {
@@ -38,11 +40,17 @@ impl Default for Bounds {
             batch_bytes: 64 * 1024 * 1024,
             mounts: MOST_MOUNTS,
             strangers_per_minute: 600,
+            servers: 1,
         }
     }
 }
 
 impl Bounds {
+    /// The part of what a caller may have of all servers together that each of them gives.
+    pub fn of_each_server(&self, of_all: usize) -> usize {
+        of_all.div_ceil(self.servers.max(1))
+    }
+
     /// Checks the settings. Errors name the option that is wrong.
     pub fn check(&self) -> Result<(), Error> {
         for (name, count) in [
@@ -50,6 +58,7 @@ impl Bounds {
             ("abba.api.log.reads", self.log_reads),
             ("abba.api.batch.bytes", self.batch_bytes),
             ("abba.api.strangers.per.minute", self.strangers_per_minute as usize),
+            ("abba.api.servers", self.servers),
         ] {
             if count == 0 {
                 return Err(Error::input(format!("The option `{name}` must be at least 1.")));
@@ -83,8 +92,12 @@ const MOST_WATCHING_OF_ONE: usize = 100;
 /// For how long a request waits for others of its caller.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 600 } else { 10 });
 
-/// Requests that are read, or whose Jobs are made, at a time: it takes a core each.
-const PREPARED_AT_ONCE: usize = 4;
+/// Large requests that are read, or whose Jobs are made, at a time: it takes a core each. Half of the machine's cores, so that
+/// the others answer what is quick meanwhile; but two, so that one caller does not take them all.
+fn prepared_at_once() -> usize {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    (cores / 2).clamp(2, 8)
+}
 
 /// The places that requests take. What reads logs, which may take long, has places of its own, and takes none of those of
 /// submissions, cancellations and looks.
@@ -94,14 +107,15 @@ pub struct Places {
     large: Turns,
     logs: Turns,
     watching: Turns,
-    preparing: Semaphore,
+    preparing: Turns,
+    booking: Turns,
     log_patience: Duration,
 }
 
 impl Places {
     /// The places within these bounds.
     pub fn new(bounds: &Bounds) -> Self {
-        let of_one = bounds.requests_at_once;
+        let of_one = bounds.of_each_server(bounds.requests_at_once);
         // The rest is for others.
         let large_of_one = of_one.div_ceil(4).min(MOST_LARGE / 2);
         Self {
@@ -109,7 +123,8 @@ impl Places {
             large: Turns::new(MOST_LARGE, large_of_one, large_of_one),
             logs: Turns::new(bounds.log_reads, bounds.log_reads.div_ceil(2), 4 * of_one),
             watching: Turns::new(MOST_WATCHING, MOST_WATCHING_OF_ONE, 0),
-            preparing: Semaphore::new(PREPARED_AT_ONCE),
+            booking: Turns::new(1, 1, of_one),
+            preparing: Turns::new(prepared_at_once(), prepared_at_once() / 2, of_one),
             log_patience: Duration::from_secs_f64(bounds.log_wait_seconds),
         }
     }
@@ -158,14 +173,27 @@ impl Places {
         })
     }
 
-    /// A place among the requests that are read or prepared.
-    pub fn for_preparing(&self) -> Permit<'_> {
-        self.preparing.acquire()
+    /// A place among the requests that are read or prepared, in the caller's turn.
+    ///
+    /// Errors: as of [`Self::for_request`].
+    pub fn for_preparing(&self, caller: &str) -> Result<Turn<'_>, ApiError> {
+        self.preparing
+            .enter(caller, PATIENCE)
+            .map_err(|full| refusal_of_request(full, &self.preparing, LARGE + 1))
+    }
+
+    /// A place for writing down for other servers what is about to be submitted: one at a time, in the caller's turn.
+    ///
+    /// Errors: as of [`Self::for_request`].
+    pub fn for_booking(&self, caller: &str) -> Result<Turn<'_>, ApiError> {
+        self.booking
+            .enter(caller, PATIENCE)
+            .map_err(|full| refusal_of_request(full, &self.booking, 0))
     }
 
     /// The same for reading a body of so many bytes; one that is small needs none.
-    pub fn for_reading(&self, bytes: usize) -> Option<Permit<'_>> {
-        (bytes > LARGE).then(|| self.for_preparing())
+    pub fn for_reading(&self, caller: &str, bytes: usize) -> Result<Option<Turn<'_>>, ApiError> {
+        (bytes > LARGE).then(|| self.for_preparing(caller)).transpose()
     }
 
     /// How many requests wait for a place, and how many of them for their turn to read logs.
@@ -329,6 +357,26 @@ mod tests {
             server.cluster.lets_go();
             assert!(submitting.into_iter().all(|one| one.join().unwrap() == 200));
         });
+    }
+
+    #[test]
+    fn of_several_servers_each_answers_its_part_of_what_a_caller_may_ask() {
+        let of_two = || {
+            server_with(|settings| {
+                settings.bounds.servers = 2;
+                settings.bounds.requests_at_once = 2;
+                settings.requests_per_minute = 2;
+            })
+        };
+        let servers = [of_two(), of_two()];
+        let asked: usize = servers
+            .iter()
+            .map(|server| (0..10).filter(|_| server.get("daemon", "whoami").0 == 200).count())
+            .sum();
+        assert_eq!(asked, 2);
+        let answer = servers[0].send("daemon", "GET", "whoami", &Value::Null, None);
+        assert!(answer.body.contains("answers 1 requests a minute"), "{}", answer.body);
+        assert_eq!(servers[0].gateway.places.requests.places_of_one(), 1);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::headers::Headers;
 use super::policy::{IdentityMode, Policy};
 use crate::domain::identity::Identity;
 use crate::gateway::api_keys::{self, ApiKeys, Scope};
-use crate::operations::JobSnapshot;
+use crate::operations::{JobSnapshot, Owner};
 use crate::{Error, ErrorClass};
 
 /// Somebody who asks.
@@ -38,7 +38,21 @@ impl Caller {
     /// Whether a job is their own. A name may get a new owner, whose number is another: what the one before has left is not
     /// theirs. Where one of the two numbers is not known, the name decides.
     pub fn owns(&self, job: &JobSnapshot) -> bool {
-        job.owner.as_deref() == Some(self.name.as_str()) && self.may_be(job.uid)
+        self.is_owner(job.owner.as_deref(), job.uid)
+    }
+
+    /// The same of a job of this owner, with this account.
+    pub fn is_owner(&self, owner: Option<&str>, uid: Option<u32>) -> bool {
+        owner == Some(self.name.as_str()) && self.may_be(uid)
+    }
+
+    /// Whose jobs an operation may look at for them: their own, or, for an operator, everybody's. What is known of a job may be
+    /// a second old, and another may have its id by now.
+    pub fn owner(&self) -> Option<Owner<'_>> {
+        (!self.is_operator).then_some(Owner {
+            name: &self.name,
+            uid: self.uid,
+        })
     }
 
     /// Whether the number of an account may be theirs.
@@ -90,6 +104,15 @@ pub fn check_host(headers: &Headers, policy: &Policy) -> Result<(), Error> {
         Error::new(ErrorClass::Forbidden, "The abba server answers to its host alone.")
             .advise("Tell the administrator of the abba server; its log says more."),
     )
+}
+
+/// Whether a request says at all who sends it.
+pub fn says_who(headers: &Headers, policy: &Policy) -> bool {
+    match policy.identity {
+        IdentityMode::Keys | IdentityMode::Local => headers.get("authorization").is_some(),
+        IdentityMode::Connect => headers.get(CONNECT).is_some(),
+        IdentityMode::Proxy => user_of_proxy(headers, policy).is_ok(),
+    }
 }
 
 /// Finds out who asks, and what they may do. `keys` are those that are known; `peer` is the address that the request comes from.
@@ -249,15 +272,11 @@ fn check_is_local(headers: &Headers, peer: &str) -> Result<(), Error> {
 
 /// Whether a host with or without a port is this machine.
 fn is_loopback(host: &str) -> bool {
-    if host
-        .parse::<std::net::IpAddr>()
-        .is_ok_and(|address| address.is_loopback())
-    {
-        return true;
-    }
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map_or("", |(name, _)| name),
-        None => host.split_once(':').map_or(host, |(name, _)| name),
+    let name = match (host.strip_prefix('['), host.split_once(':')) {
+        (Some(rest), _) => rest.split_once(']').map_or("", |(name, _)| name),
+        // Of an IPv6 address without brackets it is no port.
+        (None, Some((name, rest))) if !rest.contains(':') => name,
+        _ => host,
     };
     name.eq_ignore_ascii_case("localhost")
         || name

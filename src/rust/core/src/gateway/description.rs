@@ -263,6 +263,7 @@ fn schema_of(kind: Kind) -> Value {
         Kind::Cpu => json!({"oneOf": [{"type": "number"}, {"type": "string"}], "default": 1}),
         Kind::Memory => json!({"oneOf": [{"type": "string"}, {"type": "integer"}], "default": "512M"}),
         Kind::Bytes => json!({"oneOf": [{"type": "string"}, {"type": "integer"}]}),
+        Kind::Choice(choices) => json!({"type": "string", "enum": choices, "default": choices[0]}),
         Kind::Mounts => schema("Mounts"),
         Kind::Programs => json!({"type": "array", "minItems": 1, "maxItems": 1000, "items": schema("SubmitJob")}),
     }
@@ -281,6 +282,7 @@ fn complete_kept(examples: &mut Value) {
     let examples = examples.as_object_mut().unwrap().values_mut();
     for row in examples.flat_map(|example| example["value"].as_array_mut().unwrap()) {
         let row = row.as_object_mut().unwrap();
+        row.entry("after").or_insert_with(|| json!({}));
         for (name, value) in kept_by_default() {
             row.entry(name).or_insert(value);
         }

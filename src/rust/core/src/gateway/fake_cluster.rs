@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use percent_encoding::percent_decode_str;
@@ -15,6 +15,7 @@ use super::headers::Headers;
 use super::policy::tests::settings;
 use super::policy::{IdentityMode, Settings};
 use super::{Gateway, KeySource, Policy, Request, Response};
+use crate::domain::order;
 use crate::operations::Connection;
 use crate::transport::{Call, Deadline, Failure, FailureKind, Patience, Transport, Verb};
 
@@ -22,6 +23,7 @@ use crate::transport::{Call, Deadline, Failure, FailureKind, Patience, Transport
 #[derive(Default)]
 pub struct Cluster {
     pub objects: Mutex<BTreeMap<String, Value>>,
+    pub leases: Mutex<BTreeMap<String, Value>>,
     pub logs: Mutex<BTreeMap<String, Vec<u8>>>,
     pub calls: Mutex<Vec<String>>,
     events: Mutex<Vec<Value>>,
@@ -173,6 +175,13 @@ impl Cluster {
         self.objects.lock().unwrap()[&format!("{JOBS}/{job_id}")].clone()
     }
 
+    /// Lets a job go that waits for others, as a controller does.
+    pub fn releases(&self, job_id: &str) {
+        let mut objects = self.objects.lock().unwrap();
+        let job = objects.get_mut(&format!("{JOBS}/{job_id}")).unwrap();
+        assert!(order::take(job, &order::Step::Release));
+    }
+
     /// Who has cancelled a job that has a pod.
     pub fn cancelled_by(&self, job_id: &str) -> Value {
         self.objects.lock().unwrap()[&format!("{PODS}/{job_id}-x")]["metadata"]["annotations"]["abba/cancelled-by"]
@@ -259,11 +268,19 @@ impl Cluster {
         json!({"metadata": {}, "items": items}).to_string().into_bytes()
     }
 
-    fn create(&self, body: &[u8]) -> Result<Vec<u8>, Failure> {
+    /// Where objects of this path are.
+    fn kept(&self, path: &str) -> &Mutex<BTreeMap<String, Value>> {
+        match path.contains("/leases") {
+            true => &self.leases,
+            false => &self.objects,
+        }
+    }
+
+    fn create(&self, collection: &str, body: &[u8]) -> Result<Vec<u8>, Failure> {
         assert!(!self.is_to_panic.swap(false, Ordering::SeqCst), "for the test");
         let mut job: Value = serde_json::from_slice(body).unwrap();
-        let path = format!("{JOBS}/{}", job["metadata"]["name"].as_str().unwrap());
-        let mut objects = self.objects.lock().unwrap();
+        let path = format!("{collection}/{}", job["metadata"]["name"].as_str().unwrap());
+        let mut objects = self.kept(&path).lock().unwrap();
         if objects.contains_key(&path) {
             return Err(Failure::new(FailureKind::AlreadyExists, ""));
         }
@@ -282,15 +299,19 @@ impl Transport for Cluster {
         call: &Call,
         deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<String>, Failure> {
         let line = call.request_line();
-        self.calls.lock().unwrap().push(line.clone());
+        // What servers write for each other is no part of what is done.
+        let is_of_lease = line.contains("/leases");
+        if !is_of_lease {
+            self.calls.lock().unwrap().push(line.clone());
+        }
         let is_held = || {
             self.held
                 .lock()
                 .unwrap()
                 .iter()
-                .any(|part| line.contains(part.as_str()))
+                .any(|part| line.contains(part.as_str()) && (!is_of_lease || part.contains("/leases")))
         };
         while is_held() {
             std::thread::sleep(Duration::from_millis(1));
@@ -300,7 +321,7 @@ impl Transport for Cluster {
             .lock()
             .unwrap()
             .iter()
-            .find(|(part, _)| line.contains(part.as_str()))
+            .find(|(part, _)| line.contains(part.as_str()) && (!is_of_lease || part.contains("/leases")))
             .map(|(_, kind)| *kind);
         if let Some(kind) = fault {
             let words = "kubectl --secret-flag: /etc/secret-path: no".to_string();
@@ -316,11 +337,11 @@ impl Transport for Cluster {
         }
         let (path, query) = call.path.split_once('?').unwrap_or((&call.path, ""));
         if query.starts_with("watch=1") {
-            return self.watch(path, query, deadline, part);
+            return self.watch(path, query, deadline, part).map(|()| Vec::new());
         }
         let body = call.body.as_deref().unwrap_or_default();
         let pod_of_log = path.strip_suffix("/log").and_then(|path| path.rsplit('/').next());
-        let found = |path: &str| self.objects.lock().unwrap().get(path).cloned();
+        let found = |path: &str| self.kept(path).lock().unwrap().get(path).cloned();
         let not_found = || Failure::new(FailureKind::NotFound, "");
         let answer = match (call.verb, path, pod_of_log) {
             (Verb::Get, "/version", _) => br#"{"gitVersion": "v1.34.4"}"#.to_vec(),
@@ -328,11 +349,20 @@ impl Transport for Cluster {
             (Verb::Get, JOBS | PODS, _) => self.list(path, query),
             (Verb::Get, path, _) if path.ends_with("/events") => self.events_of(query),
             (Verb::Get, path, _) => found(path).ok_or_else(not_found)?.to_string().into_bytes(),
-            (Verb::Create, _, _) => self.create(body)?,
+            (Verb::Create, path, _) => self.create(path, body)?,
             (Verb::Replace, path, _) => {
-                found(path).ok_or_else(not_found)?;
-                let object = serde_json::from_slice(body).unwrap();
-                self.objects.lock().unwrap().insert(path.into(), object);
+                let mut object: Value = serde_json::from_slice(body).unwrap();
+                let mut objects = self.kept(path).lock().unwrap();
+                let there = objects.get(path).ok_or_else(not_found)?;
+                if is_of_lease {
+                    let version = &there["metadata"]["resourceVersion"];
+                    if object["metadata"]["resourceVersion"] != *version {
+                        return Err(Failure::new(FailureKind::Conflict, ""));
+                    }
+                    let next: u64 = version.as_str().unwrap().parse().unwrap();
+                    object["metadata"]["resourceVersion"] = (next + 1).to_string().into();
+                }
+                objects.insert(path.into(), object);
                 body.to_vec()
             }
             (Verb::Delete, path, _) => {
@@ -349,7 +379,7 @@ impl Transport for Cluster {
             }
         };
         let _ = part(&answer);
-        Ok(())
+        Ok(Vec::new())
     }
 
     fn namespace(&self, _: &Deadline<'_>) -> Result<String, Failure> {
@@ -363,7 +393,7 @@ pub const SECRET: &str = "a-secret-of-the-host";
 /// A server on Connect, where a header names the caller, with accounts that every machine has.
 pub struct Server {
     pub gateway: Gateway,
-    pub cluster: Cluster,
+    pub cluster: Arc<Cluster>,
     /// How long a call to the cluster may take.
     pub patience: Duration,
 }
@@ -385,7 +415,7 @@ pub fn server_with(change: impl FnOnce(&mut Settings)) -> Server {
     change(&mut settings);
     Server {
         gateway: Gateway::new(Policy::new(settings).unwrap(), KeySource::None, "0.1.0").unwrap(),
-        cluster: Cluster::default(),
+        cluster: Arc::default(),
         patience: Duration::from_secs(5),
     }
 }
@@ -397,11 +427,29 @@ pub fn server() -> Server {
 impl Server {
     pub fn connection(&self) -> Connection<'_> {
         Connection {
-            transport: &self.cluster,
+            transport: self.cluster.as_ref(),
             namespace: Some("n"),
             patience: Patience::new(self.patience, &|| false),
             log_patterns: &crate::domain::verdict::MESSAGES_OF_R,
+            owner: None,
         }
+    }
+
+    /// Hands a request without a body over.
+    pub fn with_request<T>(&self, user: &str, method: &str, call: &str, work: impl FnOnce(Request<'_>) -> T) -> T {
+        let credentials = format!("{{\"user\": \"{user}\"}}");
+        let mut fields = vec![("plumber-shared-secret", SECRET)];
+        fields.extend((!user.is_empty()).then_some(("rstudio-connect-credentials", credentials.as_str())));
+        let headers = Headers::new(fields.into_iter().map(|(name, value)| (name.into(), value.into())));
+        work(Request {
+            method,
+            call,
+            query: "",
+            body: b"",
+            headers: &headers,
+            when: "2026-01-01T00:00:00Z",
+            from: "127.0.0.1",
+        })
     }
 
     pub fn send(&self, user: &str, method: &str, target: &str, body: &Value, key: Option<&str>) -> Response {

@@ -102,10 +102,11 @@ fn whatever_a_caller_asks_is_answered_as_the_description_says() {
         let ask = |request: Request<'_>| {
             server.gateway.answer(request, &|operation| {
                 operation(&Connection {
-                    transport: &server.cluster,
+                    transport: server.cluster.as_ref(),
                     namespace: Some("n"),
                     patience: Patience::new(Duration::from_secs(5), &|| false),
                     log_patterns: &MESSAGES_OF_R,
+                    owner: None,
                 })
             })
         };

@@ -1,12 +1,23 @@
 //! The headers of a request.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
 use crate::error::quote_shortened;
 use crate::Error;
 
 /// The headers of a request, by their names as they were sent. Names are compared without their case (RFC 9110, 5.1).
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Deserialize)]
+#[serde(from = "BTreeMap<String, String>")]
 pub struct Headers {
     fields: Vec<(String, String)>,
+}
+
+impl From<BTreeMap<String, String>> for Headers {
+    fn from(fields: BTreeMap<String, String>) -> Self {
+        Self::new(fields)
+    }
 }
 
 impl Headers {

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use super::answer::ApiError;
 use super::policy::{of_option, Settings};
 use crate::domain::job_status::Status;
-use crate::domain::quantity::{CpuLimit, MemoryLimit};
+use crate::domain::quantity::{ByteLimit, CpuLimit};
 use crate::domain::usage::Usage;
+use crate::gateway::bookings::Bookings;
 use crate::operations::JobStore;
 use crate::{Error, ErrorClass};
 
@@ -19,6 +20,8 @@ pub struct Holdings {
     pub open_millicores: u64,
     /// Limits of memory of those that have not ended, in bytes.
     pub open_memory: u64,
+    /// How many have not ended.
+    pub open_jobs: u64,
     /// How many there are, ended ones too.
     pub kept_jobs: u64,
     /// Bytes of the programs that they carry.
@@ -36,12 +39,13 @@ impl Holdings {
             ));
         }
         let cores = settings.open_cpu.as_deref().map(CpuLimit::parse).transpose();
-        let memory = settings.open_memory.as_deref().map(MemoryLimit::parse).transpose();
+        let memory = settings.open_memory.as_deref().map(ByteLimit::of_memory).transpose();
         let cores = cores.map_err(of_option("abba.api.open.cpu"))?;
         let memory = memory.map_err(of_option("abba.api.open.memory"))?;
         Ok(Self {
             open_millicores: cores.map_or(u64::MAX, |limit| (limit.cores() * 1000.0).round() as u64),
             open_memory: memory.map_or(u64::MAX, |limit| limit.bytes() as u64),
+            open_jobs: u64::MAX,
             kept_jobs: settings.kept_jobs,
             program_bytes: settings.kept_program_bytes,
         })
@@ -62,6 +66,7 @@ impl Holdings {
         if is_open {
             self.open_millicores = self.open_millicores.saturating_add(usage.millicores);
             self.open_memory = self.open_memory.saturating_add(usage.memory);
+            self.open_jobs += 1;
         }
         self.kept_jobs += 1;
         self.program_bytes = self.program_bytes.saturating_add(usage.program_bytes);
@@ -73,6 +78,7 @@ impl Holdings {
         Self {
             open_millicores: self.open_millicores.max(other.open_millicores),
             open_memory: self.open_memory.max(other.open_memory),
+            open_jobs: self.open_jobs.max(other.open_jobs),
             kept_jobs: self.kept_jobs.max(other.kept_jobs),
             program_bytes: self.program_bytes.max(other.program_bytes),
         }
@@ -88,45 +94,39 @@ impl Holdings {
         let cores: Shown = |millicores| format!("{} cores", millicores as f64 / 1000.0);
         let megabytes: Shown = |bytes| format!("{:.1} MB", bytes as f64 / 1e6);
         let jobs: Shown = |count| format!("{count} jobs");
-        let kinds: [(&str, u64, u64, u64, Shown, &str, u64); 4] = [
+        let kinds: [(&str, Amount, Shown, &str, u64); 5] = [
+            ("those that have not ended", |held| held.open_jobs, jobs, TO_END, 10),
             (
                 "processor cores of jobs that have not ended",
-                self.open_millicores,
-                more.open_millicores,
-                most.open_millicores,
+                |held| held.open_millicores,
                 cores,
                 TO_END,
                 10,
             ),
             (
                 "memory of jobs that have not ended",
-                self.open_memory,
-                more.open_memory,
-                most.open_memory,
+                |held| held.open_memory,
                 megabytes,
                 TO_END,
                 10,
             ),
             (
                 "jobs that the cluster keeps, those that have ended too",
-                self.kept_jobs,
-                more.kept_jobs,
-                most.kept_jobs,
+                |held| held.kept_jobs,
                 jobs,
                 TO_GO,
                 60,
             ),
             (
                 "programs of jobs that the cluster keeps",
-                self.program_bytes,
-                more.program_bytes,
-                most.program_bytes,
+                |held| held.program_bytes,
                 megabytes,
                 TO_GO,
                 60,
             ),
         ];
-        for (what, has, more, most, shown, advice, seconds) in kinds {
+        for (what, amount, shown, advice, seconds) in kinds {
+            let (has, more, most) = (amount(self), amount(more), amount(most));
             if more > most {
                 return Err(Error::new(
                     ErrorClass::Forbidden,
@@ -158,6 +158,9 @@ impl Holdings {
         Ok(())
     }
 }
+
+/// One of the amounts.
+type Amount = fn(&Holdings) -> u64;
 
 /// How an amount is told.
 type Shown = fn(u64) -> String;
@@ -195,8 +198,18 @@ impl Ledger {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Counts jobs no more of which there are surely none.
+    pub fn remove(&self, job_ids: &[String]) {
+        self.entries().retain(|entry| !job_ids.contains(&entry.job_id));
+    }
+
+    /// Counts jobs no more that were there and are gone.
+    pub fn remove_gone(&self, store: &JobStore) {
+        self.entries().retain(|entry| !store.is_gone(&entry.job_id));
+    }
+
     /// Counts jobs that are about to be sent, if their owner may have as much. A job that is there already, because the
-    /// request is made again, takes up nothing.
+    /// request is made again, takes up nothing. `booked`: what all servers of the namespace are about to send.
     ///
     /// Errors: as of [`Holdings::check`].
     pub fn enter(
@@ -205,6 +218,7 @@ impl Ledger {
         owner: &str,
         wanted: &[(String, Usage)],
         most: &Holdings,
+        booked: &Bookings,
     ) -> Result<Entered<'_>, ApiError> {
         let mut entries = self.entries();
         entries.retain(|entry| entry.sent.is_none_or(|when| when.elapsed() < UNTIL_SEEN));
@@ -213,6 +227,11 @@ impl Ledger {
         for entry in entries.iter().filter(|entry| !store.contains(&entry.job_id)) {
             if known.insert(entry.job_id.as_str()) && entry.owner == owner {
                 has.add(&entry.usage, true);
+            }
+        }
+        for (job_id, usage) in booked.of(owner) {
+            if !store.contains(job_id) && known.insert(job_id) {
+                has.add(&usage, true);
             }
         }
         let mut more = Holdings::default();
@@ -266,6 +285,7 @@ mod tests {
     const MOST: Holdings = Holdings {
         open_millicores: 4000,
         open_memory: 4_000_000_000,
+        open_jobs: 3,
         kept_jobs: 3,
         program_bytes: 1000,
     };
@@ -282,8 +302,15 @@ mod tests {
     #[test]
     fn what_a_caller_has_is_what_was_seen_and_what_was_sent_since() {
         let (ledger, store) = (Ledger::default(), JobStore::default());
-        let ask =
-            |owner: &str, ids: &[&str], millicores| ledger.enter(&store, owner, &wanted(ids, millicores, 100), &MOST);
+        let ask = |owner: &str, ids: &[&str], millicores| {
+            ledger.enter(
+                &store,
+                owner,
+                &wanted(ids, millicores, 100),
+                &MOST,
+                &Bookings::default(),
+            )
+        };
         ask("mike", &["a", "b"], 1000).unwrap().sent(&["b".into()]);
         let under_way = ask("mike", &["c"], 1000).unwrap();
         // Two of four cores; another caller's are another's.
@@ -303,6 +330,7 @@ mod tests {
         let has = Holdings {
             open_millicores: 3500,
             open_memory: 3_500_000_000,
+            open_jobs: 3,
             kept_jobs: 3,
             program_bytes: 950,
         };

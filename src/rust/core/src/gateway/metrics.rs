@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
+use super::archiving::Stand;
 use crate::transport::{Call, Deadline, Failure, Transport, Verb};
 
 /// The media type of the text.
@@ -93,6 +94,8 @@ pub struct Now {
     pub jobs: Option<(Duration, usize, usize)>,
     /// Lines of the log of decisions, and how often some could not be written.
     pub log: (u64, u64),
+    /// How the archiving stands that the server has done; `None`: it has none done.
+    pub archiving: Option<Stand>,
 }
 
 impl Default for Metrics {
@@ -213,6 +216,18 @@ impl Metrics {
             metric(name, "gauge", help, one(name, "", &age.as_secs_f64()));
         }
 
+        if let Some(stand) = now.archiving {
+            let name = "abba_archive_up";
+            let help = "Whether jobs that end are archived: 0 where that does not work, as with a full disk.";
+            metric(name, "gauge", help, one(name, "", &u8::from(stand.is_up)));
+            let name = "abba_archive_due_jobs";
+            let help = "Jobs that have ended and are not archived yet.";
+            metric(name, "gauge", help, one(name, "", &stand.due));
+            let name = "abba_archived_jobs_total";
+            let help = "Jobs that this server has archived.";
+            metric(name, "counter", help, one(name, "", &stand.archived));
+        }
+
         let (lines, failures) = now.log;
         let name = "abba_log_lines_total";
         metric(name, "counter", "Lines of the log of decisions.", one(name, "", &lines));
@@ -247,23 +262,13 @@ pub struct Timed<'a> {
     pub metrics: &'a Metrics,
 }
 
-impl Timed<'_> {
-    fn timed<T>(&self, call: &Call, send: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+impl Transport for Timed<'_> {
+    fn send_with_warnings(&self, call: &Call, deadline: &Deadline<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
         let begun = Instant::now();
-        let outcome = send();
+        let outcome = self.transport.send_with_warnings(call, deadline);
         self.metrics
             .cluster_answered(call.verb, outcome.is_err(), begun.elapsed());
         outcome
-    }
-}
-
-impl Transport for Timed<'_> {
-    fn send(&self, call: &Call, deadline: &Deadline<'_>) -> Result<Vec<u8>, Failure> {
-        self.timed(call, || self.transport.send(call, deadline))
-    }
-
-    fn send_with_warnings(&self, call: &Call, deadline: &Deadline<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
-        self.timed(call, || self.transport.send_with_warnings(call, deadline))
     }
 
     fn stream(
@@ -271,7 +276,7 @@ impl Transport for Timed<'_> {
         call: &Call,
         deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<String>, Failure> {
         let begun = Instant::now();
         let mut first = None;
         let outcome = self.transport.stream(call, deadline, &mut |bytes| {
@@ -312,6 +317,11 @@ mod tests {
             version: "0.1\"\\\n".into(),
             jobs: Some((Duration::from_millis(1500), 2, 5)),
             log: (7, 1),
+            archiving: Some(Stand {
+                archived: 4,
+                due: 2,
+                is_up: true,
+            }),
         };
         let text = metrics.text(&now);
         for line in [
@@ -327,6 +337,9 @@ mod tests {
             "abba_request_duration_seconds_sum{call=\"jobs\"} 100.003",
             "abba_request_duration_seconds_count{call=\"jobs\"} 2",
             "abba_requests_in_progress 1",
+            "abba_archive_up 1",
+            "abba_archive_due_jobs 2",
+            "abba_archived_jobs_total 4",
             "abba_cluster_failures_total{method=\"GET\"} 1",
             "abba_open_jobs 2",
             "abba_kept_jobs 5",

@@ -8,34 +8,36 @@
 //!   storage; `holdings`: how much in all.
 //! - [`headers`]: the headers of a request; [`caller`]: who somebody is, by [`crate::gateway::api_keys`] for instance; [`request_rate`]: how often they may ask.
 //! - [`directory`]: the accounts of callers, and which of them programs run as.
-//! - [`arguments`]: what a request says, `json_body` where it says it in JSON; [`submission`]: how it becomes a Job.
+//! - [`arguments`]: what a request says; [`submission`]: how it becomes a Job.
 //! - [`snapshot`]: what is known of all jobs, so that a hundred callers do not ask the cluster a hundred times.
 //! - [`watchers`]: the requests that wait for a change.
-//! - [`bounds`]: how much a caller may take; [`turns`]: who comes next; [`semaphore`]: how many do the same at a time.
+//! - [`bounds`]: how much a caller may take; [`turns`]: who comes next.
 //! - [`cluster_words`]: what callers are told of the words of the cluster.
 //! - [`server`]: what comes before each call; [`calls`]: the calls; [`answer`]: what goes back.
+//! - [`archive`]: jobs that the cluster has forgotten; `archiving`: how the server keeps them.
 //! - [`audit_log`]: the log of decisions; [`metrics`]: what Prometheus is told.
 
 pub mod answer;
 pub mod api_key_file;
 mod api_key_uses;
 pub mod api_keys;
+pub mod archive;
+mod archiving;
 pub mod arguments;
 pub mod audit_log;
-pub mod bounds;
+pub mod bookings;
+mod bounds;
 pub mod caller;
 pub mod calls;
 mod cluster_words;
 mod directory;
 pub mod headers;
 mod holdings;
-mod json_body;
 pub mod metrics;
 pub mod permissions;
 pub mod permitted_mounts;
 pub mod policy;
 pub mod request_rate;
-mod semaphore;
 mod server;
 mod snapshot;
 pub mod submission;
@@ -50,6 +52,7 @@ mod fake_cluster;
 mod fuzz;
 
 pub use answer::{ApiError, Response};
+pub use archiving::{Archiving, Stand};
 pub use policy::Policy;
 pub use server::{Early, Gateway, KeySource, Request};
 pub use snapshot::Following;

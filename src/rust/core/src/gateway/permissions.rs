@@ -7,7 +7,7 @@ use super::permitted_mounts::PermittedMount;
 use super::policy::{of_option, Settings};
 use crate::domain::container::check_container;
 use crate::domain::job_template::JobTemplate;
-use crate::domain::quantity::{CpuLimit, DiskLimit, MemoryLimit};
+use crate::domain::quantity::{ByteLimit, CpuLimit};
 use crate::domain::submission::check_time_limit;
 use crate::error::quote_shortened;
 use crate::kubernetes::labels::{check_queue_name, is_label_value, RULE};
@@ -22,10 +22,10 @@ pub struct Permissions {
     pub permitted_containers: Vec<String>,
     permitted_queues: Vec<String>,
     cpu: (CpuLimit, CpuLimit),
-    memory: (MemoryLimit, MemoryLimit),
+    memory: (ByteLimit, ByteLimit),
     /// That of a program that names none, and the largest.
     time: (Option<u64>, Option<u64>),
-    disk: (Option<DiskLimit>, Option<DiskLimit>),
+    disk: (Option<ByteLimit>, Option<ByteLimit>),
     /// NFS folders that callers may mount: what any of these lists permits.
     pub permitted_mounts: Vec<Vec<PermittedMount>>,
     /// Job templates that callers may name.
@@ -57,8 +57,8 @@ impl Permissions {
             CpuLimit::parse(&settings.cpu_limit).map_err(of_option("abba.cpu.limit"))?,
         );
         let memory = (
-            MemoryLimit::parse(&settings.lower_memory_limit).map_err(of_option("abba.lower.memory.limit"))?,
-            MemoryLimit::parse(&settings.memory_limit).map_err(of_option("abba.memory.limit"))?,
+            ByteLimit::of_memory(&settings.lower_memory_limit).map_err(of_option("abba.lower.memory.limit"))?,
+            ByteLimit::of_memory(&settings.memory_limit).map_err(of_option("abba.memory.limit"))?,
         );
         let largest = |smaller: &str, larger: &str| {
             Err(Error::input(format!(
@@ -78,7 +78,7 @@ impl Permissions {
             return largest("abba.api.default.time.limit", "abba.api.time.limit");
         }
         let amount = |limit: &Option<String>, name| {
-            let limit = limit.as_deref().map(DiskLimit::parse);
+            let limit = limit.as_deref().map(ByteLimit::of_disk);
             limit.transpose().map_err(of_option(name))
         };
         let most_disk = amount(&settings.disk_limit, "abba.api.disk.limit")?;
@@ -135,7 +135,7 @@ impl Permissions {
         let mut permitted_templates = other.permitted_templates.clone();
         permitted_templates.extend(self.permitted_templates.clone());
         let most_time = larger(&self.time.1, &other.time.1, |seconds| *seconds as f64);
-        let most_disk = larger(&self.disk.1, &other.disk.1, DiskLimit::bytes);
+        let most_disk = larger(&self.disk.1, &other.disk.1, ByteLimit::bytes);
         Self {
             default_container: self
                 .default_container
@@ -226,7 +226,7 @@ impl Permissions {
     }
 
     /// Checks that a `memory_limit` is within the bounds.
-    pub fn check_memory_limit(&self, limit: &MemoryLimit) -> Result<(), Error> {
+    pub fn check_memory_limit(&self, limit: &ByteLimit) -> Result<(), Error> {
         let (lower, upper) = &self.memory;
         if (lower.bytes()..=upper.bytes()).contains(&limit.bytes()) {
             return Ok(());
@@ -257,7 +257,7 @@ impl Permissions {
     /// `None` here; or the default one.
     pub fn disk_limit(
         &self,
-        wanted: Option<&DiskLimit>,
+        wanted: Option<&ByteLimit>,
         template: Option<&JobTemplate>,
     ) -> Result<Option<String>, Error> {
         let (usual, most) = &self.disk;
@@ -283,10 +283,7 @@ fn template(name: &str, text: &str) -> Result<JobTemplate, Error> {
                 .advise(format!("A name has {RULE}.")),
         );
     }
-    JobTemplate::parse(text).map_err(|error| Error {
-        message: format!("{option} of \"{name}\", {}", error.message),
-        ..error
-    })
+    JobTemplate::parse(text).map_err(|error| error.after(format_args!("{option} of \"{name}\",")))
 }
 
 const ASK_FOR_CONTAINERS: &str = "abba_permitted_containers() lists those that are permitted.";
@@ -415,11 +412,11 @@ mod tests {
             );
         }
         for text in ["128M", "1G", "1000M", "900Mi"] {
-            policy.check_memory_limit(&MemoryLimit::parse(text).unwrap()).unwrap();
+            policy.check_memory_limit(&ByteLimit::of_memory(text).unwrap()).unwrap();
         }
         for text in ["127M", "1Gi", "1001M", "1T"] {
             let error = policy
-                .check_memory_limit(&MemoryLimit::parse(text).unwrap())
+                .check_memory_limit(&ByteLimit::of_memory(text).unwrap())
                 .unwrap_err();
             assert!(error.message.contains("from 128M to 1G"), "{}", error.message);
         }
@@ -465,7 +462,7 @@ mod tests {
             })
         };
         let ask = |permissions: &Permissions, wanted: Option<&str>, template: Option<&JobTemplate>| {
-            let wanted = wanted.map(|text| DiskLimit::parse(text).unwrap());
+            let wanted = wanted.map(|text| ByteLimit::of_disk(text).unwrap());
             permissions.disk_limit(wanted.as_ref(), template)
         };
         let none = of(None, None).unwrap();

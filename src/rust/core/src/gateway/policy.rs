@@ -151,10 +151,7 @@ pub enum IdentityMode {
 
 /// Says of an error which option it is about.
 pub(super) fn of_option(name: &'static str) -> impl Fn(Error) -> Error {
-    move |error| {
-        let message = format!("The option `{name}` cannot be used: {}", error.message);
-        Error { message, ..error }
-    }
+    move |error| error.after(format_args!("The option `{name}` cannot be used:"))
 }
 
 /// What a program before the server knows and nobody else.
@@ -219,6 +216,12 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Requests a minute that this server answers to each caller, where there are several.
+    pub fn requests_per_minute_of_each_server(&self) -> u32 {
+        let all = usize::try_from(self.requests_per_minute).unwrap_or(usize::MAX);
+        u32::try_from(self.bounds.of_each_server(all)).unwrap_or(u32::MAX)
+    }
+
     /// Checks the administrator's settings. Errors name the option that is wrong.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let proxy_header = check_identity(&settings)?;
@@ -408,7 +411,7 @@ fn check_identity(settings: &Settings) -> Result<Option<String>, Error> {
 pub(super) mod tests {
     use super::super::permitted_mounts;
     use super::*;
-    use crate::domain::quantity::{CpuLimit, MemoryLimit};
+    use crate::domain::quantity::{ByteLimit, CpuLimit};
     use serde_json::json;
 
     pub fn settings() -> Settings {
@@ -545,7 +548,7 @@ pub(super) mod tests {
             |permissions: &Permissions, text| permissions.check_cpu_limit(&CpuLimit::parse(text).unwrap()).is_ok();
         let memory = |permissions: &Permissions, text| {
             permissions
-                .check_memory_limit(&MemoryLimit::parse(text).unwrap())
+                .check_memory_limit(&ByteLimit::of_memory(text).unwrap())
                 .is_ok()
         };
         for none in [policy.permissions(None), of(5000, &[5001])] {

@@ -1,11 +1,14 @@
 //! The server's side of the abba API: which call is asked for, by whom, how often, and whether the cluster can be asked.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::answer::{self, ApiError, Reply, Response};
+use super::archive::Archive;
+use super::archiving::Archiving;
 use super::arguments::Arguments;
 use super::audit_log::{Audit, AuditLog};
 use super::bounds::Places;
@@ -63,13 +66,22 @@ pub struct Gateway {
     health: Mutex<Health>,
     /// Requests that no known caller has sent.
     strangers: Mutex<RequestRate>,
+    /// What anybody was told last, by call, and when.
+    told: Mutex<HashMap<&'static str, Told>>,
     pub(super) places: Places,
     pub(super) watchers: Watchers,
     /// How the cluster failed last, and when.
     outage: Mutex<Option<(Instant, ApiError)>>,
-    audit_log: AuditLog,
+    audit_log: Arc<AuditLog>,
     metrics: Metrics,
+    /// Jobs that the cluster has forgotten.
+    pub(super) archive: Option<Archive>,
+    /// How they get there, where this server has that done.
+    archiving: OnceLock<Arc<Archiving>>,
 }
+
+/// When something was told, and what.
+type Told = (Instant, Result<Reply, ApiError>);
 
 /// Where the keys are that callers have.
 #[derive(Debug)]
@@ -115,6 +127,9 @@ impl Drop for Asking<'_> {
 /// For how long an answer about the health of the cluster is good.
 const HEALTH: Duration = Duration::from_secs(if cfg!(test) { 600 } else { 5 });
 
+/// So long strangers are told the same.
+const TELL_AGAIN: Duration = Duration::from_secs(if cfg!(test) { 600 } else { 1 });
+
 impl Gateway {
     /// A server with a policy.
     ///
@@ -129,12 +144,17 @@ impl Gateway {
             );
         }
         Ok(Self {
-            rate: Mutex::new(RequestRate::new(policy.requests_per_minute)),
+            rate: Mutex::new(RequestRate::new(policy.requests_per_minute_of_each_server())),
             strangers: Mutex::new(RequestRate::new(policy.bounds.strangers_per_minute)),
+            told: Mutex::default(),
             places: Places::new(&policy.bounds),
-            snapshots: Arc::new(Snapshots::new(policy.snapshot_age)),
+            snapshots: Arc::new(Snapshots::new(
+                policy.snapshot_age,
+                // At a desk a login that has run out asks for the user again and again.
+                policy.identity == IdentityMode::Local,
+            )),
             ledger: Ledger::default(),
-            audit_log: AuditLog::new(&policy.log)?,
+            audit_log: Arc::new(AuditLog::new(&policy.log)?),
             metrics: Metrics::default(),
             policy,
             keys,
@@ -143,13 +163,27 @@ impl Gateway {
             health: Mutex::default(),
             watchers: Watchers::default(),
             outage: Mutex::new(None),
+            archive: None,
+            archiving: OnceLock::new(),
         })
     }
 
-    /// The watches of the cluster that are to be begun so that answers need not ask it: mostly none. `source` tells the
-    /// cluster and the login that requests use.
-    pub fn begin_following(&self, source: &str) -> Vec<Following> {
-        self.snapshots.begin_following(source)
+    /// The same server, which answers from an archive for jobs that the cluster has forgotten.
+    pub fn with_archive(mut self, archive: Archive) -> Self {
+        self.archive = Some(archive);
+        self
+    }
+
+    /// What has jobs archived for this server, for whoever begins it; `None`: somebody has begun already.
+    pub fn begin_archiving(&self) -> Option<Arc<Archiving>> {
+        let new = Arc::new(Archiving::default());
+        self.archiving.set(Arc::clone(&new)).is_ok().then_some(new)
+    }
+
+    /// What is to be begun so that answers need not ask the cluster, and so that the jobs of plans start in their turn: mostly
+    /// nothing. `source` tells the cluster and the login that requests use; `holder` is the server's name in the Lease.
+    pub fn begin_following(&self, source: &str, holder: &str) -> Vec<Following> {
+        self.snapshots.begin_following(source, holder, &self.audit_log)
     }
 
     /// Answers a request, whatever happens.
@@ -187,12 +221,14 @@ impl Gateway {
         match call.map(|call| (call, call.answers)) {
             Some((call, Answers::Anybody(answer))) => {
                 check_method(call, request)?;
-                let is_known = self.identify(request, None).is_ok();
-                return answer(self, with_connection, is_known);
+                return match self.identify(request, None).is_ok() {
+                    true => answer(self, with_connection, true),
+                    false => self.tell_anybody(call, || answer(self, with_connection, false)),
+                };
             }
-            Some((call, _)) if call.name == "metrics" && self.policy.metrics == Readers::Anybody => {
+            Some((call, _)) if self.is_for_anybody(call.name) => {
                 check_method(call, request)?;
-                return Ok(self.metrics());
+                return self.tell_anybody(call, || Ok(self.metrics()));
             }
             _ => {}
         }
@@ -208,6 +244,46 @@ impl Gateway {
             }
             _ => Err(no_call(request.call)),
         }
+    }
+
+    /// Whether strangers are answered, too, who ask for this call.
+    pub fn is_for_anybody(&self, call: &str) -> bool {
+        let is_always = |call: &Call| matches!(call.answers, Answers::Anybody(_));
+        calls::find(call).is_some_and(is_always) || call == "metrics" && self.policy.metrics == Readers::Anybody
+    }
+
+    /// What strangers are told, which is found out anew once in a while: they may ask as often as they like.
+    fn tell_anybody(&self, call: &Call, find_out: impl FnOnce() -> Result<Reply, ApiError>) -> Result<Reply, ApiError> {
+        if let Some(told) = self.told(call) {
+            return told;
+        }
+        let outcome = find_out();
+        let mut all = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(call.name, (Instant::now(), outcome.clone()));
+        outcome
+    }
+
+    /// What strangers were told a moment ago.
+    fn told(&self, call: &Call) -> Option<Result<Reply, ApiError>> {
+        let all = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let (when, outcome) = all.get(call.name)?;
+        (when.elapsed() < TELL_AGAIN).then(|| outcome.clone())
+    }
+
+    /// The answer to a stranger who asks for what was told a moment ago. `None`: [`Self::answer`] has it, and may take time.
+    pub fn answer_at_once(&self, request: Request<'_>) -> Option<Response> {
+        let begun = Instant::now();
+        let call = calls::find(request.call).filter(|call| self.is_for_anybody(call.name))?;
+        if caller::says_who(request.headers, &self.policy) {
+            return None;
+        }
+        let told = self.told(call)?;
+        let _under_way = self.metrics.begin();
+        let outcome = self
+            .check_sender(&request)
+            .and_then(|()| check_method(call, &request))
+            .and(told);
+        Some(self.finish(&request, &self.audit(&request), outcome, begun))
     }
 
     /// Looks at a request before its body is read.
@@ -296,6 +372,7 @@ impl Gateway {
             version: self.abba_version.clone(),
             jobs: self.snapshots.seen(),
             log: self.audit_log.counts(),
+            archiving: self.archiving.get().map(|archiving| archiving.stand()),
         };
         Reply {
             body: self.metrics.text(&now).into(),
@@ -311,7 +388,7 @@ impl Gateway {
 
     #[cfg(test)]
     pub(super) fn audit_log_mut(&mut self) -> &mut AuditLog {
-        &mut self.audit_log
+        Arc::get_mut(&mut self.audit_log).unwrap()
     }
 
     /// Whether callers can be known.
@@ -391,7 +468,7 @@ impl Gateway {
                 ErrorClass::Unavailable,
                 format!(
                     "You ask too often: the abba server answers {} requests a minute.",
-                    self.policy.requests_per_minute
+                    self.policy.requests_per_minute_of_each_server()
                 ),
             )
             .advise(format!("Ask again in {seconds} s."));
@@ -411,7 +488,7 @@ impl Gateway {
         }
         let place = self.places.for_request(&caller.name, request.body.len())?;
         let mut arguments = {
-            let _reading = self.places.for_reading(request.body.len());
+            let _reading = self.places.for_reading(&caller.name, request.body.len())?;
             Arguments::read(request.query, request.body)?
         };
         arguments.check(call.arguments())?;
@@ -539,8 +616,9 @@ impl Gateway {
         caller: &Caller,
         which: &JobSelector,
     ) -> Result<Vec<JobSnapshot>, Error> {
-        self.snapshots
-            .ask(connection, which, |store| snapshot::seen(store, caller, which))
+        self.snapshots.ask(connection, &caller.name, which, |store| {
+            snapshot::seen(store, caller, which)
+        })
     }
 }
 
@@ -640,6 +718,7 @@ fn is_outage(refusal: &ApiError) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::gateway::fake_cluster::{decision, program, server, server_with};
+    use crate::gateway::metrics::Readers;
     use crate::transport::FailureKind;
     use serde_json::{json, Value};
 
@@ -830,6 +909,30 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(server.get("", "health").0, 200);
         }
+    }
+
+    #[test]
+    fn what_strangers_may_ask_without_end_is_found_out_once_for_many_of_them() {
+        let server = server_with(|settings| settings.metrics = Readers::Anybody);
+        let at_once = |user: &str, method: &str, call: &str| {
+            server.with_request(user, method, call, |request| server.gateway.answer_at_once(request))
+        };
+        for call in ["live", "ready", "health", "metrics"] {
+            // Nobody has been told yet.
+            assert_eq!(at_once("", "GET", call), None, "{call}");
+            let first = server.send("", "GET", call, &Value::Null, None);
+            assert_eq!(first.status, 200, "{call}");
+            let again = at_once("", "GET", call).unwrap();
+            assert_eq!((again.status, &again.body), (200, &first.body));
+            assert_eq!(server.send("", "GET", call, &Value::Null, None).body, first.body);
+            // Each is one request of its own all the same.
+            assert_ne!(again.request_id, first.request_id);
+            // A caller who is known is told more, and another method has another answer.
+            assert_eq!(at_once("daemon", "GET", call), None);
+            assert_eq!(at_once("", "POST", call).unwrap().status, 405);
+        }
+        assert!(server.get("daemon", "health").1.get("versions").is_some());
+        assert_eq!(at_once("", "GET", "whoami"), None);
     }
 
     #[test]

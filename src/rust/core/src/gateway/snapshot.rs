@@ -1,6 +1,7 @@
 //! What is known of all jobs.
 //!
-//! Two watches keep it up to date, see [`following`], so that an answer asks the cluster for next to nothing. Where they
+//! Two watches keep it up to date, see [`following`], so that an answer asks the cluster for next to nothing, and so that
+//! the jobs of plans start in their turn. Where they
 //! cannot, because nobody has begun them, or the server's login may not watch, or a stream has just broken, it is a LIST,
 //! which is good for a moment. Callers ask side by side: of those who need a look at the cluster at the same moment one
 //! takes it, and the others wait for what it sees.
@@ -91,7 +92,7 @@ fn not_found(message: String) -> Error {
         .advise("Check the id.")
 }
 
-fn no_jobs(missing: Vec<String>) -> Error {
+pub(super) fn no_jobs(missing: Vec<String>) -> Error {
     let jobs = if missing.len() == 1 { "job" } else { "jobs" };
     not_found(format!("You have no {jobs} {}.", name_some(&missing))).about(missing)
 }
@@ -129,6 +130,8 @@ impl Knowledge {
 #[derive(Debug)]
 pub struct Snapshots {
     age: Duration,
+    /// Whether the watches end where nobody asks.
+    rests: bool,
     state: Mutex<State>,
     /// Something of `state` has changed.
     ended: Condvar,
@@ -181,6 +184,8 @@ struct Submission {
 /// What was done to a job.
 #[derive(Debug)]
 struct Changed {
+    /// The caller who did it.
+    by: String,
     is_removed: bool,
     when: Instant,
     changes: u64,
@@ -210,22 +215,26 @@ impl State {
         })
     }
 
-    /// Whether what is held shows what was submitted, cancelled and removed.
-    fn is_up_to_date(&self) -> bool {
+    /// Whether what is held shows what a caller has submitted, cancelled and removed. What others have done meanwhile shows in a
+    /// moment; with many who do something all the time nobody else would be answered at once.
+    fn is_up_to_date(&self, caller: &str) -> bool {
         self.held.as_ref().is_some_and(|held| match &held.knowledge {
             Knowledge::Listed(_) => held.changes == self.changes,
-            Knowledge::Followed(_) => self.unshown_since().is_none(),
+            Knowledge::Followed(_) => self.unshown_since(&|by, _| by == caller).is_none(),
         })
     }
 
-    /// Since when the watches should have shown something that was done, and have not.
-    fn unshown_since(&self) -> Option<Instant> {
+    /// Since when the watches should have shown something that was done, and have not, of what is meant: by whom and when it
+    /// was done.
+    fn unshown_since(&self, is_meant: &dyn Fn(&str, Instant) -> bool) -> Option<Instant> {
         let submitted = self
             .submissions
             .iter()
             .filter(|submission| !submission.unseen.is_empty())
-            .filter_map(|submission| submission.ended.map(|(when, _)| when));
-        submitted.chain(self.changed.values().map(|changed| changed.when)).min()
+            .filter_map(|submission| Some((submission.owner.as_str(), submission.ended?.0)));
+        let changed = self.changed.values().map(|changed| (changed.by.as_str(), changed.when));
+        let meant = submitted.chain(changed).filter(|(by, when)| is_meant(by, *when));
+        meant.map(|(_, when)| when).min()
     }
 
     /// Forgets what was done that the watches have shown.
@@ -316,11 +325,18 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Snapshots {
-    /// What is known is good for `age`, or longer where a LIST takes long.
-    pub fn new(age: Duration) -> Self {
+    /// What is known is good for `age`, or longer where a LIST takes long. `rests`: whether the watches end where nobody has
+    /// asked for long.
+    pub fn new(age: Duration, rests: bool) -> Self {
+        let state = State {
+            // Jobs may wait since before the start.
+            asked: Some(Instant::now()),
+            ..Default::default()
+        };
         Self {
             age,
-            state: Mutex::default(),
+            rests,
+            state: Mutex::new(state),
             ended: Condvar::new(),
         }
     }
@@ -345,19 +361,19 @@ impl Snapshots {
         self.state().asked = Some(Instant::now());
     }
 
-    /// What is known and not too old, and whether the cluster was looked at for this very question.
-    pub fn recent(&self, connection: &Connection<'_>) -> Result<(Knowledge, bool), Error> {
+    /// What is known and not too old, with what a caller has done, and whether the cluster was looked at for this very question.
+    pub fn recent(&self, connection: &Connection<'_>, caller: &str) -> Result<(Knowledge, bool), Error> {
         let mut state = self.state();
         loop {
             state.forget_what_is_shown();
             if !state.is_good(self.age) {
                 break;
             }
-            if let Some(held) = state.held.as_ref().filter(|_| state.is_up_to_date()) {
+            if let Some(held) = state.held.as_ref().filter(|_| state.is_up_to_date(caller)) {
                 return Ok((held.knowledge.clone(), false));
             }
             // A watch shows it in a moment.
-            match state.unshown_since().map(|since| since + SHOW) {
+            match state.unshown_since(&|by, _| by == caller).map(|since| since + SHOW) {
                 Some(until) if state.held_is_followed() && Instant::now() < until => state = self.wait(state, until),
                 _ => break,
             }
@@ -396,8 +412,8 @@ impl Snapshots {
         }
     }
 
-    /// Waits until the jobs may stand otherwise, or another look is due, but not beyond `deadline`.
-    pub fn wait_for_next(&self, which: &JobSelector, stand: &Stand, deadline: Instant) {
+    /// Waits until the jobs may stand otherwise, or another look is due for the caller, but not beyond `deadline`.
+    pub fn wait_for_next(&self, caller: &str, which: &JobSelector, stand: &Stand, deadline: Instant) {
         let mut state = self.state();
         loop {
             let is_new = match (&stand.of_jobs, state.stand(which)) {
@@ -405,7 +421,7 @@ impl Snapshots {
                 _ => state.last.as_ref().is_some_and(|(number, _)| *number > stand.looks),
             };
             let now = Instant::now();
-            let due = state.held.as_ref().filter(|_| state.is_up_to_date());
+            let due = state.held.as_ref().filter(|_| state.is_up_to_date(caller));
             // Who waits does not ask for a new one more often than this, whatever the server's settings.
             let due = due.map(|held| held.good_until.max(held.begun + WAIT_INTERVAL).min(deadline));
             match due {
@@ -495,10 +511,11 @@ impl Snapshots {
     pub fn ask<T>(
         &self,
         connection: &Connection<'_>,
+        caller: &str,
         which: &JobSelector,
         question: impl Fn(&JobStore) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let (knowledge, is_new) = self.recent(connection)?;
+        let (knowledge, is_new) = self.recent(connection, caller)?;
         let error = match knowledge.read(&question) {
             Err(error) if error.class == ErrorClass::NotFound => error,
             answer => return answer,
@@ -523,7 +540,7 @@ impl Snapshots {
                 };
                 match self.waits_for(&knowledge, &there) {
                     true => knowledge.read(&question),
-                    false => self.of_list(connection)?.read(&question),
+                    false => question(&JobStore::listed(connection)?),
                 }
             }
         };
@@ -568,11 +585,6 @@ impl Snapshots {
         }
     }
 
-    /// What a LIST shows at a moment after this call, for a single question.
-    fn of_list(&self, connection: &Connection<'_>) -> Result<Knowledge, Error> {
-        Ok(Knowledge::Listed(Arc::new(JobStore::listed(connection)?)))
-    }
-
     /// Reserves a caller's place for jobs that are about to be submitted, unless more than `limit` of theirs would be open.
     /// A job that is there already, because the request is made again, takes no place.
     ///
@@ -586,7 +598,7 @@ impl Snapshots {
     ) -> Result<Result<Reservation, usize>, Error> {
         let was_good = self.state().is_good(self.age);
         if !was_good {
-            self.recent(connection)?;
+            self.recent(connection, owner)?;
         }
         let reserve = || {
             let mut state = self.state();
@@ -639,24 +651,24 @@ impl Snapshots {
         self.ended.notify_all();
     }
 
-    /// Notes what was cancelled, if anything was.
-    pub fn cancelled(&self, outcomes: &[CancelOutcome]) {
+    /// Notes what a caller has cancelled, if anything.
+    pub fn cancelled(&self, by: &str, outcomes: &[CancelOutcome]) {
         let changed = outcomes.iter().filter(|outcome| {
             !matches!(
                 outcome.done,
                 Ok(Cancelled::AlreadyEnded | Cancelled::AlreadyCancelled) | Err(_)
             )
         });
-        self.note_changes(changed.map(|outcome| outcome.job_id.as_str()), false);
+        self.note_changes(by, changed.map(|outcome| outcome.job_id.as_str()), false);
     }
 
-    /// Notes what was removed, if anything was.
-    pub fn removed(&self, outcomes: &[RemoveOutcome]) {
+    /// Notes what a caller has removed, if anything.
+    pub fn removed(&self, by: &str, outcomes: &[RemoveOutcome]) {
         let removed = outcomes.iter().filter(|outcome| outcome.done == Ok(Removed::Removed));
-        self.note_changes(removed.map(|outcome| outcome.job_id.as_str()), true);
+        self.note_changes(by, removed.map(|outcome| outcome.job_id.as_str()), true);
     }
 
-    fn note_changes<'a>(&self, job_ids: impl Iterator<Item = &'a str>, is_removed: bool) {
+    fn note_changes<'a>(&self, by: &str, job_ids: impl Iterator<Item = &'a str>, is_removed: bool) {
         let mut state = self.state();
         let changes = state.changes + 1;
         for id in job_ids {
@@ -665,6 +677,7 @@ impl Snapshots {
             state.changed.insert(
                 id.to_string(),
                 Changed {
+                    by: by.to_string(),
                     is_removed,
                     when,
                     changes,

@@ -1,5 +1,7 @@
 //! From a caller's request to a Job.
 
+use std::collections::BTreeMap;
+
 use base64::prelude::{Engine, BASE64_STANDARD};
 use serde_json::{json, Map, Value};
 use sha2::{Digest, Sha256};
@@ -61,7 +63,19 @@ pub const PROGRAM: &[Argument] = &[
          uuid (version 4). The same submission under the same id may be repeated, in any grouping, and never makes a \
          second job; give `batch_group_id` with it. Left out: one is made.",
     ),
+    AFTER,
 ];
+
+const AFTER: Argument = Argument::optional(
+    "after",
+    Kind::Variables,
+    "What the program runs after: an object with the ids of jobs, and for each the name by which it is told. They are the \
+     caller's own, of the same batch, and there already or in the same request. The job is made at once, and waits until all \
+     of them have succeeded; where one does not, the program is not started. The abba server starts it in its turn.",
+);
+
+/// What becomes of a program that waits where another one fails.
+const ON_FAILURE: &[&str] = &["continue", "stop"];
 
 /// The arguments that say how it is to run. The programs of a batch may have them in common. What is in neither list (the
 /// namespace, the user that the program runs as, the server of the home folders) is not the caller's to choose. What is a
@@ -143,6 +157,12 @@ pub const SETTINGS: &[Argument] = &[
         "The name of a Job template, one of `/permitted-templates`: what the cluster needs for such programs. Left out: the \
          one named `default`, where there is one.",
     ),
+    Argument::optional(
+        "on_failure",
+        Kind::Choice(ON_FAILURE),
+        "Of a program that waits for others, see `after`: whether it may still start where another one of its batch has \
+         failed that it does not depend on (`continue`), or not (`stop`).",
+    ),
 ];
 
 /// By what a submission that is repeated is known as the same one.
@@ -165,6 +185,8 @@ pub struct Named {
     pub key: Key,
     /// Its path as it was given.
     pub program_path: String,
+    /// The jobs that it runs after, with their names.
+    pub after: BTreeMap<String, String>,
 }
 
 /// The ids of the Job that a caller asks for; `batch_id`: that of the batch which it belongs to unless it says another one.
@@ -190,10 +212,34 @@ pub fn name(
                 .or_else(|| batch_id.map(String::from))
                 .unwrap_or_else(|| job_name::batch_id(program.file_name(), uuid())),
             warnings: Vec::new(),
+            changes: Vec::new(),
         },
         key,
         program_path,
+        after: after(&mut arguments)?,
     })
+}
+
+fn after(arguments: &mut Arguments) -> Result<BTreeMap<String, String>, Error> {
+    let value = arguments.value(&AFTER)?.unwrap_or_else(|| json!({}));
+    let after: BTreeMap<String, String> =
+        serde_json::from_value(value).map_err(|error| Error::input(format!("`after` cannot be read: {error}.")))?;
+    for (id, name) in &after {
+        job_name::check_job_id(id)?;
+        check_name(name)?;
+    }
+    Ok(after)
+}
+
+/// Checks the name by which a job is told that others run after.
+fn check_name(name: &str) -> Result<(), Error> {
+    match name.trim().is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+        false => Ok(()),
+        true => Err(Error::input(format!(
+            "`after` must give a name of at most {LONGEST_NAME} bytes on one line to each job, not {}.",
+            quote_shortened(name)
+        ))),
+    }
 }
 
 fn file_path(arguments: &mut Arguments) -> Result<String, Error> {
@@ -230,6 +276,7 @@ pub fn prepare(
     let given_path = file_path(&mut arguments)?;
     let bytes = program_bytes(&mut arguments)?;
     let program = program(given_path, bytes)?;
+    let after = after(&mut arguments)?;
     let mut submit = asked(&mut arguments)?;
     if submit
         .absolute_path
@@ -276,6 +323,7 @@ pub fn prepare(
         home_nfs_ip_address: policy.home_nfs_ip_address.clone(),
         username: run_as.as_ref().map(|identity| identity.name.clone()),
         keep_days: policy.keep_days,
+        after,
         ..submit
     };
     let origin = Origin {
@@ -552,8 +600,6 @@ mod tests {
             "home_nfs_ip_address",
             "username",
             "keep_days",
-            "after",
-            "on_failure",
         ];
         assert!(fields.len() > servers.len());
         for field in fields {

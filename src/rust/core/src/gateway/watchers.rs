@@ -4,26 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::semaphore::Semaphore;
 use crate::domain::diagnosis::Diagnosis;
 use crate::operations::{JobSnapshot, LONGEST_LOOK_INTERVAL};
 
 /// What all requests that wait have in common.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Watchers {
     /// Why jobs that wait have not started, by job.
     reasons: Mutex<HashMap<String, Reason>>,
     /// For asking the cluster for reasons, one after the other: each takes several calls.
-    pub asking: Semaphore,
-}
-
-impl Default for Watchers {
-    fn default() -> Self {
-        Self {
-            reasons: Mutex::default(),
-            asking: Semaphore::new(1),
-        }
-    }
+    pub asking: Mutex<()>,
 }
 
 /// Why a job has not started, with what its events say.

@@ -85,6 +85,7 @@ pub struct Namespace {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ForeignMeta {
+    pub uid: String,
     pub labels: BTreeMap<String, String>,
 }
 

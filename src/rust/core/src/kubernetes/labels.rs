@@ -26,6 +26,8 @@ pub const USER_TAG: &str = "abba/user-tag";
 pub const QUEUE: &str = "kueue.x-k8s.io/queue-name";
 /// Label of a suspended Job that waits for others of its batch; its value is "true".
 pub const WAITING: &str = "abba/waiting";
+/// Annotation of the Lease with the jobs that servers of the abba API are about to submit: JSON.
+pub const BOOKINGS: &str = "abba/bookings";
 /// Annotation of a Job with the jobs of its batch that it runs after: a JSON object with their ids, and the names of their
 /// programs as values.
 pub const AFTER: &str = "abba/after";

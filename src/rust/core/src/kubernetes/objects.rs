@@ -31,12 +31,22 @@ pub struct ObjectMeta {
     /// RFC 3339, whole seconds, UTC: so their order as text is their order in time.
     #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "text_or_null")]
     pub creation_timestamp: String,
+    /// When somebody has asked for its deletion.
+    #[serde(skip_serializing)]
+    pub deletion_timestamp: Option<String>,
     /// How often the spec was changed, and one.
     #[serde(skip_serializing)]
     pub generation: u64,
     /// Kubernetes' own name for this very object, which no other ever has.
     #[serde(skip_serializing, deserialize_with = "uid")]
     pub uid: Option<Uuid>,
+}
+
+impl ObjectMeta {
+    /// The value of an annotation.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        self.annotations.get(name).map(String::as_str)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -65,6 +75,9 @@ pub struct JobSpec {
 #[serde(rename_all = "camelCase", default)]
 pub struct JobStatus {
     pub conditions: Vec<Condition>,
+    /// How many of its pods run and are ready.
+    #[serde(deserialize_with = "number_or_null")]
+    pub ready: u32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -257,7 +270,9 @@ pub struct ContainerStatus {
     #[serde(rename = "imageID")]
     pub image_id: String,
     pub state: ContainerState,
-    /// How often the node has started it anew.
+    /// How the container before it ended, or stood, where the node has made one anew.
+    pub last_state: ContainerState,
+    /// How often the node has made one anew, whether or not the one before had started.
     pub restart_count: u32,
     /// Of an init container: it runs beside the program (`restartPolicy: Always`) and has begun to.
     pub started: Option<bool>,
@@ -290,10 +305,30 @@ pub struct ContainerStateRunning {
 pub struct ContainerStateTerminated {
     pub exit_code: i32,
     pub reason: String,
-    pub message: String,
+    /// The node's words, and after a colon those that the container wrote into its termination message.
+    message: String,
     /// `null` where the container never started.
     pub started_at: Option<String>,
     pub finished_at: Option<String>,
+}
+
+impl ContainerStateTerminated {
+    /// How the note begins that R leaves in the termination message. A number follows: that of its form.
+    const NOTE: &str = "abba-session ";
+
+    /// What the node and the container say of its end, without R's note.
+    pub fn words(&self) -> &str {
+        let end = self.message.find(Self::NOTE).unwrap_or(self.message.len());
+        let words = &self.message[..end];
+        words.strip_suffix(": ").unwrap_or(words)
+    }
+
+    /// What R noted as it ended, without the line that says that it is a note of this form; `None` where it noted nothing.
+    pub fn note(&self) -> Option<&str> {
+        let note = &self.message[self.message.find(Self::NOTE)?..];
+        let (head, note) = note.split_once('\n')?;
+        (head.strip_prefix(Self::NOTE) == Some("1")).then_some(note)
+    }
 }
 
 /// An event as `kubectl describe` shows it.
@@ -412,6 +447,11 @@ pub struct Bookmark {
 /// Reads a time that is not set: servers before Kubernetes 1.34 write `"creationTimestamp": null` into the template of
 /// every Job (Go's `omitempty` does not leave out a zero `metav1.Time`).
 fn text_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// Reads a number that may be `null`.
+fn number_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 

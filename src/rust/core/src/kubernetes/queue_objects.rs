@@ -11,13 +11,40 @@ use super::objects::Condition;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Workload {
+    pub spec: WorkloadSpec,
     pub status: WorkloadStatus,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
+pub struct WorkloadSpec {
+    /// `false`: it was given up.
+    pub active: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct WorkloadStatus {
     pub conditions: Vec<Condition>,
+    pub admission_checks: Vec<AdmissionCheckState>,
+    pub requeue_state: RequeueState,
+}
+
+/// A check of the cluster that a program has to pass before it starts.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct AdmissionCheckState {
+    pub name: String,
+    /// `Pending`, `Ready`, `Retry` or `Rejected`.
+    pub state: String,
+    pub message: String,
+}
+
+/// When a workload that was taken back may be tried again.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RequeueState {
+    pub requeue_at: Option<String>,
 }
 
 impl Workload {

@@ -57,11 +57,40 @@ impl LogFile {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&self.path)?;
+        check_owners(&self.path, &file)?;
         if file.metadata()?.is_file() && !ends_whole(&self.path) {
             file.write_all(b"\n")?;
         }
         Ok(file)
     }
+}
+
+/// Refuses a file that another account than this one and root can change, or has put there: one that lay in `/tmp` before, or a
+/// link to a file that is no log. What is no file, as standard error, nobody can change.
+#[cfg(unix)]
+fn check_owners(path: &Path, file: &File) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::ownership::{folder_of, is_ours};
+
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Ok(());
+    }
+    let refuse = |what: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+    let folder = fs::metadata(folder_of(path))?;
+    if !is_ours(metadata.uid()) || !is_ours(fs::symlink_metadata(path)?.uid()) {
+        return refuse("it belongs to another account than the one that runs the server, and not to root");
+    }
+    if metadata.mode() & 0o002 != 0 || folder.mode() & 0o1002 == 0o002 {
+        return refuse("everybody can write to it, or to its folder");
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_owners(_: &Path, _: &File) -> io::Result<()> {
+    Ok(())
 }
 
 /// Whether a file that a server that was killed in the midst of a line left behind ends with a whole one.
@@ -148,6 +177,37 @@ mod tests {
         LogFile::new(&folder.log()).append("b\n", false).unwrap();
         assert_eq!(fs::metadata(folder.log()).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_to_string(folder.log()).unwrap(), "a\nb\n");
+    }
+
+    #[test]
+    fn a_file_that_another_account_can_change_is_no_log() {
+        let folder = Folder::new();
+        let log = LogFile::new(&folder.log());
+        log.append("a\n", false).unwrap();
+        let refused = |words: &str| {
+            let error = LogFile::new(&folder.log()).append("b\n", false).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        };
+        fs::set_permissions(folder.log(), fs::Permissions::from_mode(0o666)).unwrap();
+        refused("everybody can write");
+        fs::set_permissions(folder.log(), fs::Permissions::from_mode(0o660)).unwrap();
+        fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o777)).unwrap();
+        refused("everybody can write");
+        // As /tmp is.
+        fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o1777)).unwrap();
+        LogFile::new(&folder.log()).append("b\n", false).unwrap();
+        // Root alone can give files to others.
+        if std::os::unix::fs::chown(folder.log(), Some(1), None).is_ok() {
+            refused("another account");
+            let own = folder.0.join("own");
+            fs::write(&own, "x\n").unwrap();
+            fs::remove_file(folder.log()).unwrap();
+            symlink(&own, folder.log()).unwrap();
+            LogFile::new(&folder.log()).append("c\n", false).unwrap();
+            std::os::unix::fs::lchown(folder.log(), Some(1), None).unwrap();
+            refused("another account");
+            assert_eq!(fs::read_to_string(&own).unwrap(), "x\nc\n");
+        }
     }
 
     #[test]

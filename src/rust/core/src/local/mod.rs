@@ -6,5 +6,6 @@ pub mod files;
 #[cfg(unix)]
 pub mod listening_socket;
 pub mod log_file;
+pub mod ownership;
 pub mod program_file;
 pub mod socket_file;

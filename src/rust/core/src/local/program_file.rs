@@ -28,7 +28,6 @@ pub fn read(given_path: &str, expanded_path: &str) -> Result<Program, Error> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let folder = std::env::current_dir().unwrap_or_default();
             if is_there_in_latin1(expanded_path) {
                 return refuse(
                     "has its name in Latin-1, which Kubernetes cannot hold: rename it, or copy it, in a session that is \
@@ -36,9 +35,19 @@ pub fn read(given_path: &str, expanded_path: &str) -> Result<Program, Error> {
                         .into(),
                 );
             }
-            return match path.is_absolute() {
-                true => refuse("does not exist".into()),
-                false => refuse(format!("does not exist in {}", folder.display())),
+            if fs::symlink_metadata(path).is_ok() {
+                return refuse("is a link to a file that does not exist".into());
+            }
+            if expanded_path.contains("://") {
+                return refuse("is an address: give the path of a file".into());
+            }
+            if cfg!(unix) && is_windows_path(expanded_path) {
+                return refuse("is a path of Windows, which means nothing on this machine".into());
+            }
+            return match std::env::current_dir() {
+                _ if path.is_absolute() => refuse("does not exist".into()),
+                Ok(folder) => refuse(format!("does not exist in {}", folder.display())),
+                Err(_) => refuse("cannot be found: the working directory does not exist any more".into()),
             };
         }
         Err(error) => return refuse(format!("cannot be read: {error}")),
@@ -69,6 +78,13 @@ pub fn read(given_path: &str, expanded_path: &str) -> Result<Program, Error> {
         absolute_path: absolute_path.to_string(),
         bytes: Some(bytes),
     })
+}
+
+/// Whether a path is `C:\...`, `C:/...` or `\\server\...`.
+fn is_windows_path(path: &str) -> bool {
+    let after_drive = path.strip_prefix(|c: char| c.is_ascii_alphabetic());
+    let has_drive = after_drive.is_some_and(|rest| rest.starts_with(":\\") || rest.starts_with(":/"));
+    has_drive || path.starts_with("\\\\")
 }
 
 /// Whether a file of this name is there whose name is in Latin-1, as R makes it in such a session.
@@ -181,6 +197,11 @@ mod tests {
             (folder.to_str().unwrap(), "is a folder"),
             ("", "is empty"),
             ("/dev/zero", "no ordinary file"),
+            ("file:///a.R", "is an address"),
+            #[cfg(unix)]
+            ("C:\\Users\\mike\\a.R", "path of Windows"),
+            #[cfg(unix)]
+            ("\\\\server\\share\\a.R", "path of Windows"),
         ] {
             let error = read(path, path).unwrap_err();
             assert!(error.message.contains(word), "{}", error.message);

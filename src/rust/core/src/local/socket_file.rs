@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use crate::error::quote_shortened;
+#[cfg(unix)]
+use crate::local::ownership::{check_folder, folder_of};
 use crate::Error;
 
 /// The longest path of a socket, in bytes: `sun_path` of <https://man7.org/linux/man-pages/man7/unix.7.html>, without the NUL.
@@ -16,7 +18,8 @@ const LONGEST_PATH: usize = 107;
 pub fn make_way(path: &Path) -> Result<(), Error> {
     use std::io::ErrorKind;
     use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    use std::os::unix::fs::FileTypeExt;
+
     use std::os::unix::net::UnixStream;
 
     let refuse = |what: &str| {
@@ -27,13 +30,8 @@ pub fn make_way(path: &Path) -> Result<(), Error> {
     if path.as_os_str().as_bytes().len() > LONGEST_PATH {
         return Err(refuse(&format!("is longer than {LONGEST_PATH} bytes")));
     }
-    let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    let folder = std::fs::metadata(folder.unwrap_or(Path::new(".")))
-        .map_err(|error| refuse(&format!("is in a folder that cannot be read: {error}")))?;
     // Whoever can write to it can put a socket of their own there, and gets what the web server sends, keys too.
-    if folder.mode() & 0o022 != 0 && folder.mode() & 0o1000 == 0 {
-        return Err(refuse("is in a folder that others can write to"));
-    }
+    check_folder(folder_of(path)).map_err(|what| refuse(&what))?;
     let there = match std::fs::symlink_metadata(path) {
         Ok(there) => there,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -83,6 +81,14 @@ mod tests {
         fs::write(&socket, "text").unwrap();
         assert!(make_way(&socket).unwrap_err().message.contains("something else"));
         assert!(socket.exists());
+        if std::os::unix::fs::chown(&folder, Some(1), None).is_ok() {
+            // In the folder of another account, which can put its own socket there; root alone can try this.
+            assert!(make_way(&folder.join("t"))
+                .unwrap_err()
+                .message
+                .contains("another account"));
+            std::os::unix::fs::chown(&folder, Some(0), None).unwrap();
+        }
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
         assert!(make_way(&folder.join("t"))
             .unwrap_err()

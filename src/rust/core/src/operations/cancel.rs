@@ -1,15 +1,15 @@
 //! Cancelling jobs, so that what they have left stays.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde::Deserialize;
 use serde_json::{json, Value};
 
 use super::observation::{says_that_jobs_are_gone, Observed, UNTOUCHED};
-use super::parallel_map::parallel_map;
-use super::{error_messages, Connection, JobSelector};
+use super::parallel_map::{over, parallel_map, AT_ONCE};
+use super::{error_messages, CancelOutcome, Connection, JobSelector};
 use crate::domain::job_status::{self, Status};
 use crate::domain::order;
 use crate::error::{Error, ErrorClass};
@@ -17,7 +17,7 @@ use crate::kubernetes::labels;
 use crate::kubernetes::objects::{Job, Pod};
 use crate::kubernetes::{Api, Resource};
 use crate::local::accounts;
-use crate::transport::FailureKind;
+use crate::transport::{Backoff, FailureKind};
 
 /// What was done about a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,36 +34,16 @@ pub enum Cancelled {
     AlreadyEnded,
 }
 
-impl Cancelled {
-    /// In a user's words.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Stopped => "stopped",
-            Self::KeptFromStarting => "kept from starting",
-            Self::StopsWhenNodeAnswers => "stops when its node answers",
-            Self::AlreadyCancelled => "was cancelled before",
-            Self::AlreadyEnded => "had ended",
+/// In a user's words.
+impl From<Cancelled> for &'static str {
+    fn from(done: Cancelled) -> Self {
+        match done {
+            Cancelled::Stopped => "stopped",
+            Cancelled::KeptFromStarting => "kept from starting",
+            Cancelled::StopsWhenNodeAnswers => "stops when its node answers",
+            Cancelled::AlreadyCancelled => "was cancelled before",
+            Cancelled::AlreadyEnded => "had ended",
         }
-    }
-}
-
-/// One job and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CancelOutcome {
-    /// The job.
-    pub job_id: String,
-    /// What was done, or why it could not be.
-    pub done: Result<Cancelled, Error>,
-}
-
-/// As JSON an object of `job_id`, `done`, words or `null`, and `error`, an error or `null`.
-impl Serialize for CancelOutcome {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut outcome = serializer.serialize_struct("CancelOutcome", 3)?;
-        outcome.serialize_field("job_id", &self.job_id)?;
-        outcome.serialize_field("done", &self.done.as_ref().ok().map(|done| done.words()))?;
-        outcome.serialize_field("error", &self.done.as_ref().err())?;
-        outcome.end()
     }
 }
 
@@ -81,24 +61,23 @@ pub fn cancel(connection: &Connection<'_>, which: &JobSelector) -> Result<Vec<Ca
 /// The same in the name of `user`, which is noted with the job.
 pub fn cancel_as(connection: &Connection<'_>, which: &JobSelector, user: &str) -> Result<Vec<CancelOutcome>, Error> {
     let (api, observation) = connection.observe(which)?;
-    let (transport, namespace) = (api.transport(), api.namespace());
-    let log_patterns = connection.log_patterns;
     let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
-    let outcomes = parallel_map(&jobs, &connection.patience, |(job_id, observed), patience| {
-        let connection = Connection {
-            transport,
-            namespace: Some(namespace),
-            patience: *patience,
-            log_patterns,
-        };
-        Cancelling {
-            connection: &connection,
-            api: Api::in_namespace(transport, namespace, *patience),
-            job_id,
-            user,
-        }
-        .cancel(observed)
-    });
+    let looks_left = AtomicUsize::new(LOOKS_IN_ALL);
+    let cancel = over(
+        connection,
+        api.namespace(),
+        |(job_id, observed): &(&str, Observed<'_>), connection, api| {
+            Cancelling {
+                connection,
+                api,
+                job_id,
+                user,
+                looks_left: &looks_left,
+            }
+            .cancel(observed)
+        },
+    );
+    let outcomes = parallel_map(&jobs, &connection.patience, cancel);
     let stopped = || Err(Error::new(ErrorClass::Interrupted, "Stopped before it was cancelled."));
     Ok(jobs
         .iter()
@@ -113,9 +92,13 @@ pub fn cancel_as(connection: &Connection<'_>, which: &JobSelector, user: &str) -
 /// How often a job is looked at that changes while it is cancelled.
 const LOOKS: usize = 10;
 
-/// How often is looked whether a program that was about to start was kept from it. Not for how long: on a busy machine the
-/// node is slow to say so, and so are the looks.
+/// How often is looked whether a program that was about to start was kept from it, half a minute in all. Mostly the node says
+/// so within two seconds; a busy one takes ten and more, and "stopped" would be a guess until then.
 const LOOKS_AT_START: usize = 30;
+
+/// How often is looked for that in all, however many jobs a call cancels, which whoever called waits for: half a minute, too.
+/// Those whose turn comes later are looked at once.
+const LOOKS_IN_ALL: usize = LOOKS_AT_START * AT_ONCE;
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 100 });
@@ -123,9 +106,11 @@ const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 100 });
 /// One job that is being cancelled.
 struct Cancelling<'a> {
     connection: &'a Connection<'a>,
-    api: Api<'a>,
+    api: &'a Api<'a>,
     job_id: &'a str,
     user: &'a str,
+    /// How often may be looked whether jobs of this call were kept from starting.
+    looks_left: &'a AtomicUsize,
 }
 
 /// What one attempt came to.
@@ -156,7 +141,10 @@ impl Cancelling<'_> {
             let attempt = match observation.of(self.job_id) {
                 Some(Observed::Pod(pod)) if !pod.spec.node_name.is_empty() => self.attempt_on_node(pod)?,
                 Some(Observed::Pod(pod)) => self.attempt_without_node(pod)?,
-                Some(Observed::Job(job)) => self.attempt_on_job(job)?,
+                Some(Observed::Job(job)) => match self.attempt_on_job(job)? {
+                    Attempt::LookAgain => self.attempt_on_unnamed_pod()?,
+                    done => done,
+                },
                 None => Attempt::Done(Cancelled::AlreadyEnded),
             };
             match attempt {
@@ -240,8 +228,9 @@ impl Cancelling<'_> {
                 ))
                 .about([self.job_id])
         };
+        let mut backoff = Backoff::new(PAUSE, 10 * PAUSE);
         for _ in 0..LOOKS_AT_START {
-            if !self.connection.patience.sleep(PAUSE) {
+            if !backoff.sleep(&self.connection.patience) {
                 return Err(stopped());
             }
             match self.api.get_pod(pod_name) {
@@ -249,6 +238,14 @@ impl Cancelling<'_> {
                 Ok(pod) if job_status::of_pod(&pod).status == Status::Failed => return Ok(Cancelled::KeptFromStarting),
                 Err(failure) if failure.kind == FailureKind::Interrupted => return Err(stopped()),
                 _ => {}
+            }
+            let take = |left: usize| left.checked_sub(1);
+            if self
+                .looks_left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+                .is_err()
+            {
+                break;
             }
         }
         Ok(Cancelled::Stopped)
@@ -270,6 +267,20 @@ impl Cancelling<'_> {
         }
     }
 
+    /// Cancels what has a pod that its labels do not show: it was made a moment ago, or they were taken from it.
+    fn attempt_on_unnamed_pod(&self) -> Result<Attempt, Error> {
+        let pods = self.api.list_pods_of_jobs(&[self.job_id]).map_err(|failure| {
+            self.connection
+                .error(self.api, &failure, "list pods")
+                .meaning(UNTOUCHED)
+        })?;
+        match job_status::newest(pods.iter().map(|(_, pod)| pod.as_ref())) {
+            Some(pod) if !pod.spec.node_name.is_empty() => self.attempt_on_node(pod),
+            Some(pod) => self.attempt_without_node(pod),
+            None => Ok(Attempt::LookAgain),
+        }
+    }
+
     /// Cancels what has no pod, unless the Job has got one since it was looked at: that may run by now, and the Job
     /// controller would remove it with its log. Should it make one in this very moment, it removes it again before a node can
     /// start it: that takes a node some tenths of a second at least, and what has not started has no log to lose.
@@ -288,7 +299,7 @@ impl Cancelling<'_> {
 
     /// Ends the Job, unless it was cancelled or is not any more as it `may` be.
     fn update_job(&self, may: &dyn Fn(&Value) -> bool) -> Result<Attempt, Error> {
-        let is_as_seen = Cell::new(true);
+        let is_as_seen = Cell::new(false);
         let changed = self.update(Resource::Job, self.job_id, &|object| {
             let cancelled = object["metadata"]["annotations"].get(labels::CANCELLED).is_some();
             is_as_seen.set(cancelled || may(object));
@@ -305,9 +316,16 @@ impl Cancelling<'_> {
         })
     }
 
-    /// `false` where nothing was changed, or the object is not there any more.
+    /// `false` where nothing was changed, or the object is not there any more, or is another's by now.
     fn update(&self, resource: Resource, name: &str, change: &dyn Fn(&mut Value) -> bool) -> Result<bool, Error> {
-        match self.api.update(resource, name, change) {
+        let is_meant = |object: &Value| {
+            let owner = &object["metadata"]["annotations"][labels::OWNER];
+            self.connection.owner.is_none_or(|meant| *owner == meant.name)
+        };
+        match self
+            .api
+            .update(resource, name, &|object| is_meant(object) && change(object))
+        {
             Ok(changed) => Ok(changed),
             Err(failure) if failure.kind == FailureKind::NotFound => Ok(false),
             Err(failure) => {
@@ -415,6 +433,23 @@ mod tests {
             .on(Verb::Replace, POD, [Answer::Echo]);
         assert_eq!(cancel_a(&cluster), Ok(Cancelled::Stopped));
         // The Job stays as it is: its end would take the pod with its log along.
+        assert_eq!(limits(&cluster), [(POD_PATH.into(), json!(1))]);
+    }
+
+    #[test]
+    fn a_pod_that_has_lost_its_labels_is_ended_all_the_same() {
+        let mut started = job("a", 1);
+        started["status"] = json!({"active": 1, "ready": 1});
+        let mut unnamed = pod("a", 1, running());
+        unnamed["metadata"]["labels"] = json!({"job-name": "a"});
+        let cluster = Scripted::new()
+            .get(POD, [object(&unnamed)])
+            .get(JOB, [object(&started)])
+            .get("job-name", [list(2, [unnamed])])
+            .get("/pods?", [list(1, [])])
+            .get("/jobs?", [list(1, [started])])
+            .on(Verb::Replace, POD, [Answer::Echo]);
+        assert_eq!(cancel_a(&cluster), Ok(Cancelled::Stopped));
         assert_eq!(limits(&cluster), [(POD_PATH.into(), json!(1))]);
     }
 
@@ -621,6 +656,24 @@ mod tests {
             assert!(error.consequence.unwrap().contains(words), "{kind:?}");
             assert_eq!(error.job_ids, ["a"]);
         }
+    }
+
+    #[test]
+    fn many_that_are_about_to_start_are_not_waited_for_one_after_the_other() {
+        let ids: Vec<String> = (0..80).map(|n| format!("j{n:02}")).collect();
+        let cluster = Scripted::new()
+            .get("/pods/", [object(&pod("x", 1, waiting()))])
+            .get("/pods?", [list(1, ids.iter().map(|id| pod(id, 1, waiting())))])
+            .on(Verb::Replace, "/pods/", [Answer::Echo]);
+        let outcomes = cancel(&patient(&cluster), &JobSelector::Jobs(ids.clone())).unwrap();
+        // Their node does not say in time what became of them.
+        assert!(outcomes.iter().all(|outcome| outcome.done == Ok(Cancelled::Stopped)));
+        let looks = cluster.paths("/pods/").len();
+        // Each is read, changed and looked at.
+        assert!(
+            (3 * ids.len()..=3 * ids.len() + LOOKS_IN_ALL).contains(&looks),
+            "{looks}"
+        );
     }
 
     #[test]

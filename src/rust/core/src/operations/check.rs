@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::submit::{prepare_program, Origin};
 use super::{error_messages, stopped};
+use crate::domain::changed_job;
 use crate::domain::cluster_check::dry_run::{self, DryRun, DryRuns};
 use crate::domain::cluster_check::namespace_rules::{self, Evidence, Storage};
 use crate::domain::cluster_check::queue::{self, QueueAnswer};
@@ -15,7 +16,7 @@ use crate::domain::cluster_check::{clock, image, nodes, text_for_admin, versions
 use crate::domain::program::Program;
 use crate::domain::submission::{CpuArgument, SubmitArguments};
 use crate::error::{Error, ErrorClass};
-use crate::kubernetes::api::Stopped;
+use crate::kubernetes::api::{Created, Stopped};
 use crate::kubernetes::cluster_objects::ResourceRule;
 use crate::kubernetes::objects::{Job, Pod};
 use crate::kubernetes::{Api, LabelSelector};
@@ -392,9 +393,14 @@ impl<'a> ClusterCheck<'a> {
         Ok(DryRuns { job, pod })
     }
 
-    fn outcome_of(&self, outcome: Result<Vec<String>, Failure>, doing: &str) -> Result<DryRun, End> {
+    fn outcome_of(&self, outcome: Result<Created, Failure>, doing: &str) -> Result<DryRun, End> {
         let failure = match outcome {
-            Ok(warnings) => return Ok(DryRun::Accepted { warnings }),
+            Ok(created) => {
+                return Ok(DryRun::Accepted {
+                    changes: changed_job::changes(&self.job, &created.job),
+                    warnings: created.warnings,
+                })
+            }
             Err(failure) => failure,
         };
         self.stop_if_lost(&failure)?;

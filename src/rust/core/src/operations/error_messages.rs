@@ -1,5 +1,6 @@
 //! From a failed call to an error in words for a statistician.
 
+use crate::domain::quantity::is_beyond_quota;
 use crate::error::{Error, ErrorClass, KubectlReport};
 use crate::kubernetes::Api;
 use crate::transport::{is_page, missing_login_helper, Failure, FailureKind, Patience};
@@ -37,6 +38,11 @@ pub fn error(failure: &Failure, doing: &str, namespace: &str, patience: &Patienc
             ErrorClass::NotFound,
             format!("The cluster could not {doing}{place}: something that is needed for it does not exist."),
             "Check the namespace: argument `namespace`, option `abba.k8s.namespace`.".to_string(),
+        ),
+        FailureKind::Forbidden if is_beyond_quota(&failure.words) => (
+            ErrorClass::QuotaExceeded,
+            format!("The quota{place} is smaller than what this job asks for."),
+            "Ask for smaller limits, or ask the cluster's administrator for a larger quota.".into(),
         ),
         FailureKind::Forbidden if failure.words.contains("exceeded quota") => (
             ErrorClass::QuotaExceeded,
@@ -86,6 +92,12 @@ pub fn error(failure: &Failure, doing: &str, namespace: &str, patience: &Patienc
             },
             "Install it, or put its folder on R's PATH: Sys.setenv(PATH = ...), or in the file ~/.Renviron. A terminal may have another PATH than R.".into(),
         ),
+        // client-go: `plugin/pkg/client/auth/exec/exec.go`
+        FailureKind::LoginHelperFailed if failure.words.contains("cannot support interactive mode") => (
+            ErrorClass::LoginWanted,
+            "kubectl's login helper wants a terminal, which R cannot give it.".into(),
+            "In kubectl's configuration set `interactiveMode` of the helper (`exec`) to IfAvailable, and log in once in a terminal; or ask the cluster's administrator for a login that needs none.".into(),
+        ),
         FailureKind::LoginHelperFailed => (
             ErrorClass::LoginWanted,
             "Your login for the cluster failed: kubectl's login helper gave none.".into(),
@@ -95,6 +107,12 @@ pub fn error(failure: &Failure, doing: &str, namespace: &str, patience: &Patienc
             ErrorClass::LoginWanted,
             format!("Your login for the cluster waits for you: it was not finished within {}.", seconds(patience)),
             "Log in first: run `kubectl get --raw /version` in a terminal and do what it says, then repeat the call. Or allow more time with the option `abba.k8s.request.timeout`.".into(),
+        ),
+        // What stands before the cluster takes no request that is so large (413), or so long a line (414, 431).
+        FailureKind::Invalid if ["HTTP status 4", "the status code 4"].iter().any(|sign| failure.words.contains(sign)) => (
+            ErrorClass::Invalid,
+            format!("A proxy or load balancer before the cluster refuses to {doing}{place}: the request is too large for it."),
+            "Put the program and what it needs into a mount (see `mounts`), or show this to the cluster's administrator.".into(),
         ),
         FailureKind::Invalid | FailureKind::AlreadyExists => (
             ErrorClass::Invalid,
@@ -182,9 +200,14 @@ pub fn error(failure: &Failure, doing: &str, namespace: &str, patience: &Patienc
         FailureKind::MalformedResponse => (
             ErrorClass::Kubectl,
             "kubectl's answer makes no sense.".into(),
-            "Is the program on the PATH really kubectl? Try `kubectl version` in a terminal.".into(),
+            "Is the program on the PATH really kubectl, and `server` in its configuration the address of a cluster? Try `kubectl version` in a terminal.".into(),
         ),
         FailureKind::Interrupted => (ErrorClass::Interrupted, "Stopped.".into(), String::new()),
+        FailureKind::Other if failure.words.starts_with("Error from server") => (
+            ErrorClass::Kubectl,
+            format!("The cluster refuses to {doing}{place}."),
+            "kubectl's words say why; where they do not help you, show them to the cluster's administrator.".into(),
+        ),
         FailureKind::Other => (
             ErrorClass::Kubectl,
             format!("kubectl could not {doing}{place}."),

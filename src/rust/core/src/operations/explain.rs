@@ -1,8 +1,9 @@
 //! What happened to a job, and what to do.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
-use super::observation::{not_found, Observation};
+use super::observation::{not_found, Observation, Observed};
 use super::queue::Queues;
 use super::{check, log, stopped, Connection, JobSelector};
 use crate::domain::job_log;
@@ -14,7 +15,7 @@ use crate::domain::restarts::{self, Starts};
 use crate::domain::verdict::Verdict;
 use crate::error::Error;
 use crate::kubernetes::api::Stopped;
-use crate::kubernetes::objects::{Event, Job, Pod};
+use crate::kubernetes::objects::{Event, Job, ObjectMeta, Pod};
 use crate::kubernetes::{labels, Api, LabelSelector};
 use crate::transport::FailureKind;
 
@@ -32,9 +33,12 @@ pub fn explain(connection: &Connection<'_>, job_id: &str) -> Result<Explanation,
     let has_failed = explanation.record.status == Status::Failed;
     let is_read = has_failed || explanation.record.status == Status::Succeeded;
     if let Some(pod) = pod.filter(|pod| is_read && pod.has_started()) {
-        let log = log::log_of_pod(&api, &connection.patience, job_id, &pod, connection.log_patterns)?;
+        let log = log::log_of_job(connection, &api, job_id, &Observed::Pod(&pod), None)?.0;
         if has_failed {
             explanation.last_lines = job_log::last_lines(&log.lines);
+            if let Some(advice) = job_log::advice(&explanation.last_lines) {
+                explanation.advice = Some(advice.into());
+            }
         }
         // Of a program that was killed the log tells nothing of that.
         let finding = log.finding.filter(|_| explanation.verdict != Some(Verdict::Killed));
@@ -66,7 +70,7 @@ pub(super) fn without_log<'a>(connection: &Connection<'a>, job_id: &str) -> Resu
     let api = connection.api()?;
     let ids = [job_id];
     let mut observation = Observation::of_all(connection, &api, &LabelSelector::Jobs(&ids))?;
-    let Some((_, pod)) = observation.jobs_with_pods().next() else {
+    let Some((_, pod)) = of_job(&observation, job_id) else {
         return Err(not_found(&ids, api.namespace()));
     };
     let mut events = api.list_events_if_allowed("Job", job_id).map_err(stopped)?;
@@ -74,9 +78,11 @@ pub(super) fn without_log<'a>(connection: &Connection<'a>, job_id: &str) -> Resu
         // The pod was made between the two looks, or is gone.
         observation = Observation::of_all(connection, &api, &LabelSelector::Jobs(&ids))?;
     }
-    let Some((job, pod)) = observation.jobs_with_pods().next() else {
+    observation.look_again_for_pods(connection, &api, None)?;
+    let Some((job, pod)) = of_job(&observation, job_id) else {
         return Err(not_found(&ids, api.namespace()));
     };
+    let job = job.as_ref();
     let created: BTreeSet<String> = events.iter().filter_map(created_pod).map(String::from).collect();
     let mut starts = observation.starts(job_id);
     let mut started = BTreeSet::new();
@@ -86,8 +92,8 @@ pub(super) fn without_log<'a>(connection: &Connection<'a>, job_id: &str) -> Resu
         .map(String::as_str)
         .chain(newest.filter(|name| !created.contains(*name)))
     {
-        // Of those before the newest only if they may have started.
-        if newest.is_none_or(|newest| newest == name) || starts != Starts::Once {
+        // Of those before the newest only where there were some.
+        if newest.is_none_or(|newest| newest == name) || starts != Starts::Once || created.len() > 1 {
             let of_pod = api.list_events_if_allowed("Pod", name).map_err(stopped)?;
             if restarts::say_that_it_started(&of_pod) {
                 started.insert(name);
@@ -95,11 +101,13 @@ pub(super) fn without_log<'a>(connection: &Connection<'a>, job_id: &str) -> Resu
             events.extend(of_pod);
         }
     }
-    if starts == Starts::PerhapsAgain {
+    if starts == Starts::PerhapsAgain || pod.is_some_and(Pod::has_started) {
         started.extend(newest);
-        if started.len() > 1 {
-            starts = Starts::Again;
-        }
+    }
+    // Also where the Job has made a pod anew for another reason, as when somebody has taken the finalizer from the first, by
+    // which the Job controller counts its pods, and has deleted it.
+    if started.len() > 1 {
+        starts = Starts::Again;
     }
     events.sort_by_key(Event::time);
     let known = observation
@@ -112,6 +120,13 @@ pub(super) fn without_log<'a>(connection: &Connection<'a>, job_id: &str) -> Resu
         None => Queues::new(&api).look(job).map_err(stopped)?,
     };
     let mut explanation = job_record::explain(job, pod, attempts, starts, events, &look);
+    if observation.jobs_with_pods().next().is_none() {
+        let left = "Somebody has deleted the job and left its pod, which Kubernetes removes no more: show this to the cluster's administrator.";
+        explanation.advice = Some(match explanation.advice {
+            Some(advice) => format!("{advice} {left}"),
+            None => left.into(),
+        });
+    }
     if let (Some(order), None) = (Order::of_job(job).filter(|order| order.waits), pod) {
         explain_waiting(&mut explanation, connection, &api, job, &order)?;
     }
@@ -122,6 +137,28 @@ pub(super) fn without_log<'a>(connection: &Connection<'a>, job_id: &str) -> Resu
         job,
         pod,
     })
+}
+
+/// A Job with its newest pod. Of a pod whose Job somebody has deleted alone (`--cascade=orphan`) the Job is what the pod says of
+/// it.
+fn of_job<'a>(observation: &'a Observation, job_id: &str) -> Option<(Cow<'a, Job>, Option<&'a Pod>)> {
+    if let Some((job, pod)) = observation.jobs_with_pods().next() {
+        return Some((Cow::Borrowed(job), pod));
+    }
+    let Some(Observed::Pod(pod)) = observation.of(job_id) else {
+        return None;
+    };
+    let job = Job {
+        metadata: ObjectMeta {
+            name: job_id.into(),
+            uid: None,
+            generation: 0,
+            deletion_timestamp: None,
+            ..pod.metadata.clone()
+        },
+        ..Default::default()
+    };
+    Some((Cow::Owned(job), Some(pod)))
 }
 
 /// Says what a job waits for, and who starts it then.
@@ -147,10 +184,7 @@ fn explain_waiting(
     let seen: HashMap<&str, Seen> = before
         .jobs_with_pods()
         .filter(|(job, _)| belongs(job))
-        .map(|(job, pod)| {
-            let status = pod.map_or_else(|| job_status::of_job(job), job_status::of_pod).status;
-            (job.metadata.name.as_str(), Seen::Is(status))
-        })
+        .map(|(job, pod)| (job.metadata.name.as_str(), Seen::Is(job_status::status(job, pod))))
         .collect();
     let diagnosis = order::waiting(order, |id| seen.get(id).copied().unwrap_or(Seen::Missing));
     let whoever = "while somebody waits for its batch in R, or a controller of abba runs";
@@ -215,6 +249,40 @@ mod tests {
         assert_eq!(reasons, ["SuccessfulCreate", "Pulled", "Started", "Completed"]);
         assert_eq!(explanation.attempts, 2);
         assert_eq!(explanation.pod_id.as_deref(), Some("a-p2"));
+    }
+
+    #[test]
+    fn a_pod_made_anew_for_one_that_others_took_from_the_job_is_a_second_start() {
+        let created = |pod: &str, second| {
+            let mut event = noted("SuccessfulCreate", second);
+            event["message"] = json!(format!("Created pod: {pod}"));
+            event
+        };
+        for (of_first, words) in [(vec![noted("Started", 2)], Some("more than once")), (vec![], None)] {
+            let cluster = Scripted::new()
+                .get("involvedObject.name%3Da-p1", [list(1, of_first)])
+                .get("kind%3DPod", [list(1, [noted("Started", 6)])])
+                .get("kind%3DJob", [list(1, [created("a-p1", 1), created("a-p", 5)])])
+                .get("/pods", [list(1, [pod("a", 5, ended(0))])])
+                .get("/jobs", [list(1, [job("a", 1)])]);
+            let reason = explain(&patient(&cluster), "a").unwrap().record.reason;
+            assert_eq!(
+                reason.is_some_and(|reason| reason.contains("more than once")),
+                words.is_some()
+            );
+        }
+    }
+
+    #[test]
+    fn a_pod_that_was_left_without_its_job_is_explained() {
+        let cluster = Scripted::new()
+            .get("/events", [list(1, []), list(1, [])])
+            .get("/pods", [list(1, [pod("a", 1, ended(3))])])
+            .get("/jobs", [list(1, [])]);
+        let explanation = explain(&patient(&cluster), "a").unwrap();
+        assert_eq!(explanation.pod_id.as_deref(), Some("a-p"));
+        assert!(explanation.record.reason.unwrap().contains("exit status 3"));
+        assert!(explanation.advice.unwrap().contains("left its pod"));
     }
 
     #[test]
@@ -298,6 +366,14 @@ mod tests {
             .get("/pods?", [list(1, [pod("a", 1, ended(exit_code))])])
             .get("/jobs", [list(1, [job("a", 1)])]);
         explain(&patient(&cluster), "a").unwrap()
+    }
+
+    #[test]
+    fn a_program_that_is_no_text_to_r_is_told_with_the_way_out() {
+        let advice = |text: &str| explained(1, text).advice.unwrap();
+        let of_r = "Error: invalid multibyte character in parser at line 3\nExecution halted";
+        assert!(advice(&format!("abba-log-of a\n{of_r}")).contains("Save it as UTF-8"));
+        assert!(advice("abba-log-of a\nError: boom\nExecution halted").starts_with("Read its log"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::log::{log, Logs};
 use super::observation::Observed;
 use super::reconnect::look_patiently;
-use super::{watch, Connection, JobSelector};
+use super::{watch, Archived, Connection, JobSelector};
 use crate::domain::followed_log::FollowedLog;
 use crate::domain::job_status::Status;
 use crate::error::{Error, ErrorClass, Warning};
@@ -40,7 +40,11 @@ pub fn follow(
     watch(
         connection,
         &which,
-        &mut |news| match news.jobs.iter().all(|job| job.status.status == Status::Pending) {
+        // One that runs in a pod that has lost abba's labels can be read once it has ended.
+        &mut |news| match news.jobs.iter().all(|job| match job.status.status {
+            Status::Running => job.status.id == job.job_id,
+            status => status == Status::Pending,
+        }) {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         },
@@ -140,7 +144,7 @@ fn log_patiently(connection: &Connection<'_>, which: &JobSelector) -> Result<Opt
         if look_patiently(connection, || connection.observe(which))?.is_none() {
             return Ok(None);
         }
-        match log(connection, which) {
+        match log(connection, which, &Archived::default()) {
             Ok(logs) => return Ok(Some(logs)),
             Err(error) if error.class == ErrorClass::Interrupted => return Ok(None),
             Err(error) if error.is_transient() && failures < ATTEMPTS_AT_THE_REST => failures += 1,
@@ -199,19 +203,17 @@ impl Stream<'_, '_> {
         };
         let patience = Patience::new(limit, &interrupted);
         let mut broke_off = false;
-        let result = self.api.log_lines(
-            self.pod_name,
-            question,
-            &patience,
-            &mut |bytes| match followed.take(bytes) {
-                Some(text) => {
-                    let flow = line(text);
-                    broke_off = flow.is_break();
-                    flow
+        let result = self.api.log_lines(self.pod_name, question, &patience, &mut |bytes| {
+            let taken = followed.take(bytes);
+            for text in followed.owed.take().into_iter().chain(taken) {
+                let flow = line(text);
+                broke_off = flow.is_break();
+                if broke_off {
+                    return flow;
                 }
-                None => ControlFlow::Continue(()),
-            },
-        );
+            }
+            ControlFlow::Continue(())
+        });
         if broke_off || stopped.get() {
             return Ok(Read::BrokeOff);
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::scripted::{ended, pod};
-use super::{log, Connection, JobSelector};
-use crate::domain::job_log;
+use super::{log, Archived, Connection, JobSelector};
+use crate::domain::job_log::{FirstLine, Markers};
 use crate::domain::verdict::MESSAGES_OF_R;
 use crate::fuzz::{fuzz_slowly, Rng};
 use crate::kubernetes::time;
@@ -41,7 +41,7 @@ impl Transport for Breaks {
         call: &Call,
         _: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<String>, Failure> {
         if !call.path.contains("/log?") {
             let items = if call.path.contains("/pods?") {
                 json!([pod("a", 1, ended(0))])
@@ -49,13 +49,13 @@ impl Transport for Breaks {
                 json!([])
             };
             let _ = part(json!({"items": items}).to_string().as_bytes());
-            return Ok(());
+            return Ok(Vec::new());
         }
         let mut breaks = self.breaks.lock().unwrap();
         let (left, rng) = &mut *breaks;
         if call.path.contains("tailLines=1") {
             let _ = part(&self.log(&self.lines[self.lines.len().saturating_sub(1)..]));
-            return Ok(());
+            return Ok(Vec::new());
         }
         let since = call.path.split_once("sinceTime=").map(|(_, rest)| {
             let since = rest.split('&').next().unwrap_or_default().replace("%3A", ":");
@@ -68,7 +68,7 @@ impl Transport for Breaks {
         let mut log = self.log(&shown.cloned().collect::<Vec<_>>());
         if *left == 0 {
             let _ = part(&log);
-            return Ok(());
+            return Ok(Vec::new());
         }
         *left -= 1;
         log.truncate(rng.usize(..=log.len()));
@@ -78,7 +78,7 @@ impl Transport for Breaks {
         }
         let _ = part(&log);
         match rng.bool() {
-            true => Ok(()),
+            true => Ok(Vec::new()),
             false => Err(Failure::new(FailureKind::Unreachable, "unexpected EOF")),
         }
     }
@@ -95,6 +95,8 @@ fn a_log_is_whole_or_says_what_is_missing() {
         "abba-log-of a\nx\nx\nx\nx\n\n\nabba-log-of a\nfailed to stat x\n",
         "abba-log-of a\n\u{e9}t\u{e9}\r\n10%\r20%\r\nrpc error: code = Unavailable",
         "x\n2026-01-01T00:00:01Z y",
+        "abba: begin of the log of a\nx\n\nyabba: end of the log of a\n",
+        "abba: begin of the log of a\nabba: end of the log of a\nfailed to stat x\n",
     ];
     fuzz_slowly(20_000, &samples, |input, rng| {
         let mut now: i64 = 1_767_225_600_000_000_000;
@@ -118,14 +120,16 @@ fn a_log_is_whole_or_says_what_is_missing() {
             namespace: Some("n"),
             patience: Patience::new(Duration::from_secs(60), &|| false),
             log_patterns: &MESSAGES_OF_R,
+            owner: None,
         };
-        let mut expected: Vec<String> = texts.iter().map(|text| job_log::line(text)).collect();
-        let has_head = texts[0] == b"abba-log-of a";
-        if has_head {
-            expected.remove(0);
-        }
+        let markers = Markers::of("a");
+        let first = markers.first_line(texts[0]);
+        let has_head = first != FirstLine::OfProgram;
+        let of_program = &texts[usize::from(has_head)..];
+        let has_end = of_program.iter().any(|text| markers.before_end(text).is_some());
+        let expected = markers.lines_of_program(of_program);
         // None of it has come, and that is said.
-        let Ok(logs) = log(&connection, &JobSelector::Jobs(vec!["a".into()])) else {
+        let Ok(logs) = log(&connection, &JobSelector::Jobs(vec!["a".into()]), &Archived::default()) else {
             return;
         };
         let said = |words: &str| logs.warnings.iter().any(|warning| warning.message.contains(words));
@@ -136,5 +140,7 @@ fn a_log_is_whole_or_says_what_is_missing() {
             assert_eq!(*lines, expected);
         }
         assert!(has_head || said("beginning of the log"));
+        let is_cut = first == FirstLine::Begin && !has_end;
+        assert!(said("its end is missing") || said("The end of the log") == is_cut);
     });
 }

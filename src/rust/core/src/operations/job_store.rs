@@ -4,8 +4,9 @@
 //! together when it is asked for. Nothing here speaks to a cluster.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -14,7 +15,7 @@ use super::{Connection, JobSelector};
 use crate::domain::diagnosis::{self, Diagnosis};
 use crate::domain::job_record::{self, JobRecord};
 use crate::domain::job_status::{self, JobStatus, Status};
-use crate::domain::order::{self, Member, Order, Standing, Step};
+use crate::domain::order::{self, Member, Order, Seen, Standing, Step};
 use crate::domain::restarts::{self, Starts};
 use crate::domain::usage::Usage;
 use crate::domain::verdict::{self, Verdict};
@@ -32,8 +33,10 @@ pub struct JobSnapshot {
     pub record: JobRecord,
     /// Its state, as of [`super::status`].
     pub status: JobStatus,
-    /// While its pod has not started: why, as far as the pod itself says.
+    /// While its pod has not started: why, as far as the pod itself says; of one that waits for others: for which.
     pub obstacle: Option<Diagnosis>,
+    /// Whether it waits for others of its batch.
+    pub waits: bool,
     /// The caller of the abba API to whom it belongs; `None`: it was not submitted by one.
     pub owner: Option<String>,
     /// The number of the account that it runs as; `None`: as its image says.
@@ -107,7 +110,7 @@ pub struct PodPart {
     obstacle: Option<Diagnosis>,
     verdict: Option<Verdict>,
     has_started: bool,
-    starts: u64,
+    starts: restarts::Count,
     is_cancelled: bool,
 }
 
@@ -249,9 +252,14 @@ pub struct JobStore {
     waiting: Index,
     /// The batches of such jobs of which something has changed since their steps were taken.
     touched: HashSet<Box<str>>,
+    /// The jobs that were removed of late, oldest first.
+    gone: VecDeque<(Instant, Box<str>)>,
     /// How often something has changed.
     version: u64,
 }
+
+/// For so long it is remembered that a job is gone.
+const REMEMBERED: Duration = Duration::from_secs(120);
 
 /// The jobs of an owner, or a batch, by its name.
 type Index = HashMap<Box<str>, HashSet<Arc<str>>>;
@@ -305,6 +313,7 @@ impl Entry {
                 },
             },
             obstacle: pod.and_then(|pod| pod.obstacle.clone()),
+            waits: false,
             owner: job.owner.clone(),
             uid: job.uid,
             image: job.image.clone(),
@@ -391,6 +400,10 @@ impl JobStore {
             unlist(&mut self.owners, old.owner.as_deref(), id);
             unlist(&mut self.batches, Some(&old.record.batch_id), id);
             unlist(&mut self.waiting, Some(&old.record.batch_id), id);
+            while self.gone.front().is_some_and(|(when, _)| when.elapsed() > REMEMBERED) {
+                self.gone.pop_front();
+            }
+            self.gone.push_back((Instant::now(), id.into()));
             self.note_removal(id);
         }
     }
@@ -403,6 +416,8 @@ impl JobStore {
         entry.pods.retain(|known| known.status.id != pod);
         if entry.pods.len() < before {
             self.note_removal(id);
+            // What its Job says counts now.
+            self.touch_batch_of(id);
         }
     }
 
@@ -416,8 +431,9 @@ impl JobStore {
         }
     }
 
-    /// Notes that something of a job's batch has changed, where others of it wait.
-    fn touch_batch_of(&mut self, id: &str) {
+    /// Notes that something of a job's batch has changed, where others of it wait, or that one of its steps could not be made:
+    /// [`Self::take_steps`] looks at it then.
+    pub(super) fn touch_batch_of(&mut self, id: &str) {
         let job = self.entries.get(id).and_then(|entry| entry.job.as_ref());
         if let Some(job) = job.filter(|job| self.waiting.contains_key(&*job.record.batch_id)) {
             if !self.touched.contains(&*job.record.batch_id) {
@@ -426,9 +442,9 @@ impl JobStore {
         }
     }
 
-    /// Has the steps of a job's batch told again by [`Self::take_steps`]: one of them could not be made.
-    pub fn touch(&mut self, id: &str) {
-        self.touch_batch_of(id);
+    /// Whether [`Self::take_steps`] has to look at a batch.
+    pub fn has_steps(&self) -> bool {
+        !self.touched.is_empty()
     }
 
     /// What is to be done about jobs that wait, of those batches of which something has changed since this was asked last.
@@ -486,6 +502,26 @@ impl JobStore {
         })
     }
 
+    /// The states of the jobs that have ended, with their ids, of those of which something has changed after a version.
+    pub fn ended_since(&self, version: u64) -> Vec<(String, JobStatus)> {
+        let changed = self.entries.iter().filter(|(_, entry)| entry.version > version);
+        let ended = changed.filter(|(_, entry)| entry.status().is_some_and(Status::has_ended));
+        ended
+            .filter_map(|(id, entry)| Some((id.to_string(), entry.snapshot()?.status)))
+            .collect()
+    }
+
+    /// The jobs whose programs run, each with its pod.
+    pub fn running(&self) -> Vec<(String, String)> {
+        let running = self.entries.iter().filter(|(_, entry)| entry.job.is_some());
+        running
+            .filter_map(|(id, entry)| {
+                let pod = entry.newest().filter(|pod| pod.status.status == Status::Running)?;
+                Some((id.to_string(), pod.status.id.clone()))
+            })
+            .collect()
+    }
+
     /// How many jobs wait for others.
     pub fn count_waiting(&self) -> usize {
         self.waiting.values().map(HashSet::len).sum()
@@ -500,12 +536,41 @@ impl JobStore {
 
     /// A job.
     pub fn job(&self, id: &str) -> Option<JobSnapshot> {
-        self.entries.get(id)?.snapshot()
+        self.snapshot(self.entries.get(id)?)
+    }
+
+    /// A job, with what it waits for.
+    fn snapshot(&self, entry: &Entry) -> Option<JobSnapshot> {
+        let mut snapshot = entry.snapshot()?;
+        let job = entry.job.as_ref()?;
+        if let Some(order) = job
+            .order
+            .as_deref()
+            .filter(|order| order.waits && entry.pods.is_empty())
+        {
+            let why = order::waiting(order, |id| {
+                // One that is not there may be on its way.
+                let status = self.entries.get(id).and_then(|before| before.status());
+                status.map_or(Seen::NotKnown, Seen::Is)
+            });
+            // It has ended where it was cancelled.
+            if !snapshot.record.status.is_final() {
+                snapshot.record.reason = Some(why.what.clone());
+                snapshot.obstacle = Some(why);
+                snapshot.waits = true;
+            }
+        }
+        Some(snapshot)
     }
 
     /// Whether there is such a job.
     pub fn contains(&self, id: &str) -> bool {
         self.entries.get(id).is_some_and(|entry| entry.job.is_some())
+    }
+
+    /// Whether there was such a job a moment ago, and is none any more.
+    pub fn is_gone(&self, id: &str) -> bool {
+        !self.contains(id) && self.gone.iter().any(|(_, gone)| **gone == *id)
     }
 
     /// Whether a job was cancelled, has ended, or is not there.
@@ -523,17 +588,19 @@ impl JobStore {
 
     /// All jobs.
     pub fn jobs(&self) -> impl Iterator<Item = JobSnapshot> + '_ {
-        self.entries.values().filter_map(|entry| entry.snapshot())
+        self.entries.values().filter_map(|entry| self.snapshot(entry))
     }
 
     /// The jobs of an owner.
     pub fn of_owner<'a>(&'a self, owner: &str) -> impl Iterator<Item = JobSnapshot> + 'a {
-        self.entries_in(&self.owners, owner).filter_map(Entry::snapshot)
+        self.entries_in(&self.owners, owner)
+            .filter_map(|entry| self.snapshot(entry))
     }
 
     /// The jobs of a batch, whoever has them.
     pub fn of_batch<'a>(&'a self, batch_id: &str) -> impl Iterator<Item = JobSnapshot> + 'a {
-        self.entries_in(&self.batches, batch_id).filter_map(Entry::snapshot)
+        self.entries_in(&self.batches, batch_id)
+            .filter_map(|entry| self.snapshot(entry))
     }
 
     fn entries_in<'a>(&'a self, index: &'a Index, name: &str) -> impl Iterator<Item = &'a Entry> {
@@ -633,6 +700,7 @@ pub(super) mod tests {
                 let started = newest.map_or(status.status == Status::Succeeded, Pod::has_started);
                 JobSnapshot {
                     record: job_record::of(&job, newest),
+                    waits: false,
                     obstacle: newest
                         .filter(|_| status.status == Status::Pending)
                         .map(|pod| diagnosis::of_unstarted_pod(pod, &[])),
@@ -807,6 +875,22 @@ pub(super) mod tests {
                 (0, 0, 0)
             );
         });
+    }
+
+    #[test]
+    fn a_job_that_is_gone_is_told_from_one_that_was_never_there() {
+        let mut store = JobStore::default();
+        let job = any_job("a-1", &mut Rng::with_seed(1));
+        let part = || read_parts::<Job>([&job]).remove(0);
+        assert!(!store.is_gone("a-1"));
+        store.put(part());
+        assert!(!store.is_gone("a-1"));
+        store.remove(&part());
+        assert!(store.is_gone("a-1") && !store.is_gone("a-2"));
+        store.put(part());
+        assert!(!store.is_gone("a-1"));
+        Job::replace(&mut store, Vec::new());
+        assert!(store.is_gone("a-1"));
     }
 
     #[test]

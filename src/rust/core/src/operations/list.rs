@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::kubernetes::labels;
 use crate::kubernetes::{Api, LabelSelector};
 
-/// JobSelector jobs to list; all where nothing is said.
+/// Which jobs to list; all where nothing is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ListArguments {

@@ -1,19 +1,21 @@
 //! The logs of jobs.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::archive::{Archived, ArchivedJob};
 use super::observation::{not_found, Observed};
-use super::parallel_map::parallel_map_unless_stopped;
+use super::parallel_map::{over, parallel_map_unless_stopped};
 use super::queue::Queues;
-use super::{error_messages, stopped, Connection, JobSelector};
+use super::{error_messages, log_parts, stopped, Connection, JobSelector};
 use crate::domain::followed_log::{compare_ends, End, FollowedLog};
-use crate::domain::verdict::{self, Finding, LogPatterns, Verdict};
+use crate::domain::verdict::{self, Finding, Verdict};
 use crate::domain::{diagnosis, job_log, job_status, restarts};
 use crate::error::{Error, ErrorClass, Warning};
 use crate::kubernetes::objects::{Job, Pod};
 use crate::kubernetes::{Api, LogQuestion};
-use crate::transport::{Backoff, Failure, FailureKind, Patience};
+use crate::transport::{Backoff, Failure, FailureKind};
 
 const UNTOUCHED: &str = "The job itself is not affected.";
 
@@ -66,27 +68,41 @@ pub struct Logs {
 
 /// The logs of jobs, each read whole, in the order of the ids. One that cannot be read says so itself.
 ///
+/// What the cluster has forgotten comes from the archive, as far as that has it.
+///
 /// Errors: as those of [`super::status`]; and, where none of the logs can be read, why that is:
 /// [`ErrorClass::LogUnavailable`] where the node that holds a log does not answer or has lost it.
-pub fn log(connection: &Connection<'_>, which: &JobSelector) -> Result<Logs, Error> {
-    let (api, mut observation) = connection.observe(which)?;
+pub fn log(connection: &Connection<'_>, which: &JobSelector, archived: &Archived) -> Result<Logs, Error> {
+    let from_archive = |job: &_| archived.log(job, connection.log_patterns);
+    let Some((api, mut observation)) = archived.observe_rest(connection, which)? else {
+        return as_a_whole(archived.beside(which, [], from_archive), Vec::new());
+    };
     let starts = observation.look_for_starts(connection, &api)?;
-    let (transport, namespace) = (api.transport(), api.namespace());
-    let patterns = connection.log_patterns;
     let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
-    let outcomes = parallel_map_unless_stopped(&jobs, &connection.patience, |(job_id, observed), patience| {
-        let api = Api::in_namespace(transport, namespace, *patience);
-        log_of_job(&api, patience, job_id, observed, patterns, None)
-    })
-    .map_err(stopped)?;
+    let read = over(
+        connection,
+        api.namespace(),
+        |(job_id, observed): &(&str, Observed<'_>), connection, api| {
+            log_of_job(connection, api, job_id, observed, None)
+        },
+    );
+    let outcomes = parallel_map_unless_stopped(&jobs, &connection.patience, read).map_err(stopped)?;
+    let in_cluster: Vec<(LogOfJob, Vec<Warning>)> = outcomes.into_iter().collect::<Result<_, Error>>()?;
+    let in_cluster = observation.ids_and_times().into_iter().zip(in_cluster);
+    let starts = starts.iter().map(|(id, starts)| (id.as_str(), *starts));
+    as_a_whole(
+        archived.beside(which, in_cluster, from_archive),
+        restarts::warnings(starts),
+    )
+}
+
+fn as_a_whole(read: Vec<(LogOfJob, Vec<Warning>)>, of_starts: Vec<Warning>) -> Result<Logs, Error> {
     let mut logs = Logs::default();
-    for outcome in outcomes {
-        let (log, warnings) = outcome?;
+    for (log, warnings) in read {
         logs.logs.push(log);
         logs.warnings.extend(warnings);
     }
-    let starts = starts.iter().map(|(id, starts)| (id.as_str(), *starts));
-    logs.warnings.extend(restarts::warnings(starts));
+    logs.warnings.extend(of_starts);
     match error_of_all(&logs.logs) {
         Some(error) => Err(error),
         None => Ok(logs),
@@ -103,9 +119,9 @@ fn error_of_all(logs: &[LogOfJob]) -> Option<Error> {
 /// A place in the logs of some jobs, for reading them in pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogPosition {
-    /// JobSelector of the logs, counted from 0.
+    /// Which of the logs, counted from 0.
     pub log: usize,
-    /// JobSelector of its lines, counted from 0.
+    /// Which of its lines, counted from 0.
     pub line: usize,
 }
 
@@ -122,24 +138,35 @@ pub struct LogPage {
 /// How many logs are read at once for a page, at most.
 const LOGS_AT_ONCE: usize = 8;
 
+/// Where a log of a page comes from.
+enum Source<'a> {
+    Cluster(&'a str, Observed<'a>),
+    Archive(&'a ArchivedJob),
+}
+
 /// The logs of jobs as of [`log`], from `from` on, until their lines have about `bytes` bytes; at least one line.
 ///
 /// Errors: as those of [`log`].
 pub fn log_page(
     connection: &Connection<'_>,
     which: &JobSelector,
+    archived: &Archived,
     from: LogPosition,
     bytes: usize,
 ) -> Result<LogPage, Error> {
-    let (api, mut observation) = connection.observe(which)?;
-    let starts = match from {
+    let mut observed = archived.observe_rest(connection, which)?;
+    let starts = match (&mut observed, from) {
         // They are told once, with the first page.
-        LogPosition { log: 0, line: 0 } => observation.look_for_starts(connection, &api)?,
+        (Some((api, observation)), LogPosition { log: 0, line: 0 }) => observation.look_for_starts(connection, api)?,
         _ => Vec::new(),
     };
-    let (transport, namespace) = (api.transport(), api.namespace());
-    let patterns = connection.log_patterns;
-    let jobs: Vec<(&str, Observed<'_>)> = observation.each().collect();
+    let in_cluster = observed.iter().flat_map(|(_, observation)| {
+        let sources = observation.each().map(|(id, observed)| Source::Cluster(id, observed));
+        observation.ids_and_times().into_iter().zip(sources)
+    });
+    // Where all comes from the archive nothing is asked there.
+    let namespace = observed.as_ref().map_or("", |(api, _)| api.namespace());
+    let jobs: Vec<Source<'_>> = archived.beside(which, in_cluster, Source::Archive);
     let mut page = LogPage::default();
     page.logs.warnings = restarts::warnings(starts.iter().map(|(id, starts)| (id.as_str(), *starts)));
     let mut rest = bytes;
@@ -149,11 +176,15 @@ pub fn log_page(
     while position.log < jobs.len() {
         let some = &jobs[position.log..jobs.len().min(position.log + at_once)];
         at_once = (at_once * 2).min(LOGS_AT_ONCE);
-        let outcomes = parallel_map_unless_stopped(some, &connection.patience, |(job_id, observed), patience| {
-            let api = Api::in_namespace(transport, namespace, *patience);
-            log_of_job(&api, patience, job_id, observed, patterns, None)
-        })
-        .map_err(stopped)?;
+        let read = over(
+            connection,
+            namespace,
+            |source: &Source<'_>, connection, api| match source {
+                Source::Cluster(job_id, observed) => log_of_job(connection, api, job_id, observed, None),
+                Source::Archive(job) => Ok(archived.log(job, connection.log_patterns)),
+            },
+        );
+        let outcomes = parallel_map_unless_stopped(some, &connection.patience, read).map_err(stopped)?;
         for outcome in outcomes {
             let (mut log, warnings) = outcome?;
             if let (Some(error), 1..) = (&log.error, position.line) {
@@ -201,16 +232,24 @@ fn lines_that_fit(lines: &[String], rest: &mut usize, at_least_one: bool) -> usi
     taken
 }
 
+/// A log byte for byte.
+#[derive(Debug, Default)]
+pub(super) struct LogBytes {
+    /// What the program printed.
+    pub bytes: Vec<u8>,
+    /// What was kept of it while it was written, see [`super::log_parts`].
+    pub part: Option<PathBuf>,
+}
+
 /// The log of a job, and what must be said about it. `bytes`: gets what the program printed, byte for byte.
 ///
 /// Errors: the user wants to stop.
 pub(super) fn log_of_job(
+    connection: &Connection<'_>,
     api: &Api<'_>,
-    patience: &Patience<'_>,
     job_id: &str,
     observed: &Observed<'_>,
-    patterns: &LogPatterns,
-    bytes: Option<&mut Vec<u8>>,
+    bytes: Option<&mut LogBytes>,
 ) -> Result<(LogOfJob, Vec<Warning>), Error> {
     let no_warning = |lines| (lines, Vec::new());
     let (pod_id, outcome) = match observed {
@@ -218,7 +257,7 @@ pub(super) fn log_of_job(
         Observed::Pod(pod) => (
             pod.metadata.name.as_str(),
             match pod.has_started() {
-                true => read(api, patience, job_id, pod, bytes),
+                true => read(connection, api, job_id, pod, bytes),
                 false => why_it_has_not_started(api, pod).map(no_warning),
             },
         ),
@@ -232,7 +271,7 @@ pub(super) fn log_of_job(
         job_id: job_id.to_string(),
         pod_id: pod_id.to_string(),
         finding: match observed {
-            Observed::Pod(pod) if error.is_none() => verdict::of_log(pod, &lines, patterns)
+            Observed::Pod(pod) if error.is_none() => verdict::of_log(pod, &lines, connection.log_patterns)
                 // In what is missing may be more.
                 .filter(|finding| warnings.is_empty() || finding.verdict != Verdict::Clean),
             _ => None,
@@ -243,37 +282,28 @@ pub(super) fn log_of_job(
     Ok((log, warnings))
 }
 
-/// The log of a pod that has started.
-///
-/// Errors: the user wants to stop.
-pub(super) fn log_of_pod(
-    api: &Api<'_>,
-    patience: &Patience<'_>,
-    job_id: &str,
-    pod: &Pod,
-    patterns: &LogPatterns,
-) -> Result<LogOfJob, Error> {
-    Ok(log_of_job(api, patience, job_id, &Observed::Pod(pod), patterns, None)?.0)
-}
-
 /// The verdict of the log of a pod, `None` where it cannot be read; and whether all of the log was read that there is.
 ///
 /// Errors: the user wants to stop.
 pub(super) fn finding(
+    connection: &Connection<'_>,
     api: &Api<'_>,
-    patience: &Patience<'_>,
     job_id: &str,
     pod: &Pod,
-    patterns: &LogPatterns,
 ) -> Result<(Option<Finding>, bool), Error> {
-    let (log, warnings) = log_of_job(api, patience, job_id, &Observed::Pod(pod), patterns, None)?;
-    // A beginning that is lost does not come back.
-    let is_all = warnings.iter().all(|warning| *warning == head_is_missing(job_id));
+    let (log, warnings) = log_of_job(connection, api, job_id, &Observed::Pod(pod), None)?;
+    let is_all = warnings.iter().all(|warning| is_lost_for_good(warning, job_id));
     Ok((log.finding, log.error.is_none() && is_all))
 }
 
 /// How often a log is read on whose end is not where its newest line is.
 const ATTEMPTS_AT_THE_END: usize = 5;
+
+/// How often of these for the marker of the end, where it does not stand behind the newest line.
+const LOOKS_FOR_MARKER: usize = 2;
+
+/// The exit status of a container that SIGKILL has ended: at its memory limit, with its node, or after its grace period.
+const KILLED: i32 = 137;
 
 /// The pauses between these: a kubelet that is started again takes some seconds.
 const END_PAUSES: (Duration, Duration) = match cfg!(test) {
@@ -290,24 +320,36 @@ const END_PAUSES: (Duration, Duration) = match cfg!(test) {
 ///
 /// `bytes`: gets the same without any change. A last line has a line end there where the program wrote one.
 fn read(
+    connection: &Connection<'_>,
     api: &Api<'_>,
-    patience: &Patience<'_>,
     job_id: &str,
     pod: &Pod,
-    bytes: Option<&mut Vec<u8>>,
+    mut bytes: Option<&mut LogBytes>,
 ) -> Result<(Vec<String>, Vec<Warning>), Error> {
     let name = pod.metadata.name.as_str();
     let has_ended = pod.terminated().is_some();
+    // Of SIGKILL the container's shell learns nothing: it prints no more, and nobody knows how the log was to end.
+    let has_marked_its_end = pod.terminated().is_some_and(|end| end.exit_code != KILLED);
     let mut log = FollowedLog::new(job_id);
+    let part = bytes.as_mut().and_then(|bytes| bytes.part.take());
     let mut taken = Taken {
         lines: Vec::new(),
-        bytes,
+        bytes: bytes.map(|bytes| &mut bytes.bytes),
     };
+    let mut has_gap = false;
+    if let Some(part) = &part {
+        let replayed = log_parts::replay(part, &mut |line| taken.add(log.take(line), log.written(line)));
+        // Of one that cannot be read the cluster may have what is not in it.
+        has_gap = replayed.map_or(true, |(_, has_gap)| has_gap);
+    }
     let mut backoff = Backoff::new(END_PAUSES.0, END_PAUSES.1);
     // The end of the attempt before.
     let mut end_before = None;
     let mut attempts = 0;
     let why_incomplete = loop {
+        if part.is_some() && log.has_end == Some(true) {
+            break None;
+        }
         log.reopened();
         let since = log.since();
         let question = LogQuestion {
@@ -315,12 +357,12 @@ fn read(
             ..Default::default()
         };
         let read = api.log_lines_patiently(name, question, &mut |line| {
-            taken.add(log.take(line), log.text(line), b"\n");
+            taken.take(&mut log, line);
             ControlFlow::Continue(())
         });
         let why = match read {
             Err(failure) if failure.kind == FailureKind::Interrupted || (log.last.is_empty() && attempts == 0) => {
-                return Err(error_of(api, patience, job_id, name, &failure));
+                return Err(error_of(connection, api, job_id, name, &failure));
             }
             Err(failure) => failure_words(&failure),
             Ok(unfinished) => {
@@ -330,35 +372,40 @@ fn read(
                 if !has_ended {
                     if words.is_none() {
                         if is_line && log.may_be_line(&unfinished) {
-                            taken.add(log.take_unfinished(&unfinished), log.text(&unfinished), b"");
+                            taken.take_unfinished(&mut log, &unfinished);
                         }
                         break None;
                     }
                 } else {
                     match api.newest_log_line(name) {
                         Err(failure) if failure.kind == FailureKind::Interrupted => {
-                            return Err(error_of(api, patience, job_id, name, &failure));
+                            return Err(error_of(connection, api, job_id, name, &failure));
                         }
                         Err(failure) => words = Some(failure_words(&failure)),
                         Ok(newest) => {
                             let end = (log.lines, last.len());
                             match compare_ends(last, &newest) {
+                                // It may be on its way.
+                                End::Same
+                                    if has_marked_its_end
+                                        && log.has_end == Some(false)
+                                        && attempts < LOOKS_FOR_MARKER => {}
                                 End::Same => {
                                     if is_line {
-                                        taken.add(log.take_unfinished(&unfinished), log.text(&unfinished), b"");
+                                        taken.take_unfinished(&mut log, &unfinished);
                                     }
                                     break None;
                                 }
                                 End::BeforeNodeWords => {
                                     if is_line {
-                                        taken.add(log.take_unfinished(&newest), log.text(&newest), b"");
+                                        taken.take_unfinished(&mut log, &newest);
                                     }
                                     break None;
                                 }
                                 // Lines of one letter look alike wherever they are cut: certain once nothing more comes.
                                 End::LastPart if end_before == Some(end) => {
                                     if is_line {
-                                        taken.add(log.take_unfinished(&unfinished), log.text(&unfinished), b"");
+                                        taken.take_unfinished(&mut log, &unfinished);
                                     }
                                     break None;
                                 }
@@ -381,7 +428,7 @@ fn read(
         if attempts >= ATTEMPTS_AT_THE_END {
             break Some(why);
         }
-        if !backoff.sleep(patience) {
+        if !backoff.sleep(&connection.patience) {
             return Err(stopped(crate::kubernetes::api::Stopped));
         }
     };
@@ -406,7 +453,14 @@ fn read(
     if !log.has_head && !too_early {
         warnings.push(head_is_missing(job_id));
     }
-    warnings.extend(why_incomplete.map(|words| end_is_missing(job_id, &words)));
+    if has_gap || (part.is_some() && log.has_missed) {
+        warnings.push(middle_is_missing(job_id));
+    }
+    match why_incomplete {
+        Some(words) => warnings.push(end_is_missing(job_id, &words)),
+        None if has_marked_its_end && log.has_end == Some(false) => warnings.push(end_is_lost(job_id)),
+        None => {}
+    }
     Ok((taken.lines, warnings))
 }
 
@@ -417,8 +471,26 @@ struct Taken<'a> {
 }
 
 impl Taken<'_> {
-    /// Takes a line; `text`: `None` where it was seen before. `end`: its line end.
-    fn add(&mut self, text: Option<String>, line: &[u8], end: &[u8]) {
+    fn take(&mut self, log: &mut FollowedLog, line: &[u8]) {
+        let text = log.take(line);
+        self.add_owed(log);
+        self.add(text, log.written(line));
+    }
+
+    fn take_unfinished(&mut self, log: &mut FollowedLog, line: &[u8]) {
+        let text = log.take_unfinished(line);
+        self.add_owed(log);
+        self.add(text, (log.written(line).0, b""));
+    }
+
+    fn add_owed(&mut self, log: &mut FollowedLog) {
+        if let Some(owed) = log.owed.take() {
+            self.add(Some(owed.clone()), (owed.as_bytes(), b"\n"));
+        }
+    }
+
+    /// Takes a line; `text`: `None` where it was seen before. `written`: it and its line end, as the program wrote them.
+    fn add(&mut self, text: Option<String>, (line, end): (&[u8], &[u8])) {
         if let Some(text) = text {
             self.lines.push(text);
             if let Some(bytes) = self.bytes.as_deref_mut() {
@@ -438,8 +510,9 @@ fn failure_words(failure: &Failure) -> String {
     }
 }
 
-fn error_of(api: &Api<'_>, patience: &Patience<'_>, job_id: &str, pod_name: &str, failure: &Failure) -> Error {
-    let words = |failure: &Failure, doing: &str| error_messages::error(failure, doing, api.namespace(), patience);
+fn error_of(connection: &Connection<'_>, api: &Api<'_>, job_id: &str, pod_name: &str, failure: &Failure) -> Error {
+    let words =
+        |failure: &Failure, doing: &str| error_messages::error(failure, doing, api.namespace(), &connection.patience);
     match failure.kind {
         // The pod was there a moment ago. The API server's words for one that is gone; a node has others for a pod that it
         // does not know (kubelet: "pod does not exist", "the server could not find the requested resource").
@@ -476,28 +549,52 @@ fn log_is_lost(job_id: &str, words: &str) -> Error {
     .about([job_id])
 }
 
-fn head_is_missing(job_id: &str) -> Warning {
+fn incomplete(job_id: &str, message: String, advice: impl Into<String>) -> Warning {
     Warning {
         class: "log_incomplete",
-        // Seen with containerd: where the node changes to a new log, it splits a line.
-        message: format!(
-            "The beginning of the log of job \"{job_id}\" is missing, and its first line may be the end of one."
-        ),
-        advice: "The cluster keeps the newest part only of a long log (10 MiB, unless its administrator set it otherwise). Let the program write its output to a file in a mount, or print less.".into(),
+        message,
+        advice: advice.into(),
         job_ids: vec![job_id.to_string()],
     }
 }
 
+fn head_is_missing(job_id: &str) -> Warning {
+    // Seen with containerd: where the node changes to a new log, it splits a line.
+    let message =
+        format!("The beginning of the log of job \"{job_id}\" is missing, and its first line may be the end of one.");
+    let advice = "The cluster keeps the newest part only of a long log (10 MiB, unless its administrator set it otherwise). Let the program write its output to a file in a mount, or print less.";
+    incomplete(job_id, message, advice)
+}
+
 fn end_is_missing(job_id: &str, words: &str) -> Warning {
-    Warning {
-        class: "log_incomplete",
-        message: format!("The log of job \"{job_id}\" may not be whole: its end is missing."),
-        advice: match words {
-            "" => "The cluster lost the connection to the node that holds it. Read the log again in a minute.".into(),
-            words => format!("Read the log again in a minute. The cluster says: {words}"),
-        },
-        job_ids: vec![job_id.to_string()],
-    }
+    let message = format!("The log of job \"{job_id}\" may not be whole: its end is missing.");
+    let advice = match words {
+        "" => "The cluster lost the connection to the node that holds it. Read the log again in a minute.".into(),
+        words => format!("Read the log again in a minute. The cluster says: {words}"),
+    };
+    incomplete(job_id, message, advice)
+}
+
+/// Whether a warning tells of a part of a log that does not come back, however often it is read.
+pub(super) fn is_lost_for_good(warning: &Warning, job_id: &str) -> bool {
+    [head_is_missing(job_id), middle_is_missing(job_id), end_is_lost(job_id)].contains(warning)
+}
+
+fn middle_is_missing(job_id: &str) -> Warning {
+    let message = format!("A part in the midst of the log of job \"{job_id}\" may be missing.");
+    let advice =
+        "The program printed more than its node keeps while the log could not be followed, or more than an archive \
+        takes. Let the program write its output to a file in a mount, or print less.";
+    incomplete(job_id, message, advice)
+}
+
+fn end_is_lost(job_id: &str) -> Warning {
+    let message =
+        format!("The end of the log of job \"{job_id}\" is missing: its program printed more than its node has kept.");
+    let advice =
+        "The program itself went on: its container runtime was away, as when the node is updated, and kept no \
+        output. Check what the program has written, or submit it again to get the whole log.";
+    incomplete(job_id, message, advice)
 }
 
 fn why_there_is_no_pod(api: &Api<'_>, job: &Job) -> Result<Vec<String>, Error> {
@@ -519,6 +616,7 @@ fn why_it_has_not_started(api: &Api<'_>, pod: &Pod) -> Result<Vec<String>, Error
 mod tests {
     use super::super::scripted::{ended, list, patient, pod, Answer, Scripted};
     use super::*;
+    use serde_json::Value;
 
     /// What the log of job a fails with, where its node answers 404 and a look for the pod is answered so.
     fn error_if_the_node_answers_404(pod_now: Answer) -> Error {
@@ -526,7 +624,12 @@ mod tests {
             .get("/log?container=program", [Answer::Fails(FailureKind::NotFound)])
             .get("/pods?", [list(1, [pod("a", 1, ended(0))])])
             .get("/pods/", [pod_now]);
-        log(&patient(&cluster), &JobSelector::Jobs(vec!["a".into()])).unwrap_err()
+        log(
+            &patient(&cluster),
+            &JobSelector::Jobs(vec!["a".into()]),
+            &Archived::default(),
+        )
+        .unwrap_err()
     }
 
     #[test]
@@ -541,12 +644,26 @@ mod tests {
 
     /// The log of job a, whose program has ended, where its node gives these streams and this newest line.
     fn read_from(streams: &[&str], newest: &str) -> Result<Logs, Error> {
-        let answers = streams.iter().map(|text| Answer::Body(text.as_bytes().to_vec()));
+        read_of(&pod("a", 1, ended(0)), streams, &[newest])
+    }
+
+    /// The same of a pod in another state, where the newest line may become another one.
+    fn read_of(pod: &Value, streams: &[&str], newest: &[&str]) -> Result<Logs, Error> {
+        let answers = |texts: &[&str]| -> Vec<Answer> {
+            texts
+                .iter()
+                .map(|text| Answer::Body(text.as_bytes().to_vec()))
+                .collect()
+        };
         let cluster = Scripted::new()
-            .get("tailLines=1", [Answer::Body(newest.as_bytes().to_vec())])
-            .get("/log?container=program", answers.collect::<Vec<_>>())
-            .get("/pods?", [list(1, [pod("a", 1, ended(0))])]);
-        log(&patient(&cluster), &JobSelector::Jobs(vec!["a".into()]))
+            .get("tailLines=1", answers(newest))
+            .get("/log?container=program", answers(streams))
+            .get("/pods?", [list(1, [pod.clone()])]);
+        log(
+            &patient(&cluster),
+            &JobSelector::Jobs(vec!["a".into()]),
+            &Archived::default(),
+        )
     }
 
     const HEAD: &str = "2026-01-01T00:00:00Z abba-log-of a\n";
@@ -605,6 +722,47 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_ends_before_its_program_says_so() {
+        let begin = "2026-01-01T00:00:00Z abba: begin of the log of a\n";
+        let (line, end) = (
+            "2026-01-01T00:00:01Z x",
+            "2026-01-01T00:00:02Z abba: end of the log of a\n",
+        );
+        let (cut, whole) = (format!("{begin}{line}\n"), format!("{begin}{line}\n{end}"));
+        let of = |state: Value, streams: &[&str], newest: &[&str]| {
+            let logs = read_of(&pod("a", 1, state), streams, newest).unwrap();
+            assert_eq!(logs.logs[0].lines, ["x"]);
+            logs
+        };
+        assert_eq!(of(ended(0), &[&whole], &[end]).warnings, []);
+        let glued = format!("{begin}{line}abba: end of the log of a\n");
+        assert_eq!(
+            of(ended(0), &[&glued], &[&format!("{line}abba: end of the log of a\n")]).warnings,
+            []
+        );
+        for status in [0, 1, 143] {
+            let lost = of(ended(status), &[&cut], &[line]);
+            assert_eq!(lost.warnings.len(), 1);
+            assert_eq!(lost.warnings[0].class, "log_incomplete");
+            assert!(lost.warnings[0]
+                .message
+                .starts_with("The end of the log of job \"a\" is missing"));
+            // In what is missing may be an error.
+            assert_eq!(
+                lost.logs[0]
+                    .finding
+                    .as_ref()
+                    .filter(|finding| finding.verdict == Verdict::Clean),
+                None
+            );
+        }
+        // It was on its way.
+        assert_eq!(of(ended(0), &[&cut, end], &[line, end]).warnings, []);
+        // Nothing prints after SIGKILL.
+        assert_eq!(of(ended(137), &[&cut], &[line]).warnings, []);
+    }
+
+    #[test]
     fn words_of_the_node_are_no_line_of_the_program() {
         let words = "failed to create fsnotify watcher: too many open files";
         let last = "2026-01-01T00:00:01Z x";
@@ -643,7 +801,7 @@ mod tests {
             .get("/pods?", [list(1, [pod("a", 1, ended(0)), pod("b", 1, ended(0))])]);
         let ask = |ids: &[&str]| {
             let which = JobSelector::Jobs(ids.iter().map(ToString::to_string).collect());
-            log(&patient(&cluster), &which)
+            log(&patient(&cluster), &which, &Archived::default())
         };
         let logs = ask(&["a", "b"]).unwrap().logs;
         assert_eq!(logs[0].error.as_ref().unwrap().class, ErrorClass::LogUnavailable);

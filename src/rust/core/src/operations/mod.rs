@@ -1,5 +1,7 @@
 //! What a user asks for, each in a file of its own.
 
+mod archive;
+mod bookings;
 mod cancel;
 mod check;
 mod error_messages;
@@ -7,10 +9,12 @@ mod explain;
 mod follow;
 #[cfg(test)]
 mod fuzz;
+mod job_outcome;
 mod job_store;
 mod list;
 mod log;
 mod log_check;
+mod log_parts;
 mod observation;
 mod outdated;
 mod parallel_map;
@@ -37,10 +41,13 @@ mod version;
 mod watch;
 mod watch_update;
 
-pub use cancel::{cancel, cancel_as, CancelOutcome, Cancelled};
+pub use archive::{archive, archived_explanation, archived_jobs, place, ArchiveOutcome, Archived, ArchivedJob, Place};
+pub use bookings::change_bookings;
+pub use cancel::{cancel, cancel_as, Cancelled};
 pub use check::{check_cluster, CheckArguments, CheckReport, Reached};
 pub use explain::explain;
 pub use follow::follow;
+pub use job_outcome::{CancelOutcome, JobOutcome, RemoveOutcome};
 pub use job_store::{JobCounts, JobSnapshot, JobStore, Kept, Part};
 pub use list::{list, JobList, ListArguments};
 pub use log::{log, log_page, LogOfJob, LogPage, LogPosition, Logs};
@@ -50,8 +57,8 @@ pub use outdated::{outdated, Outdated, OutdatedArguments, PlannedProgram};
 pub use plan::{plan, PlanArguments, PlanColumns};
 pub use record::{records, RecordOfJob};
 pub use reflector::{reflect, Audience, Change};
-pub use release::{run_controller, take_step, ReleaseNews};
-pub use remove::{of_others, remove, RemoveOutcome, Removed, Submitter};
+pub use release::{hold_lease, run_controller, take_step, MakeStep, ReleaseNews, Steps, LIMIT_OF_CHANGE};
+pub use remove::{of_others, remove, Removed, Submitter};
 pub use rerun::{does_not_end, kept_submissions, KeptSubmission};
 pub use save_records::{save_records, JobToSave, SaveArguments, SavedJob};
 pub use status::status;
@@ -69,7 +76,8 @@ pub use watch_update::{Obstacle, WatchUpdate};
 use serde::{Deserialize, Deserializer};
 
 use crate::domain::verdict::LogPatterns;
-use crate::kubernetes::Api;
+use crate::kubernetes::objects::ObjectMeta;
+use crate::kubernetes::{labels, Api};
 use crate::transport::{Patience, Transport};
 use crate::Error;
 
@@ -78,7 +86,7 @@ fn stopped(_: crate::kubernetes::api::Stopped) -> Error {
     Error::new(crate::ErrorClass::Interrupted, "Stopped.")
 }
 
-/// JobSelector jobs an operation is about. As JSON an object with either `job_id`, a string or an array of strings, or `batch_id`.
+/// Which jobs an operation is about. As JSON an object with either `job_id`, a string or an array of strings, or `batch_id`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub enum JobSelector {
     /// Those with these ids, in this order.
@@ -103,7 +111,25 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
     })
 }
 
-/// How the cluster is reached: what every operation needs.
+/// A caller of the abba API, to whom jobs belong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner<'a> {
+    /// Its name, word for word.
+    pub name: &'a str,
+    /// The number of its account, where it is known: a name may get a new owner.
+    pub uid: Option<u32>,
+}
+
+impl Owner<'_> {
+    /// Whether an object that names its owner is of this one. `uid`: the number of the account that the program runs as, where
+    /// the object tells it.
+    fn has(&self, metadata: &ObjectMeta, uid: Option<u32>) -> bool {
+        let is_named = metadata.annotation(labels::OWNER) == Some(self.name);
+        is_named && self.uid.zip(uid).is_none_or(|(own, of_job)| own == of_job)
+    }
+}
+
+/// How the cluster is reached, and which jobs are seen there: what every operation needs.
 #[derive(Clone, Copy)]
 pub struct Connection<'a> {
     /// Carries the calls.
@@ -114,6 +140,9 @@ pub struct Connection<'a> {
     pub patience: Patience<'a>,
     /// What is looked for in logs.
     pub log_patterns: &'a LogPatterns,
+    /// Whose jobs are looked at by their ids or their batch: to this caller of the abba API another's are as none, however the
+    /// ids were found out before. `None`: everybody's.
+    pub owner: Option<Owner<'a>>,
 }
 
 impl<'a> Connection<'a> {
@@ -149,6 +178,6 @@ pub fn check(which: &JobSelector) -> Result<(), Error> {
         JobSelector::Jobs(job_ids) => job_ids
             .iter()
             .try_for_each(|id| crate::domain::job_name::check_job_id(id)),
-        JobSelector::Batch(batch_id) => crate::kubernetes::labels::check_label_value("batch_id", batch_id),
+        JobSelector::Batch(batch_id) => labels::check_label_value("batch_id", batch_id),
     }
 }

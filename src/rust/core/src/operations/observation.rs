@@ -2,15 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::parallel_map::parallel_map_unless_stopped;
-use super::{check, Connection, JobSelector};
+use super::parallel_map::{over, parallel_map_unless_stopped};
+use super::{check, job_store, Connection, JobSelector};
 use crate::domain::job_status::{self, JobStatus, Status};
 use crate::domain::order;
 use crate::domain::restarts::{self, Starts};
 use crate::error::{name_some, Error, ErrorClass};
 use crate::kubernetes::api::Stopped;
 use crate::kubernetes::objects::{Job, Name, Pod};
-use crate::kubernetes::{labels, Api, LabelSelector};
+use crate::kubernetes::{labels, time, Api, LabelSelector};
 use crate::transport::FailureKind;
 
 /// What it means for the jobs that they could not be looked at.
@@ -47,6 +47,8 @@ pub(super) struct Observation {
     #[allow(clippy::vec_box)]
     pods: HashMap<String, Vec<Box<Pod>>>,
     jobs: HashMap<String, Job>,
+    /// When the Jobs of a batch were made, in their order.
+    created: Vec<String>,
     /// The Jobs whose metadata say that [`restarts::of_job`] may say something; `None`: their metadata were not read.
     changed: Option<HashSet<String>>,
     /// The moment, for a watch that begins there.
@@ -282,7 +284,11 @@ impl Observation {
             return Err(no_batch(batch_id, api.namespace()));
         }
         created.sort_unstable();
-        observation.job_ids = created.into_iter().map(|(_, id)| id.to_string()).collect();
+        let (times, job_ids) = created
+            .into_iter()
+            .map(|(time, id)| (time.to_string(), id.to_string()))
+            .unzip();
+        (observation.created, observation.job_ids) = (times, job_ids);
         Ok(observation)
     }
 
@@ -382,6 +388,7 @@ impl Observation {
             job_ids: Vec::new(),
             pods: HashMap::new(),
             jobs: HashMap::new(),
+            created: Vec::new(),
             changed: None,
             resource_version,
         }
@@ -393,7 +400,9 @@ impl Observation {
             .map_err(|failure| connection.error(api, &failure, "list pods").meaning(UNTOUCHED))?;
         let mut observation = Self::empty(listed.resource_version);
         for pod in listed.items {
-            observation.put_pod(pod);
+            if connection.owner.is_none_or(|owner| owner.has(&pod.metadata, None)) {
+                observation.put_pod(pod);
+            }
         }
         Ok(observation)
     }
@@ -407,14 +416,20 @@ impl Observation {
         let listed = api
             .list_jobs(selection)
             .map_err(|failure| connection.error(api, &failure, "list jobs").meaning(UNTOUCHED))?;
-        self.jobs
-            .extend(listed.items.into_iter().map(|job| (job.metadata.name.clone(), job)));
+        let is_meant = |job: &Job| {
+            connection
+                .owner
+                .is_none_or(|owner| owner.has(&job.metadata, job_store::account(job)))
+        };
+        let jobs = listed.items.into_iter().filter(is_meant);
+        self.jobs.extend(jobs.map(|job| (job.metadata.name.clone(), job)));
         Ok(())
     }
 
     /// Looks once more for the pods of those Jobs that have ended and have none: a Job that started and ended since the pods
-    /// were listed still has its pod, and its log. They are asked for by name, or as a whole.
-    fn look_again_for_pods(
+    /// were listed still has its pod, and its log; and so has one from whose pod a rule of the cluster, or somebody, has taken
+    /// abba's labels. They are asked for by name, or as a whole.
+    pub fn look_again_for_pods(
         &mut self,
         connection: &Connection<'_>,
         api: &Api<'_>,
@@ -429,10 +444,21 @@ impl Observation {
         if ended.is_empty() {
             return Ok(());
         }
+        if let Some(whole) = whole {
+            for (id, pods) in Self::of_pods(connection, api, whole)?.pods {
+                self.pods.entry(id).or_insert(pods);
+            }
+            return Ok(());
+        }
         let ids: Vec<&str> = ended.iter().map(String::as_str).collect();
-        let found = Self::of_pods(connection, api, whole.unwrap_or(&LabelSelector::Jobs(&ids)))?;
-        for (id, pods) in found.pods {
-            self.pods.entry(id).or_insert(pods);
+        let found = api
+            .list_pods_of_jobs(&ids)
+            .map_err(|failure| connection.error(api, &failure, "list pods").meaning(UNTOUCHED))?;
+        for (id, pod) in found {
+            // Of these Jobs it was looked at whose they are; a pod without abba's labels does not say so.
+            if ids.contains(&id.as_str()) {
+                self.pods.entry(id).or_default().push(pod);
+            }
         }
         Ok(())
     }
@@ -475,6 +501,13 @@ impl Observation {
             .filter_map(|id| self.of(id).map(|observed| (id.as_str(), observed)))
     }
 
+    /// The id of each job, in order, and of those of a batch when it was made, in seconds since 1970.
+    pub fn ids_and_times(&self) -> Vec<(String, Option<i64>)> {
+        let seconds = |at: usize| self.created.get(at).and_then(time::parse).map(|time| time.as_second());
+        let there = self.job_ids.iter().enumerate().filter(|(_, id)| self.of(id).is_some());
+        there.map(|(at, id)| (id.clone(), seconds(at))).collect()
+    }
+
     /// The states, in order.
     pub fn statuses(&self) -> Vec<JobStatus> {
         self.each().map(|(_, observed)| observed.status()).collect()
@@ -498,22 +531,15 @@ pub(super) fn at_once<A: Send, B: Send>(
     one: impl Fn(&Connection<'_>, &Api<'_>) -> Result<A, Error> + Sync,
     other: impl Fn(&Connection<'_>, &Api<'_>) -> Result<B, Error> + Sync,
 ) -> Result<(A, B), Error> {
-    let (transport, namespace) = (api.transport(), api.namespace());
-    let log_patterns = connection.log_patterns;
-    let outcomes = parallel_map_unless_stopped(&[true, false], &connection.patience, |is_one, patience| {
-        let api = Api::in_namespace(transport, namespace, *patience);
-        let connection = Connection {
-            transport,
-            namespace: Some(namespace),
-            patience: *patience,
-            log_patterns,
-        };
-        match is_one {
-            true => one(&connection, &api).map(|value| (Some(value), None)),
-            false => other(&connection, &api).map(|value| (None, Some(value))),
-        }
-    })
-    .map_err(super::stopped)?;
+    let work = over(
+        connection,
+        api.namespace(),
+        |is_one: &bool, connection, api| match is_one {
+            true => one(connection, api).map(|value| (Some(value), None)),
+            false => other(connection, api).map(|value| (None, Some(value))),
+        },
+    );
+    let outcomes = parallel_map_unless_stopped(&[true, false], &connection.patience, work).map_err(super::stopped)?;
     let (mut a, mut b) = (None, None);
     for outcome in outcomes {
         let (one, other) = outcome?;
@@ -615,6 +641,28 @@ mod tests {
             assert_eq!(observation.resource_version, "7");
             assert_eq!(cluster.paths("/pods").len(), 2);
         }
+    }
+
+    #[test]
+    fn a_job_whose_pod_has_lost_abbas_labels_has_it_once_it_has_ended() {
+        let mut complete = job("a", 1);
+        complete["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+        let mut unnamed = pod("a", 1, ended(0));
+        unnamed["metadata"]["labels"] = json!({"job-name": "a"});
+        let mut others = unnamed.clone();
+        others["metadata"]["labels"] = json!({"job-name": "z"});
+        let cluster = Scripted::new()
+            .get("job-name", [list(9, [unnamed, others])])
+            .get("/pods", [list(7, [])])
+            .get("/jobs", [list(8, [complete])]);
+        let observation = observe(&cluster, &JobSelector::Jobs(vec!["a".into()])).unwrap();
+        assert!(matches!(observation.of("a"), Some(Observed::Pod(_))));
+        assert_eq!(ids(&observation), ["a"]);
+        assert!(
+            cluster.paths("/pods")[1].ends_with("?labelSelector=job-name%20in%20%28a%29"),
+            "{:?}",
+            cluster.paths("/pods")
+        );
     }
 
     #[test]

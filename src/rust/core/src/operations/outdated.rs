@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::record_files::{self, RecordFile};
 use super::verify::path_of;
+use crate::domain::job_template::JobTemplate;
 use crate::domain::quantity::CpuLimit;
 use crate::domain::record::{self, file_uri, Resource, Role};
 use crate::domain::submission::SubmitArguments;
@@ -337,7 +338,7 @@ impl Comparison<'_> {
 }
 
 /// The arguments of a submission that can change what a program makes. R sees the limit of cores, and not the others.
-const THAT_MATTER: [&str; 8] = [
+const THAT_MATTER: [&str; 9] = [
     "container",
     "cpu_limit",
     "arguments",
@@ -346,6 +347,7 @@ const THAT_MATTER: [&str; 8] = [
     "r_command",
     "mounts",
     "auto_mount_home",
+    "job_template",
 ];
 
 /// An argument so that equal ones are equal; what says nothing is `None`.
@@ -357,6 +359,14 @@ fn comparable(name: &str, parameters: &Map<String, Value>) -> Option<Value> {
             value => value.as_f64().and_then(|cores| CpuLimit::from_number(cores).ok()),
         };
         return limit.map(|limit| limit.cores().into());
+    }
+    if name == "job_template" {
+        let template = match value {
+            Value::String(text) => JobTemplate::parse(text),
+            value => JobTemplate::from_value(value),
+        };
+        // A caller of the abba API has a template's name alone, and a record may have one that this abba does not take.
+        return template.map_or_else(|_| Some(value.clone()), |template| template.that_matters());
     }
     let says_nothing = match value {
         Value::Null | Value::Bool(false) => true,

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
+use super::Connection;
 use crate::kubernetes::api::Stopped;
+use crate::kubernetes::Api;
 use crate::transport::{leave_signals_to_main_thread, Patience};
 
 /// How many calls are under way at once. More bring nothing: with 8 an API server on two cores is busy, and its own
 /// fairness rules begin to hold back a single user.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 
 /// Does `work` for each item, several at once, and gives back the results in the items' order.
 ///
@@ -82,6 +84,30 @@ pub(super) fn parallel_map<Item: Sync, Outcome: Send>(
         }
     });
     outcomes
+}
+
+/// `work` over a connection and its API in a namespace, which each thread has with a patience of its own: for the two above.
+pub(super) fn over<'a, Item, Outcome>(
+    connection: &Connection<'a>,
+    namespace: &'a str,
+    work: impl Fn(&Item, &Connection<'_>, &Api<'_>) -> Outcome + Sync + 'a,
+) -> impl Fn(&Item, &Patience<'_>) -> Outcome + Sync + 'a {
+    let Connection {
+        transport,
+        log_patterns,
+        owner,
+        ..
+    } = *connection;
+    move |item, patience| {
+        let connection = Connection {
+            transport,
+            namespace: Some(namespace),
+            patience: *patience,
+            log_patterns,
+            owner,
+        };
+        work(item, &connection, &Api::in_namespace(transport, namespace, *patience))
+    }
 }
 
 #[cfg(test)]

@@ -1,18 +1,23 @@
 //! The records of jobs: what is known of a run, out of the cluster, and byte for byte what it printed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
 use serde_json::Map;
 use sha2::{Digest, Sha256};
 
+use super::job_store::account;
+use super::log::LogBytes;
+use super::log_parts::LogParts;
 use super::observation::Observed;
-use super::parallel_map::parallel_map_unless_stopped;
+use super::parallel_map::{over, parallel_map_unless_stopped};
 use super::submit::ran_in_place;
-use super::{explain, log, stopped, Connection};
+use super::{explain, log, stopped, Archived, Connection, JobSelector};
 use crate::domain::program::hexadecimal;
+use crate::domain::program::Runner;
 use crate::domain::record::{self, Facts, Statement};
+use crate::domain::session;
 use crate::domain::submission::SubmitArguments;
 use crate::error::{Error, ErrorClass, Warning};
 use crate::kubernetes::{labels, Api};
@@ -26,6 +31,10 @@ pub struct RecordOfJob {
     pub log: Vec<u8>,
     /// What must be said of the log.
     pub warnings: Vec<Warning>,
+    /// The caller of the abba API to whom the job belongs; `None`: it was not submitted by one.
+    pub owner: Option<String>,
+    /// The number of the account that it runs as; `None`: as its image says.
+    pub uid: Option<u32>,
 }
 
 impl RecordOfJob {
@@ -39,42 +48,70 @@ impl RecordOfJob {
     }
 }
 
-/// The records of jobs, in order. That of a job that has not ended says so, and its log is not read.
+/// The records of jobs, in order. That of a job that has not ended says so, and its log is not read. `archived`: what the
+/// archive has of those that the cluster has no longer.
 ///
-/// Errors: one of them does not exist; the cluster cannot be asked.
-pub fn records(connection: &Connection<'_>, job_ids: &[String]) -> Result<Vec<RecordOfJob>, Error> {
+/// Errors: some of them do not exist; the cluster cannot be asked; the archive does not have one as it was recorded.
+pub fn records(
+    connection: &Connection<'_>,
+    job_ids: &[String],
+    archived: &Archived,
+) -> Result<Vec<RecordOfJob>, Error> {
+    let here: HashSet<&str> = archived.jobs().iter().map(|job| job.job_id.as_str()).collect();
+    let rest: Vec<String> = job_ids
+        .iter()
+        .filter(|id| !here.contains(id.as_str()))
+        .cloned()
+        .collect();
+    let found = match rest.is_empty() {
+        true => Vec::new(),
+        false => each(connection, None, &rest)?,
+    };
+    let is_missing =
+        |one: &&Result<RecordOfJob, Error>| one.as_ref().is_err_and(|error| error.class == ErrorClass::NotFound);
+    if let Some(Err(error)) = found.iter().find(is_missing) {
+        let missing = rest.iter().zip(&found).filter(|(_, one)| is_missing(one));
+        return Err(error.clone().about(missing.map(|(id, _)| id.as_str())));
+    }
+    let found = rest.iter().map(|id| (id.clone(), None)).zip(found);
+    archived
+        .beside(&JobSelector::Jobs(job_ids.to_vec()), found, |job| archived.record(job))
+        .into_iter()
+        .collect()
+}
+
+/// The same, where one job that is not there does not matter to the others. `parts`: what was kept of the logs before.
+///
+/// Errors: the cluster cannot be asked.
+pub(super) fn each(
+    connection: &Connection<'_>,
+    parts: Option<&LogParts>,
+    job_ids: &[String],
+) -> Result<Vec<Result<RecordOfJob, Error>>, Error> {
     let api = connection.api()?;
     let version = api
         .server_version()
         .map_err(|failure| connection.error(&api, &failure, "ask for the version"))?
         .git_version;
-    let Connection {
-        transport,
-        namespace,
-        log_patterns,
-        ..
-    } = *connection;
-    let outcomes = parallel_map_unless_stopped(job_ids, &connection.patience, |job_id, patience| {
-        let connection = Connection {
-            transport,
-            namespace,
-            patience: *patience,
-            log_patterns,
-        };
-        record_of(&connection, job_id, &version)
-    })
-    .map_err(stopped)?;
-    outcomes.into_iter().collect()
+    let record = over(connection, api.namespace(), |job_id: &String, connection, _| {
+        record_of(connection, parts, job_id, &version)
+    });
+    parallel_map_unless_stopped(job_ids, &connection.patience, record).map_err(stopped)
 }
 
-fn record_of(connection: &Connection<'_>, job_id: &str, kubernetes: &str) -> Result<RecordOfJob, Error> {
+fn record_of(
+    connection: &Connection<'_>,
+    parts: Option<&LogParts>,
+    job_id: &str,
+    kubernetes: &str,
+) -> Result<RecordOfJob, Error> {
     let explain::Explained {
         mut explanation,
         api,
         job,
         pod,
     } = explain::without_log(connection, job_id)?;
-    let mut bytes = Vec::new();
+    let mut kept = LogBytes::default();
     let mut notes = Vec::new();
     let mut warnings = Vec::new();
     let has_ended = explanation.record.status.has_ended();
@@ -82,9 +119,8 @@ fn record_of(connection: &Connection<'_>, job_id: &str, kubernetes: &str) -> Res
         None if has_ended => notes.push("There is no log: the program never started, or its pod is gone.".to_string()),
         None => {}
         Some(pod) => {
-            let (observed, patterns) = (Observed::Pod(pod), connection.log_patterns);
-            let patience = &connection.patience;
-            let (read, said) = log::log_of_job(&api, patience, job_id, &observed, patterns, Some(&mut bytes))?;
+            kept.part = parts.and_then(|parts| parts.best(&pod.metadata.name));
+            let (read, said) = log::log_of_job(connection, &api, job_id, &Observed::Pod(pod), Some(&mut kept))?;
             // Of a program that was killed the log tells nothing of that.
             if let Some(finding) = read.finding {
                 explanation.verdict = Some(finding.verdict);
@@ -104,16 +140,22 @@ fn record_of(connection: &Connection<'_>, job_id: &str, kubernetes: &str) -> Res
         }
     }
     let arguments = SubmitArguments::of_job(&job);
+    let runner = Runner::of(job.metadata.annotation(labels::PROGRAM_PATH).unwrap_or_default());
+    // An older abba noted the path alone.
+    let path_alone = || {
+        let path = explanation.record.program.as_str();
+        let given = (!path.is_empty()).then(|| ("file_path".to_string(), path.into()));
+        given.into_iter().collect()
+    };
     let facts = Facts {
+        parameters: arguments.as_ref().map_or_else(path_alone, record::parameters),
         explanation,
-        parameters: arguments.as_ref().map_or_else(Map::new, record::parameters),
         internal_parameters: internal_parameters(&api),
         program_sha256: job
             .metadata
-            .annotations
-            .get(labels::PROGRAM_SHA256)
+            .annotation(labels::PROGRAM_SHA256)
             .filter(|digest| digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
-            .cloned(),
+            .map(String::from),
         in_place: arguments
             .as_ref()
             .is_some_and(|arguments| ran_in_place(arguments).unwrap_or(false)),
@@ -127,12 +169,16 @@ fn record_of(connection: &Connection<'_>, job_id: &str, kubernetes: &str) -> Res
             ("abba".into(), env!("CARGO_PKG_VERSION").into()),
             ("kubernetes".into(), kubernetes.into()),
         ]),
+        noted: has_ended.then(|| session::of_ended(pod.as_ref(), runner)),
     };
+    let bytes = kept.bytes;
     let digest = hexadecimal(&Sha256::digest(&bytes));
     Ok(RecordOfJob {
         statement: Statement::new(facts, digest, bytes.len() as u64, notes),
         log: bytes,
         warnings,
+        owner: job.metadata.annotations.get(labels::OWNER).cloned(),
+        uid: account(&job),
     })
 }
 
@@ -175,7 +221,7 @@ mod tests {
     }
 
     fn record(cluster: &Scripted) -> RecordOfJob {
-        let records = records(&patient(cluster), &["a".into()]).unwrap();
+        let records = records(&patient(cluster), &["a".into()], &Archived::default()).unwrap();
         assert_eq!(records.len(), 1);
         let json: Value = serde_json::from_str(&records[0].texts().unwrap().0).unwrap();
         check_by_specification(&json);

@@ -345,6 +345,40 @@ fn what_cannot_be_of_the_run_is_said() {
 }
 
 #[test]
+fn what_r_noted_stays_in_the_record_when_its_pod_is_gone() {
+    let study = Study::new();
+    study.write("t.R", "1");
+    let saved = |record: &Value| {
+        study.save(&[to_save(record, b"log\n", &[], &[])], None);
+        let saved: Value = serde_json::from_str(&study.read("logs/t.json")).unwrap();
+        check_by_specification(&saved);
+        let predicate = &saved["predicate"];
+        let run = &predicate["runDetails"];
+        let dependencies = predicate["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
+        let packages: Vec<Value> = dependencies
+            .iter()
+            .filter(|one| one["annotations"]["abba_role"] == "package")
+            .map(|one| one["uri"].clone())
+            .collect();
+        json!([run["metadata"]["abba_session"], run["builder"]["version"], packages])
+    };
+    let mut gone = study.record("j-1", "t.R", b"log\n");
+    let mut known = gone.clone();
+    gone["predicate"]["runDetails"]["metadata"]["abba_session"] = json!({"missing": "It is gone."});
+    known["predicate"]["runDetails"]["metadata"]["abba_session"] =
+        json!({"R": "R version 4.2.2", "attached": ["dplyr"]});
+    known["predicate"]["runDetails"]["builder"]["version"] = json!({"R": "4.2.2"});
+    let package = json!({"name": "dplyr", "uri": "pkg:cran/dplyr@1.1.4", "annotations": {"abba_role": "package"}});
+    let dependencies = &mut known["predicate"]["buildDefinition"]["resolvedDependencies"];
+    dependencies.as_array_mut().unwrap().push(package);
+    assert_eq!(saved(&gone), json!([{"missing": "It is gone."}, {}, []]));
+    let expected = json!([{"R": "R version 4.2.2", "attached": ["dplyr"]}, {"R": "4.2.2"}, ["pkg:cran/dplyr@1.1.4"]]);
+    assert_eq!(saved(&known), expected);
+    assert_eq!(saved(&gone), expected);
+    assert_eq!(saved(&gone), expected);
+}
+
+#[test]
 fn a_program_runs_again_where_something_has_changed_and_says_what() {
     let study = run(None);
     study.write("report.R", "2");
@@ -391,6 +425,10 @@ fn a_program_runs_again_where_something_has_changed_and_says_what() {
     study.write("adam/new.rds", "");
     assert_eq!(why(plan()), "The input \"new.rds\" is not in its record.");
     fs::remove_file(study.0.join("adam/new.rds")).unwrap();
+    let with_node = json!({"spec": {"template": {"spec": {"nodeSelector": {"pool": "a"}}}}});
+    let with_variable = json!({"spec": {"template": {"spec": {"containers": [
+        {"name": "program", "env": [{"name": "A", "value": "1"}]},
+    ]}}}});
     for (name, value, is_other) in [
         ("container", json!("r:2"), true),
         ("container", json!(""), false),
@@ -401,6 +439,10 @@ fn a_program_runs_again_where_something_has_changed_and_says_what() {
         ("environment", json!({"A": "1"}), true),
         ("vanilla", json!(true), true),
         ("queue", json!("q"), false),
+        ("job_template", json!(with_node), false),
+        ("job_template", json!(with_variable), true),
+        ("job_template", json!(with_variable.to_string()), true),
+        ("job_template", json!("gpu"), true),
     ] {
         let mut plan = plan();
         plan[1]["arguments"][name] = value;

@@ -358,7 +358,7 @@ mod tests {
             call: &Call,
             _: &Deadline<'_>,
             part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-        ) -> Result<(), Failure> {
+        ) -> Result<Vec<String>, Failure> {
             let mut world = self.world.lock().unwrap();
             let kind = if call.path.contains("/jobs?") { "jobs" } else { "pods" };
             let of = |name: &str| {
@@ -384,14 +384,14 @@ mod tests {
                 };
                 let page = world.page(kind, now, begin, of("limit").is_none());
                 let _ = part(page.to_string().as_bytes());
-                return Ok(());
+                return Ok(Vec::new());
             };
             let mut at: usize = from.parse().unwrap();
             match world.rng.u8(..12) {
                 0 => return fails(FailureKind::Other),
                 1 => {
                     let _ = part(gone().as_bytes());
-                    return Ok(());
+                    return Ok(Vec::new());
                 }
                 _ => {}
             }
@@ -416,14 +416,14 @@ mod tests {
                 }
                 for bytes in text.as_bytes().chunks(world.rng.usize(1..400)) {
                     if part(bytes).is_break() {
-                        return Ok(());
+                        return Ok(Vec::new());
                     }
                 }
                 if is_cut && world.rng.bool() {
                     return fails(FailureKind::Unreachable);
                 }
                 if is_cut || world.left == 0 || world.rng.u8(..4) == 0 {
-                    return Ok(());
+                    return Ok(Vec::new());
                 }
                 world.change();
             }
@@ -451,6 +451,7 @@ mod tests {
                 namespace: Some("n"),
                 patience: Patience::new(Duration::from_secs(60), &|| false),
                 log_patterns: &MESSAGES_OF_R,
+                owner: None,
             };
             let listener = Listener {
                 last: Cell::new(CHANGES as u64),

@@ -7,14 +7,17 @@ use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::archive::Place;
 use super::job_store::{JobStore, Kept, Part};
+use super::log_parts::LogParts;
 use super::parallel_map::parallel_map;
 use super::reflector::{reflect_some, Audience, Change};
 use super::Connection;
+use crate::domain::job_status::JobStatus;
 use crate::domain::order::{self, Cause, Step};
 use crate::domain::verdict::LogPatterns;
 use crate::error::{Error, ErrorClass};
@@ -24,13 +27,16 @@ use crate::kubernetes::{Api, LabelSelector, Resource};
 use crate::transport::{leave_signals_to_main_thread, Backoff, Failure, FailureKind, Patience, Transport};
 
 /// For how long one change is tried at most, before it is found out anew what is to be done.
-const LIMIT_OF_CHANGE: Duration = Duration::from_secs(15);
+pub const LIMIT_OF_CHANGE: Duration = Duration::from_secs(15);
 
 /// The first pause after a change that could not be made.
 const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 500 });
 
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 4 } else { 30_000 });
+
+/// How often it is looked for jobs that have ended, where these are told.
+const ENDED_LOOK: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 1000 });
 
 /// How often the Lease is renewed.
 const RENEWAL: Duration = Duration::from_secs(LEASE_SECONDS as u64 / 3);
@@ -62,11 +68,16 @@ pub enum ReleaseNews {
         /// Why.
         cause: Cause,
     },
+    /// Jobs have ended, or had when all became known: their ids and states.
+    Ended(Vec<(String, JobStatus)>),
     /// A job has ended without a pod, which nobody sees who looks at pods.
     EndedWithoutPod,
     /// Something does not work; it is tried again.
     Trouble(Error),
 }
+
+/// Makes a step as [`take_step`] does.
+pub type MakeStep<'a> = dyn Fn(&Api<'_>, &str, &Step) -> Result<bool, Failure> + Sync + 'a;
 
 /// Makes a step with a job. `false` where somebody else has made it, or the job does not wait any more.
 ///
@@ -80,20 +91,37 @@ pub fn take_step(api: &Api<'_>, job_id: &str, step: &Step) -> Result<bool, Failu
 }
 
 /// Starts the jobs of the namespace that wait for others, each as soon as these have succeeded, until the user wants to stop
-/// or `tell` breaks off. While the cluster cannot be reached it is tried again for ever. Shows by a Lease in the name of
-/// `holder` that it is there, if it has the right to.
+/// or `tell` breaks off. With an archive, a folder and where the jobs are, it tells which jobs have ended, whether they waited
+/// or not, and keeps there the logs of those that run. While the cluster cannot
+/// be reached it is tried again for ever. Shows by a Lease in the name of `holder` that it is there, if it has the right to.
+/// Without a `holder` it starts none: others do.
 pub fn run_controller(
     connection: &Connection<'_>,
-    holder: &str,
+    holder: Option<&str>,
+    archive: Option<(&str, &Place)>,
     tell: &mut dyn FnMut(ReleaseNews) -> ControlFlow<()>,
 ) -> Result<(), Error> {
     let api = connection.api()?;
-    let releaser = Releaser::new(connection, api.namespace());
+    let mut releaser = Releaser::new(connection, api.namespace());
+    releaser.tells_ended = archive.is_some();
+    releaser.starts = holder.is_some();
+    let releaser = releaser;
     thread::scope(|scope| {
-        scope.spawn(|| {
-            leave_signals_to_main_thread();
-            releaser.hold_lease(holder);
-        });
+        if let Some(holder) = holder {
+            let releaser = &releaser;
+            scope.spawn(move || {
+                releaser.beside(|api, patience, _| hold_lease(api, patience, holder, &|| releaser.knows_all()));
+            });
+        }
+        if let Some((folder, place)) = archive {
+            let parts = LogParts::new(folder, &place.namespace_uid);
+            let releaser = &releaser;
+            scope.spawn(move || {
+                releaser.beside(|api, patience, stopped| {
+                    parts.keep(api, patience, &|| releaser.store().running(), stopped);
+                });
+            });
+        }
         releaser.run(&ALL, &|| connection.patience.is_interrupted(), tell);
     });
     Ok(())
@@ -105,12 +133,16 @@ pub(super) struct Releaser<'a> {
     namespace: String,
     limit: Duration,
     log_patterns: &'a LogPatterns,
-    store: Mutex<JobStore>,
+    store: RwLock<JobStore>,
     /// Whether there was a LIST, of Jobs and of pods.
     is_listed: [AtomicBool; 2],
     /// Whether they cannot be followed now.
     is_troubled: [AtomicBool; 2],
     stop: AtomicBool,
+    /// Whether it is told which jobs have ended.
+    tells_ended: bool,
+    /// Whether jobs are started.
+    starts: bool,
 }
 
 impl<'a> Releaser<'a> {
@@ -120,10 +152,12 @@ impl<'a> Releaser<'a> {
             namespace: namespace.to_string(),
             limit: connection.patience.limit(),
             log_patterns: connection.log_patterns,
-            store: Mutex::default(),
+            store: RwLock::default(),
             is_listed: Default::default(),
             is_troubled: Default::default(),
             stop: AtomicBool::new(false),
+            tells_ended: false,
+            starts: true,
         }
     }
 
@@ -136,8 +170,24 @@ impl<'a> Releaser<'a> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn store(&self) -> MutexGuard<'_, JobStore> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    fn store(&self) -> RwLockWriteGuard<'_, JobStore> {
+        written(&self.store)
+    }
+
+    fn patience<'b>(&self, stopped: &'b dyn Fn() -> bool) -> Patience<'b> {
+        Patience::new(self.limit.min(LIMIT_OF_CHANGE), stopped)
+    }
+
+    /// Work in a thread of its own beside the releases, until they are stopped.
+    fn beside(&self, work: impl FnOnce(&Api<'_>, &Patience<'_>, &(dyn Fn() -> bool + Sync))) {
+        leave_signals_to_main_thread();
+        let stopped = || self.stopped();
+        let patience = self.patience(&stopped);
+        work(
+            &Api::in_namespace(self.transport, &self.namespace, patience),
+            &patience,
+            &stopped,
+        );
     }
 
     fn is_troubled(&self) -> bool {
@@ -173,14 +223,14 @@ impl<'a> Releaser<'a> {
                 stopped.set(stopped.get() || self.stopped() || interrupted());
                 stopped.get()
             };
-            let patience = Patience::new(self.limit.min(LIMIT_OF_CHANGE), &is_over);
+            let patience = self.patience(&is_over);
             let mut turn = Turn {
                 releaser: self,
                 tell,
                 is_told: false,
-                failed: Vec::new(),
-                retry: None,
-                pauses: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+                steps: Steps::default(),
+                next_look: Instant::now(),
+                seen: 0,
             };
             while !is_over() {
                 let news = match rings.recv_timeout(patience.poll_interval()) {
@@ -207,6 +257,7 @@ impl<'a> Releaser<'a> {
             namespace: Some(&self.namespace),
             patience: Patience::new(self.limit, &stopped),
             log_patterns: self.log_patterns,
+            owner: None,
         };
         let listener = Listener {
             releaser: self,
@@ -219,24 +270,22 @@ impl<'a> Releaser<'a> {
             false => reflect_some::<Job>(&connection, selection, &listener),
         }
     }
+}
 
-    /// Renews the Lease until it is stopped, and gives it back then.
-    fn hold_lease(&self, holder: &str) {
-        let stopped = || self.stopped();
-        let patience = Patience::new(self.limit.min(LIMIT_OF_CHANGE), &stopped);
-        let api = Api::in_namespace(self.transport, &self.namespace, patience);
-        while !self.stopped() {
-            let pause = match self.knows_all().then(|| api.renew_lease(holder)) {
-                None => FIRST_PAUSE,
-                Some(Err(failure)) if failure.kind == FailureKind::Forbidden => PAUSE_WITHOUT_RIGHT,
-                Some(_) => RENEWAL,
-            };
-            patience.sleep(pause);
-        }
-        let patience = Patience::new(Duration::from_secs(1), &|| false);
-        // Where that does not succeed, it runs out.
-        let _ = Api::in_namespace(self.transport, &self.namespace, patience).give_lease_back(holder);
+/// Renews the Lease in the name of `holder` as long as `is_there` until `patience`, which is that of `api`, ends, and gives
+/// it back then. Without the right to it nothing is done.
+pub fn hold_lease(api: &Api<'_>, patience: &Patience<'_>, holder: &str, is_there: &dyn Fn() -> bool) {
+    while !patience.is_interrupted() {
+        let pause = match is_there().then(|| api.renew_lease(holder)) {
+            None => FIRST_PAUSE,
+            Some(Err(failure)) if failure.kind == FailureKind::Forbidden => PAUSE_WITHOUT_RIGHT,
+            Some(_) => RENEWAL,
+        };
+        patience.sleep(pause);
     }
+    let last = Patience::new(Duration::from_secs(1), &|| false);
+    // Where that does not succeed, it runs out.
+    let _ = Api::in_namespace(api.transport(), api.namespace(), last).give_lease_back(holder);
 }
 
 /// What those who follow the cluster say.
@@ -329,12 +378,66 @@ impl Audience for Listener<'_> {
     }
 }
 
-/// What makes the steps.
+/// What makes the steps, and tells when all is known.
 struct Turn<'a, 'b> {
     releaser: &'a Releaser<'a>,
     tell: &'b mut dyn FnMut(ReleaseNews) -> ControlFlow<()>,
     /// Whether it was told that all is known.
     is_told: bool,
+    steps: Steps,
+    /// When it is looked for jobs that have ended, and up to which version of the store that was done.
+    next_look: Instant,
+    seen: u64,
+}
+
+impl Turn<'_, '_> {
+    /// Tells which jobs have ended since it did so last.
+    fn tell_ended(&mut self) -> ControlFlow<()> {
+        if !self.releaser.tells_ended || Instant::now() < self.next_look {
+            return ControlFlow::Continue(());
+        }
+        self.next_look = Instant::now() + ENDED_LOOK;
+        let store = self.releaser.store();
+        let since = std::mem::replace(&mut self.seen, store.version());
+        if since == self.seen {
+            return ControlFlow::Continue(());
+        }
+        let ended = store.ended_since(since);
+        drop(store);
+        match ended.is_empty() {
+            true => ControlFlow::Continue(()),
+            false => (self.tell)(ReleaseNews::Ended(ended)),
+        }
+    }
+
+    /// Makes the steps that are to be made now.
+    fn take(&mut self, patience: &Patience<'_>) -> ControlFlow<()> {
+        let releaser = self.releaser;
+        if !releaser.knows_all() {
+            return ControlFlow::Continue(());
+        }
+        self.tell_ended()?;
+        if !self.is_told && self.steps.failed.is_empty() && !releaser.is_troubled() {
+            self.is_told = true;
+            let waiting = releaser.store().count_waiting();
+            (self.tell)(ReleaseNews::Follows { waiting })?;
+        }
+        if !releaser.starts {
+            return ControlFlow::Continue(());
+        }
+        let api = Api::in_namespace(releaser.transport, &releaser.namespace, *patience);
+        let (is_told, tell) = (&mut self.is_told, &mut *self.tell);
+        self.steps
+            .take(&api, patience, &releaser.store, &take_step, &mut |news| {
+                *is_told &= !matches!(news, ReleaseNews::Trouble(_));
+                tell(news)
+            })
+    }
+}
+
+/// Makes the steps that a store tells of, and tries those again after a while that could not be made.
+#[derive(Debug)]
+pub struct Steps {
     /// The jobs with which a step could not be made.
     failed: Vec<String>,
     /// When they come up again.
@@ -342,41 +445,52 @@ struct Turn<'a, 'b> {
     pauses: Backoff,
 }
 
-impl Turn<'_, '_> {
-    /// Makes the steps that are to be made now.
-    fn take(&mut self, patience: &Patience<'_>) -> ControlFlow<()> {
-        if !self.releaser.knows_all() {
+impl Default for Steps {
+    fn default() -> Self {
+        Self {
+            failed: Vec::new(),
+            retry: None,
+            pauses: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+        }
+    }
+}
+
+impl Steps {
+    /// Makes the steps that are to be made now, each by `make`, which is [`take_step`] or does more. The store must have had a
+    /// LIST of Jobs and one of pods; `patience` is that of `api`.
+    pub fn take(
+        &mut self,
+        api: &Api<'_>,
+        patience: &Patience<'_>,
+        store: &RwLock<JobStore>,
+        make: &MakeStep<'_>,
+        tell: &mut dyn FnMut(ReleaseNews) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if self.retry.take_if(|retry| Instant::now() >= *retry).is_some() {
+            let mut store = written(store);
+            self.failed.drain(..).for_each(|id| store.touch_batch_of(&id));
+        }
+        // Nearly always there is nothing, and others read.
+        if !store.read().unwrap_or_else(PoisonError::into_inner).has_steps() {
             return ControlFlow::Continue(());
         }
-        let mut store = self.releaser.store();
-        if self.retry.take_if(|retry| Instant::now() >= *retry).is_some() {
-            self.failed.drain(..).for_each(|id| store.touch(&id));
-        }
-        if !self.is_told && self.failed.is_empty() && !self.releaser.is_troubled() {
-            self.is_told = true;
-            let waiting = store.count_waiting();
-            drop(store);
-            (self.tell)(ReleaseNews::Follows { waiting })?;
-            store = self.releaser.store();
-        }
-        let steps: Vec<(String, Step)> = store.take_steps();
-        drop(store);
+        let steps: Vec<(String, Step)> = written(store).take_steps();
         if steps.is_empty() {
             return ControlFlow::Continue(());
         }
-        let (transport, namespace) = (self.releaser.transport, self.releaser.namespace.as_str());
+        let (transport, namespace) = (api.transport(), api.namespace());
         let outcomes = parallel_map(&steps, patience, |(job_id, step), patience| {
-            take_step(&Api::in_namespace(transport, namespace, *patience), job_id, step)
+            make(&Api::in_namespace(transport, namespace, *patience), job_id, step)
         });
         let mut trouble = None;
         for ((job_id, step), outcome) in steps.into_iter().zip(outcomes) {
             if let Some(Ok(_)) = outcome {
-                self.releaser.store().note_step(&job_id, &step);
+                written(store).note_step(&job_id, &step);
             }
             match outcome {
                 Some(Ok(true)) => {
-                    let program = self.releaser.store().program_name(&job_id);
-                    (self.tell)(match step {
+                    let program = written(store).program_name(&job_id);
+                    tell(match step {
                         Step::Release => ReleaseNews::Released { job_id, program },
                         Step::NotStart(cause) => ReleaseNews::NotStarted { job_id, program, cause },
                     })?;
@@ -393,15 +507,17 @@ impl Turn<'_, '_> {
             None => self.pauses.reset(),
             Some(failure) => {
                 self.retry = Some(Instant::now() + self.pauses.pause());
-                let api = Api::in_namespace(transport, namespace, *patience);
-                let error = super::error_messages::error_at(&api, &failure, "change jobs", patience)
+                let error = super::error_messages::error_at(api, &failure, "change jobs", patience)
                     .meaning("Jobs that wait for others are not started for now.");
-                self.is_told = false;
-                (self.tell)(ReleaseNews::Trouble(error))?;
+                tell(ReleaseNews::Trouble(error))?;
             }
         }
         ControlFlow::Continue(())
     }
+}
+
+fn written(store: &RwLock<JobStore>) -> RwLockWriteGuard<'_, JobStore> {
+    store.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -453,7 +569,7 @@ mod tests {
             ..patient(cluster)
         };
         let mut told = Vec::new();
-        run_controller(&connection, "host-1", &mut |news| {
+        run_controller(&connection, Some("host-1"), None, &mut |news| {
             let is_over = is_last(&news);
             if news != ReleaseNews::EndedWithoutPod {
                 told.push(news);
@@ -504,6 +620,24 @@ mod tests {
     }
 
     #[test]
+    fn of_a_job_that_was_ended_before_its_start_it_counts_what_it_says_once_its_pod_is_gone() {
+        let mut ended = job("a", 1);
+        ended["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
+        let pod = pod("a", 1, json!({}));
+        let gone = event("DELETED", &pod);
+        let cluster = Scripted::new()
+            .get("/jobs/b", [object(&waiting_job("b"))])
+            .on(Verb::Replace, "/jobs/b", [Answer::Echo])
+            .get("/leases", [Answer::Fails(FailureKind::Forbidden)])
+            .get("/jobs?watch", [stays()])
+            .get("/pods?watch", [Answer::Stream(vec![gone], StreamEnd::Lives)])
+            .get("/pods?", [list(1, [pod])])
+            .get("/jobs?", [list(1, [ended, waiting_job("b")])]);
+        let told = run_until(&cluster, |news| matches!(news, ReleaseNews::NotStarted { .. }));
+        assert!(matches!(told.last(), Some(ReleaseNews::NotStarted { .. })), "{told:?}");
+    }
+
+    #[test]
     fn what_cannot_be_changed_is_told_and_tried_again() {
         let cluster = cluster([stays()], [Answer::Fails(FailureKind::Forbidden), Answer::Echo])
             .get("/pods?", [list(1, [pod("a", 1, ended(0))])]);
@@ -530,7 +664,11 @@ mod tests {
             )
             .get("/pods?", [list(1, [pod("a", 1, ended(0))])]);
         let told = run_until(&cluster, is_released);
-        assert_eq!(told, [ReleaseNews::Follows { waiting: 0 }, b_released()]);
+        // The second LIST of Jobs may come before the first of pods: "b" waits then as all becomes known.
+        assert!(
+            matches!(&told[..], [ReleaseNews::Follows { .. }, last] if *last == b_released()),
+            "{told:?}"
+        );
     }
 
     #[test]
@@ -552,7 +690,7 @@ mod tests {
                 ..patient(&cluster)
             };
             let mut told = Vec::new();
-            run_controller(&connection, "host-1", &mut |news| {
+            run_controller(&connection, Some("host-1"), None, &mut |news| {
                 told.push(news);
                 ControlFlow::Continue(())
             })
@@ -576,7 +714,7 @@ mod tests {
             call: &Call,
             deadline: &Deadline<'_>,
             part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-        ) -> Result<(), Failure> {
+        ) -> Result<Vec<String>, Failure> {
             match self.before.sent().is_empty() {
                 true => self.before.stream(call, deadline, part),
                 false => self.after.stream(call, deadline, part),
@@ -621,5 +759,70 @@ mod tests {
         .unwrap();
         assert_eq!(last, "Failed");
         assert_eq!(cluster.before.sent().len(), 1);
+    }
+
+    #[test]
+    fn without_a_name_in_the_lease_no_job_is_started() {
+        let cluster = cluster([stays()], [Answer::Echo]).get("/pods?", [list(1, [pod("a", 1, ended(0))])]);
+        let begin = Instant::now();
+        let (follows, turns) = (AtomicBool::new(false), Cell::new(0));
+        // Some turns after all is known.
+        let is_over = || {
+            assert!(begin.elapsed() < Duration::from_secs(600));
+            turns.set(turns.get() + u32::from(follows.load(Ordering::Relaxed)));
+            turns.get() > 3
+        };
+        let connection = Connection {
+            patience: Patience::new(Duration::from_secs(600), &is_over),
+            ..patient(&cluster)
+        };
+        run_controller(&connection, None, None, &mut |news| {
+            follows.fetch_or(news == ReleaseNews::Follows { waiting: 1 }, Ordering::Relaxed);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(cluster.sent().len(), 0);
+    }
+
+    #[test]
+    fn a_controller_that_is_to_tells_which_jobs_have_ended() {
+        let ends = event("MODIFIED", &pod("a", 1, ended(1)));
+        let cluster = cluster(
+            [Answer::Stream(vec![ends], StreamEnd::Lives)],
+            [Answer::Fails(FailureKind::Forbidden)],
+        )
+        .get("/pods?", [list(1, [pod("a", 1, running())])])
+        .get("/log?", [Answer::Fails(FailureKind::NotFound)]);
+        let begin = Instant::now();
+        let too_long = || begin.elapsed() > Duration::from_secs(60);
+        let connection = Connection {
+            patience: Patience::new(Duration::from_secs(60), &too_long),
+            ..patient(&cluster)
+        };
+        let folder = std::env::temp_dir().join(format!("abba-core-test-{}", uuid::Uuid::new_v4()));
+        let place = Place {
+            namespace: "n".into(),
+            namespace_uid: "uid-1".into(),
+        };
+        let mut told = Vec::new();
+        run_controller(
+            &connection,
+            Some("host-1"),
+            Some((&folder.to_string_lossy(), &place)),
+            &mut |news| match news {
+                ReleaseNews::Ended(ended) => {
+                    told.extend(ended);
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            },
+        )
+        .unwrap();
+        let told: Vec<(&str, &str, &str)> = told
+            .iter()
+            .map(|(id, status)| (id.as_str(), status.id.as_str(), status.status.name()))
+            .collect();
+        assert_eq!(told, [("a", "a-p", "Failed")]);
+        let _ = std::fs::remove_dir_all(&folder);
     }
 }

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use serde::ser::{Serialize, SerializeStruct, Serializer};
-
 use super::observation::{Observation, UNTOUCHED};
-use super::parallel_map::parallel_map;
-use super::{check, error_messages, job_store, Connection, JobSelector};
+use super::parallel_map::{over, parallel_map};
+use super::{check, Connection, JobSelector, RemoveOutcome};
 use crate::domain::job_status::{self, Status};
 use crate::error::{Error, ErrorClass};
 use crate::kubernetes::api::Deletion;
@@ -23,12 +21,12 @@ pub enum Removed {
     Gone,
 }
 
-impl Removed {
-    /// In a user's words.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Removed => "removed",
-            Self::Gone => "gone",
+/// In a user's words.
+impl From<Removed> for &'static str {
+    fn from(done: Removed) -> Self {
+        match done {
+            Removed::Removed => "removed",
+            Removed::Gone => "gone",
         }
     }
 }
@@ -40,29 +38,6 @@ pub enum Submitter<'a> {
     Anybody,
     /// Those that this account submitted by kubectl, or an abba server for it. To name another's is an error.
     Account(&'a str),
-    /// Those of the caller of the abba API with this name and, where it is known, this user number: a name may get a new
-    /// owner. Another's are as none.
-    Caller(&'a str, Option<u32>),
-}
-
-/// One job and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemoveOutcome {
-    /// The job.
-    pub job_id: String,
-    /// What was done, or why it could not be.
-    pub done: Result<Removed, Error>,
-}
-
-/// As JSON an object of `job_id`, `done`, words or `null`, and `error`, an error or `null`.
-impl Serialize for RemoveOutcome {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut outcome = serializer.serialize_struct("RemoveOutcome", 3)?;
-        outcome.serialize_field("job_id", &self.job_id)?;
-        outcome.serialize_field("done", &self.done.as_ref().ok().map(|done| done.words()))?;
-        outcome.serialize_field("error", &self.done.as_ref().err())?;
-        outcome.end()
-    }
 }
 
 /// Removes jobs that have ended, with their pods and logs, several at once; each with what was done or why not, in order. What
@@ -98,19 +73,14 @@ pub fn remove(
     let mut distinct: Vec<&str> = job_ids.clone();
     distinct.sort_unstable();
     distinct.dedup();
-    let (transport, namespace, log_patterns) = (api.transport(), api.namespace(), connection.log_patterns);
-    let outcomes = parallel_map(&distinct, &connection.patience, |job_id, patience| {
-        let connection = Connection {
-            transport,
-            namespace: Some(namespace),
-            patience: *patience,
-            log_patterns,
-        };
-        match seen.get(job_id).filter(|seen| is_of(seen.job, submitter)) {
-            Some(seen) => remove_one(&connection, seen.job),
-            None => Ok(Removed::Gone),
-        }
+    let remove = over(connection, api.namespace(), |job_id: &&str, connection, api| match seen
+        .get(job_id)
+        .filter(|seen| is_of(seen.job, submitter))
+    {
+        Some(seen) => remove_one(connection, api, seen.job),
+        None => Ok(Removed::Gone),
     });
+    let outcomes = parallel_map(&distinct, &connection.patience, remove);
     let outcomes: HashMap<&str, _> = distinct.iter().copied().zip(outcomes).collect();
     let stopped = || Err(Error::new(ErrorClass::Interrupted, "Stopped before it was removed."));
     Ok(job_ids
@@ -133,10 +103,7 @@ impl Seen<'_> {
     /// Whether its program has ended for good. One that is suspended may have been stopped to go on later, and a state that is
     /// not known is no end.
     fn has_ended(&self) -> bool {
-        let status = self
-            .pod
-            .map_or_else(|| job_status::of_job(self.job), job_status::of_pod)
-            .status;
+        let status = job_status::status(self.job, self.pod);
         let may_go_on = self.job.spec.suspend == Some(true) && !job_status::is_cancelled(&self.job.metadata);
         matches!(status, Status::Succeeded | Status::Failed) && !may_go_on
     }
@@ -153,22 +120,11 @@ fn is_of(job: &Job, submitter: Submitter<'_>) -> bool {
     match submitter {
         Submitter::Anybody => true,
         Submitter::Account(name) => *user_of(job) == labels::sanitise(name, labels::MAXIMUM_LENGTH),
-        Submitter::Caller(name, uid) => {
-            let is_named = job.metadata.annotations.get(labels::OWNER).is_some_and(|of| of == name);
-            is_named
-                && uid
-                    .zip(job_store::account(job))
-                    .is_none_or(|(own, of_job)| own == of_job)
-        }
     }
 }
 
 fn user_of(job: &Job) -> &str {
-    job.metadata
-        .labels
-        .get(labels::USER)
-        .map(String::as_str)
-        .unwrap_or_default()
+    job.metadata.labels.get(labels::USER).map_or("", String::as_str)
 }
 
 /// Refuses the whole where one job is another's or has not ended.
@@ -235,8 +191,7 @@ fn not_known(job_id: &str) -> String {
 const LOOKS: usize = 5;
 
 /// Removes a Job that was seen to have ended.
-fn remove_one(connection: &Connection<'_>, job: &Job) -> Result<Removed, Error> {
-    let api = connection.api()?;
+fn remove_one(connection: &Connection<'_>, api: &Api<'_>, job: &Job) -> Result<Removed, Error> {
     let job_id = &job.metadata.name;
     let uid = job.metadata.uid;
     let mut generation = job.metadata.generation;
@@ -252,11 +207,11 @@ fn remove_one(connection: &Connection<'_>, job: &Job) -> Result<Removed, Error> 
                     true => not_known(job_id),
                     false => format!("Job \"{job_id}\" was not removed."),
                 };
-                let error = error_messages::error_at(&api, &failed.failure, "remove jobs", &connection.patience);
+                let error = connection.error(api, &failed.failure, "remove jobs");
                 return Err(error.meaning(consequence).about([job_id]));
             }
         }
-        let observation = look(connection, &api, std::slice::from_ref(job_id))
+        let observation = look(connection, api, std::slice::from_ref(job_id))
             .map_err(|error| error.meaning(not_known(job_id)).about([job_id]))?;
         let now = observation.jobs_with_pods().find(|(job, _)| job.metadata.uid == uid);
         match now.map(|(job, pod)| Seen { job, pod }) {
@@ -285,6 +240,7 @@ mod tests {
     use super::super::scripted::{
         ended, impatient, job as plain_job, list, object, patient, pod, running, waiting, Answer, Scripted,
     };
+    use super::super::Owner;
     use super::*;
     use crate::transport::{FailureKind, Verb};
 
@@ -417,16 +373,24 @@ mod tests {
             Ok(Vec::new())
         );
         // To a caller of the API they are as none, also to who has got the name of somebody who has left.
-        let outcomes = remove(&patient(&cluster), &jobs(&["a"]), Submitter::Caller("mike", None)).unwrap();
+        fn as_mike(cluster: &Scripted, uid: Option<u32>) -> Connection<'_> {
+            Connection {
+                owner: Some(Owner { name: "mike", uid }),
+                ..patient(cluster)
+            }
+        }
+        let outcomes = remove(&as_mike(&cluster, None), &jobs(&["a"]), Submitter::Anybody).unwrap();
         assert_eq!(done(&outcomes), [("a", Removed::Gone)]);
         assert!(cluster.sent().is_empty());
         let mut of_mike = job("a", 1);
         of_mike["metadata"]["annotations"][labels::OWNER] = json!("mike");
         of_mike["spec"]["template"]["spec"]["securityContext"] = json!({"runAsUser": 5001});
+        let mut pod_of_mike = pod("a", 1, ended(0));
+        pod_of_mike["metadata"]["annotations"][labels::OWNER] = json!("mike");
         let lists = || {
             Scripted::new()
                 .get("/jobs/a", [object(&of_mike)])
-                .get("/pods?", [list(1, [pod("a", 1, ended(0))])])
+                .get("/pods?", [list(1, [pod_of_mike.clone()])])
                 .get("/jobs?", [list(1, [of_mike.clone()])])
                 .on(Verb::Delete, "/jobs/", [success()])
         };
@@ -437,7 +401,7 @@ mod tests {
         ] {
             for which in [jobs(&["a"]), batch()] {
                 let cluster = lists();
-                let outcomes = remove(&patient(&cluster), &which, Submitter::Caller("mike", uid)).unwrap();
+                let outcomes = remove(&as_mike(&cluster, uid), &which, Submitter::Anybody).unwrap();
                 let is_other = expected == Removed::Gone;
                 assert_eq!(cluster.sent().is_empty(), is_other);
                 match which {

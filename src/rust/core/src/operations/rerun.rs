@@ -1,15 +1,18 @@
 //! What jobs were submitted with, so that they can be submitted again.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
+use super::job_store::account;
 use super::observation::{no_batch, Observation};
 use super::submit::ran_in_place;
-use super::Connection;
+use super::{Archived, ArchivedJob, Connection, JobSelector};
 use crate::domain::job_status::{self, Status};
 use crate::domain::submission::SubmitArguments;
 use crate::error::{Error, ErrorClass};
-use crate::kubernetes::labels;
 use crate::kubernetes::LabelSelector;
+use crate::kubernetes::{labels, time};
 
 /// The error where jobs that were cancelled, and are to run again, go on.
 pub fn does_not_end(ids: Vec<String>) -> Error {
@@ -43,7 +46,7 @@ pub struct KeptSubmission {
 
 /// What the jobs of a batch were submitted with, in the order of their submission: those in one of the states, all where
 /// none is named. `owner`: only those of this caller of the abba API. What was cancelled and has not ended yet counts as
-/// failed, too: it will have.
+/// failed, too: it will have. `archived`: what the archive has of the batch, for jobs that the cluster has no longer.
 ///
 /// Errors: there is no such batch, or `owner` has no job in it; a job does not say what it was submitted with; the cluster
 /// cannot be asked.
@@ -52,58 +55,60 @@ pub fn kept_submissions(
     batch_id: &str,
     owner: Option<&str>,
     statuses: &[String],
+    archived: &Archived,
 ) -> Result<Vec<KeptSubmission>, Error> {
     let api = connection.api()?;
     let observation = Observation::of_all(connection, &api, &LabelSelector::Batch(batch_id))?;
     let mut own: Vec<_> = observation
         .jobs_with_pods()
-        .filter(|(job, _)| {
-            owner.is_none_or(|owner| {
-                job.metadata
-                    .annotations
-                    .get(labels::OWNER)
-                    .is_some_and(|of| of == owner)
-            })
-        })
+        .filter(|(job, _)| owner.is_none_or(|owner| job.metadata.annotation(labels::OWNER) == Some(owner)))
         .collect();
-    if own.is_empty() {
+    if own.is_empty() && archived.jobs().is_empty() {
         return Err(no_batch(batch_id, api.namespace()));
     }
     own.sort_by_key(|(job, _)| (&job.metadata.creation_timestamp, &job.metadata.name));
+    let there: HashSet<String> = own.iter().map(|(job, _)| job.metadata.name.clone()).collect();
     let mut kept = Vec::new();
     for (job, pod) in own {
         let job_id = &job.metadata.name;
-        let status = pod.map_or_else(|| job_status::of_job(job), job_status::of_pod).status;
+        let status = job_status::status(job, pod);
         let ending = job_status::is_being_cancelled(job, pod);
         let is_meant = |name: &String| name == status.name() || (ending && name == Status::Failed.name());
         if !statuses.is_empty() && !statuses.iter().any(is_meant) {
             continue;
         }
-        let arguments = SubmitArguments::of_job(job).ok_or_else(|| {
-            Error::new(
-                ErrorClass::Invalid,
-                format!("Job \"{job_id}\" does not say what it was submitted with."),
-            )
-            .advise("Submit its program again by hand.")
-            .about([job_id])
-        })?;
-        kept.push(KeptSubmission {
+        let arguments = SubmitArguments::of_job(job).ok_or_else(|| no_submission(job_id))?;
+        let submitted = time::parse(&job.metadata.creation_timestamp);
+        let place = (job_id.clone(), submitted.map(|time| time.as_second()));
+        let one = KeptSubmission {
             job_id: job_id.clone(),
             status,
             ending,
             // Where that cannot be found out any more, the program is asked for.
             in_place: ran_in_place(&arguments).unwrap_or(false),
-            uid: job
-                .spec
-                .template
-                .spec
-                .security_context
-                .as_ref()
-                .and_then(|context| context.run_as_user),
+            uid: account(job),
             arguments,
-        });
+        };
+        kept.push((place, Ok(one)));
     }
-    Ok(kept)
+    let is_meant = |job: &ArchivedJob| statuses.is_empty() || statuses.contains(&job.status);
+    let archived = archived.those(|job| !there.contains(&job.job_id) && is_meant(job));
+    archived
+        .beside(&JobSelector::Batch(batch_id.into()), kept, |job| {
+            archived.submission(job)
+        })
+        .into_iter()
+        .collect()
+}
+
+/// The error where it is not known what a job was submitted with.
+pub(super) fn no_submission(job_id: &str) -> Error {
+    Error::new(
+        ErrorClass::Invalid,
+        format!("Job \"{job_id}\" does not say what it was submitted with."),
+    )
+    .advise("Submit its program again by hand.")
+    .about([job_id])
 }
 
 #[cfg(test)]
@@ -165,7 +170,7 @@ mod tests {
 
     fn kept(cluster: &Scripted, statuses: &[&str]) -> Result<Vec<KeptSubmission>, Error> {
         let statuses: Vec<String> = statuses.iter().map(ToString::to_string).collect();
-        kept_submissions(&patient(cluster), "b", None, &statuses)
+        kept_submissions(&patient(cluster), "b", None, &statuses, &Archived::default())
     }
 
     fn paths(kept: Result<Vec<KeptSubmission>, Error>) -> Vec<String> {
@@ -233,7 +238,7 @@ mod tests {
                 .get("/pods", [list(1, [])])
                 .get("/jobs", [list(1, [owned.clone(), submitted("b", 2)])])
         };
-        let of = |owner| kept_submissions(&patient(&cluster()), "b", Some(owner), &[]);
+        let of = |owner| kept_submissions(&patient(&cluster()), "b", Some(owner), &[], &Archived::default());
         assert_eq!(paths(of("mike")), ["a.R"]);
         assert_eq!(of("jane").unwrap_err().class, ErrorClass::NotFound);
     }

@@ -74,12 +74,7 @@ pub struct SavedJob {
 /// Errors, of class `Input`: the key or the folder cannot be used, or a file cannot be written.
 pub fn save_records(arguments: &SaveArguments) -> Result<Vec<SavedJob>, Error> {
     let key = arguments.key.as_deref().map(read_private_key).transpose()?;
-    fs::create_dir_all(&arguments.folder).map_err(|error| {
-        Error::input(format!(
-            "`folder` must be a folder, and {} cannot be made: {error}.",
-            quote_shortened(&arguments.folder)
-        ))
-    })?;
+    make_folder(Path::new(&arguments.folder))?;
     let mut looked = Looked::default();
     let mut save = Save {
         arguments,
@@ -92,7 +87,7 @@ pub fn save_records(arguments: &SaveArguments) -> Result<Vec<SavedJob>, Error> {
 /// Reads a private key of this machine.
 ///
 /// Errors, of class `Input`: it cannot be read, or is none.
-fn read_private_key(path: &str) -> Result<ed25519_dalek::SigningKey, Error> {
+pub(super) fn read_private_key(path: &str) -> Result<ed25519_dalek::SigningKey, Error> {
     let refuse = |what: &str| {
         Error::input(format!(
             "`abba.record.key` must name a file with a private key of ed25519, and {} {what}.",
@@ -102,6 +97,70 @@ fn read_private_key(path: &str) -> Result<ed25519_dalek::SigningKey, Error> {
     };
     let pem = fs::read_to_string(path).map_err(|error| refuse(&format!("cannot be read: {error}")))?;
     dsse::private_key(&pem).map_err(refuse)
+}
+
+/// Writes the log and then the record of a job under a name. `earlier`: its record that is there. What that has, and the
+/// cluster no longer, stays in `statement`.
+///
+/// Errors, of class `Input`: a file cannot be written.
+pub(super) fn write_files(
+    folder: &Path,
+    name: &str,
+    statement: &mut Statement,
+    mut log: Vec<u8>,
+    earlier: Option<&RecordFile>,
+    key: Option<&ed25519_dalek::SigningKey>,
+) -> Result<(), Error> {
+    let internal = |error: serde_json::Error| Error::new(ErrorClass::Internal, format!("JSON: {error}."));
+    let (log_path, record_path) = (folder.join(format!("{name}.log")), folder.join(format!("{name}.json")));
+    statement.subject[0].name = format!("{name}.log");
+    statement.subject[0].annotations.path = Some(format!("{name}.log"));
+    if let Some(earlier) = earlier {
+        let old_log = fs::read(&log_path).unwrap_or_default();
+        if let Some(better) = earlier.keep_log(statement, old_log) {
+            log = better;
+        }
+        earlier.keep_files(statement);
+    }
+    let is_as_before = earlier.is_some_and(|earlier| {
+        statement.set_recorded(&earlier.statement.run().recorded);
+        earlier.statement == *statement && earlier.is_signed_with(key)
+    });
+    if fs::read(&log_path).ok().as_ref() != Some(&log) {
+        write(&log_path, &log)?;
+    }
+    if !is_as_before {
+        statement.set_recorded(&time::whole_seconds(Timestamp::now()));
+        let body = serde_json::to_vec_pretty(&statement).map_err(internal)?;
+        let bytes = match key {
+            Some(key) => serde_json::to_vec_pretty(&Envelope::sign(&body, key)).map_err(internal)?,
+            None => body,
+        };
+        write(&record_path, &[&bytes[..], b"\n"].concat())?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    files::write_whole(path, bytes).map_err(|error| {
+        Error::input(format!(
+            "`folder` must be one that can be written, and {} cannot: {error}.",
+            quote_shortened(&path.to_string_lossy())
+        ))
+        .advise("What was saved before is whole. Make the same call again when there is room, or the right to write.")
+    })
+}
+
+/// Makes a folder that is not there.
+///
+/// Errors, of class `Input`: it cannot be made.
+pub(super) fn make_folder(folder: &Path) -> Result<(), Error> {
+    fs::create_dir_all(folder).map_err(|error| {
+        Error::input(format!(
+            "`folder` must be a folder, and {} cannot be made: {error}.",
+            quote_shortened(&folder.to_string_lossy())
+        ))
+    })
 }
 
 struct Save<'a> {
@@ -169,50 +228,13 @@ impl Save<'_> {
                 saved.job_id
             )));
         }
-        statement.subject[0].name = format!("{name}.log");
-        statement.subject[0].annotations.path = Some(format!("{name}.log"));
         self.add_files(&mut statement, job);
         let earlier = before.filter(|before| before.statement.job_id() == saved.job_id);
-        if let Some(earlier) = &earlier {
-            let old_log = fs::read(&log_path).unwrap_or_default();
-            if let Some(better) = earlier.keep_log(&mut statement, old_log) {
-                log = better;
-            }
-            earlier.keep_files(&mut statement);
-        }
-        let is_as_before = earlier.is_some_and(|earlier| {
-            statement.set_recorded(&earlier.statement.run().recorded);
-            earlier.statement == statement && earlier.is_signed_with(self.key)
-        });
+        write_files(folder, &name, &mut statement, log, earlier.as_ref(), self.key)?;
         saved.notes.extend(statement.notes());
-        if fs::read(&log_path).ok().as_ref() != Some(&log) {
-            self.write(&log_path, &log)?;
-        }
-        if !is_as_before {
-            statement.set_recorded(&time::whole_seconds(Timestamp::now()));
-            let body = serde_json::to_vec_pretty(&statement).map_err(|error| internal(format!("JSON: {error}.")))?;
-            let bytes = match self.key {
-                Some(key) => serde_json::to_vec_pretty(&Envelope::sign(&body, key))
-                    .map_err(|error| internal(format!("JSON: {error}.")))?,
-                None => body,
-            };
-            self.write(&record_path, &[&bytes[..], b"\n"].concat())?;
-        }
         saved.log = Some(log_path.to_string_lossy().into_owned());
         saved.record = Some(record_path.to_string_lossy().into_owned());
         Ok(saved)
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        files::write_whole(path, bytes).map_err(|error| {
-            Error::input(format!(
-                "`folder` must be one that can be written, and {} cannot: {error}.",
-                quote_shortened(&path.to_string_lossy())
-            ))
-            .advise(
-                "What was saved before is whole. Make the same call again when there is room, or the right to write.",
-            )
-        })
     }
 
     /// Where the files of a job go: under the name of its program, with a number where another program of that name is there.
@@ -344,7 +366,7 @@ impl Statement {
         (&self.run().submitted, self.job_id())
     }
 
-    fn set_recorded(&mut self, time: &str) {
+    pub(super) fn set_recorded(&mut self, time: &str) {
         self.predicate.run_details.metadata.run.recorded = time.into();
     }
 
@@ -452,6 +474,28 @@ impl RecordFile {
         if new.verdict.is_none() {
             new.verdict.clone_from(&old.verdict);
             new.verdict_line.clone_from(&old.verdict_line);
+        }
+        self.keep_session(statement);
+    }
+
+    /// What R noted is gone with its pod, and stays in the record.
+    fn keep_session(&self, statement: &mut Statement) {
+        let is_known = |statement: &Statement| {
+            let session = &statement.predicate.run_details.metadata.session;
+            session.as_ref().is_some_and(|session| session.missing.is_none())
+        };
+        if is_known(statement) || !is_known(&self.statement) {
+            return;
+        }
+        let (old, new) = (&self.statement.predicate, &mut statement.predicate);
+        new.run_details
+            .metadata
+            .session
+            .clone_from(&old.run_details.metadata.session);
+        let packages = self.statement.of_role(Role::Package).cloned();
+        new.build_definition.resolved_dependencies.extend(packages);
+        if let Some(version) = old.run_details.builder.version.get("R") {
+            new.run_details.builder.version.insert("R".into(), version.clone());
         }
     }
 

@@ -1,7 +1,9 @@
 //! A cluster for tests: it plays back answers and remembers the calls.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,6 +12,23 @@ use serde_json::{json, Value};
 use super::Connection;
 use crate::error::KubectlReport;
 use crate::transport::{Call, Deadline, Failure, FailureKind, Patience, Transport, Verb};
+
+/// A folder that goes with the test.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("abba-core-test-{}", uuid::Uuid::new_v4()));
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
 
 /// What a call is answered with.
 #[derive(Clone, Debug)]
@@ -90,7 +109,7 @@ impl Transport for Scripted {
         call: &Call,
         deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<String>, Failure> {
         self.calls.lock().unwrap().push(call.clone());
         let rule = self
             .rules
@@ -99,7 +118,7 @@ impl Transport for Scripted {
         let Some((_, _, answers)) = rule else {
             if call.metadata_only {
                 let _ = part(br#"{"items": []}"#);
-                return Ok(());
+                return Ok(Vec::new());
             }
             panic!("no answer for {}", call.request_line());
         };
@@ -122,26 +141,26 @@ impl Transport for Scripted {
         match answer {
             Answer::Body(body) => {
                 let _ = part(&body);
-                Ok(())
+                Ok(Vec::new())
             }
             Answer::Echo => {
                 let _ = part(call.body.as_deref().unwrap_or_default());
-                Ok(())
+                Ok(Vec::new())
             }
             Answer::Fails(kind) => failure(kind),
             Answer::Stream(parts, end) => {
                 for text in parts {
                     if part(text.as_bytes()).is_break() {
-                        return Ok(());
+                        return Ok(Vec::new());
                     }
                 }
                 match end {
-                    StreamEnd::Closes => Ok(()),
+                    StreamEnd::Closes => Ok(Vec::new()),
                     StreamEnd::Breaks(kind) => failure(kind),
                     StreamEnd::Stays | StreamEnd::Lives => loop {
                         if matches!(end, StreamEnd::Lives) && part(event("BOOKMARK", &json!({})).as_bytes()).is_break()
                         {
-                            return Ok(());
+                            return Ok(Vec::new());
                         }
                         if deadline.is_interrupted() {
                             return failure(FailureKind::Interrupted);
@@ -181,6 +200,7 @@ fn connection(cluster: &Scripted, limit: Duration) -> Connection<'_> {
         namespace: Some("n"),
         patience: Patience::new(limit, &never),
         log_patterns: &crate::domain::verdict::MESSAGES_OF_R,
+        owner: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Submitting a program as a Job.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -8,8 +9,9 @@ use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::parallel_map::parallel_map;
-use super::{error_messages, Connection};
+use super::parallel_map::{over, parallel_map};
+use super::Connection;
+use crate::domain::changed_job;
 use crate::domain::cluster_check::namespace_rules::refuses_volumes;
 use crate::domain::identity::Identity;
 use crate::domain::job_name;
@@ -23,7 +25,7 @@ use crate::error::{Error, ErrorClass, Hint, Warning};
 use crate::kubernetes::objects::Job;
 use crate::kubernetes::{labels, Api};
 use crate::local::{accounts, program_file};
-use crate::transport::{FailureKind, Patience};
+use crate::transport::FailureKind;
 
 /// A Job that is ready to be sent.
 #[derive(Clone, Debug)]
@@ -32,9 +34,15 @@ pub struct PreparedJob {
     submitted: Submitted,
     submission: String,
     program_path: String,
+    after: BTreeMap<String, String>,
 }
 
 impl PreparedJob {
+    /// The jobs that it runs after, with the names of their programs.
+    pub fn after(&self) -> &BTreeMap<String, String> {
+        &self.after
+    }
+
     /// The program's path as it was given.
     pub fn program_path(&self) -> &str {
         &self.program_path
@@ -72,19 +80,30 @@ pub struct Submitted {
     /// What the cluster warned of as it made the job.
     #[serde(skip)]
     pub warnings: Vec<String>,
+    /// What rules of the cluster changed in it that abba counts on, see [`changed_job`].
+    #[serde(skip)]
+    pub changes: Vec<String>,
 }
 
 /// The warnings that came with submissions, each text once with the jobs it is about.
 pub fn submission_warnings<'a>(submitted: impl IntoIterator<Item = &'a Submitted>) -> Vec<Warning> {
     let mut warnings: Vec<Warning> = Vec::new();
     for one in submitted {
-        for text in &one.warnings {
-            let message = format!("The cluster warns of this job: {text}.");
+        let of_cluster = one
+            .warnings
+            .iter()
+            .map(|text| (text, format!("The cluster warns of this job: {text}.")));
+        let of_changes = one
+            .changes
+            .iter()
+            .map(|text| (text, format!("A rule of the cluster has changed this job: {text}")));
+        for (text, message) in of_cluster.chain(of_changes) {
             if let Some(told) = warnings.iter_mut().find(|warning| warning.message == message) {
                 told.job_ids.push(one.job_id.clone());
                 continue;
             }
             let advice = match text.contains("violate PodSecurity") {
+                _ if one.changes.contains(text) => CHANGED,
                 true if refuses_volumes(text) => "The job was created, and its program never starts: the namespace takes no such mounts. Cancel it, and show this to the cluster's administrator.",
                 true => "The job was created, and its program may never start. Cancel it and submit it with `username`, so that it runs as a user other than root. Whether it starts is told where the job is explained.",
                 false => "The job was created. Show this to the cluster's administrator if you do not know what it means.",
@@ -99,6 +118,9 @@ pub fn submission_warnings<'a>(submitted: impl IntoIterator<Item = &'a Submitted
     }
     warnings
 }
+
+const CHANGED: &str = "The job was created so. Cancel it if it must not run like this, and show this to the cluster's \
+                       administrator: a mutating webhook or policy does it.";
 
 /// Where a submission comes from, when it is not from this machine's user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -213,16 +235,19 @@ fn prepare_with(
     };
     let mut submission = program.submission(&job_id, &batch_id);
     if origin.uuid.is_some() {
-        // The same key with another container, say, is not the same request.
-        let kept = kept.text_for_job()?;
-        let parts = [
+        // The same key with another container, say, or another place in the order, is not the same request.
+        let (arguments, after) = (kept.text_for_job()?, json!(kept.after).to_string());
+        let mut parts = vec![
             submission.as_str(),
-            kept.as_str(),
+            arguments.as_str(),
             origin.owner.as_deref().unwrap_or_default(),
         ];
+        // One that waits for nobody is known as ever, also across a change of the server's version.
+        parts.extend((!kept.after.is_empty()).then_some(after.as_str()));
         submission = hexadecimal(&Sha256::digest(parts.join("\n")));
     }
     let program_path = program.given_path.clone();
+    let after = kept.after.clone();
     let job = manifest::manifest(&JobRequest {
         arguments: kept,
         job_id: job_id.clone(),
@@ -243,9 +268,11 @@ fn prepare_with(
             job_id,
             batch_id,
             warnings: Vec::new(),
+            changes: Vec::new(),
         },
         submission,
         program_path,
+        after,
     })
 }
 
@@ -308,7 +335,7 @@ fn account(arguments: &SubmitArguments) -> Result<Option<Identity>, Error> {
 /// there may be one, and its `job_ids` names it; so it does where the name is taken ([`ErrorClass::NameTaken`]).
 pub fn submit(connection: &Connection<'_>, prepared: &PreparedJob) -> Result<Submitted, Error> {
     let api = connection.api().map_err(|error| error.meaning(NO_JOB))?;
-    send(&api, &connection.patience, prepared)
+    send(connection, &api, prepared)
 }
 
 /// Sends many prepared Jobs, several at once. Each has its own outcome, in order; [`crate::ErrorClass::Interrupted`] for
@@ -330,17 +357,16 @@ pub fn submit_each<'a, Item: Sync>(
     prepare: impl Fn(&'a Item) -> Result<Cow<'a, PreparedJob>, Error> + Sync,
 ) -> Result<Vec<Result<Submitted, Error>>, Error> {
     let api = connection.api().map_err(|error| error.meaning(NO_JOB))?;
-    let (transport, namespace) = (api.transport(), api.namespace());
     // Where a login is wanted, each further program would start the login helper anew.
     let no_login: Mutex<Option<Error>> = Mutex::new(None);
     let items: Vec<&Item> = items.iter().collect();
-    let outcomes = parallel_map(&items, &connection.patience, |item, patience| {
+    let submit = over(connection, api.namespace(), |item: &&'a Item, connection, api| {
         let known = || no_login.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = known().as_ref() {
             return Err(error.clone());
         }
         let prepared = prepare(item).map_err(|error| error.meaning(NO_JOB))?;
-        let outcome = send(&Api::in_namespace(transport, namespace, *patience), patience, &prepared);
+        let outcome = send(connection, api, &prepared);
         if let Err(error) = &outcome {
             if error.class == ErrorClass::LoginWanted && error.job_ids.is_empty() {
                 known().get_or_insert_with(|| error.clone());
@@ -348,6 +374,7 @@ pub fn submit_each<'a, Item: Sync>(
         }
         outcome
     });
+    let outcomes = parallel_map(&items, &connection.patience, submit);
     let not_begun = || Err(Error::new(ErrorClass::Interrupted, "Stopped before it was submitted.").meaning(NO_JOB));
     Ok(outcomes
         .into_iter()
@@ -357,19 +384,20 @@ pub fn submit_each<'a, Item: Sync>(
 
 const NO_JOB: &str = "No job was created.";
 
-fn send(api: &Api<'_>, patience: &Patience<'_>, prepared: &PreparedJob) -> Result<Submitted, Error> {
+fn send(connection: &Connection<'_>, api: &Api<'_>, prepared: &PreparedJob) -> Result<Submitted, Error> {
     let job_id = &prepared.submitted.job_id;
     let created = match api.create_job(&prepared.job, &prepared.submission) {
-        Ok(warnings) => {
+        Ok(created) => {
             return Ok(Submitted {
-                warnings,
+                changes: changed_job::changes(&prepared.job, &created.job),
+                warnings: created.warnings,
                 ..prepared.submitted.clone()
             })
         }
         Err(created) => created,
     };
     let namespace = api.namespace();
-    let error = error_messages::error_at(api, &created.failure, "create jobs", patience);
+    let error = connection.error(api, &created.failure, "create jobs");
     if !created.may_exist {
         if created.failure.kind == FailureKind::AlreadyExists {
             let taken = Error::new(
@@ -417,6 +445,7 @@ mod tests {
             job_id: id.into(),
             batch_id: "b".into(),
             warnings: warnings.iter().map(ToString::to_string).collect(),
+            changes: Vec::new(),
         };
         let security = "would violate PodSecurity \"restricted:latest\": runAsNonRoot != true";
         let warnings = submission_warnings(&[submitted("a", &[security]), submitted("c", &[security, "other"])]);
@@ -427,6 +456,16 @@ mod tests {
         let volumes = "would violate PodSecurity \"restricted:latest\": restricted volume types (volume \"d\" uses restricted volume type \"nfs\")";
         let advice = &submission_warnings(&[submitted("a", &[volumes])])[0].advice;
         assert!(advice.contains("no such mounts") && !advice.contains("`username`"));
+        let changed = Submitted {
+            changes: vec!["`backoffLimit` is 6: a program that fails is started again.".into()],
+            ..submitted("d", &[])
+        };
+        let warnings = submission_warnings(&[changed]);
+        assert!(
+            warnings.len() == 1 && warnings[0].class == "cluster_rule",
+            "{warnings:?}"
+        );
+        assert!(warnings[0].message.contains("`backoffLimit` is 6") && warnings[0].advice.contains("Cancel it"));
     }
 
     fn refused(change: impl FnOnce(&mut SubmitArguments)) -> String {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::observation::{Observation, Observed};
-use super::parallel_map::parallel_map_unless_stopped;
+use super::parallel_map::{over, parallel_map_unless_stopped};
 use super::{log, stopped, Connection, JobSnapshot};
 use crate::domain::job_status::Status;
 use crate::domain::verdict::{Finding, LogPatternSettings, LogPatterns, Verdict};
@@ -114,24 +114,26 @@ impl<'a> Wanted<'a> {
         until: Option<Instant>,
         pod_of: impl Fn(&str) -> Option<&'b Pod>,
     ) -> Result<Verdicts, Error> {
-        let (transport, namespace, patterns) = (api.transport(), api.namespace(), connection.log_patterns);
-        let pods: Vec<(usize, &str, Option<&Pod>)> =
-            self.logs.iter().map(|(place, id)| (*place, *id, pod_of(id))).collect();
-        let outcomes = parallel_map_unless_stopped(&pods, &connection.patience, |(_, id, pod), patience| {
-            if until.is_some_and(|until| Instant::now() >= until) {
-                return Ok(None);
-            }
-            let Some(pod) = pod.filter(|pod| pod.has_started()) else {
-                return Ok(Some(None));
-            };
-            let api = Api::in_namespace(transport, namespace, *patience);
-            let (finding, is_whole) = log::finding(&api, patience, id, pod, patterns)?;
-            if let (true, Some(uid)) = (is_whole, pod.metadata.uid) {
-                Kept::of(patterns).keep(uid, finding.clone());
-            }
-            Ok::<_, Error>(Some(finding))
-        })
-        .map_err(stopped)?;
+        type Place<'a> = (usize, &'a str, Option<&'a Pod>);
+        let pods: Vec<Place<'_>> = self.logs.iter().map(|(place, id)| (*place, *id, pod_of(id))).collect();
+        let find = over(
+            connection,
+            api.namespace(),
+            |(_, id, pod): &Place<'_>, connection, api| {
+                if until.is_some_and(|until| Instant::now() >= until) {
+                    return Ok(None);
+                }
+                let Some(pod) = pod.filter(|pod| pod.has_started()) else {
+                    return Ok(Some(None));
+                };
+                let (finding, is_whole) = log::finding(connection, api, id, pod)?;
+                if let (true, Some(uid)) = (is_whole, pod.metadata.uid) {
+                    Kept::of(connection.log_patterns).keep(uid, finding.clone());
+                }
+                Ok::<_, Error>(Some(finding))
+            },
+        );
+        let outcomes = parallel_map_unless_stopped(&pods, &connection.patience, find).map_err(stopped)?;
         let mut late = Vec::new();
         for ((place, id, _), outcome) in pods.into_iter().zip(outcomes) {
             match outcome? {

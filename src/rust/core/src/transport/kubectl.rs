@@ -205,20 +205,6 @@ impl Kubectl {
         None
     }
 
-    /// Sends a call and hands over the answer's body in parts as they come, until `part` breaks off. Gives back the server's
-    /// warnings.
-    pub(super) fn exchange(
-        &self,
-        call: &Call,
-        deadline: &Deadline<'_>,
-        part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<Vec<String>, Failure> {
-        let stderr = self.send_streaming(call, deadline, part)?;
-        self.note_answer();
-        let warnings = stderr.lines().filter_map(|line| line.strip_prefix("Warning: "));
-        Ok(warnings.map(String::from).collect())
-    }
-
     /// Counts an answer, for [`Transport::answered`].
     pub(super) fn note_answer(&self) {
         self.answered.fetch_add(1, Ordering::Relaxed);
@@ -265,7 +251,14 @@ impl Kubectl {
         deadline: &Deadline<'_>,
     ) -> Result<T, Failure> {
         let answer = self.run(arguments, request, deadline)?;
-        serde_json::from_slice(&answer)
+        // A wrapper of kubectl may say something of its own first.
+        let begins = |line: &[u8]| line.starts_with(b"{");
+        let before: usize = answer
+            .split_inclusive(|byte| *byte == b'\n')
+            .take_while(|line| !begins(line))
+            .map(<[u8]>::len)
+            .sum();
+        serde_json::from_slice(answer.get(before..).filter(|rest| !rest.is_empty()).unwrap_or(&answer))
             .map_err(|error| Failure::new(FailureKind::MalformedResponse, format!("{request}: {error}")))
     }
 
@@ -314,17 +307,11 @@ impl Transport for Kubectl {
         call: &Call,
         deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
-        self.exchange(call, deadline, part).map(|_| ())
-    }
-
-    fn send_with_warnings(&self, call: &Call, deadline: &Deadline<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
-        let mut answer = Vec::new();
-        let warnings = self.exchange(call, deadline, &mut |part| {
-            answer.extend_from_slice(part);
-            ControlFlow::Continue(())
-        })?;
-        Ok((answer, warnings))
+    ) -> Result<Vec<String>, Failure> {
+        let stderr = self.send_streaming(call, deadline, part)?;
+        self.note_answer();
+        let warnings = stderr.lines().filter_map(|line| line.strip_prefix("Warning: "));
+        Ok(warnings.map(String::from).collect())
     }
 
     fn answered(&self) -> usize {

@@ -6,17 +6,26 @@
 
 use super::{words, FailureKind};
 
-/// Whether a line is for debugging: it begins like `E1124 10:00:00.000000   42 file.go:1]`.
+/// Whether a line is for debugging: it begins like `E1124 10:00:00.000000   42 file.go:1]`, maybe indented.
 pub fn is_debugging(line: &str) -> bool {
-    let mut characters = line.chars();
+    let mut characters = line.trim_start().chars();
     matches!(characters.next(), Some('E' | 'W' | 'I' | 'F'))
         && characters.by_ref().take(4).filter(char::is_ascii_digit).count() == 4
         && line.contains(']')
 }
 
+/// How Go's list of all that ran begins, where kubectl itself breaks down.
+const OF_THE_RUNTIME: [&str; 2] = ["runtime stack:", "goroutine "];
+
 /// kubectl's words without its debugging lines.
 pub fn without_debugging_lines(stderr: &str) -> String {
-    let kept: Vec<&str> = stderr.lines().filter(|line| !is_debugging(line)).collect();
+    let kept: Vec<&str> = stderr
+        .lines()
+        .take_while(|line| !OF_THE_RUNTIME.iter().any(|beginning| line.starts_with(beginning)))
+        .filter(|line| !is_debugging(line))
+        // lines() takes one of them from an end that a terminal or a wrapper has written with several.
+        .map(|line| line.trim_end_matches('\r'))
+        .collect();
     let kept = kept.join("\n").trim().to_string();
     if kept.is_empty() {
         stderr.trim().to_string()
@@ -38,6 +47,9 @@ pub fn classify(stderr: &str) -> FailureKind {
     if let Some(reason) = server_reason(&words) {
         return FailureKind::of_reason(reason).unwrap_or(FailureKind::Other);
     }
+    if let Some(kind) = status_without_object(&words).and_then(words::of_strangers_status) {
+        return kind;
+    }
     if says("Error from server:") {
         return FailureKind::Server;
     }
@@ -46,6 +58,10 @@ pub fn classify(stderr: &str) -> FailureKind {
         .any(|line| line.starts_with("The ") && line.contains(" is invalid"))
     {
         return FailureKind::Invalid;
+    }
+    // Go's words where the system gives kubectl no memory or no thread.
+    if words.starts_with("fatal error: ") || words.starts_with("runtime: ") || says("pthread_create failed") {
+        return FailureKind::KubectlDied;
     }
     // kubectl asks on its standard input for a user name where the configuration has none.
     if words == "error: EOF" {
@@ -67,6 +83,8 @@ pub fn classify(stderr: &str) -> FailureKind {
         || says("Error in configuration")
         || (says("error: context ") && says("does not exist"))
         || (says("error: unable to read") && says("certificate"))
+        // A `tokenFile`.
+        || (words.starts_with("error: open ") && (says("no such file") || says("permission denied")))
     {
         return FailureKind::ConfigurationBroken;
     }
@@ -86,6 +104,12 @@ pub fn classify(stderr: &str) -> FailureKind {
         return FailureKind::Unreachable;
     }
     FailureKind::Other
+}
+
+/// The status of an answer without an error object, and of none that kubectl knows a reason for.
+fn status_without_object(words: &str) -> Option<u16> {
+    let (_, rest) = words.split_once("the server responded with the status code ")?;
+    rest.split_once(' ')?.0.parse().ok()
 }
 
 /// The REASON of `Error from server (REASON): MESSAGE`.
@@ -112,6 +136,11 @@ mod tests {
             ("The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?\n", FailureKind::Refused),
             ("The connection to the server localhost:8080 was refused - did you specify the right host or port?\n", FailureKind::NotConfigured),
             ("Error from server: Get \"https://127.0.0.1:10250/containerLogs/x\": dial tcp 127.0.0.1:10250: connect: connection refused\n", FailureKind::Server),
+            ("error: open /nope/token: no such file or directory\n", FailureKind::ConfigurationBroken),
+            ("error: host must be a URL or a host:port pair: \"https://x \"\n", FailureKind::ConfigurationBroken),
+            ("Error from server: the server responded with the status code 407 but did not return more information\n", FailureKind::Proxy),
+            ("Error from server: the server responded with the status code 413 but did not return more information\n", FailureKind::Invalid),
+            ("Error from server: the server responded with the status code 451 but did not return more information\n", FailureKind::Page),
             ("error: error loading config file \"/x\": yaml: line 1\n", FailureKind::ConfigurationBroken),
             ("Unable to connect to the server: net/http: TLS handshake timeout\n", FailureKind::Unreachable),
             ("Unable to connect to the server: getting credentials: exec: executable x not found\n", FailureKind::LoginHelperMissing),
@@ -130,6 +159,8 @@ mod tests {
             ("Error from server (InternalError): an error on the server (\"<html><head><title>502</title></head></html>\") has prevented it\n", FailureKind::Stranger),
             ("Unable to connect to the server: tls: failed to verify certificate: x509: unknown\n", FailureKind::Certificate),
             ("Error from server: Get \"https://node:10250/x\": x509: certificate signed by unknown authority\n", FailureKind::Server),
+            ("fatal error: failed to reserve page summary memory\n\nruntime stack:\nruntime.throw(", FailureKind::KubectlDied),
+            ("runtime/cgo: pthread_create failed: Resource temporarily unavailable\nSIGABRT: abort\n", FailureKind::KubectlDied),
             ("Segmentation fault\n", FailureKind::Other),
             ("", FailureKind::Other),
         ] {
@@ -143,6 +174,12 @@ mod tests {
             "E1124 03:00:00.000000   42 memcache.go:265] \"Unhandled Error\"\nError from server (Forbidden): no\n";
         assert_eq!(classify(stderr), FailureKind::Forbidden);
         assert_eq!(without_debugging_lines(stderr), "Error from server (Forbidden): no");
+        let broken = "fatal error: out of memory\n\ngoroutine 0 [idle]:\nruntime.x(0x1)\n";
+        assert_eq!(without_debugging_lines(broken), "fatal error: out of memory");
+        // Also where somebody has indented them.
+        let indented = format!("  {stderr}");
+        assert_eq!(without_debugging_lines(&indented), without_debugging_lines(stderr));
+        assert_eq!(without_debugging_lines("error: a\r\r\nb"), "error: a\nb");
         // Rather the debugging lines than nothing.
         assert!(!without_debugging_lines("E1124 03:00:00.000000   42 a.go:1] x\n").is_empty());
     }

@@ -81,11 +81,23 @@ impl Words {
         }
         self.shown = stderr.len();
         let words = of_people(&String::from_utf8_lossy(new));
-        if !words.is_empty() {
+        let is_end = words
+            .lines()
+            .any(|line| OF_THE_END.iter().any(|beginning| line.starts_with(beginning)));
+        if !words.is_empty() && !is_end {
             queue().push(words);
         }
     }
 }
+
+/// How kubectl begins to tell why it gives up. It does not wait then, and its error has these words.
+const OF_THE_END: [&str; 5] = [
+    "Error from server",
+    "Error in configuration",
+    "The connection to the server ",
+    "Unable to connect to the server: ",
+    "error: You must be logged in to the server",
+];
 
 /// kubectl's words without its debugging lines; empty where there is nothing else.
 pub fn of_people(stderr: &str) -> String {
@@ -110,5 +122,30 @@ pub fn take_words_for_user() -> Vec<String> {
         Ok(mut words) => std::mem::take(&mut *words),
         // Another time.
         Err(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_kubectl_gives_up_is_nothing_to_show_while_it_waits() {
+        let mut words = Words {
+            begun: Instant::now() - SHOWN_AFTER,
+            shown: 0,
+        };
+        let mut show = |stderr: &str| {
+            words.show(stderr.as_bytes());
+            words.shown
+        };
+        let mine = "of the test of why kubectl gives up";
+        // Other tests of this process may show words, too.
+        let shown = || take_words_for_user().iter().any(|words| words.contains(mine));
+        assert!(show(&format!("Error from server (InternalError): {mine}\n")) > 0);
+        assert!(!shown());
+        let more = format!("Error from server (InternalError): {mine}\nopen https://x: {mine}\n");
+        show(&more);
+        assert!(shown());
     }
 }

@@ -24,12 +24,15 @@ pub use failure::{Failure, FailureKind};
 pub use kubectl::{Kubectl, KubectlConfiguration};
 pub use login::take_words_for_user;
 pub use process::leave_signals_to_main_thread;
+pub(crate) use process::run as run_program;
 #[cfg(unix)]
 pub use session::{Session, WithNothingInherited};
 
 pub use words::{is_page, is_whole_page, missing_helper as missing_login_helper};
 
 use std::ops::ControlFlow;
+
+use serde_json::Value;
 
 /// What is done to the resource at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,32 +93,25 @@ impl Call {
     }
 
     /// A call that creates an object.
-    pub fn create(path: impl Into<String>, body: Vec<u8>) -> Self {
-        Self {
-            verb: Verb::Create,
-            path: path.into(),
-            body: Some(body),
-            metadata_only: false,
-        }
+    pub fn create(path: impl Into<String>, object: &Value) -> Self {
+        Self::with_body(Verb::Create, path, object)
     }
 
     /// A call that replaces an object.
-    pub fn replace(path: impl Into<String>, body: Vec<u8>) -> Self {
-        Self {
-            verb: Verb::Replace,
-            path: path.into(),
-            body: Some(body),
-            metadata_only: false,
-        }
+    pub fn replace(path: impl Into<String>, object: &Value) -> Self {
+        Self::with_body(Verb::Replace, path, object)
     }
 
     /// A call that deletes an object; `options` say how.
-    pub fn delete(path: impl Into<String>, options: Vec<u8>) -> Self {
+    pub fn delete(path: impl Into<String>, options: &Value) -> Self {
+        Self::with_body(Verb::Delete, path, options)
+    }
+
+    fn with_body(verb: Verb, path: impl Into<String>, body: &Value) -> Self {
         Self {
-            verb: Verb::Delete,
-            path: path.into(),
-            body: Some(options),
-            metadata_only: false,
+            verb,
+            body: Some(body.to_string().into_bytes()),
+            ..Self::get(path)
         }
     }
 
@@ -129,30 +125,30 @@ impl Call {
 pub trait Transport: Sync {
     /// Sends a call and gives back the body of the answer. Tries once.
     fn send(&self, call: &Call, deadline: &Deadline<'_>) -> Result<Vec<u8>, Failure> {
-        let mut answer = Vec::new();
-        self.stream(call, deadline, &mut |part| {
-            answer.extend_from_slice(part);
-            ControlFlow::Continue(())
-        })?;
-        Ok(answer)
+        Ok(self.send_with_warnings(call, deadline)?.0)
     }
 
     /// The same, with the warnings that the server gives with its consent, one text each.
     ///
     /// <https://kubernetes.io/blog/2020/09/03/warnings/>
     fn send_with_warnings(&self, call: &Call, deadline: &Deadline<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
-        Ok((self.send(call, deadline)?, Vec::new()))
+        let mut answer = Vec::new();
+        let warnings = self.stream(call, deadline, &mut |part| {
+            answer.extend_from_slice(part);
+            ControlFlow::Continue(())
+        })?;
+        Ok((answer, warnings))
     }
 
     /// Sends a call and hands over the body of the answer in parts as they come, until it ends or `part` breaks off. The
     /// time limit of `deadline` is on the whole. A transport that sees an answer begin before its body hands over an empty
-    /// part then.
+    /// part then. Gives back the warnings.
     fn stream(
         &self,
         call: &Call,
         deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Failure>;
+    ) -> Result<Vec<String>, Failure>;
 
     /// How many calls were answered so far, by whatever thread they were made: it tells a cluster that is away from one
     /// that loses some connections.

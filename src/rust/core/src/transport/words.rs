@@ -35,14 +35,62 @@ pub fn of_refusal(message: &str) -> Option<FailureKind> {
     is_admission.then_some(FailureKind::RuleRefused)
 }
 
+/// What a status means that comes without the API server's error object. `None`: what else came with it says more.
+pub fn of_strangers_status(code: u16) -> Option<FailureKind> {
+    Some(match code {
+        401 => FailureKind::Unauthorized,
+        407 => FailureKind::Proxy,
+        413 | 414 | 431 => FailureKind::Invalid,
+        429 => FailureKind::TooManyRequests,
+        // What may be over in a moment; 403 and 404 because a load balancer that is set up anew says so.
+        403 | 404 | 408 | 421 | 425 | 499 => FailureKind::Stranger,
+        // 511: a network that wants a login first (RFC 6585).
+        300..=499 | 511 => FailureKind::Page,
+        _ => return None,
+    })
+}
+
 /// What kept kubectl from speaking to the server. `None`: something else.
 pub fn of_connection(words: &str) -> Option<FailureKind> {
     let says = |text: &str| words.contains(text);
     if missing_helper(words).is_some() {
         return Some(FailureKind::LoginHelperMissing);
     }
-    if says("getting credentials:") || says("no Auth Provider found") || says("auth plugin has been removed") {
+    // The last ones are those of the helper that is built into kubectl (client-go: `plugin/pkg/client/auth/oidc`).
+    if [
+        "getting credentials:",
+        "no Auth Provider found",
+        "auth plugin has been removed",
+        "No valid id-token",
+        "failed to refresh token",
+        "did not contain an id_token",
+        "/.well-known/openid-configuration",
+        ": oidc: ",
+    ]
+    .iter()
+    .any(|sign| says(sign))
+        || words.starts_with("oidc: ")
+    {
         return Some(FailureKind::LoginHelperFailed);
+    }
+    // What kubectl makes of its configuration, before it sends anything.
+    if [
+        "invalid 'proxy-url'",
+        "more than one authentication method found",
+        "exec plugin: invalid apiVersion",
+        "must be specified for ",
+        "host must be a URL",
+        "unsupported protocol scheme",
+        ": invalid port",
+        "unable to load root certificates",
+        "with the insecure flag is not allowed",
+        "tls: private key does not match",
+        "tls: failed to find any PEM data",
+    ]
+    .iter()
+    .any(|sign| says(sign))
+    {
+        return Some(FailureKind::ConfigurationBroken);
     }
     // The server has looked at the certificate of the user.
     if says("remote error: tls: ") && (says("certificate") || says("unknown certificate authority")) {
@@ -68,6 +116,12 @@ pub fn of_connection(words: &str) -> Option<FailureKind> {
         "Forbidden",
         "Bad Gateway",
         "Bad Request",
+        "Found",
+        "Gateway Time-out",
+        "Gateway Timeout",
+        "Moved Permanently",
+        "Network Authentication Required",
+        "Not Found",
         "Method Not Allowed",
         "Service Unavailable",
     ];
@@ -199,6 +253,39 @@ mod tests {
                 Some(FailureKind::Proxy),
             ),
             ("Unable to connect to the server: Forbidden", Some(FailureKind::Proxy)),
+            ("Unable to connect to the server: Gateway Timeout", Some(FailureKind::Proxy)),
+            (
+                "Unable to connect to the server: No valid id-token, and cannot refresh without refresh-token",
+                Some(FailureKind::LoginHelperFailed),
+            ),
+            (
+                "Get \"https://127.0.0.1:9/.well-known/openid-configuration\": dial tcp 127.0.0.1:9: connect: connection refused",
+                Some(FailureKind::LoginHelperFailed),
+            ),
+            (
+                "Unable to connect to the server: oidc: discovery object doesn't contain a token_endpoint",
+                Some(FailureKind::LoginHelperFailed),
+            ),
+            (
+                "error: unable to load root certificates: unable to parse bytes as PEM block",
+                Some(FailureKind::ConfigurationBroken),
+            ),
+            (
+                "error: interactiveMode must be specified for u to use exec authentication plugin",
+                Some(FailureKind::ConfigurationBroken),
+            ),
+            (
+                "error: invalid 'proxy-url' \"127.0.0.1:9\" for cluster \"k\": could not parse: 127.0.0.1:9",
+                Some(FailureKind::ConfigurationBroken),
+            ),
+            (
+                "error: more than one authentication method found for u; found [token basicAuth], only one is allowed",
+                Some(FailureKind::ConfigurationBroken),
+            ),
+            (
+                "unsupported protocol scheme \"ftp\"",
+                Some(FailureKind::ConfigurationBroken),
+            ),
             (
                 "tls: first record does not look like a TLS handshake",
                 Some(FailureKind::NoTls),

@@ -17,6 +17,8 @@ pub enum DryRun {
     Accepted {
         /// What it warned about.
         warnings: Vec<String>,
+        /// What its rules would change in it that abba counts on, see [`changed_job`](crate::domain::changed_job).
+        changes: Vec<String>,
     },
     /// The server would refuse it.
     Refused {
@@ -46,7 +48,7 @@ impl DryRuns {
     /// The first warning that holds a text.
     pub fn warning(&self, text: &str) -> Option<&str> {
         match &self.job {
-            DryRun::Accepted { warnings } => warnings.iter().find(|words| words.contains(text)).map(String::as_str),
+            DryRun::Accepted { warnings, .. } => warnings.iter().find(|words| words.contains(text)).map(String::as_str),
             _ => None,
         }
     }
@@ -73,6 +75,21 @@ impl DryRuns {
             (DryRun::NotTried(why), _) => Finding::not_known(CHECK, why),
             (DryRun::Refused { words }, _) => refused("The cluster would refuse a job.", words),
             (_, DryRun::Refused { words }) => refused("The cluster would accept a job, and refuse its pod.", words),
+            (job, pod) if !changes_of(job).is_empty() || !changes_of(pod).is_empty() => {
+                let mut told = changes_of(job).to_vec();
+                told.extend(
+                    changes_of(pod)
+                        .iter()
+                        .filter(|text| !changes_of(job).contains(text))
+                        .cloned(),
+                );
+                Finding::problem(
+                    CHECK,
+                    format!("A rule of the cluster changes each job: {}", told.join(" ")),
+                    "Show this to the cluster's administrator: a mutating webhook or policy does it.",
+                )
+                .for_admin()
+            }
             (_, DryRun::Accepted { .. }) => Finding::ok(
                 CHECK,
                 "The cluster would accept a job and its pod (nothing was created).",
@@ -85,6 +102,13 @@ impl DryRuns {
     }
 }
 
+fn changes_of(trial: &DryRun) -> &[String] {
+    match trial {
+        DryRun::Accepted { changes, .. } => changes,
+        _ => &[],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,7 +118,29 @@ mod tests {
         DryRun::Refused { words: words.into() }
     }
 
-    const ACCEPTED: DryRun = DryRun::Accepted { warnings: Vec::new() };
+    const ACCEPTED: DryRun = DryRun::Accepted {
+        warnings: Vec::new(),
+        changes: Vec::new(),
+    };
+
+    #[test]
+    fn what_the_clusters_rules_would_change_is_a_problem_and_told_once() {
+        let changed = |changes: &[&str]| DryRun::Accepted {
+            warnings: Vec::new(),
+            changes: changes.iter().map(ToString::to_string).collect(),
+        };
+        let found = DryRuns {
+            job: changed(&["a is 1.", "b is 2."]),
+            pod: changed(&["b is 2.", "c is 3."]),
+        }
+        .finding(&[]);
+        assert_eq!((found.outcome, found.is_for_admin), (Outcome::Problem, true));
+        assert!(
+            found.what.ends_with("each job: a is 1. b is 2. c is 3."),
+            "{}",
+            found.what
+        );
+    }
 
     #[test]
     fn a_refusal_of_either_is_a_problem() {

@@ -622,6 +622,7 @@ mod tests {
         let accepted = |warnings: &[&str]| DryRuns {
             job: DryRun::Accepted {
                 warnings: warnings.iter().map(|text| (*text).to_string()).collect(),
+                changes: Vec::new(),
             },
             ..nothing_tried()
         };
@@ -659,7 +660,10 @@ mod tests {
         let needs = needs("1", "512M");
         let full = refused("pods \"a\" is forbidden: exceeded quota: q");
         let open = DryRuns {
-            pod: DryRun::Accepted { warnings: Vec::new() },
+            pod: DryRun::Accepted {
+                warnings: Vec::new(),
+                changes: Vec::new(),
+            },
             ..nothing_tried()
         };
         let hidden = || Err("Hidden.".to_string());

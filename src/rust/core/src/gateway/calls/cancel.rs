@@ -7,7 +7,7 @@ use super::super::description::{Description, Schema};
 use super::super::snapshot;
 use super::{logged_ids, told_of_each, Answers, Asked, Call, EVERYBODY, JOBS_OR_BATCH};
 use crate::gateway::Gateway;
-use crate::operations::{self, Cancelled, JobSelector};
+use crate::operations::{self, JobSelector};
 
 pub(super) const CANCEL_JOB: Call = Call {
     name: "cancel-job",
@@ -34,16 +34,22 @@ fn cancel(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
     let which = asked.arguments.jobs_or_batch()?;
     let caller = asked.caller;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
-        let jobs = asked.seen(gateway, connection, &which, everybody)?;
+        let jobs = asked
+            .seen(gateway, connection, &which, everybody)
+            .map_err(|error| asked.not_in_cluster(gateway, connection, &which, everybody, error))?;
         asked
             .audit
             .intend(jobs.iter().map(|job| AuditedJob::seen(job, caller)))?;
-        let outcomes = operations::cancel_as(connection, &JobSelector::Jobs(logged_ids(&jobs)), &caller.name)
-            .map_err(snapshot::in_words_for_callers)?;
-        gateway.snapshots.cancelled(&outcomes);
+        let outcomes = operations::cancel_as(
+            &asked.own(connection),
+            &JobSelector::Jobs(logged_ids(&jobs)),
+            &caller.name,
+        )
+        .map_err(snapshot::in_words_for_callers)?;
+        gateway.snapshots.cancelled(&caller.name, &outcomes);
         let outcomes = outcomes
             .into_iter()
-            .map(|outcome| (outcome.job_id, outcome.done.map(Cancelled::words)));
+            .map(|outcome| (outcome.job_id, outcome.done.map(Into::into)));
         told_of_each(asked.audit, outcomes, logged_ids(&jobs))
     })
 }

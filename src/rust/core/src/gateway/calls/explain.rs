@@ -3,8 +3,8 @@
 use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
 use super::super::description::{Description, Schema};
-use super::super::snapshot;
-use super::{logged_ids, owner_or_user, Answers, Argument, Asked, Call, Kind, JOB_IDS};
+use super::super::{archive, snapshot};
+use super::{owner_or_user, Answers, Argument, Asked, Call, Kind, JOB_IDS};
 use crate::gateway::Gateway;
 use crate::operations;
 use crate::Error;
@@ -37,18 +37,38 @@ pub(super) const EXPLAIN_JOB: Call = Call {
     },
 };
 
+/// What is said of a job that waits where its start, or another one's, has failed.
+const HINDERED: &str =
+    " The cluster does not let the abba server start it for now, which tries again; if that lasts, tell the \
+                        administrator of the abba server.";
+
 fn explain(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
     let which = asked.arguments.jobs()?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
-        let jobs = gateway.seen(connection, asked.caller, &which)?;
-        let [job] = jobs.as_slice() else {
+        let found = asked.found(gateway, connection, &which, true)?;
+        let namespace = connection.namespace()?;
+        if let ([], [job]) = (found.jobs.as_slice(), found.archived.jobs()) {
+            let explanation = found.archived.explanation(job).map_err(archive::of_file)?;
+            let mut body = answer::explanation(explanation, archive::owner_or_user(job), &namespace)?;
+            body["archived"] = true.into();
+            return Ok(Reply {
+                body,
+                job_ids: found.ids(&which),
+                ..Default::default()
+            });
+        }
+        let [job] = found.jobs.as_slice() else {
             return Err(Error::input("`job_id` must be the id of one job.").into());
         };
-        let explanation =
-            operations::explain(connection, &job.record.job_id).map_err(snapshot::in_words_for_callers)?;
+        let mut explanation =
+            operations::explain(&asked.own(connection), &job.record.job_id).map_err(snapshot::in_words_for_callers)?;
+        if job.waits && !gateway.snapshots.starts_in_turn() {
+            let advice = explanation.advice.get_or_insert_default();
+            advice.push_str(HINDERED);
+        }
         Ok(Reply {
-            body: answer::explanation(explanation, owner_or_user(job), &connection.namespace()?)?,
-            job_ids: logged_ids(&jobs),
+            body: answer::explanation(explanation, owner_or_user(job), &namespace)?,
+            job_ids: found.ids(&which),
             ..Default::default()
         })
     })

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{json, Value};
 
 use super::super::answer::{self, ApiError, Reply};
+use super::super::archive::{self, Question};
 #[cfg(test)]
 use super::super::description::{Description, Schema};
 use super::super::snapshot;
@@ -13,14 +14,24 @@ use crate::domain::job_record::JobRecord;
 use crate::error::quote_shortened;
 use crate::gateway::Gateway;
 use crate::kubernetes::labels;
-use crate::operations::{self, JobSnapshot, Verdicts};
-use crate::Error;
+use crate::operations::{self, ArchivedJob, JobSnapshot};
+use crate::{Error, Warning};
 
 const VERDICT: Argument = Argument::optional(
     "verdict",
     Kind::Flag,
     "Whether the logs of ended jobs are read for their verdicts, which takes time.",
 );
+
+const ARCHIVED: Argument = Argument::optional(
+    "archived",
+    Kind::Flag,
+    "Whether those are told, too, that the cluster has forgotten and the server's archive has, where it has one. They are where \
+     nothing is said.",
+);
+
+/// So many jobs of an archive are told, at most: R's one thread, which all callers share, looks them up.
+const MOST_ARCHIVED: usize = if cfg!(test) { 5 } else { 10_000 };
 
 pub(super) const JOBS: Call = Call {
     name: "jobs",
@@ -39,6 +50,7 @@ pub(super) const JOBS: Call = Call {
             "Only jobs of this user. Whoever is no operator sees their own only.",
         ),
         VERDICT,
+        ARCHIVED,
     ]],
     answers: Answers::Callers(jobs),
     #[cfg(test)]
@@ -46,7 +58,7 @@ pub(super) const JOBS: Call = Call {
         id: "listJobs",
         tag: "Jobs",
         summary: "Your jobs",
-        text: "The jobs that you may see, the newest first. A job is removed some days after its end, usually seven.\n\nWith `verdict=true` each has a `verdict`, null while the program runs or where its log cannot be read. The logs of ended jobs are read for that, as many as ten seconds allow and 1,000 at most, and what was found is kept. Where more are left, the header `Abba-Warnings` says so: the same request goes on with the next ones.",
+        text: "The jobs that you may see, the newest first. A job is removed some days after its end, usually seven; where the server has an archive, it is told from there then, with `archived` true.\n\nWith `verdict=true` each has a `verdict`, null while the program runs or where its log cannot be read. The logs of ended jobs are read for that, as many as ten seconds allow and 1,000 at most, and what was found is kept. Where more are left, the header `Abba-Warnings` says so: the same request goes on with the next ones.",
         requests: &[],
         answer: Schema::Many("Job"),
         answer_text: "The jobs.",
@@ -72,12 +84,13 @@ fn jobs(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
         check_time(since)?;
     }
     let user = arguments.text("user")?;
+    let with_archived = arguments.value(&ARCHIVED)? != Some(Value::Bool(false));
     let with_verdict = arguments.value(&VERDICT)? == Some(Value::Bool(true));
     if with_verdict {
         asked.begin_to_read_logs()?;
     }
     gateway.with_cluster(asked.with_connection, &mut |connection| {
-        let (known, _) = gateway.snapshots.recent(connection)?;
+        let (known, _) = gateway.snapshots.recent(connection, &asked.caller.name)?;
         let mut jobs: Vec<JobSnapshot> = known
             .read(|store| snapshot::seen_by(store, asked.caller))
             .into_iter()
@@ -95,26 +108,84 @@ fn jobs(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
             }
             false => None,
         };
-        let rows: Vec<JobRecord> = jobs
-            .into_iter()
-            .map(|job| JobRecord {
-                user: owner_or_user(&job).to_string(),
-                ..job.record
+        let live = jobs.into_iter().map(|job| JobRecord {
+            user: owner_or_user(&job).to_string(),
+            ..job.record
+        });
+        let (findings, warning) = verdicts.map_or((None, None), |verdicts| (Some(verdicts.findings), verdicts.warning));
+        let mut rows: Vec<Row> = live
+            .map(|record| Row {
+                record,
+                verdict: None,
+                archived: None,
             })
             .collect();
-        let mut reply = Reply::from(answer::json(&rows)?);
-        if let Some(Verdicts { findings, warning }) = verdicts {
-            for (row, finding) in reply.body.as_array_mut().into_iter().flatten().zip(findings) {
-                row["verdict"] = json!(finding.as_ref().map(|finding| finding.verdict));
-                row["verdict_line"] = finding
-                    .and_then(|finding| finding.line)
-                    .map_or(Value::Null, Value::String);
+        for (row, finding) in rows.iter_mut().zip(findings.into_iter().flatten()) {
+            let verdict = finding.as_ref().map(|finding| finding.verdict.name().to_string());
+            row.verdict = Some((verdict, finding.and_then(|finding| finding.line)));
+        }
+        let mut warnings: Vec<Warning> = warning.into_iter().collect();
+        if let Some(archive) = gateway.archive.as_ref().filter(|_| with_archived) {
+            let question = Question {
+                batch_id: batch_id.clone(),
+                status: statuses.iter().map(|status| (*status).to_string()).collect(),
+                since: since.clone(),
+                owner_or_user: user.clone(),
+                most: Some(MOST_ARCHIVED),
+                ..Default::default()
+            };
+            let archived = archive.jobs(connection, asked.caller, question)?;
+            if archived.len() == MOST_ARCHIVED {
+                warnings.push(too_many_archived());
             }
-            let warning = warning.map(|warning| ("Abba-Warnings", answer::warnings(&[warning])));
-            reply.headers.extend(warning);
+            // The cluster is the truth while it has a job, whatever its state.
+            let is_gone = |job: &ArchivedJob| known.read(|store| !store.contains(&job.job_id));
+            rows.extend(archived.into_iter().filter(is_gone).map(|job| Row {
+                record: JobRecord {
+                    user: archive::owner_or_user(&job).to_string(),
+                    ..job.record()
+                },
+                verdict: with_verdict.then_some((job.verdict, job.verdict_line)),
+                archived: Some(true),
+            }));
+            rows.sort_by(|a, b| {
+                let (a, b) = (&a.record, &b.record);
+                (&b.submitted, &a.job_id).cmp(&(&a.submitted, &b.job_id))
+            });
+        }
+        let mut reply = Reply::from(answer::json(&rows.iter().map(|row| &row.record).collect::<Vec<_>>())?);
+        for (body, row) in reply.body.as_array_mut().into_iter().flatten().zip(rows) {
+            if let Some((verdict, line)) = row.verdict {
+                body["verdict"] = json!(verdict);
+                body["verdict_line"] = json!(line);
+            }
+            if let Some(archived) = row.archived {
+                body["archived"] = archived.into();
+            }
+        }
+        if !warnings.is_empty() {
+            reply.headers.push(("Abba-Warnings", answer::warnings(&warnings)));
         }
         Ok(reply)
     })
+}
+
+/// A job of the list.
+struct Row {
+    record: JobRecord,
+    /// Its verdict and the line that this rests on, where they were asked for.
+    verdict: Option<(Option<String>, Option<String>)>,
+    /// That it comes from an archive.
+    archived: Option<bool>,
+}
+
+fn too_many_archived() -> Warning {
+    Warning {
+        class: "archive_cut",
+        message: format!("Of the jobs that are archived the newest {MOST_ARCHIVED} are told, and there may be more."),
+        advice: "Ask for those of a batch, a user or a status.".into(),
+        job_ids: Vec::new(),
+    }
 }
 
 /// For how long logs are read for one list: others wait for their turn, and the caller for the answer.

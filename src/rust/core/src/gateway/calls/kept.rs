@@ -1,6 +1,7 @@
 //! What the jobs of a batch were submitted with.
 
 use super::super::answer::{self, ApiError, Reply};
+use super::super::archive;
 #[cfg(test)]
 use super::super::description::{Description, Schema};
 use super::super::snapshot;
@@ -47,12 +48,13 @@ fn batch_arguments(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, Api
     asked.begin_to_read_logs()?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         // First, so that how long an answer takes tells nothing of a batch of this name that others have.
-        gateway.seen(connection, asked.caller, &which)?;
-        let mut kept = operations::kept_submissions(connection, batch_id, Some(&asked.caller.name), &statuses)
-            .map_err(|error| match error.class {
-                ErrorClass::NotFound => snapshot::no_batch(batch_id),
-                _ => error,
-            })?;
+        let archived = asked.found(gateway, connection, &which, false)?.archived;
+        let mut kept =
+            operations::kept_submissions(connection, batch_id, Some(&asked.caller.name), &statuses, &archived)
+                .map_err(|error| match error.class {
+                    ErrorClass::NotFound => snapshot::no_batch(batch_id).into(),
+                    _ => archive::of_file(error),
+                })?;
         kept.retain(|one| asked.caller.may_be(one.uid));
         Ok(Reply {
             job_ids: kept.iter().map(|kept| kept.job_id.clone()).collect(),
@@ -103,14 +105,14 @@ mod tests {
             json!([
                 {
                     "job_id": carried, "status": "Failed", "ending": false, "in_place": false, "file_path": "a.R",
-                    "absolute_path": "C:\\programs\\a.R", "user_tag": "t", "cpu_limit": 0.5, "memory_limit": "256M",
+                    "after": {}, "on_failure": null, "absolute_path": "C:\\programs\\a.R", "user_tag": "t", "cpu_limit": 0.5, "memory_limit": "256M",
                     "container": "registry.example.com/r:4.3", "disk_limit": "2G", "mounts": mounts, "auto_mount_home": false,
                     "time_limit_seconds": 60.0, "arguments": ["a,b", ""], "environment": {"A": "$(B)"},
                     "vanilla": true, "r_command": "/opt/R/bin/R", "queue": null, "job_template": "gpu",
                 },
                 {
                     "job_id": in_place, "status": "Failed", "ending": false, "in_place": true, "file_path": "/studies/b.R",
-                    "absolute_path": null, "user_tag": "", "cpu_limit": 1.0, "memory_limit": "512M",
+                    "after": {}, "on_failure": null, "absolute_path": null, "user_tag": "", "cpu_limit": 1.0, "memory_limit": "512M",
                     "container": "registry.example.com/r:4.1", "disk_limit": null, "mounts": mounts, "auto_mount_home": false,
                     "time_limit_seconds": null, "arguments": [], "environment": {}, "vanilla": false,
                     "r_command": null, "queue": null, "job_template": null,

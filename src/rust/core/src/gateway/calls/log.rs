@@ -4,7 +4,7 @@ use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
 use super::super::description::{Description, Schema};
 use super::super::snapshot;
-use super::{logged_ids, Answers, Argument, Asked, Call, Kind, BATCH_ID, EVERYBODY, JOB_IDS};
+use super::{Answers, Argument, Asked, Call, Kind, BATCH_ID, EVERYBODY, JOB_IDS};
 use crate::error::quote_shortened;
 use crate::gateway::Gateway;
 use crate::operations::{self, JobSelector, LogPosition};
@@ -68,9 +68,11 @@ fn log(gateway: &Gateway, mut asked: Asked<'_>, which: &JobSelector, id: &str) -
     let everybody = asked.everybody()?;
     asked.begin_to_read_logs()?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
-        let jobs = asked.seen(gateway, connection, which, everybody)?;
-        let which = JobSelector::Jobs(logged_ids(&jobs));
-        let read = operations::log_page(connection, &which, page, gateway.policy.log_page_bytes)
+        let found = asked.found(gateway, connection, which, everybody)?;
+        let ids = found.ids(which);
+        let which = JobSelector::Jobs(ids.clone());
+        let bytes = gateway.policy.log_page_bytes;
+        let read = operations::log_page(&asked.own(connection), &which, &found.archived, page, bytes)
             .map_err(snapshot::in_words_for_callers)?;
         let mut headers = Vec::new();
         if let Some(next) = read.next {
@@ -84,7 +86,7 @@ fn log(gateway: &Gateway, mut asked: Asked<'_>, which: &JobSelector, id: &str) -
         Ok(Reply {
             body: answer::logs(read.logs.logs, id),
             headers,
-            job_ids: logged_ids(&jobs),
+            job_ids: ids,
         })
     })
 }

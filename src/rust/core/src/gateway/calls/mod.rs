@@ -130,9 +130,17 @@ impl Asked<'_> {
         Ok(everybody)
     }
 
+    /// A connection by which only jobs are seen that the caller may see.
+    fn own<'b>(&'b self, connection: &Connection<'b>) -> Connection<'b> {
+        Connection {
+            owner: self.caller.owner(),
+            ..*connection
+        }
+    }
+
     /// The jobs that are meant, if the caller may see them. Of a batch an operator means their own, like anybody, unless
     /// `everybody` says otherwise: others may put jobs into a batch of any name.
-    fn seen(
+    pub(super) fn seen(
         &self,
         gateway: &Gateway,
         connection: &Connection<'_>,
@@ -249,7 +257,7 @@ fn logged_ids(jobs: &[JobSnapshot]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::fake_cluster::{self, program, server, Server, JOBS};
+    use crate::gateway::fake_cluster::{self, program, server, server_with, Server, JOBS};
     use serde_json::json;
 
     #[test]
@@ -300,6 +308,47 @@ mod tests {
             server.get("daemon", "permitted-containers").1.as_array().unwrap().len(),
             3
         );
+    }
+
+    #[test]
+    fn a_job_that_has_become_anothers_since_it_was_seen_is_as_none() {
+        // What was seen stays good for as long as the test lasts, as that of a second server may be old.
+        let server = server_with(|settings| settings.snapshot_seconds = 600.0);
+        for (has_pod, calls) in [
+            (
+                true,
+                &["cancel-job", "remove-job", "job-log", "job-record", "explain-job"][..],
+            ),
+            (false, &["cancel-job", "remove-job", "explain-job"]),
+        ] {
+            for call in calls {
+                let id = server.submit("daemon", "b");
+                if has_pod && *call != "cancel-job" {
+                    server.cluster.ends(&id, "the secret of bin\n");
+                } else if has_pod {
+                    server.cluster.start(&id);
+                }
+                assert_eq!(server.get("daemon", &format!("job-status?job_id={id}")).0, 200);
+                let before = {
+                    let mut objects = server.cluster.objects.lock().unwrap();
+                    let is_meant = |path: &String| path.contains(&id);
+                    for (_, object) in objects.iter_mut().filter(|(path, _)| is_meant(path)) {
+                        object["metadata"]["annotations"]["abba/owner"] = "bin".into();
+                    }
+                    objects.clone()
+                };
+                let (status, body) = match *call {
+                    "cancel-job" | "remove-job" => server.post("daemon", call, &json!({"job_id": id}), None),
+                    _ => server.get("daemon", &format!("{call}?job_id={id}")),
+                };
+                match *call {
+                    "remove-job" => assert_eq!((status, &body[0]["done"]), (200, &json!("gone"))),
+                    _ => assert_eq!((status, &body["class"]), (404, &json!("not_found")), "{call}: {body}"),
+                }
+                assert!(!body.to_string().contains("secret"), "{call}: {body}");
+                assert_eq!(*server.cluster.objects.lock().unwrap(), before, "{call}");
+            }
+        }
     }
 
     #[test]

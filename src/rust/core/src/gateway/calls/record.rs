@@ -5,11 +5,12 @@ use base64::Engine;
 use serde_json::json;
 
 use super::super::answer::{self, ApiError, Reply};
+use super::super::archive;
 #[cfg(test)]
 use super::super::description::{Description, Schema};
 use super::super::snapshot;
 use super::log::{page, PAGE};
-use super::{logged_ids, owner_or_user, Answers, Argument, Asked, Call, Kind, JOB_IDS};
+use super::{owner_or_user, Answers, Argument, Asked, Call, Kind, JOB_IDS};
 use crate::gateway::Gateway;
 use crate::operations;
 use crate::{Error, ErrorClass};
@@ -50,12 +51,18 @@ fn record(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
     let from = page(asked.arguments.text("page")?.as_deref())?.line;
     asked.begin_to_read_logs()?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
-        let jobs = gateway.seen(connection, asked.caller, &which)?;
-        let [job] = jobs.as_slice() else {
-            return Err(Error::input("`job_id` must be the id of one job.").into());
+        let found = asked.found(gateway, connection, &which, true)?;
+        let ids = found.ids(&which);
+        let user = match (found.jobs.as_slice(), found.archived.jobs()) {
+            ([job], []) => owner_or_user(job),
+            ([], [job]) => archive::owner_or_user(job),
+            _ => return Err(Error::input("`job_id` must be the id of one job.").into()),
         };
-        let ids = logged_ids(&jobs);
-        let mut records = operations::records(connection, &ids).map_err(snapshot::in_words_for_callers)?;
+        let mut records =
+            operations::records(&asked.own(connection), &ids, &found.archived).map_err(|error| match error.class {
+                ErrorClass::LogUnavailable => archive::of_file(error),
+                _ => snapshot::in_words_for_callers(error).into(),
+            })?;
         let Some(record) = records.pop() else {
             return Err(Error::new(ErrorClass::Internal, "A job has no record.").into());
         };
@@ -71,10 +78,10 @@ fn record(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
         if !record.warnings.is_empty() {
             headers.push(("Abba-Warnings", answer::warnings(&record.warnings)));
         }
-        let statement = answer::statement(record.statement, owner_or_user(job), &connection.namespace()?);
+        let statement = answer::statement(record.statement, user, &connection.namespace()?);
         Ok(Reply {
             body: json!({
-                "job_id": job.record.job_id,
+                "job_id": ids.first(),
                 "record": answer::json(&statement)?.to_string(),
                 "log": STANDARD.encode(&record.log[begin..end]),
             }),

@@ -58,9 +58,9 @@ fn remove(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
         if asked.caller.is_operator && !everybody {
             refuse_others(gateway, connection, asked.caller, &job_ids, &there)?;
         }
-        let submitter = match everybody {
-            true => Submitter::Anybody,
-            false => Submitter::Caller(&caller.name, caller.uid),
+        let own = Connection {
+            owner: caller.owner(),
+            ..*connection
         };
         let seen = match there.is_empty() {
             true => Vec::new(),
@@ -71,16 +71,17 @@ fn remove(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
             .intend(seen.iter().map(|job| AuditedJob::seen(job, asked.caller)))?;
         let outcomes = match there.is_empty() {
             true => Vec::new(),
-            false => operations::remove(connection, &JobSelector::Jobs(there.clone()), submitter)?,
+            false => operations::remove(&own, &JobSelector::Jobs(there.clone()), Submitter::Anybody)?,
         };
-        gateway.snapshots.removed(&outcomes);
+        gateway.snapshots.removed(&caller.name, &outcomes);
+        gateway.unbook(connection, &there);
         let done: HashMap<String, Result<Removed, Error>> = outcomes
             .into_iter()
             .map(|outcome| (outcome.job_id, outcome.done))
             .collect();
         let outcomes = job_ids.into_iter().map(|job_id| {
             let done = done.get(&job_id).cloned().unwrap_or(Ok(Removed::Gone));
-            (job_id, done.map(Removed::words))
+            (job_id, done.map(Into::into))
         });
         told_of_each(asked.audit, outcomes, there)
     })
@@ -130,9 +131,21 @@ fn refuse_others(
 
 #[cfg(test)]
 mod tests {
-    use crate::gateway::fake_cluster::{server, JOBS};
+    use crate::gateway::fake_cluster::{program, server, server_with, JOBS};
     use crate::transport::FailureKind;
     use serde_json::{json, Value};
+
+    #[test]
+    fn a_job_that_was_removed_makes_room_at_once() {
+        let server = server_with(|settings| settings.kept_jobs = 1);
+        let id = server.submit("daemon", "b");
+        server.cluster.ends(&id, "");
+        assert_eq!(server.post("daemon", "submit-job", &program("a.R"), None).0, 429);
+        let removed = server.post("daemon", "remove-job", &json!({"job_id": id}), None);
+        assert_eq!(removed.0, 200, "{}", removed.1);
+        let again = server.post("daemon", "submit-job", &program("a.R"), None);
+        assert_eq!(again.0, 200, "{}", again.1);
+    }
 
     #[test]
     fn ones_own_ended_jobs_are_removed_and_to_repeat_it_is_no_error() {

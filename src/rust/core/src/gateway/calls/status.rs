@@ -3,11 +3,11 @@
 use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
 use super::super::description::{Description, Schema};
-use super::{logged_ids, Answers, Asked, Call, BATCH_ID, EVERYBODY, JOB_IDS};
+use super::{Answers, Asked, Call, BATCH_ID, EVERYBODY, JOB_IDS};
 use crate::domain::job_status::by_status;
 use crate::domain::restarts;
 use crate::gateway::Gateway;
-use crate::operations::JobSelector;
+use crate::operations::{ArchivedJob, JobSelector};
 
 pub(super) const JOB_STATUS: Call = Call {
     name: "job-status",
@@ -77,16 +77,20 @@ pub(super) const BATCH_STATUS: Call = Call {
 fn status(gateway: &Gateway, mut asked: Asked<'_>, which: &JobSelector) -> Result<Reply, ApiError> {
     let everybody = asked.everybody()?;
     gateway.with_cluster(asked.with_connection, &mut |connection| {
-        let jobs = asked.seen(gateway, connection, which, everybody)?;
-        let starts = jobs.iter().map(|job| (job.record.job_id.as_str(), job.starts));
+        let found = asked.found(gateway, connection, which, everybody)?;
+        let starts = found.jobs.iter().map(|job| (job.record.job_id.as_str(), job.starts));
         let headers = match restarts::warnings(starts) {
             none if none.is_empty() => Vec::new(),
             some => vec![("Abba-Warnings", answer::warnings(&some))],
         };
         Ok(Reply {
-            body: answer::json(&by_status(jobs.iter().map(|job| job.status.clone()).collect()))?,
+            body: answer::json(&by_status(found.each(
+                which,
+                |job| job.status.clone(),
+                ArchivedJob::status,
+            )))?,
             headers,
-            job_ids: logged_ids(&jobs),
+            job_ids: found.ids(which),
         })
     })
 }

@@ -1,21 +1,26 @@
 //! Submitting programs.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use jiff::Timestamp;
 use serde_json::{json, Value};
 
 use super::super::answer::{self, ApiError, Reply};
 use super::super::arguments;
 use super::super::audit_log::AuditedJob;
+use super::super::bookings::Bookings;
 #[cfg(test)]
 use super::super::description::{Description, Schema};
-use super::super::holdings::Entered;
+use super::super::holdings::{Entered, Holdings};
 use super::super::policy::Policy;
 use super::super::snapshot::{Knowledge, Reservation};
 use super::super::submission::{self, Key, Named, PROGRAM, SETTINGS};
 use super::{Answers, Argument, Arguments, Asked, Call, Caller, Gateway, Kind};
+use crate::domain::order;
 use crate::domain::usage::Usage;
-use crate::operations::{self, Connection, PreparedJob, Submitted};
+use crate::operations::{self, Connection, JobSelector, JobStore, PreparedJob, Submitted};
 use crate::{Error, ErrorClass, Warning};
 
 /// Programs in one request, at most.
@@ -100,12 +105,14 @@ fn submit_job(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> {
     prepared.note_request(audit.request_id());
     gateway.with_cluster(asked.with_connection, &mut |connection| {
         let job_ids = vec![prepared.submitted().job_id.clone()];
+        let place = Place::new(prepared.submitted(), prepared.after());
+        check_order(gateway, connection, caller, &[place])?;
         let mut reserved = reserve(gateway, connection, caller, job_ids, &[key])?;
         reserved.enter(connection, caller, &[prepared.usage()])?;
         audit.intend([AuditedJob::submitted(prepared.job(), caller)])?;
         reserved.is_sent = true;
         let outcome = operations::submit(connection, &prepared);
-        reserved.end(std::slice::from_ref(&outcome));
+        reserved.end(connection, std::slice::from_ref(&outcome));
         let submitted = outcome.map_err(|error| refusal(error, key))?;
         audit.done(&submitted.job_id, MADE);
         Ok(Reply {
@@ -140,8 +147,8 @@ fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> 
         .collect();
     // A mistake in the last one sends nothing. The Jobs are made again when it is their turn, because all at once may be
     // larger than the machine.
-    let check = || -> Result<(Vec<Usage>, Vec<AuditedJob>), Error> {
-        let _preparing = asked.places.for_preparing();
+    let check = || -> Result<(Vec<Usage>, Vec<AuditedJob>), ApiError> {
+        let _preparing = asked.places.for_preparing(&caller.name)?;
         let job = |index| prepare(index).map(|one| (one.usage(), AuditedJob::submitted(one.job(), caller)));
         let checked = indices.iter().map(job).collect::<Result<Vec<_>, Error>>()?;
         Ok(checked.into_iter().unzip())
@@ -156,7 +163,13 @@ fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> 
         true => None,
         false => Some(check()?),
     };
+    let places: Vec<Place<'_>> = batch
+        .programs
+        .iter()
+        .map(|(_, named)| Place::new(&named.submitted, &named.after))
+        .collect();
     gateway.with_cluster(asked.with_connection, &mut |connection| {
+        check_order(gateway, connection, caller, &places)?;
         let mut reserved = reserve(gateway, connection, caller, job_ids.clone(), &keys)?;
         let (usages, jobs) = match checked.take() {
             Some(checked) => checked,
@@ -168,7 +181,7 @@ fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> 
         let outcomes = operations::submit_each(connection, &indices, |index| prepare(index).map(Cow::Owned))
             // Then nothing was sent.
             .inspect_err(|_| reserved.is_sent = false)?;
-        reserved.end(&outcomes);
+        reserved.end(connection, &outcomes);
         let mut rows = Vec::new();
         let mut first_refusal = None;
         let mut job_ids = Vec::new();
@@ -181,6 +194,7 @@ fn submit_batch(gateway: &Gateway, asked: Asked<'_>) -> Result<Reply, ApiError> 
                     submitted,
                     key,
                     program_path,
+                    ..
                 },
             ),
             outcome,
@@ -320,9 +334,93 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// A job's place in the order of its batch.
+struct Place<'a> {
+    job_id: &'a str,
+    batch_id: &'a str,
+    after: &'a BTreeMap<String, String>,
+}
+
+impl<'a> Place<'a> {
+    fn new(submitted: &'a Submitted, after: &'a BTreeMap<String, String>) -> Self {
+        Self {
+            job_id: &submitted.job_id,
+            batch_id: &submitted.batch_id,
+            after,
+        }
+    }
+}
+
+/// Refuses programs that could never start: those that run after what is no job of the caller's in the same batch, or after
+/// each other. A job that is there already was looked at when it was made: what it runs after may be gone by now.
+fn check_order(
+    gateway: &Gateway,
+    connection: &Connection<'_>,
+    caller: &Caller,
+    places: &[Place<'_>],
+) -> Result<(), Error> {
+    if places.iter().all(|place| place.after.is_empty()) {
+        return Ok(());
+    }
+    let batches: HashMap<&str, &str> = places.iter().map(|place| (place.job_id, place.batch_id)).collect();
+    let orders: Vec<(&str, &BTreeMap<String, String>)> =
+        places.iter().map(|place| (place.job_id, place.after)).collect();
+    if let Some(program) = order::in_circle(&orders) {
+        return Err(of_program(
+            program,
+            Error::input("It could never start: it, or one that it runs after, waits for itself.")
+                .meaning("No job was created."),
+        ));
+    }
+    let is_his = |store: &JobStore, id: &str, batch_id: &str| {
+        let job = store.job(id);
+        job.is_some_and(|job| job.record.batch_id == batch_id && caller.owns(&job))
+    };
+    // What the request does not hold itself.
+    let others = || {
+        let all = places.iter().enumerate();
+        let named = all.flat_map(|(program, place)| place.after.keys().map(move |id| (program, place, id)));
+        named.filter(|(_, place, id)| batches.get(id.as_str()) != Some(&place.batch_id))
+    };
+    let ids: BTreeSet<String> = others().map(|(_, _, id)| id.clone()).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let strange = RefCell::new(None);
+    let outcome = gateway.snapshots.ask(
+        connection,
+        &caller.name,
+        &JobSelector::Jobs(ids.into_iter().collect()),
+        |store| {
+            let wrong: Vec<(usize, &Place<'_>, &String)> = others()
+                .filter(|(_, place, id)| !is_his(store, id, place.batch_id))
+                .filter(|(_, place, _)| !is_his(store, place.job_id, place.batch_id))
+                .collect();
+            let Some((program, place, id)) = wrong.first() else {
+                return Ok(());
+            };
+            strange.replace(Some((*program, place.batch_id, (*id).clone())));
+            let asked: BTreeSet<&str> = wrong.iter().flat_map(|(_, place, id)| [place.job_id, id]).collect();
+            Err(Error::new(ErrorClass::NotFound, "").about(asked))
+        },
+    );
+    match (outcome, strange.into_inner()) {
+        (Err(error), Some((program, batch_id, id))) if error.class == ErrorClass::NotFound => Err(of_program(
+            program,
+            Error::input(format!(
+                "`after` names \"{id}\", which is no job of yours in batch \"{batch_id}\"."
+            ))
+            .meaning("No job was created.")
+            .advise("Submit what a program runs after before it, or in the same request."),
+        )),
+        // Whether an earlier request has made a job is not known here.
+        (Err(error), _) => Err(of_this_request(error)),
+        (Ok(()), _) => Ok(()),
+    }
+}
+
 fn of_program(index: usize, error: Error) -> Error {
-    let message = format!("Program {} of the batch: {}", index + 1, error.message);
-    Error { message, ..error }
+    error.after(format_args!("Program {} of the batch:", index + 1))
 }
 
 /// A place for jobs that are about to be submitted, which ends whatever becomes of the request.
@@ -341,23 +439,68 @@ impl<'a> Reserved<'a> {
     fn enter(&mut self, connection: &Connection<'_>, caller: &Caller, usages: &[Usage]) -> Result<(), ApiError> {
         let gateway: &'a Gateway = self.gateway;
         let wanted: Vec<(String, Usage)> = self.job_ids.iter().cloned().zip(usages.iter().copied()).collect();
-        let most = gateway.policy.permissions(caller.account.as_ref()).holdings;
-        let known = match gateway.snapshots.held() {
+        let permissions = gateway.policy.permissions(caller.account.as_ref());
+        let has_others = gateway.has_others();
+        let most = Holdings {
+            // A server alone has counted them when they were reserved.
+            open_jobs: if has_others {
+                permissions.open_jobs as u64
+            } else {
+                u64::MAX
+            },
+            ..permissions.holdings
+        };
+        let mut known = match gateway.snapshots.held() {
             Some(known) => known,
             None => gateway.snapshots.of_now(connection)?,
         };
-        let enter = |known: Knowledge| known.read(|store| gateway.ledger.enter(store, &caller.name, &wanted, &most));
-        let entered = match enter(known) {
-            // Some may have ended, or gone, in the meantime.
-            Err(refusal) if refusal.status == 429 => enter(gateway.snapshots.of_now(connection)?),
-            outcome => outcome,
+        let _booking = has_others
+            .then(|| gateway.places.for_booking(&caller.name))
+            .transpose()?;
+        let now = Timestamp::now().as_second();
+        // A look at the cluster, as `known` may become, does not tell a job that is gone from one that is about to be made.
+        let followed = known.clone();
+        let mut entered = None;
+        let mut book = |text: &str| {
+            // Whoever was faster is in the text now.
+            entered = None;
+            let mut booked = Bookings::read(text, now);
+            followed.read(|store| {
+                booked.remove_gone(store);
+                gateway.ledger.remove_gone(store);
+            });
+            let enter = |known: &Knowledge| {
+                known.read(|store| gateway.ledger.enter(store, &caller.name, &wanted, &most, &booked))
+            };
+            let outcome = match enter(&known) {
+                // Some may have ended, or gone, in the meantime.
+                Err(refusal) if refusal.status == 429 => match gateway.snapshots.of_now(connection) {
+                    Ok(new) => {
+                        known = new;
+                        enter(&known)
+                    }
+                    Err(error) => Err(error.into()),
+                },
+                outcome => outcome,
+            };
+            let is_entered = outcome.is_ok();
+            entered = Some(outcome);
+            is_entered.then(|| {
+                booked.add(&caller.name, &wanted, now);
+                known.read(|store| booked.text(store, now))
+            })
         };
-        self.entered = Some(entered?);
+        if has_others {
+            operations::change_bookings(connection, &mut book).map_err(of_this_request)?;
+        } else {
+            book("");
+        }
+        self.entered = entered.transpose()?;
         Ok(())
     }
 
     /// Ends it with what became of each job.
-    fn end(mut self, outcomes: &[Result<Submitted, Error>]) {
+    fn end(mut self, connection: &Connection<'_>, outcomes: &[Result<Submitted, Error>]) {
         // A job that was refused for certain has an error that names none.
         let is_refused = |outcome: &Result<Submitted, Error>| matches!(outcome, Err(error) if error.job_ids.is_empty());
         let all = self.job_ids.iter().zip(outcomes);
@@ -366,6 +509,7 @@ impl<'a> Reserved<'a> {
             .map(|(id, _)| id.clone())
             .collect();
         self.release(&refused);
+        self.gateway.unbook(connection, &refused);
     }
 
     fn release(&mut self, refused: &[String]) {
@@ -408,10 +552,7 @@ fn reserve<'a>(
             gateway.policy.permissions(caller.account.as_ref()).open_jobs,
         )
         // Whether an earlier request of the same key has made one is not known here.
-        .map_err(|error| Error {
-            consequence: Some(NO_JOB_OF_REQUEST.into()),
-            ..error
-        })?;
+        .map_err(of_this_request)?;
     let reservation = reserved.map_err(|open| {
         let error = Error::new(
             ErrorClass::Unavailable,
@@ -482,6 +623,11 @@ fn id_was_used(job_ids: Vec<String>) -> ApiError {
 
 const NO_JOB_OF_REQUEST: &str = "This request has created no job.";
 
+fn of_this_request(error: Error) -> Error {
+    let consequence = Some(NO_JOB_OF_REQUEST.into());
+    Error { consequence, ..error }
+}
+
 fn key_was_used(job_ids: Vec<String>) -> ApiError {
     let (what, advice) = match job_ids.first() {
         Some(job_id) => (
@@ -517,6 +663,231 @@ mod tests {
     use crate::transport::FailureKind;
     use serde_json::{json, Value};
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::Arc;
+
+    /// Two servers of one namespace, of which each knows the other's jobs late: what it sees is good for hours.
+    fn two_servers(change: fn(&mut Settings)) -> [Server; 2] {
+        let of_two = || {
+            server_with(|settings| {
+                settings.bounds.servers = 2;
+                change(settings);
+            })
+        };
+        let one = of_two();
+        let other = Server {
+            cluster: Arc::clone(&one.cluster),
+            ..of_two()
+        };
+        for server in [&one, &other] {
+            assert_eq!(server.get("daemon", "jobs").1, json!([]));
+        }
+        [one, other]
+    }
+
+    #[test]
+    fn two_servers_let_a_caller_have_no_more_than_one_does() {
+        type Change = fn(&mut Settings);
+        let bounds: [(Change, &str); 3] = [
+            (|settings| settings.open_jobs = 2, "have not ended"),
+            (|settings| settings.kept_jobs = 2, "ended too"),
+            (|settings| settings.open_cpu = Some("2".into()), "processor cores"),
+        ];
+        for (change, words) in bounds {
+            let [one, other] = two_servers(change);
+            one.submit("daemon", "b");
+            let mut again = program("a.R");
+            again["batch_group_id"] = "b".into();
+            again["job_id"] = id_of("a").into();
+            assert_eq!(other.post("daemon", "submit-job", &again, None).0, 200);
+            let (status, body) = one.post("daemon", "submit-job", &program("a.R"), None);
+            assert_eq!(status, 429, "{body}");
+            assert!(body["message"].as_str().unwrap().contains(words), "{body}");
+            // Others are not concerned, and neither is who sends the same again.
+            one.submit("bin", "b");
+            assert_eq!(one.post("daemon", "submit-job", &again, None).0, 200);
+        }
+    }
+
+    #[test]
+    fn of_many_that_are_submitted_through_two_servers_at_once_as_many_are_made_as_are_permitted() {
+        let servers = two_servers(|settings| settings.open_jobs = 5);
+        std::thread::scope(|scope| {
+            for number in 0..16 {
+                let server = &servers[number % 2];
+                scope.spawn(move || server.post("daemon", "submit-job", &program("a.R"), None).0);
+            }
+        });
+        let objects = servers[0].cluster.objects.lock().unwrap();
+        assert_eq!(objects.keys().filter(|path| path.starts_with(JOBS)).count(), 5);
+    }
+
+    #[test]
+    fn what_the_cluster_refuses_is_not_counted_by_the_other_server_and_without_the_right_each_counts_alone() {
+        let [one, other] = two_servers(|settings| settings.open_jobs = 1);
+        one.cluster.fails(&format!("POST {JOBS}"), FailureKind::Forbidden);
+        assert_eq!(one.post("daemon", "submit-job", &program("a.R"), None).0, 502);
+        one.cluster.heals();
+        other.submit("daemon", "b");
+        let [one, other] = two_servers(|settings| settings.open_jobs = 1);
+        one.cluster.fails("/leases", FailureKind::Forbidden);
+        one.submit("daemon", "b");
+        assert_eq!(one.post("daemon", "submit-job", &program("a.R"), None).0, 429);
+        other.submit("daemon", "b");
+    }
+
+    /// An id that a caller has made.
+    fn id_of(name: &str) -> String {
+        format!("{name}-fbc3131d-a850-4081-8224-c06ef32821da")
+    }
+
+    /// A program of batch "b" that runs after others.
+    fn after(name: &str, before: &[&str]) -> Value {
+        let mut body = program(&format!("{name}.R"));
+        body["job_id"] = id_of(name).into();
+        body["batch_group_id"] = "b".into();
+        body["after"] = before
+            .iter()
+            .map(|name| (id_of(name), json!(name)))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        body
+    }
+
+    fn submit(server: &Server, user: &str, programs: &[Value]) -> (u16, Value) {
+        server.post(user, "submit-batch", &json!({"programs": programs}), None)
+    }
+
+    #[test]
+    fn a_program_waits_for_those_of_its_request_and_of_earlier_ones() {
+        let server = server();
+        // In any order.
+        let (status, body) = submit(&server, "daemon", &[after("b", &["a"]), after("a", &[])]);
+        assert_eq!(status, 200, "{body}");
+        let mut last = after("c", &["a", "b"]);
+        last["on_failure"] = "stop".into();
+        assert_eq!(server.post("daemon", "submit-job", &last, None).0, 200);
+        let (first, job) = (server.cluster.job(&id_of("a")), server.cluster.job(&id_of("c")));
+        assert!(first["spec"].get("suspend").is_none());
+        assert_eq!(job["spec"]["suspend"], true);
+        assert_eq!(job["metadata"]["labels"]["abba/waiting"], "true");
+        assert_eq!(job["metadata"]["annotations"]["abba/on-failure"], "stop");
+        let named: Value =
+            serde_json::from_str(job["metadata"]["annotations"]["abba/after"].as_str().unwrap()).unwrap();
+        assert_eq!(named, json!({id_of("a"): "a", id_of("b"): "b"}));
+        // All calls tell it in words.
+        let (_, rows) = server.get("daemon", "jobs?batch_id=b");
+        let reasons: Vec<&Value> = rows.as_array().unwrap().iter().map(|row| &row["reason"]).collect();
+        assert!(
+            reasons.contains(&&json!("The program waits for a and b.")),
+            "{reasons:?}"
+        );
+        let (_, update) = server.get("daemon", &format!("watch-jobs?job_id={}&wait=0", id_of("b")));
+        assert_eq!(update["obstacles"][0]["what"], "The program waits for a.");
+        let (_, explained) = server.get("daemon", &format!("explain-job?id={}", id_of("b")));
+        assert_eq!(explained["reason"], "The program waits for a.");
+        let (_, kept) = server.get("daemon", "batch-arguments?batch_id=b");
+        let kept = kept
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|row| row["job_id"] == id_of("c").as_str());
+        assert_eq!(
+            kept.map(|row| (&row["after"], &row["on_failure"])),
+            Some((&named, &json!("stop")))
+        );
+        // One that waits takes up a place, too, and can be cancelled.
+        assert_eq!(server.gateway.snapshots.seen().unwrap().1, 3);
+        let (_, done) = server.post("daemon", "cancel-job", &json!({"job_id": id_of("c")}), None);
+        assert_eq!(done[0]["done"], "kept from starting");
+    }
+
+    #[test]
+    fn what_runs_after_others_is_made_once_however_often_it_is_sent() {
+        let server = server();
+        let batch = [after("a", &[]), after("b", &["a"])];
+        for _ in 0..2 {
+            assert_eq!(submit(&server, "daemon", &batch).0, 200);
+        }
+        // Started in the meantime.
+        server.cluster.releases(&id_of("b"));
+        assert_eq!(submit(&server, "daemon", &batch).0, 200);
+        // What it runs after was removed.
+        server
+            .cluster
+            .objects
+            .lock()
+            .unwrap()
+            .remove(&format!("{JOBS}/{}", id_of("a")));
+        assert_eq!(submit(&server, "daemon", &batch[1..]).0, 200);
+        assert_eq!(server.cluster.job(&id_of("b"))["spec"]["suspend"], false);
+        assert_eq!(server.cluster.objects.lock().unwrap().len(), 1);
+        // Another order is another submission.
+        for other in [after("b", &[]), {
+            let mut named_otherwise = after("b", &["a"]);
+            named_otherwise["after"][id_of("a")] = "z".into();
+            named_otherwise
+        }] {
+            let (status, body) = submit(&server, "daemon", &[other]);
+            assert_eq!(status, 409, "{body}");
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_what_is_not_theirs_or_in_a_circle() {
+        let server = server();
+        let mut elsewhere = after("x", &[]);
+        elsewhere["batch_group_id"] = "other".into();
+        assert_eq!(submit(&server, "daemon", &[elsewhere]).0, 200);
+        assert_eq!(submit(&server, "bin", &[after("theirs", &[])]).0, 200);
+        let words = |body: &Value| {
+            body.to_string()
+                .replace("theirs", "ID")
+                .replace("none", "ID")
+                .replace("x-", "ID-")
+        };
+        let mut refusals = Vec::new();
+        for name in ["theirs", "none", "x"] {
+            let (status, body) = submit(&server, "daemon", &[after("a", &[]), after("b", &["a", name])]);
+            assert_eq!(
+                (status, &body["consequence"]),
+                (400, &json!("No job was created.")),
+                "{body}"
+            );
+            refusals.push(words(&body));
+        }
+        // Whether there is such a job is not told.
+        assert!(refusals[0].contains("Program 2 of the batch: `after` names") && refusals[0] == refusals[1]);
+        assert_eq!(refusals[1], refusals[2]);
+        // An operator runs programs in their own name.
+        assert_eq!(submit(&server, "sys", &[after("b", &["theirs"])]).0, 400);
+        for circle in [
+            vec![after("a", &["a"])],
+            vec![after("a", &[]), after("b", &["a", "c"]), after("c", &["b"])],
+        ] {
+            let (status, body) = submit(&server, "daemon", &circle);
+            assert_eq!(status, 400, "{body}");
+            assert!(
+                body["message"].as_str().unwrap().contains("could never start"),
+                "{body}"
+            );
+        }
+        for (name, wrong) in [
+            ("after", json!({"../x": "x"})),
+            ("after", json!({id_of("a"): ""})),
+            ("after", json!({id_of("a"): "a\nb"})),
+            ("after", json!([id_of("a")])),
+            ("on_failure", json!("ignore")),
+        ] {
+            let mut body = after("b", &[]);
+            body[name] = wrong.clone();
+            assert_eq!(
+                submit(&server, "daemon", &[after("a", &[]), body]).0,
+                400,
+                "{name} {wrong}"
+            );
+        }
+        assert_eq!(server.cluster.count("POST"), 2);
+    }
 
     #[test]
     fn open_jobs_are_counted_for_each_caller() {
@@ -814,7 +1185,7 @@ mod tests {
         // The second name belongs to a job of other content.
         let mut other = server.cluster.job(&taken);
         other["metadata"]["annotations"]["abba/submission"] = "other".into();
-        let cluster = Cluster::default();
+        let cluster = Arc::<Cluster>::default();
         cluster.objects.lock().unwrap().insert(format!("{JOBS}/{taken}"), other);
         let server = Server {
             cluster,

@@ -1,19 +1,24 @@
 //! Waiting for a change of jobs.
 
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::sync::TryLockError;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::super::answer::{self, ApiError, Reply};
+use super::super::archive::Found;
 use super::super::cluster_words;
 #[cfg(test)]
 use super::super::description::{Description, Schema};
-use super::{logged_ids, Answers, Argument, Asked, Call, Gateway, Kind, EVERYBODY, JOB_IDS};
+use super::{Answers, Argument, Asked, Call, Gateway, Kind, EVERYBODY, JOB_IDS};
 use crate::domain::job_status::Status;
 use crate::domain::program::hexadecimal;
-use crate::operations::{self, JobSelector, JobSnapshot, WatchUpdate, WatchedJob, WatchedJobs, REASONS_ASKED};
+use crate::operations::{
+    self, Archived, ArchivedJob, JobSelector, JobSnapshot, WatchUpdate, WatchedJob, WatchedJobs, REASONS_ASKED,
+};
 use crate::Error;
 
 pub(super) const WATCH_JOBS: Call = Call {
@@ -70,38 +75,42 @@ fn watch(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
     let which = asked.arguments.jobs_or_batch()?;
     let deadline = Instant::now() + Duration::from_secs_f64(wait);
     asked.begin_to_watch()?;
+    let mut archived = None;
     loop {
         let stand = gateway.snapshots.stand(&which);
-        let jobs = look(gateway, &asked, &which, everybody)?;
-        let update = update(gateway, &jobs)?;
+        let found = look(gateway, &asked, &which, everybody, &mut archived)?;
+        let update = update(gateway, &found, &which)?;
         if state.as_ref() != update["state"].as_str().map(String::from).as_ref() || Instant::now() >= deadline {
             return Ok(Reply {
                 body: update,
-                job_ids: logged_ids(&jobs),
+                job_ids: found.ids(&which),
                 ..Default::default()
             });
         }
-        match ask_for_reasons(gateway, &asked, &jobs) {
+        match ask_for_reasons(gateway, &asked, &found.jobs) {
             true => {}
-            false => gateway.snapshots.wait_for_next(&which, &stand, deadline),
+            false => gateway
+                .snapshots
+                .wait_for_next(&asked.caller.name, &which, &stand, deadline),
         }
     }
 }
 
-/// The jobs that are meant. It takes no place of those that work with the cluster: of all that wait one asks it.
+/// The jobs that are meant; `archived`: as of [`Asked::found_again`]. It takes no place of those that work with the cluster: of all that wait one asks it.
 fn look(
     gateway: &Gateway,
     asked: &Asked<'_>,
     which: &JobSelector,
     everybody: bool,
-) -> Result<Vec<JobSnapshot>, ApiError> {
+    archived: &mut Option<Archived>,
+) -> Result<Found, ApiError> {
     gateway.unless_outage(|| {
-        let mut jobs = Vec::new();
+        let mut found = Found::default();
         (asked.with_connection)(&mut |connection| {
-            jobs = asked.seen(gateway, connection, which, everybody)?;
+            found = asked.found_again(gateway, connection, which, everybody, archived)?;
             Ok(Reply::default())
         })?;
-        Ok(jobs)
+        Ok(found)
     })
 }
 
@@ -110,7 +119,8 @@ fn look(
 fn ask_for_reasons(gateway: &Gateway, asked: &Asked<'_>, jobs: &[JobSnapshot]) -> bool {
     let waiting = |has_pod: bool| {
         jobs.iter()
-            .filter(|job| job.status.status == Status::Pending)
+            // What waits for others says itself for which.
+            .filter(|job| job.status.status == Status::Pending && !job.waits)
             .filter(move |job| (job.status.id != job.record.job_id) == has_pod)
             .take(REASONS_ASKED)
     };
@@ -120,8 +130,10 @@ fn ask_for_reasons(gateway: &Gateway, asked: &Asked<'_>, jobs: &[JobSnapshot]) -
     if due.is_empty() {
         return false;
     }
-    let Some(_permit) = gateway.watchers.asking.try_acquire() else {
-        return false;
+    let _asking = match gateway.watchers.asking.try_lock() {
+        Err(TryLockError::WouldBlock) => return false,
+        Err(TryLockError::Poisoned(asking)) => asking.into_inner(),
+        Ok(asking) => asking,
     };
     let which = JobSelector::Jobs(due.iter().map(|job| job.record.job_id.clone()).collect());
     let mut obstacles = HashMap::default();
@@ -138,18 +150,27 @@ fn ask_for_reasons(gateway: &Gateway, asked: &Asked<'_>, jobs: &[JobSnapshot]) -
     true
 }
 
-fn update(gateway: &Gateway, jobs: &[JobSnapshot]) -> Result<Value, Error> {
-    let jobs: Vec<WatchedJob> = jobs
-        .iter()
-        .map(|job| WatchedJob {
-            job_id: job.record.job_id.clone(),
-            status: job.status.clone(),
-            obstacle: match job.status.status {
-                Status::Pending => gateway.watchers.obstacle(job),
-                _ => None,
-            },
-        })
-        .collect();
+fn update(gateway: &Gateway, found: &Found, which: &JobSelector) -> Result<Value, Error> {
+    let waiting = Cell::new(0);
+    let is_told = |job: &JobSnapshot| {
+        waiting.set(waiting.get() + usize::from(job.waits));
+        // Of a large plan nobody reads what each of its programs waits for.
+        !job.waits || waiting.get() <= REASONS_ASKED
+    };
+    let in_cluster = |job: &JobSnapshot| WatchedJob {
+        job_id: job.record.job_id.clone(),
+        status: job.status.clone(),
+        obstacle: match job.status.status {
+            Status::Pending if is_told(job) => gateway.watchers.obstacle(job),
+            _ => None,
+        },
+    };
+    let in_archive = |job: &ArchivedJob| WatchedJob {
+        job_id: job.job_id.clone(),
+        status: job.status(),
+        obstacle: None,
+    };
+    let jobs: Vec<WatchedJob> = found.each(which, in_cluster, in_archive);
     let mut update = answer::json(&WatchUpdate::from(WatchedJobs {
         ended: jobs.iter().all(|job| job.status.status.is_final()),
         jobs,

@@ -1,14 +1,23 @@
-//! The watches that keep what is known up to date.
+//! The watches that keep what is known up to date, and what starts the jobs of plans in their turn by it.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Knowledge, Snapshots, CATCH_UP, SHOW};
+use super::{Knowledge, Snapshots, State, CATCH_UP, SHOW};
+use crate::domain::order::Step;
+use crate::gateway::audit_log::AuditLog;
 use crate::kubernetes::objects::{Job, Pod};
-use crate::operations::{self, reflect, Audience, Change, Connection, JobStore, Kept, Part};
+use crate::kubernetes::Api;
+use crate::operations::{
+    self, reflect, Audience, Change, Connection, JobStore, Kept, Part, ReleaseNews, Steps, LIMIT_OF_CHANGE,
+};
+use crate::transport::{Backoff, Patience};
 use crate::{Error, ErrorClass};
 
-/// After so long without a question the watches end; the next one begins them anew.
+/// After so long without a question the watches of a server that rests end, unless jobs wait for others; the next question
+/// begins them anew.
 const IDLE: Duration = Duration::from_secs(600);
 
 /// A stream that was taken up again first hands over what has happened meanwhile. Once it is silent for so long, it has.
@@ -26,6 +35,16 @@ enum Kind {
     Pods,
 }
 
+/// What a [`Following`] does.
+#[derive(Debug)]
+enum Task {
+    /// It keeps the store up to date.
+    Watch(Kind),
+    /// It starts the jobs that wait for others, each in its turn, writes that down, and shows by a Lease in the name of
+    /// `holder` that it is there.
+    Release { holder: String, log: Arc<AuditLog> },
+}
+
 /// Watches that keep a store up to date.
 #[derive(Debug)]
 pub(super) struct Follow {
@@ -38,6 +57,8 @@ pub(super) struct Follow {
     streams: [Stream; 2],
     /// Whether the store has changed since those who wait were told.
     is_untold: bool,
+    /// Whether the cluster did not let a job be started in its turn when that was tried last.
+    is_hindered: bool,
 }
 
 /// One of the watches.
@@ -108,13 +129,13 @@ impl Follow {
 }
 
 impl Snapshots {
-    /// The watches that are to be begun: none where they are under way, or nobody has asked for long. Each needs a thread;
-    /// see [`Following::run`]. `source` tells the cluster and the login that they would use.
-    pub fn begin_following(self: &Arc<Self>, source: &str) -> Vec<Following> {
+    /// What is to be begun: the watches, and what starts jobs in their turn by them. Nothing where they are under way, or where
+    /// a server rests that nobody has asked for long. Each needs a thread; see [`Following::run`]. `source` tells the cluster
+    /// and the login that they would use; `holder` is the server's name in the Lease; `log` the server's log of decisions.
+    pub fn begin_following(self: &Arc<Self>, source: &str, holder: &str, log: &Arc<AuditLog>) -> Vec<Following> {
         let mut state = self.state();
-        let is_asked = state.asked.is_some_and(|asked| asked.elapsed() < IDLE);
         let is_under_way = state.follow.as_ref().is_some_and(|follow| follow.source == source);
-        if self.age.is_zero() || !is_asked || is_under_way {
+        if self.age.is_zero() || !self.is_awake(&state) || is_under_way {
             return Vec::new();
         }
         state.follows += 1;
@@ -125,17 +146,33 @@ impl Snapshots {
             store: Arc::default(),
             streams: Default::default(),
             is_untold: false,
+            is_hindered: false,
         });
         // What was seen elsewhere says nothing.
         state.held = None;
         drop(state);
         self.ended.notify_all();
-        let following = |kind| Following {
+        let following = |task| Following {
             snapshots: Arc::clone(self),
             number,
-            kind,
+            task,
         };
-        KINDS.map(following).into()
+        let release = Task::Release {
+            holder: holder.into(),
+            log: Arc::clone(log),
+        };
+        let tasks = KINDS.map(Task::Watch).into_iter().chain([release]);
+        tasks.map(following).collect()
+    }
+
+    /// Whether the watches are wanted, whatever waits.
+    fn is_awake(&self, state: &State) -> bool {
+        !self.rests || state.asked.is_some_and(|asked| asked.elapsed() < IDLE)
+    }
+
+    /// Whether jobs that wait for others could be started in their turn when that was tried last.
+    pub fn starts_in_turn(&self) -> bool {
+        !self.state().follow.as_ref().is_some_and(|follow| follow.is_hindered)
     }
 
     /// Ends the watches.
@@ -171,7 +208,8 @@ impl Snapshots {
         let mut state = self.state();
         loop {
             state.forget_what_is_shown();
-            let unshown = state.unshown_since().map(|since| since + SHOW);
+            // What was done since is another look's.
+            let unshown = state.unshown_since(&|_, when| when <= begun).map(|since| since + SHOW);
             let Some(follow) = state.follow.as_mut().filter(|follow| follow.number == number) else {
                 return Ok(None);
             };
@@ -245,17 +283,17 @@ impl Snapshots {
     }
 }
 
-/// One of the watches, for the thread in which it runs.
+/// One of the watches, or what starts jobs in their turn by them; for the thread in which it runs.
 #[derive(Debug)]
 pub struct Following {
     snapshots: Arc<Snapshots>,
     number: u64,
-    kind: Kind,
+    task: Task,
 }
 
 impl Drop for Following {
     fn drop(&mut self) {
-        // However its thread ended: the next question begins anew.
+        // However its thread ended: all is begun anew.
         let mut state = self.snapshots.state();
         state.follow.take_if(|follow| follow.number == self.number);
         drop(state);
@@ -264,33 +302,127 @@ impl Drop for Following {
 }
 
 impl Following {
-    /// Follows the cluster until nobody asks any more, or the server is gone.
+    /// Works until it is not wanted any more, or the server is gone.
     pub fn run(&self, connection: &Connection<'_>) {
-        match self.kind {
-            Kind::Jobs => reflect::<Job>(connection, self),
-            Kind::Pods => reflect::<Pod>(connection, self),
+        match &self.task {
+            Task::Watch(kind) => {
+                let watch = Watch {
+                    following: self,
+                    kind: *kind,
+                };
+                match kind {
+                    Kind::Jobs => reflect::<Job>(connection, &watch),
+                    Kind::Pods => reflect::<Pod>(connection, &watch),
+                }
+            }
+            Task::Release { holder, log } => self.release(connection, holder, log),
         }
+    }
+
+    /// Does something with the watches, unless others have taken their place.
+    fn with<T>(&self, work: impl FnOnce(&mut Follow) -> T) -> Option<T> {
+        let mut state = self.snapshots.state();
+        let follow = state.follow.as_mut().filter(|follow| follow.number == self.number)?;
+        Some(work(follow))
+    }
+
+    fn is_over(&self) -> bool {
+        self.with(|_| ()).is_none()
+    }
+
+    fn store(&self) -> Option<Arc<RwLock<JobStore>>> {
+        self.with(|follow| Arc::clone(&follow.store))
+    }
+
+    /// Starts the jobs that wait for others, as long as there are the watches by which it knows of them. Somebody else may
+    /// do the same: each step is made on the Job as it is then.
+    fn release(&self, connection: &Connection<'_>, holder: &str, log: &AuditLog) {
+        let is_over = || self.is_over();
+        let limit = connection.patience.limit().min(LIMIT_OF_CHANGE);
+        let patience = Patience::new(limit, &is_over);
+        let connection = Connection {
+            patience,
+            ..*connection
+        };
+        let mut pauses = Backoff::new(BEAT, QUIET);
+        let (api, store) = loop {
+            match (
+                Api::new(connection.transport, connection.namespace, patience),
+                self.store(),
+            ) {
+                (_, None) => return,
+                (Ok(api), Some(store)) => break (api, store),
+                // The watches fail as well, and say so.
+                (Err(_), Some(_)) => pauses.sleep(&patience),
+            };
+        };
+        let knows_all = |follow: &mut Follow| follow.streams.iter().all(|stream| stream.listed.is_some());
+        thread::scope(|scope| {
+            let (transport, namespace) = (connection.transport, api.namespace());
+            scope.spawn(move || {
+                let is_over = || self.is_over();
+                let patience = Patience::new(limit, &is_over);
+                let api = Api::in_namespace(transport, namespace, patience);
+                operations::hold_lease(&api, &patience, holder, &|| self.with(knows_all) == Some(true));
+            });
+            let make = |api: &Api<'_>, job_id: &str, step: &Step| {
+                let job = store.read().unwrap_or_else(PoisonError::into_inner).job(job_id);
+                log.of_own_accord(job.as_ref(), step, || operations::take_step(api, job_id, step))
+            };
+            let mut steps = Steps::default();
+            while let Some(knows_all) = self.with(knows_all) {
+                if knows_all {
+                    let _ = steps.take(&api, &patience, &store, &make, &mut |news| {
+                        // It is tried again.
+                        let is_hindered = matches!(news, ReleaseNews::Trouble(_));
+                        self.with(|follow| follow.is_hindered = is_hindered);
+                        ControlFlow::Continue(())
+                    });
+                }
+                // The watches say when something has changed.
+                drop(self.snapshots.wait(self.snapshots.state(), Instant::now() + BEAT));
+            }
+        });
+    }
+}
+
+/// One of the watches.
+struct Watch<'a> {
+    following: &'a Following,
+    kind: Kind,
+}
+
+impl Watch<'_> {
+    /// Whether nobody has asked for long, and nothing waits for others.
+    fn is_idle(&self) -> bool {
+        let snapshots = self.snapshots();
+        if snapshots.is_awake(&snapshots.state()) {
+            return false;
+        }
+        let store = self.following.store();
+        let waiting = store.map(|store| store.read().unwrap_or_else(PoisonError::into_inner).count_waiting());
+        waiting.unwrap_or(0) == 0
+    }
+
+    fn snapshots(&self) -> &Snapshots {
+        &self.following.snapshots
     }
 
     /// Does something with the watch, unless others have taken its place.
     fn with<T>(&self, work: impl FnOnce(&mut Follow, &mut Stream) -> T) -> Option<T> {
-        let mut state = self.snapshots.state();
-        let follow = state.follow.as_mut().filter(|follow| follow.number == self.number)?;
-        let place = self.kind as usize;
-        let mut stream = std::mem::take(&mut follow.streams[place]);
-        let result = work(follow, &mut stream);
-        follow.streams[place] = stream;
-        Some(result)
-    }
-
-    fn store(&self) -> Option<Arc<RwLock<JobStore>>> {
-        self.with(|follow, _| Arc::clone(&follow.store))
+        self.following.with(|follow| {
+            let place = self.kind as usize;
+            let mut stream = std::mem::take(&mut follow.streams[place]);
+            let result = work(follow, &mut stream);
+            follow.streams[place] = stream;
+            result
+        })
     }
 }
 
-impl Audience for Following {
+impl Audience for Watch<'_> {
     fn listed(&self, begun: Instant, parts: Vec<Part>) {
-        if let Some(store) = self.store() {
+        if let Some(store) = self.following.store() {
             let mut store = store.write().unwrap_or_else(PoisonError::into_inner);
             match self.kind {
                 Kind::Jobs => Job::replace(&mut store, parts),
@@ -305,7 +437,7 @@ impl Audience for Following {
                 ..Default::default()
             };
         });
-        self.snapshots.ended.notify_all();
+        self.snapshots().ended.notify_all();
     }
 
     fn heard(&self) {
@@ -317,7 +449,7 @@ impl Audience for Following {
     }
 
     fn changed(&self, change: Change) {
-        let Some(store) = self.store() else {
+        let Some(store) = self.following.store() else {
             return;
         };
         let (before, after) = {
@@ -332,9 +464,9 @@ impl Audience for Following {
         if before != after {
             self.with(|follow, _| follow.is_untold = true);
             // Somebody waits for what they have done.
-            let is_awaited = self.snapshots.state().unshown_since().is_some();
+            let is_awaited = self.snapshots().state().unshown_since(&|_, _| true).is_some();
             if is_awaited {
-                self.snapshots.ended.notify_all();
+                self.snapshots().ended.notify_all();
             }
         }
     }
@@ -351,15 +483,16 @@ impl Audience for Following {
     fn failed(&self, error: &Error) {
         self.ended();
         self.with(|_, stream| {
+            // Who may list and not watch looks now and then: jobs may wait.
+            stream.wants_list |= error.class == ErrorClass::Forbidden && stream.listed.is_some();
             let since = stream.failed.take().map_or_else(Instant::now, |(since, _)| since);
             stream.failed = Some((since, error.clone()));
         });
-        self.snapshots.ended.notify_all();
+        self.snapshots().ended.notify_all();
     }
 
     fn stops(&self) -> bool {
-        let is_idle = |asked: Option<Instant>| asked.is_none_or(|asked| asked.elapsed() > IDLE);
-        if is_idle(self.snapshots.state().asked) {
+        if self.snapshots().rests && self.is_idle() {
             return true;
         }
         let is_untold = self.with(|follow, stream| {
@@ -371,7 +504,7 @@ impl Audience for Following {
             std::mem::take(&mut follow.is_untold)
         });
         if is_untold == Some(true) {
-            self.snapshots.ended.notify_all();
+            self.snapshots().ended.notify_all();
         }
         is_untold.is_none()
     }
@@ -416,10 +549,10 @@ mod tests {
     fn follow<'scope, 'env>(server: &'env Server, scope: &'scope Scope<'scope, 'env>) -> Ends<'env> {
         server.gateway.snapshots.note_question();
         let ends = Ends(server);
-        for following in server.gateway.begin_following("the cluster") {
+        for following in server.gateway.begin_following("the cluster", "server-1") {
             scope.spawn(move || following.run(&server.connection()));
         }
-        assert!(server.gateway.begin_following("the cluster").is_empty());
+        assert!(server.gateway.begin_following("the cluster", "server-1").is_empty());
         ends
     }
 
@@ -493,6 +626,33 @@ mod tests {
             server.cluster.holds_events.store(false, Ordering::SeqCst);
             let reason = reason.join().unwrap();
             assert!(reason.contains("cancelled"), "{reason}");
+            assert_eq!(whole_lists(&server), (1, 1));
+        });
+    }
+
+    #[test]
+    fn nobody_waits_until_the_watch_shows_what_another_caller_has_done() {
+        // What was heard is good for as long as the test lasts.
+        let server = Server {
+            patience: LONG,
+            ..server_with(|settings| settings.snapshot_seconds = 600.0)
+        };
+        thread::scope(|scope| {
+            let _ends = follow(&server, scope);
+            let (mine, theirs) = (server.submit("daemon", "b"), server.submit("bin", "b"));
+            server.cluster.start(&theirs);
+            wait_until(|| is(&server, &mine, "Pending"));
+            wait_until(|| status(&server, "bin", &theirs).1.get("Running").is_some());
+            let looks = server.cluster.count("&limit=1");
+            server.cluster.holds_events.store(true, Ordering::SeqCst);
+            let done = server.post("bin", "cancel-job", &json!({"job_id": theirs}), None);
+            assert_eq!(done.0, 200, "{}", done.1);
+            server.submit("bin", "b");
+            assert!(is(&server, &mine, "Pending"));
+            assert_eq!(server.get("daemon", "jobs").1.as_array().unwrap().len(), 1);
+            // The operator's answer, too, has what was seen.
+            assert_eq!(server.get("sys", "jobs").1.as_array().unwrap().len(), 2);
+            assert_eq!(server.cluster.count("&limit=1"), looks);
             assert_eq!(whole_lists(&server), (1, 1));
         });
     }
@@ -648,8 +808,8 @@ mod tests {
             let _ends = follow(&server, scope);
             assert_eq!(status(&server, "daemon", &id).0, 200);
             server.cluster.objects.lock().unwrap().clear();
-            let others = server.gateway.begin_following("another cluster");
-            assert_eq!(others.len(), 2);
+            let others = server.gateway.begin_following("another cluster", "server-1");
+            assert_eq!(others.len(), 3);
             for following in others {
                 let server = &server;
                 scope.spawn(move || following.run(&server.connection()));
@@ -684,18 +844,167 @@ mod tests {
         });
     }
 
+    /// Submits three programs of batch "b": "b" runs after "a", and "c" after "b". Their ids.
+    fn submit_chain(server: &Server) -> [String; 3] {
+        let ids = ["a", "b", "c"].map(|name| format!("{name}-fbc3131d-a850-4081-8224-c06ef32821da"));
+        let programs: Vec<Value> = ids
+            .iter()
+            .enumerate()
+            .map(|(place, id)| {
+                let before = place
+                    .checked_sub(1)
+                    .map(|before| (ids[before].clone(), json!("before")));
+                let after: serde_json::Map<_, _> = before.into_iter().collect();
+                json!({"file_path": "x.R", "program_text": "1", "job_id": id, "batch_group_id": "b", "after": after})
+            })
+            .collect();
+        let (status, body) = server.post("daemon", "submit-batch", &json!({"programs": programs}), None);
+        assert_eq!(status, 200, "{body}");
+        ids
+    }
+
+    fn is_let_go(server: &Server, id: &str) -> bool {
+        server.cluster.job(id)["spec"]["suspend"] == false
+    }
+
     #[test]
-    fn without_questions_there_are_no_watches() {
+    fn jobs_start_in_their_turn_with_nobody_asking_and_the_lease_says_who_starts_them() {
         let server = server();
-        assert!(server.gateway.begin_following("the cluster").is_empty());
+        let [a, b, c] = submit_chain(&server);
+        thread::scope(|scope| {
+            let _ends = follow(&server, scope);
+            server.gateway.snapshots.state().asked = None;
+            server.cluster.ends(&a, "");
+            wait_until(|| is_let_go(&server, &b));
+            assert!(!is_let_go(&server, &c));
+            let lease = "/apis/coordination.k8s.io/v1/namespaces/n/leases/abba-controller";
+            let holder = || {
+                let leases = server.cluster.leases.lock().unwrap();
+                leases.get(lease).map(|lease| lease["spec"]["holderIdentity"].clone())
+            };
+            wait_until(|| holder() == Some(json!("server-1")));
+            let (_, explained) = server.get("daemon", &format!("explain-job?id={c}"));
+            let advice = explained["advice"].as_str().unwrap();
+            assert!(advice.contains("A controller of abba is there to start it"), "{advice}");
+            server.cluster.runs(&b, json!({"terminated": {"exitCode": 1}}));
+            wait_until(|| is_let_go(&server, &c));
+            let not_started = server.cluster.job(&c);
+            assert_eq!(not_started["spec"]["activeDeadlineSeconds"], 0);
+            wait_until(|| status(&server, "daemon", &c).1.get("Failed").is_some());
+            server.gateway.snapshots.stop_following();
+            wait_until(|| holder() == Some(Value::Null));
+        });
+        // What it does by itself stands in the log as what it does for a caller.
+        for (id, what, done, reason) in [
+            (&b, "start-in-turn", "released", ""),
+            (&c, "keep-from-starting", "not started", "x failed"),
+        ] {
+            let [intent, outcome] = own_deeds(&server, id).try_into().unwrap();
+            for line in [&intent, &outcome] {
+                assert_eq!(
+                    (&line["actor"], &line["who"], &line["owner"], &line["what"]),
+                    (&json!("server"), &Value::Null, &json!("daemon"), &json!(what))
+                );
+                assert_eq!((&line["batch"], &line["request"]), (&json!("b"), &intent["request"]));
+            }
+            assert_eq!(
+                (&intent["phase"], &intent["state"]),
+                (&json!("intent"), &json!("Pending"))
+            );
+            assert!(
+                intent["image"].is_string() && intent["account"]["uid"].is_number(),
+                "{intent}"
+            );
+            assert_eq!(
+                (&outcome["phase"], &outcome["decision"]),
+                (&json!("outcome"), &json!("allowed"))
+            );
+            assert_eq!((&outcome["done"], &outcome["reason"]), (&json!(done), &json!(reason)));
+        }
+    }
+
+    /// The lines about what the server has done to a job by itself.
+    fn own_deeds(server: &Server, id: &str) -> Vec<Value> {
+        let lines = server.gateway.audit_log().lines();
+        let is_meant = |line: &Value| line["actor"] == "server" && line["job"] == id;
+        lines.into_iter().filter(is_meant).collect()
+    }
+
+    #[test]
+    fn no_job_is_started_in_its_turn_that_cannot_be_written_down_where_it_must_be() {
+        let full = server_with(|settings| settings.log.file = Some("/dev/full".into()));
+        let mut server = server();
+        let [a, b, _] = submit_chain(&server);
+        server.gateway = full.gateway;
+        server.gateway.audit_log_mut().is_required = true;
+        thread::scope(|scope| {
+            let _ends = follow(&server, scope);
+            server.cluster.ends(&a, "");
+            wait_until(|| !server.gateway.snapshots.starts_in_turn());
+        });
+        assert_eq!(server.cluster.count(&format!("PUT {JOBS}/{b}")), 0);
+    }
+
+    #[test]
+    fn a_step_that_fails_is_made_again_and_what_was_made_elsewhere_is_no_trouble() {
+        let server = server();
+        let [a, b, c] = submit_chain(&server);
+        server.cluster.fails(&format!("PUT {JOBS}/{b}"), FailureKind::Forbidden);
+        thread::scope(|scope| {
+            let _ends = follow(&server, scope);
+            server.cluster.ends(&a, "");
+            wait_until(|| !server.gateway.snapshots.starts_in_turn());
+            let (_, explained) = server.get("daemon", &format!("explain-job?id={b}"));
+            let advice = explained["advice"].as_str().unwrap();
+            assert!(
+                advice.contains("The cluster does not let the abba server start it for now"),
+                "{advice}"
+            );
+            server.cluster.heals();
+            wait_until(|| is_let_go(&server, &b) && server.gateway.snapshots.starts_in_turn());
+            let decisions: Vec<Value> = own_deeds(&server, &b)
+                .iter()
+                .map(|line| line["decision"].clone())
+                .collect();
+            assert!(decisions.contains(&json!("failed")) && decisions.last() == Some(&json!("allowed")));
+            // Another one lets the last go.
+            server.cluster.releases(&c);
+            server.cluster.ends(&b, "");
+            server.cluster.ends(&c, "");
+            wait_until(|| is(&server, &c, "Succeeded"));
+        });
+    }
+
+    #[test]
+    fn a_server_that_may_list_and_not_watch_starts_them_too() {
+        let server = server();
+        server.cluster.fails("watch=1", FailureKind::Forbidden);
+        let [a, b, _] = submit_chain(&server);
+        thread::scope(|scope| {
+            let _ends = follow(&server, scope);
+            wait_until(|| server.cluster.count("pods?watch=1") > 0);
+            server.cluster.ends(&a, "");
+            wait_until(|| is_let_go(&server, &b));
+        });
+    }
+
+    #[test]
+    fn a_server_of_ones_own_rests_where_nobody_asks_and_no_other_does() {
+        let begun = |server: &Server| server.gateway.begin_following("the cluster", "server-1").len();
+        let mut server = self::server();
+        server.gateway.snapshots = Arc::new(Snapshots::new(Duration::from_secs(1), true));
+        server.gateway.snapshots.state().asked = None;
+        assert_eq!(begun(&server), 0);
         server.gateway.snapshots.note_question();
-        let watches = server.gateway.begin_following("the cluster");
-        assert_eq!(watches.len(), 2);
+        let watches = server.gateway.begin_following("the cluster", "server-1");
+        assert_eq!((watches.len(), begun(&server)), (3, 0));
         // They end without having begun, as where there is no thread for one.
         drop(watches);
-        assert_eq!(server.gateway.begin_following("the cluster").len(), 2);
+        assert_eq!(begun(&server), 3);
+        let of_department = self::server();
+        of_department.gateway.snapshots.state().asked = None;
+        assert_eq!(begun(&of_department), 3);
         let never = server_with(|settings| settings.snapshot_seconds = 0.0);
-        never.gateway.snapshots.note_question();
-        assert!(never.gateway.begin_following("the cluster").is_empty());
+        assert_eq!(begun(&never), 0);
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Attempts<'a> {
     deadline: Deadline<'a>,
     backoff: Backoff,
     left: usize,
+    /// The words of the last failure.
+    last_words: String,
 }
 
 impl<'a> Attempts<'a> {
@@ -35,6 +37,7 @@ impl<'a> Attempts<'a> {
             deadline,
             backoff: Backoff::new(FIRST_PAUSE, longest_pause),
             left: FURTHER_ATTEMPTS,
+            last_words: String::new(),
         }
     }
 
@@ -58,10 +61,23 @@ impl<'a> Attempts<'a> {
         (pause + TIME_FOR_AN_ATTEMPT < self.deadline.remaining()).then_some(pause)
     }
 
+    /// A time-out with the words of the failure before it: the time went by with attempts that failed so.
+    pub(super) fn with_last_words(&self, failure: Failure) -> Failure {
+        match failure.kind {
+            FailureKind::Timeout if failure.words.is_empty() => Failure {
+                words: self.last_words.clone(),
+                ..failure
+            },
+            _ => failure,
+        }
+    }
+
     /// Waits until the next attempt is due.
     ///
     /// Errors: `failure`, where another attempt is not worth it; the same as an interrupt, where the user wants to stop.
     pub(super) fn wait_after(&mut self, failure: Failure) -> Result<(), Failure> {
+        let failure = self.with_last_words(failure);
+        self.last_words.clone_from(&failure.words);
         match self.pause_after(&failure) {
             Some(pause) if self.deadline.sleep(pause) => Ok(()),
             Some(_) => Err(Failure {
@@ -90,7 +106,7 @@ mod tests {
             call: &Call,
             _: &Deadline<'_>,
             _: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-        ) -> Result<(), Failure> {
+        ) -> Result<Vec<String>, Failure> {
             panic!("{}", call.request_line())
         }
 
@@ -109,6 +125,21 @@ mod tests {
             Deadline::new(Duration::from_secs(60), &|| false),
             LONGEST_PAUSE,
         )
+    }
+
+    #[test]
+    fn a_time_out_does_not_hide_why_the_attempts_before_it_failed() {
+        let transport = Answers::default();
+        let mut call = attempts(&transport);
+        let said = Failure {
+            words: "Error from server (InternalError): failed calling webhook".into(),
+            ..Failure::new(FailureKind::RuleNotChecked, "")
+        };
+        assert_eq!(call.wait_after(said.clone()), Ok(()));
+        let timeout = || Failure::new(FailureKind::Timeout, "");
+        assert_eq!(call.with_last_words(timeout()).words, said.words);
+        assert_eq!(call.with_last_words(Failure::new(FailureKind::Forbidden, "")).words, "");
+        assert_eq!(attempts(&transport).with_last_words(timeout()).words, "");
     }
 
     #[test]

@@ -3,9 +3,17 @@
 use super::attempts::{Attempts, FIRST_PAUSE, LONGEST_PAUSE};
 use super::{garbage, parse, Api};
 use crate::kubernetes::labels;
-use crate::kubernetes::objects::Job;
 use crate::transport::{Backoff, Call, Deadline, Failure, FailureKind};
 use serde_json::Value;
+
+/// A Job that was created.
+#[derive(Debug)]
+pub struct Created {
+    /// What the server warned of.
+    pub warnings: Vec<String>,
+    /// The Job as the cluster has it: rules of the cluster may have changed it.
+    pub job: Value,
+}
 
 /// A create that did not succeed.
 #[derive(Debug)]
@@ -18,12 +26,12 @@ pub struct CreateFailure {
 
 impl Api<'_> {
     /// Creates a Job. `Ok` means that there is exactly one Job of this name and that it is this one; `submission` is the
-    /// value of its annotation [`labels::SUBMISSION`], by which it is known again. Gives back the server's warnings.
-    pub fn create_job(&self, job: &Value, submission: &str) -> Result<Vec<String>, CreateFailure> {
+    /// value of its annotation [`labels::SUBMISSION`], by which it is known again.
+    pub fn create_job(&self, job: &Value, submission: &str) -> Result<Created, CreateFailure> {
         let name = job["metadata"]["name"].as_str().unwrap_or_default();
         // Strict: the server refuses a field that it does not know, instead of dropping it.
         let path = format!("{}?fieldValidation=Strict", self.jobs());
-        let call = Call::create(path, job.to_string().into_bytes());
+        let call = Call::create(path, job);
         let deadline = self.patience.deadline();
         let mut attempts = Attempts::new(self.transport, deadline, LONGEST_PAUSE);
         let mut may_exist = false;
@@ -32,16 +40,16 @@ impl Api<'_> {
             // The first attempt leaves time to find out what became of it.
             let attempt = if may_exist { deadline } else { deadline.fraction(0.5) };
             let mut failure = match self.transport.send_with_warnings(&call, &attempt) {
-                Ok((answer, warnings)) => match parse::<Job>(&call, &answer) {
-                    Ok(created) if created.metadata.name == name => return Ok(warnings),
+                Ok((answer, warnings)) => match parse::<Value>(&call, &answer) {
+                    Ok(job) if job["metadata"]["name"] == name => return Ok(Created { warnings, job }),
                     Ok(_) => garbage(&call, "The answer is not the job that was sent.".into()),
                     Err(failure) => failure,
                 },
                 Err(failure) => failure,
             };
             if failure.kind == FailureKind::AlreadyExists {
-                match self.read::<Job>(&self.job_call(name)) {
-                    Ok(job) if is_submission(&job, submission) => return Ok(Vec::new()),
+                match self.read::<Value>(&self.job_call(name)) {
+                    Ok(job) if is_submission(&job, submission) => return Ok(without_warnings(job)),
                     // The name is another's, so no attempt of ours can have made a Job.
                     Ok(_) => {
                         return Err(CreateFailure {
@@ -99,7 +107,7 @@ impl Api<'_> {
         failure: Failure,
         may_still_arrive: bool,
         deadline: &Deadline<'_>,
-    ) -> Result<Vec<String>, CreateFailure> {
+    ) -> Result<Created, CreateFailure> {
         let call = self.job_call(name);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let not_known = |failure| CreateFailure {
@@ -111,9 +119,10 @@ impl Api<'_> {
                 return Err(not_known(failure));
             }
             match self.transport.send(&call, deadline) {
-                Ok(answer) if parse::<Job>(&call, &answer).is_ok_and(|job| is_submission(&job, submission)) => {
-                    return Ok(Vec::new())
-                }
+                Ok(answer) => match parse::<Value>(&call, &answer) {
+                    Ok(job) if is_submission(&job, submission) => return Ok(without_warnings(job)),
+                    _ => return Err(not_known(failure)),
+                },
                 Err(look) if look.kind == FailureKind::Interrupted => return Err(not_known(look)),
                 Err(look) if look.kind == FailureKind::NotFound && may_still_arrive => {
                     if !deadline.sleep(backoff.pause()) {
@@ -139,8 +148,16 @@ impl Api<'_> {
     }
 }
 
-fn is_submission(job: &Job, submission: &str) -> bool {
-    job.metadata.annotations.get(labels::SUBMISSION).map(String::as_str) == Some(submission)
+fn is_submission(job: &Value, submission: &str) -> bool {
+    job["metadata"]["annotations"][labels::SUBMISSION] == submission
+}
+
+/// A Job whose create was answered before, or whose answer was lost.
+fn without_warnings(job: Value) -> Created {
+    Created {
+        warnings: Vec::new(),
+        job,
+    }
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl Api<'_> {
                     "resourceVersion": job["metadata"]["resourceVersion"],
                 },
             });
-            let call = Call::delete(&path, options.to_string().into_bytes());
+            let call = Call::delete(&path, &options);
             // The first attempt leaves time to find out what became of it.
             let attempt = if may_be_ours { deadline } else { deadline.fraction(0.5) };
             let failure = match self.transport.send(&call, &attempt) {

@@ -67,9 +67,10 @@ fn a_list_is_the_same_wherever_its_parts_end() {
         let parts = parts(input, rng);
         let pods = read::<Pod>(&parts);
         assert_eq!(pods, read(&[input]));
-        // Whatever the whole text says at once is what its parts say.
-        if let Ok(whole) = serde_json::from_slice::<List<Pod>>(input) {
-            assert_eq!(pods, Some(whole));
+        // Whatever the whole text says at once is what its parts say; serde alone takes an array for an object's fields.
+        match serde_json::from_slice::<List<Pod>>(input) {
+            Ok(whole) if !input.trim_ascii_start().starts_with(b"[") => assert_eq!(pods, Some(whole)),
+            _ => {}
         }
         let _ = (read::<Job>(&parts), read::<Value>(&parts));
     });

@@ -2,19 +2,28 @@
 //!
 //! <https://kubernetes.io/docs/concepts/architecture/leases/>
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{json, Value};
 
 use super::Api;
 use crate::kubernetes::{labels, time};
-use crate::transport::{Call, Failure, FailureKind};
+use crate::transport::{Backoff, Call, Deadline, Failure, FailureKind};
 
 /// Its name: one a namespace.
 const NAME: &str = "abba-controller";
 
 /// For how many seconds it holds after each renewal.
 pub const LEASE_SECONDS: i64 = 30;
+
+/// How often a renewal is tried at once, where the Lease is changed meanwhile.
+const RENEWALS: usize = 5;
+
+/// The pauses before the Lease is read anew that somebody else has changed.
+const FIRST_PAUSE_OF_CHANGE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE_OF_CHANGE: Duration = Duration::from_millis(200);
 
 /// Who holds the Lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,28 +70,78 @@ impl Api<'_> {
         }
     }
 
-    /// Renews the Lease as `holder`, unless another one holds it. Tries once.
-    pub fn renew_lease(&self, holder: &str) -> Result<(), Failure> {
-        let deadline = self.patience.deadline();
-        let path = format!("{}/{NAME}", self.leases());
-        let now = Timestamp::now();
-        // Kubernetes wants six digits.
-        let text = now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
-        let read = self.transport.send(&Call::get(&path), &deadline);
-        let mut object = match read {
+    /// The Lease as it is, or as it is made where there is none.
+    fn read_lease(&self, deadline: &Deadline<'_>) -> Result<Value, Failure> {
+        match self
+            .transport
+            .send(&Call::get(format!("{}/{NAME}", self.leases())), deadline)
+        {
             Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| Failure::new(FailureKind::MalformedResponse, format!("JSON: {error}")))?,
-            Err(failure) if failure.kind == FailureKind::NotFound => json!({
+                .map_err(|error| Failure::new(FailureKind::MalformedResponse, format!("JSON: {error}"))),
+            Err(failure) if failure.kind == FailureKind::NotFound => Ok(json!({
                 "apiVersion": "coordination.k8s.io/v1",
                 "kind": "Lease",
                 "metadata": {"name": NAME, "labels": {labels::MANAGED_BY: labels::MANAGED_BY_ABBA}},
-            }),
-            Err(failure) => return Err(failure),
+            })),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Writes what [`Self::read_lease`] gave, with changes. `false`: another one was faster.
+    fn write_lease(&self, object: &Value, deadline: &Deadline<'_>) -> Result<bool, Failure> {
+        let call = match object["metadata"]["resourceVersion"].is_null() {
+            true => Call::create(self.leases(), object),
+            false => Call::replace(format!("{}/{NAME}", self.leases()), object),
         };
-        let is_new = object["metadata"]["resourceVersion"].is_null();
+        match self.transport.send(&call, deadline) {
+            Ok(_) => Ok(true),
+            Err(failure) if matches!(failure.kind, FailureKind::Conflict | FailureKind::AlreadyExists) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Changes what the servers of the namespace have written for each other, an annotation of the Lease: `change` gets it, and
+    /// gives what is to stand there instead; again where another one was faster, as long as there is time. `None`: it stays.
+    pub fn change_bookings(&self, change: &mut dyn FnMut(&str) -> Option<String>) -> Result<(), Failure> {
+        let deadline = self.patience.deadline();
+        let mut pauses = Backoff::new(FIRST_PAUSE_OF_CHANGE, LONGEST_PAUSE_OF_CHANGE);
+        loop {
+            let mut object = self.read_lease(&deadline)?;
+            let text = object["metadata"]["annotations"][labels::BOOKINGS]
+                .as_str()
+                .unwrap_or_default();
+            let Some(text) = change(text) else { return Ok(()) };
+            object["metadata"]["annotations"][labels::BOOKINGS] = json!(text);
+            if self.write_lease(&object, &deadline)? {
+                return Ok(());
+            }
+            if !deadline.sleep(pauses.pause()) {
+                return Err(Failure::new(FailureKind::Conflict, "The Lease changes all the time."));
+            }
+        }
+    }
+
+    /// Renews the Lease as `holder`, unless another one holds it. Tries once.
+    pub fn renew_lease(&self, holder: &str) -> Result<(), Failure> {
+        let deadline = self.patience.deadline();
+        // Servers write their bookings there all the time.
+        for _ in 0..RENEWALS {
+            if self.try_to_renew(holder, &deadline)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// `false`: it was changed meanwhile.
+    fn try_to_renew(&self, holder: &str, deadline: &Deadline<'_>) -> Result<bool, Failure> {
+        let now = Timestamp::now();
+        // Kubernetes wants six digits.
+        let text = now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+        let mut object = self.read_lease(deadline)?;
         let known = Lease::of_object(&object, now);
         if known.is_held && known.holder != holder {
-            return Ok(());
+            return Ok(true);
         }
         if known.holder != holder {
             object["spec"]["acquireTime"] = json!(text);
@@ -90,17 +149,7 @@ impl Api<'_> {
         object["spec"]["holderIdentity"] = json!(holder);
         object["spec"]["leaseDurationSeconds"] = json!(LEASE_SECONDS);
         object["spec"]["renewTime"] = json!(text);
-        let body = object.to_string().into_bytes();
-        let call = match is_new {
-            true => Call::create(self.leases(), body),
-            false => Call::replace(path, body),
-        };
-        match self.transport.send(&call, &deadline) {
-            Ok(_) => Ok(()),
-            // Another one was faster.
-            Err(failure) if matches!(failure.kind, FailureKind::Conflict | FailureKind::AlreadyExists) => Ok(()),
-            Err(failure) => Err(failure),
-        }
+        self.write_lease(&object, deadline)
     }
 
     /// Gives the Lease back, so that nobody counts on a `holder` who goes. Tries once, and leaves one that is another's.
@@ -115,9 +164,7 @@ impl Api<'_> {
             return Ok(());
         }
         object["spec"]["holderIdentity"] = Value::Null;
-        self.transport
-            .send(&Call::replace(path, object.to_string().into_bytes()), &deadline)?;
-        Ok(())
+        self.transport.send(&Call::replace(path, &object), &deadline).map(drop)
     }
 }
 

@@ -3,14 +3,36 @@
 use std::ops::ControlFlow;
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
+use super::selection::{by_job_name, JOB_NAME};
 use super::{encode, unreadable, Api, LabelSelector, Stopped};
+use crate::kubernetes::labels;
 use crate::kubernetes::list_reader::ListReader;
 use crate::kubernetes::objects::{Event, Job, List, Name, Named, Pod};
 use crate::transport::{Call, Failure, FailureKind};
 
 /// How many bytes of an answer are kept to show how it begins.
 const LONGEST_BEGINNING: usize = 800;
+
+/// A pod with the name of its Job.
+struct PodOfJob {
+    job_name: String,
+    pod: Box<Pod>,
+}
+
+impl<'de> Deserialize<'de> for PodOfJob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let object = Value::deserialize(deserializer)?;
+        let labels = &object["metadata"]["labels"];
+        let name = labels[JOB_NAME].as_str().or(labels[labels::JOB_ID].as_str());
+        Ok(Self {
+            job_name: name.unwrap_or_default().to_string(),
+            pod: Deserialize::deserialize(object).map_err(serde::de::Error::custom)?,
+        })
+    }
+}
 
 /// What a LIST found.
 #[derive(Debug)]
@@ -27,6 +49,16 @@ impl Api<'_> {
     /// Each by itself in memory: a list of ten thousand would otherwise be moved as a whole each time it grows.
     pub fn list_pods(&self, selection: &LabelSelector<'_>) -> Result<Listed<Box<Pod>>, Failure> {
         self.list(&self.pods(), selection, Call::get)
+    }
+
+    /// The pods of these Jobs with the names of those, also where they have lost abba's labels.
+    pub fn list_pods_of_jobs(&self, job_ids: &[&str]) -> Result<Vec<(String, Box<Pod>)>, Failure> {
+        let mut found = Vec::new();
+        for selector in by_job_name(job_ids) {
+            let call = Call::get(format!("{}?labelSelector={}", self.pods(), encode(&selector)));
+            found.extend(self.read_list::<PodOfJob>(&call)?.items);
+        }
+        Ok(found.into_iter().map(|one| (one.job_name, one.pod)).collect())
     }
 
     /// The Jobs of a selection.

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 
 use super::attempts::{Attempts, LONGEST_PAUSE};
 use super::lines::LineBuffer;
-use super::{encode, Api};
+use super::{encode, garbage, Api};
 use crate::kubernetes::objects::PROGRAM_CONTAINER;
-use crate::transport::{Call, Failure, Patience};
+use crate::transport::{is_whole_page, Call, Failure, FailureKind, Patience};
 
 /// What [`Api::log_lines`] reads.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +19,9 @@ pub struct LogQuestion<'a> {
     /// Goes on until the program ends.
     pub follow: bool,
 }
+
+/// No page that stands in for a log is longer.
+const LONGEST_PAGE: usize = 256 * 1024;
 
 impl Api<'_> {
     /// Reads the log of the program's container in a pod with the time before each line, as
@@ -50,11 +53,31 @@ impl Api<'_> {
         let mut lines = LineBuffer::default();
         let deadline = patience.deadline();
         let end = Cell::new(deadline.end());
-        self.transport
-            .stream(&Call::get(path), &deadline.movable(&end), &mut |part| {
-                end.set(patience.deadline().end());
-                lines.push(part, line)
-            })?;
+        let call = Call::get(path);
+        // A line begins with its time, and words of the node with a letter: what begins otherwise may be a page for people,
+        // which somebody on the way has put in the place of the log.
+        let (mut held, mut has_begun) = (Vec::new(), false);
+        self.transport.stream(&call, &deadline.movable(&end), &mut |part| {
+            end.set(patience.deadline().end());
+            if has_begun {
+                return lines.push(part, line);
+            }
+            held.extend_from_slice(part);
+            let beginning = held.trim_ascii_start();
+            if held.len() <= LONGEST_PAGE && (beginning.is_empty() || beginning.starts_with(b"<")) {
+                return ControlFlow::Continue(());
+            }
+            has_begun = true;
+            lines.push(&std::mem::take(&mut held), line)
+        })?;
+        if is_whole_page(&held) {
+            let page = "A page for people came in the place of the log.";
+            return Err(Failure {
+                kind: FailureKind::Page,
+                ..garbage(&call, page.into())
+            });
+        }
+        let _ = lines.push(&held, line);
         Ok(lines.pending)
     }
 
@@ -99,8 +122,27 @@ impl Api<'_> {
 mod tests {
     use super::super::scripted::{api, paths, patience, Script};
     use super::*;
-    use crate::transport::{Deadline, FailureKind, Transport};
+    use crate::transport::{Deadline, Transport};
     use std::time::Duration;
+
+    #[test]
+    fn a_page_in_the_place_of_a_log_is_no_log() {
+        let read = |answer: &str| {
+            let script = Script::new([Ok(answer.as_bytes().to_vec())]);
+            let mut seen = Vec::new();
+            let rest = api(&script).log_lines("a-p", LogQuestion::default(), &patience(), &mut |line| {
+                seen.push(String::from_utf8(line.to_vec()).unwrap());
+                ControlFlow::Continue(())
+            });
+            rest.map(|_| seen).map_err(|failure| failure.kind)
+        };
+        let page = "\n<!DOCTYPE html>\n<html><head><title>Log in</title></head></html>\n";
+        assert_eq!(read(page), Err(FailureKind::Page));
+        // A program may print one, and a node say anything.
+        let printed = "2026-01-01T00:00:00Z <!DOCTYPE html>\n2026-01-01T00:00:00Z <html></html>\n";
+        assert_eq!(read(printed).unwrap().len(), 2);
+        assert_eq!(read("<nobody>\n"), Ok(vec!["<nobody>".to_string()]));
+    }
 
     #[test]
     fn what_comes_after_the_last_line_end_is_no_line() {
@@ -132,7 +174,7 @@ mod tests {
             _: &Call,
             deadline: &Deadline<'_>,
             part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-        ) -> Result<(), Failure> {
+        ) -> Result<Vec<String>, Failure> {
             for byte in b"0123456789\n0123456789\n" {
                 let before = deadline.end();
                 std::thread::sleep(Duration::from_millis(2));

@@ -21,7 +21,7 @@ mod selection;
 mod update;
 mod watch;
 
-pub use create::CreateFailure;
+pub use create::{CreateFailure, Created};
 pub use delete::{DeleteFailure, Deletion};
 pub use lease::{Lease, LEASE_SECONDS};
 pub use list::Listed;
@@ -114,7 +114,7 @@ impl<'a> Api<'a> {
         loop {
             match read(&deadline) {
                 Err(failure) if failure.kind.is_transient() => attempts.wait_after(failure)?,
-                outcome => return outcome,
+                outcome => return outcome.map_err(|failure| attempts.with_last_words(failure)),
             }
         }
     }
@@ -128,6 +128,8 @@ fn parse<T: DeserializeOwned>(call: &Call, answer: &[u8]) -> Result<T, Failure> 
 /// The failure for an answer that cannot be read. `beginning` is the answer, or its first part.
 fn unreadable(call: &Call, beginning: &[u8], error: &serde_json::Error) -> Failure {
     let is_page = is_whole_page(beginning);
+    // kubectl asks so where its configuration has no login, and goes on with none.
+    let asks = beginning.starts_with(b"Please enter ");
     let beginning: String = String::from_utf8_lossy(beginning).chars().take(200).collect();
     // It may quote a text of the answer, however long that is.
     let error: String = error.to_string().chars().take(200).collect();
@@ -136,7 +138,11 @@ fn unreadable(call: &Call, beginning: &[u8], error: &serde_json::Error) -> Failu
         format!("The answer cannot be read ({error}); it begins: {beginning:?}"),
     );
     Failure {
-        kind: if is_page { FailureKind::Page } else { failure.kind },
+        kind: match (is_page, asks) {
+            (true, _) => FailureKind::Page,
+            (_, true) => FailureKind::Unauthorized,
+            _ => failure.kind,
+        },
         ..failure
     }
 }

@@ -1,14 +1,14 @@
 //! Questions about the cluster, the user, and what would be accepted.
 
 use serde::de::DeserializeOwned;
-use serde_json::{json, Value};
+use serde_json::{json, Map, Value};
 
-use super::{parse, Api};
+use super::{parse, Api, Created};
 use crate::kubernetes::cluster_objects::{
     LimitRange, Namespace, Node, ResourceQuota, ResourceRule, SelfSubjectAccessReview, SelfSubjectReview,
     SelfSubjectRulesReview, VersionInfo,
 };
-use crate::kubernetes::objects::{Job, List, Pod};
+use crate::kubernetes::objects::List;
 use crate::transport::{Call, Failure};
 
 impl Api<'_> {
@@ -48,7 +48,7 @@ impl Api<'_> {
         let api_version = format!("{api_group}/v1");
         let path = format!("/apis/{api_version}/{}s", kind.to_lowercase());
         let body = json!({"apiVersion": api_version, "kind": kind, "spec": spec});
-        self.read(&Call::create(path, body.to_string().into_bytes()))
+        self.read(&Call::create(path, &body))
     }
 
     /// The namespace itself.
@@ -76,26 +76,32 @@ impl Api<'_> {
         Ok(self.read::<List<Node>>(&Call::get("/api/v1/nodes"))?.items)
     }
 
-    /// Has the server check a Job as it would check one that is created, and keeps nothing. Its warnings.
+    /// Has the server check a Job as it would check one that is created, and keeps nothing.
     ///
     /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>
-    pub fn dry_run_job(&self, job: &Value) -> Result<Vec<String>, Failure> {
-        self.try_object::<Job>(&self.jobs(), job)
+    pub fn dry_run_job(&self, job: &Value) -> Result<Created, Failure> {
+        let (job, warnings) = self.try_object(&self.jobs(), job)?;
+        Ok(Created { warnings, job })
     }
 
-    /// The same for the pod of a Job, which more rules apply to: the user needs the right to create pods.
-    pub fn dry_run_pod(&self, job: &Value) -> Result<Vec<String>, Failure> {
+    /// The same for the pod of a Job, which more rules apply to: the user needs the right to create pods. Gives back
+    /// the Job with that pod.
+    pub fn dry_run_pod(&self, job: &Value) -> Result<Created, Failure> {
         let mut pod = job["spec"]["template"].clone();
         pod["apiVersion"] = json!("v1");
         pod["kind"] = json!("Pod");
         pod["metadata"]["name"] = job["metadata"]["name"].clone();
-        self.try_object::<Pod>(&self.pods(), &pod)
+        let (pod, warnings) = self.try_object(&self.pods(), &pod)?;
+        let mut job = job.clone();
+        job["spec"]["template"] = pod;
+        Ok(Created { warnings, job })
     }
 
-    fn try_object<T: DeserializeOwned>(&self, path: &str, object: &Value) -> Result<Vec<String>, Failure> {
+    fn try_object(&self, path: &str, object: &Value) -> Result<(Value, Vec<String>), Failure> {
         let path = format!("{path}?dryRun=All&fieldValidation=Strict");
-        let call = Call::create(path, object.to_string().into_bytes());
+        let call = Call::create(path, object);
         let (answer, warnings) = self.read_with(|deadline| self.transport.send_with_warnings(&call, deadline))?;
-        parse::<T>(&call, &answer).map(|_| warnings)
+        let answer = parse::<Map<String, Value>>(&call, &answer)?;
+        Ok((Value::Object(answer), warnings))
     }
 }

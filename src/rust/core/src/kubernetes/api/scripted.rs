@@ -38,9 +38,9 @@ impl Transport for Script {
         call: &Call,
         deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<String>, Failure> {
         let _ = part(&self.send(call, deadline)?);
-        Ok(())
+        Ok(Vec::new())
     }
 
     fn namespace(&self, _: &Deadline<'_>) -> Result<String, Failure> {

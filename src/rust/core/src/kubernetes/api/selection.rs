@@ -1,11 +1,11 @@
-//! JobSelector of abba's jobs a call is about.
+//! Which of abba's jobs a call is about.
 
 use crate::kubernetes::labels;
 
 /// Proxies before an API server may refuse longer request lines (8 KiB is a common bound).
 const LONGEST_QUERY: usize = 7000;
 
-/// JobSelector of abba's jobs.
+/// Which of abba's jobs.
 #[derive(Clone, Copy, Debug)]
 pub enum LabelSelector<'a> {
     /// Those with these ids.
@@ -47,6 +47,18 @@ impl LabelSelector<'_> {
 
 fn ours() -> String {
     format!("{}={}", labels::MANAGED_BY, labels::MANAGED_BY_ABBA)
+}
+
+/// The label that Kubernetes itself gives a pod of a Job, in every version: the Job's name. Nobody can keep it from a Job's
+/// pods as they are made, since it is set after all rules.
+///
+/// <https://kubernetes.io/docs/reference/labels-annotations-taints/#job-name>
+pub(super) const JOB_NAME: &str = "job-name";
+
+/// Label selectors that together select the pods of these Jobs, whether or not those have abba's labels.
+pub(super) fn by_job_name(job_ids: &[&str]) -> Vec<String> {
+    let chunks = chunks_that_fit(job_ids).into_iter();
+    chunks.map(|ids| format!("{JOB_NAME} in ({})", ids.join(","))).collect()
 }
 
 /// Splits ids so that each part fits into one request. An id needs itself and an encoded comma.

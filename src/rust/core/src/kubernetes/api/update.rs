@@ -36,9 +36,7 @@ impl Api<'_> {
             if !change(&mut object) {
                 return Ok(false);
             }
-            let body = serde_json::to_vec(&object)
-                .map_err(|error| Failure::new(FailureKind::Other, format!("JSON: {error}")))?;
-            match self.transport.send(&Call::replace(&path, body), &deadline) {
+            match self.transport.send(&Call::replace(&path, &object), &deadline) {
                 Ok(_) => return Ok(true),
                 // The change may have been made all the same; making it again does no harm.
                 Err(failure) if failure.kind == FailureKind::Conflict || failure.kind.is_transient() => {

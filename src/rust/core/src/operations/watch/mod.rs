@@ -269,7 +269,7 @@ mod tests {
         let mut news = Vec::new();
         // A watch that misses an end would never return.
         let begin = Instant::now();
-        let interrupted = || connection.patience.is_interrupted() || begin.elapsed() > Duration::from_secs(20);
+        let interrupted = || connection.patience.is_interrupted() || begin.elapsed() > Duration::from_secs(120);
         let connection = &Connection {
             patience: Patience::new(connection.patience.limit(), &interrupted),
             ..*connection
@@ -600,6 +600,28 @@ mod tests {
             .get("/jobs", [list(1, [job("a", 1)]), list(2, [failed])]);
         let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
         assert_eq!(news, [["a Pending"], ["a Failed"]]);
+    }
+
+    #[test]
+    fn the_end_of_a_job_is_seen_whose_pod_has_lost_its_labels() {
+        let of = |status: serde_json::Value| {
+            let mut job = job("a", 1);
+            job["status"] = status;
+            list(1, [job])
+        };
+        let cluster = Scripted::new()
+            .get(WATCH, [stream(&[], StreamEnd::Lives)])
+            .get("/events", [list(1, [])])
+            .get("/pods", [list(1, [])])
+            .get(
+                "/jobs",
+                [
+                    of(json!({"active": 1, "ready": 1})),
+                    of(json!({"conditions": [{"type": "Complete", "status": "True"}]})),
+                ],
+            );
+        let news = watch_all(&patient(&cluster), &jobs(&["a"])).unwrap();
+        assert_eq!(news, [["a Running"], ["a Succeeded"]]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::super::observation::{Observation, UNTOUCHED};
+use super::super::observation::{Observation, Observed, UNTOUCHED};
 use super::super::{Connection, JobSelector};
 use super::pending_reasons::ReasonsOfJobs;
 use super::{news, WatchedJobs};
@@ -187,13 +187,18 @@ impl Stream<'_> {
         ControlFlow::Break(())
     }
 
-    /// Whether some job waits, so that it is worth to look at what the stream does not show.
+    /// Whether some job waits, or runs in a pod that the stream does not show, so that it is worth to look at what that does
+    /// not show.
     fn something_waits(&mut self) -> bool {
         let observation = &self.observation;
         *self.something_waits.get_or_insert_with(|| {
             observation
                 .each()
-                .any(|(_, observed)| observed.status().status == Status::Pending)
+                .any(|(_, observed)| match (observed, observed.status().status) {
+                    (_, status) if status.is_final() => false,
+                    (Observed::Job(_), _) | (_, Status::Pending) => true,
+                    _ => false,
+                })
         })
     }
 

@@ -14,8 +14,7 @@
 //!   runtime and a connection of its own. That costs some 0.1 ms on a unix socket, and is what makes a fork safe: nothing
 //!   is kept between two calls that a child of R could share with it.
 //! * **Build time, size, MSRV.** hyper 1.12 with tokio 1.53 are 23 crates, 21 s of processor time in a cold release build
-//!   and under 1 MB; they ask for Rust 1.71. ureq 3.5 without TLS is 10 crates and 13 s, but asks for Rust 1.85, and this
-//!   package for 1.84.
+//!   and under 1 MB; they ask for Rust 1.71. ureq 3.5 without TLS is 10 crates and 13 s, and asks for Rust 1.85.
 
 use std::cell::Cell;
 use std::io;
@@ -27,7 +26,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::header::{HeaderMap, RETRY_AFTER};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -186,22 +185,35 @@ async fn read(
     }
 }
 
-/// The texts of `Warning: 299 - "TEXT"`, with `\"` for a quotation mark in it (RFC 9110, quoted-string).
+/// The texts of `Warning: 299 - "TEXT"`, with `\"` for a quotation mark in it (RFC 9110, quoted-string). What stands between
+/// may join several into one header, with a comma after each (RFC 9110, 5.3).
 fn warnings(headers: &HeaderMap) -> Vec<String> {
-    let text = |header: &HeaderValue| {
+    let mut texts = Vec::new();
+    for header in headers.get_all("Warning") {
         let header = String::from_utf8_lossy(header.as_bytes()).into_owned();
-        let quoted = header.strip_prefix("299 ")?.split_once('"')?.1.rsplit_once('"')?.0;
-        let mut text = String::new();
-        let mut characters = quoted.chars();
-        while let Some(character) = characters.next() {
-            text.extend(match character {
-                '\\' => characters.next(),
-                other => Some(other),
-            });
+        let mut rest = header.as_str();
+        while let Some((before, quoted)) = rest.split_once('"') {
+            let (mut text, mut characters) = (String::new(), quoted.chars());
+            let mut is_closed = false;
+            while let Some(character) = characters.next() {
+                match character {
+                    '"' => {
+                        is_closed = true;
+                        break;
+                    }
+                    '\\' => text.extend(characters.next()),
+                    other => text.push(other),
+                }
+            }
+            // A quoted date may stand before the comma.
+            let code = before.rsplit(',').next().unwrap_or_default().trim_start();
+            if is_closed && code.starts_with("299 ") && !texts.contains(&text) {
+                texts.push(text);
+            }
+            rest = characters.as_str();
         }
-        Some(text)
-    };
-    headers.get_all("Warning").iter().filter_map(text).collect()
+    }
+    texts
 }
 
 /// The server's wish in seconds, which is the form that the API server uses.
@@ -280,6 +292,7 @@ impl AsyncRead for WithoutSignal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hyper::header::HeaderValue;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixListener;
     use std::path::PathBuf;
@@ -397,12 +410,19 @@ mod tests {
             r#"299 apiserver "deprecated""#,
             r#"214 - "not a warning of Kubernetes""#,
             "garbage",
+            r#"299 - "of the first, \"a\"", 299 - "of the second" "Thu, 01 Jan 2026 00:00:00 GMT",299 - "deprecated""#,
+            r#"299 - "never closed"#,
         ] {
             headers.append("Warning", HeaderValue::from_static(value));
         }
         assert_eq!(
             warnings(&headers),
-            [r#"would violate PodSecurity "restricted:latest": a \ b"#, "deprecated"]
+            [
+                r#"would violate PodSecurity "restricted:latest": a \ b"#,
+                "deprecated",
+                r#"of the first, "a""#,
+                "of the second"
+            ]
         );
     }
 }

@@ -64,32 +64,7 @@ impl Session {
         proxy::end();
     }
 
-    /// Sends a call and hands over the answer's body in parts as they come, until `part` breaks off. Gives back the
-    /// server's warnings.
-    fn exchange(
-        &self,
-        call: &Call,
-        deadline: &Deadline<'_>,
-        part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<Vec<String>, Failure> {
-        let mut renewed = false;
-        loop {
-            let socket =
-                proxy::socket(&self.kubectl, self.isolated, deadline).map_err(|failure| about(call, failure))?;
-            let Some(socket) = socket else {
-                return self.kubectl.exchange(call, deadline, part);
-            };
-            match self.exchange_over(&socket, call, deadline, !renewed, part)? {
-                Outcome::Answered(warnings) => {
-                    self.kubectl.note_answer();
-                    return Ok(warnings);
-                }
-                Outcome::AskAgain => renewed = true,
-            }
-        }
-    }
-
-    /// The same over one proxy. `may_renew`: whether another proxy may be tried.
+    /// [`Transport::stream`] over one proxy. `may_renew`: whether another proxy may be tried.
     fn exchange_over(
         &self,
         socket: &Socket,
@@ -207,7 +182,7 @@ impl Session {
                 has_login();
                 // A caller of a server may be refused as often as it likes: others keep their proxy, unless its login is
                 // shown to be the reason.
-                let warnings = self.kubectl.exchange(call, deadline, part)?;
+                let warnings = self.kubectl.stream(call, deadline, part)?;
                 proxy::forget(socket, deadline)?;
                 Ok(Outcome::Answered(warnings))
             }
@@ -257,17 +232,22 @@ impl Transport for Session {
         call: &Call,
         deadline: &Deadline<'_>,
         part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
-        self.exchange(call, deadline, part).map(|_| ())
-    }
-
-    fn send_with_warnings(&self, call: &Call, deadline: &Deadline<'_>) -> Result<(Vec<u8>, Vec<String>), Failure> {
-        let mut answer = Vec::new();
-        let warnings = self.exchange(call, deadline, &mut |part| {
-            answer.extend_from_slice(part);
-            ControlFlow::Continue(())
-        })?;
-        Ok((answer, warnings))
+    ) -> Result<Vec<String>, Failure> {
+        let mut renewed = false;
+        loop {
+            let socket =
+                proxy::socket(&self.kubectl, self.isolated, deadline).map_err(|failure| about(call, failure))?;
+            let Some(socket) = socket else {
+                return self.kubectl.stream(call, deadline, part);
+            };
+            match self.exchange_over(&socket, call, deadline, !renewed, part)? {
+                Outcome::Answered(warnings) => {
+                    self.kubectl.note_answer();
+                    return Ok(warnings);
+                }
+                Outcome::AskAgain => renewed = true,
+            }
+        }
     }
 
     fn answered(&self) -> usize {
@@ -317,8 +297,10 @@ fn refusal(call: &Call, code: u16, body: &[u8]) -> Failure {
         401 => FailureKind::Unauthorized,
         403 => FailureKind::Forbidden,
         404 => FailureKind::NotFound,
+        408 => FailureKind::Server,
+        409 => FailureKind::Conflict,
         429 => FailureKind::TooManyRequests,
-        400 | 413 | 422 => FailureKind::Invalid,
+        400 | 405 | 406 | 413 | 415 | 422 => FailureKind::Invalid,
         _ if code >= 500 => FailureKind::Server,
         _ => FailureKind::Other,
     });
@@ -334,20 +316,27 @@ fn of_a_stranger(code: u16, text: &str) -> FailureKind {
         .iter()
         .any(|address| text.contains(address));
     // An API server that does not have such a resource at all answers so, without an error object.
-    let no_such_path = ["404 page not found", "404: page not found"].contains(&text.trim().to_lowercase().as_str());
-    let nothing_sent = (code == 500 || code == 502) && !words::is_page(text);
-    if let Some(kind) = words::of_connection(text).filter(|_| nothing_sent) {
+    let no_such_path =
+        code == 404 && ["404 page not found", "404: page not found"].contains(&text.trim().to_lowercase().as_str());
+    // 400 is Go's answer to plain HTTP where TLS is spoken; 502 with nothing but its own name is a load balancer's, behind
+    // which the call may have arrived.
+    let is_load_balancers = code == 502 && text.trim().eq_ignore_ascii_case("bad gateway");
+    let by_words = words::of_connection(text).filter(|kind| match code {
+        500 | 502 => !words::is_page(text) && !is_load_balancers,
+        400 => *kind == FailureKind::NoTls,
+        _ => false,
+    });
+    if let Some(kind) = by_words {
+        return kind;
+    }
+    if let Some(kind) = words::of_strangers_status(code).filter(|_| !no_such_path) {
         return kind;
     }
     match code {
-        401 => FailureKind::Unauthorized,
-        300..=399 => FailureKind::Page,
-        404 if no_such_path => FailureKind::NotFound,
-        403 | 404 => FailureKind::Stranger,
-        429 => FailureKind::TooManyRequests,
+        404 => FailureKind::NotFound,
+        _ if words::is_page(text) => FailureKind::Stranger,
         _ if text.contains("connection refused") && nothing_configured => FailureKind::NotConfigured,
         _ if text.contains("connection refused") => FailureKind::Refused,
-        500 | 502..=504 if words::is_page(text) => FailureKind::Stranger,
         502 => FailureKind::Unreachable,
         500 if !text.trim().is_empty() => FailureKind::Unreachable,
         _ if code >= 500 => FailureKind::Server,
@@ -398,6 +387,9 @@ mod tests {
             (500, "", FailureKind::Server),
             (413, "", FailureKind::Invalid),
             (403, "Unheard", FailureKind::Forbidden),
+            (409, "", FailureKind::Conflict),
+            (415, "", FailureKind::Invalid),
+            (408, "", FailureKind::Server),
             // Where a watch begins too long ago.
             (410, "Expired", FailureKind::Other),
         ] {
@@ -449,6 +441,32 @@ mod tests {
             ),
             (403, "<html>403 Forbidden</html>", FailureKind::Stranger),
             (404, "404 page not found\n", FailureKind::NotFound),
+            // A load balancer's own, behind which the call may have arrived.
+            (502, "Bad Gateway", FailureKind::Unreachable),
+            (500, "Bad Gateway", FailureKind::Proxy),
+            (
+                502,
+                "<html><title>connection refused</title></html>",
+                FailureKind::Stranger,
+            ),
+            (520, "<html><head></head></html>", FailureKind::Stranger),
+            (
+                400,
+                "Client sent an HTTP request to an HTTPS server.\n",
+                FailureKind::NoTls,
+            ),
+            (400, "Bad Request", FailureKind::Page),
+            (405, "<html><head><title>405</title></head></html>", FailureKind::Page),
+            (407, "", FailureKind::Proxy),
+            (408, "", FailureKind::Stranger),
+            (
+                413,
+                "<html><head><title>413</title></head></html>",
+                FailureKind::Invalid,
+            ),
+            (414, "", FailureKind::Invalid),
+            (451, "", FailureKind::Page),
+            (511, "<html><head></head>Log in</html>", FailureKind::Page),
         ] {
             assert_eq!(refusal(&call, code, body.as_bytes()).kind, kind, "{code} {body}");
         }

@@ -1,5 +1,5 @@
-//! JSON in which no name stands twice in an object. Of two values one reader takes the first and another the last: what a
-//! proxy has looked at would not be what is done (RFC 8259, 4).
+//! JSON in which no name stands twice in an object. Of two values one reader takes the first and another the last, as `serde_json`
+//! does: what a proxy has looked at would not be what is done (RFC 8259, 4).
 
 use std::fmt;
 

@@ -1,7 +1,5 @@
 //! Holds the picture in CONTRIBUTING.md true: each layer knows only those below it.
 
-#![allow(clippy::unwrap_used)]
-
 use std::fs;
 use std::path::Path;
 
