@@ -1,7 +1,8 @@
 # Measures all subjects, or those named, and prints the table. Run by bench/run.
 library(abba)
-# api-load.R is a program of its own.
-files <- setdiff(list.files("bench", "[.]R$", full.names = TRUE), c("bench/run.R", "bench/api-load.R"))
+# Those of the abba server, and archive.R, are programs of their own.
+others <- c("bench/run.R", "bench/api-load.R", "bench/api-attack.R", "bench/archive.R")
+files <- setdiff(list.files("bench", "[.]R$", full.names = TRUE), others)
 for (file in files) source(file)
 
 arguments <- commandArgs(TRUE)
@@ -12,7 +13,7 @@ options(abba.default.container = image)
 
 subjects <- list(
   `first-call` = bench_first_call, submit = bench_submit, status = bench_status, many = bench_many, logs = bench_logs,
-  end = bench_end, watch = bench_watch, scale = bench_scale
+  end = bench_end, watch = bench_watch, scale = bench_scale, plan = bench_plan
 )
 stopifnot(chosen %in% names(subjects))
 if (length(chosen) > 0L) subjects <- subjects[chosen]
