@@ -105,7 +105,7 @@ print.abba_explanation <- function(x, ...) {
     Job = x$job_id, Batch = x$batch_id, Program = x$program, User = x$user,
     Submitted = time(x$submitted), Started = time(x$started), Finished = time(x$finished),
     "Exit status" = x$exit_code,
-    Limits = if (!is.na(x$cpu_limit)) paste0(x$cpu_limit, " cores, ", x$memory_limit, " memory"),
+    Limits = if (!is.na(x$cpu_limit)) paste0("cpu ", x$cpu_limit, ", memory ", x$memory_limit),
     Image = x$image, Digest = x$image_digest, Node = x$node, Archive = x$archive,
     Verdict = if (!is.na(x$verdict_line) && !has_failed) paste0(x$verdict, " in its log: ", x$verdict_line)
   )
@@ -123,10 +123,8 @@ print.abba_explanation <- function(x, ...) {
   }
   if (nrow(x$events) > 0L) {
     cat("\nEvents:\n")
-    cat(
-      paste0("  ", format(x$events$time, "%H:%M:%S"), " ", x$events$reason, ": ", x$events$message),
-      sep = "\n"
-    )
+    events <- paste0(format(x$events$time, "%H:%M:%S"), " ", x$events$reason, ": ", x$events$message)
+    cat(strwrap(events, getOption("width"), indent = 2L, exdent = 4L), sep = "\n")
   }
   invisible(x)
 }
