@@ -42,7 +42,7 @@ pub struct Cluster {
     /// How many moments there were before those: the cluster was set up anew where it is less than before.
     first_moment: AtomicUsize,
     /// Whether watches show nothing of what happens.
-    pub holds_events: AtomicBool,
+    holds_events: AtomicBool,
     /// How often all streams were broken.
     breaks: AtomicUsize,
 }
@@ -62,6 +62,13 @@ impl Cluster {
 
     pub fn lets_go(&self) {
         self.held.lock().unwrap().clear();
+    }
+
+    /// Whether watches show nothing of what happens from now on.
+    pub fn holds_events(&self, holds: bool) {
+        // No watch is about to show what comes after this.
+        let _objects = self.objects.lock().unwrap();
+        self.holds_events.store(holds, Ordering::SeqCst);
     }
 
     pub fn panics_at_next_create(&self) {
@@ -131,9 +138,12 @@ impl Cluster {
         };
         let _ = part(b"");
         while self.breaks.load(Ordering::SeqCst) == breaks {
-            let now = match self.holds_events.load(Ordering::SeqCst) {
-                true => then.clone(),
-                false => self.objects.lock().unwrap().clone(),
+            let now = {
+                let objects = self.objects.lock().unwrap();
+                match self.holds_events.load(Ordering::SeqCst) {
+                    true => then.clone(),
+                    false => objects.clone(),
+                }
             };
             if now != then {
                 let moment = self.moment(now.clone()).to_string();

@@ -15,11 +15,7 @@ use crate::kubernetes::LabelSelector;
 use crate::transport::{Backoff, Failure, FailureKind, Patience};
 
 /// A stream that is silent for longer than the server keeps one open is dead.
-const LONGEST_SILENCE: Duration = Duration::from_millis(if cfg!(test) {
-    500
-} else {
-    (REFLECT_SECONDS as u64 + 10) * 1000
-});
+const LONGEST_SILENCE: Duration = Duration::from_secs(REFLECT_SECONDS as u64 + 10);
 
 /// How often in a row a stream may fail to open before there is another LIST: the server may not know its moment.
 const FAILURES_BEFORE_LIST: usize = 5;
@@ -61,6 +57,11 @@ pub trait Audience {
 
     /// Whether it is time to begin with a LIST again, because what the cluster says does not fit to the stream.
     fn wants_list(&self) -> bool;
+
+    /// For how long nothing may come of a stream until it is taken for dead.
+    fn longest_silence(&self) -> Duration {
+        LONGEST_SILENCE
+    }
 }
 
 /// Where a stream goes on.
@@ -187,7 +188,7 @@ impl Reflector<'_> {
         let (stopped, has_begun) = (Cell::new(false), Cell::new(false));
         let interrupted = || {
             stopped.set(stopped.get() || audience.stops() || audience.wants_list());
-            stopped.get() || last_heard.get().elapsed() > LONGEST_SILENCE
+            stopped.get() || last_heard.get().elapsed() > audience.longest_silence()
         };
         let a_day = Duration::from_secs(24 * 60 * 60);
         let patience = Patience::new(a_day, &interrupted);
@@ -262,6 +263,7 @@ mod tests {
         last: Cell<u64>,
         wants_list: Cell<bool>,
         hears_of_pods: Cell<bool>,
+        longest_silence: Cell<Option<Duration>>,
     }
 
     impl Audience for Listener {
@@ -300,6 +302,10 @@ mod tests {
 
         fn wants_list(&self) -> bool {
             self.wants_list.get()
+        }
+
+        fn longest_silence(&self) -> Duration {
+            self.longest_silence.get().unwrap_or(LONGEST_SILENCE)
         }
     }
 
@@ -539,6 +545,7 @@ mod tests {
             Answer::Stream(vec![added("c", 9)], StreamEnd::Closes),
         ]);
         let listener = listener(9);
+        listener.longest_silence.set(Some(Duration::from_millis(500)));
         reflect::<Job>(&patient(&cluster), &listener);
         assert_eq!((listener.lists.get(), listener.failures.borrow().len()), (1, 1));
         assert!(cluster.paths("watch=1")[1].contains("resourceVersion=8&"));

@@ -64,16 +64,19 @@ pub(super) const WATCH_JOBS: Call = Call {
 
 const LONGEST_WAIT: f64 = 20.0;
 
+/// How long a request waits that does not say it. In a test only a change ends it.
+const DEFAULT_WAIT: f64 = if cfg!(test) { 3600.0 } else { LONGEST_WAIT };
+
 /// A request that waits does nothing but look at what is known, which serves all.
 fn watch(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
-    let wait = asked.arguments.number("wait")?.unwrap_or(LONGEST_WAIT);
-    if !(0.0..=LONGEST_WAIT).contains(&wait) {
+    let wait = asked.arguments.number("wait")?;
+    if wait.is_some_and(|wait| !(0.0..=LONGEST_WAIT).contains(&wait)) {
         return Err(Error::input("`wait` must be a number of seconds from 0 to 20.").into());
     }
     let state = asked.arguments.text("state")?;
     let everybody = asked.everybody()?;
     let which = asked.arguments.jobs_or_batch()?;
-    let deadline = Instant::now() + Duration::from_secs_f64(wait);
+    let deadline = Instant::now() + Duration::from_secs_f64(wait.unwrap_or(DEFAULT_WAIT));
     asked.begin_to_watch()?;
     let mut archived = None;
     loop {
@@ -186,7 +189,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::gateway::fake_cluster::{server, server_with, Server};
+    use crate::gateway::fake_cluster::{server, server_with, wait_until, Server};
     use crate::transport::FailureKind;
 
     /// A server that looks at its cluster again and again for those who wait.
@@ -202,14 +205,6 @@ mod tests {
 
     fn state(update: &Value) -> &str {
         update["state"].as_str().unwrap()
-    }
-
-    /// Waits for a condition, in a test that has begun at `begin`.
-    fn wait_until(begin: Instant, condition: impl Fn() -> bool) {
-        while !condition() {
-            assert!(begin.elapsed() < Duration::from_secs(15));
-            std::thread::sleep(Duration::from_millis(1));
-        }
     }
 
     #[test]
@@ -230,13 +225,12 @@ mod tests {
         let id = server.submit("daemon", "b");
         server.cluster.start(&id);
         let before = watch(&server, &format!("job_id={id}"));
-        let begin = Instant::now();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| watch(&server, &format!("job_id={id}&state={}", state(&before))));
-            wait_until(begin, || server.gateway.places.watching() == 1);
+            wait_until(|| server.gateway.places.watching() == 1);
             assert!(!waiting.is_finished());
             server.cluster.ends(&id, "");
-            wait_until(begin, || waiting.is_finished());
+            wait_until(|| waiting.is_finished());
             let after = waiting.join().unwrap();
             assert_eq!(
                 (&after["ended"], &after["counts"]),
@@ -301,17 +295,16 @@ mod tests {
         server.cluster.start(&id);
         let before = watch(&server, "batch_id=b");
         let lists = server.cluster.lists();
-        let begin = Instant::now();
         std::thread::scope(|scope| {
             let waiting: Vec<_> = (0..100)
                 .map(|_| scope.spawn(|| watch(&server, &format!("batch_id=b&state={}", state(&before)))))
                 .collect();
-            wait_until(begin, || server.gateway.places.watching() == 100);
+            wait_until(|| server.gateway.places.watching() == 100);
             assert_eq!(server.cluster.lists(), lists);
             // Others are answered meanwhile.
             assert_eq!(server.get("bin", "jobs").0, 200);
             server.cluster.start(&server.submit("daemon", "b"));
-            wait_until(begin, || waiting.iter().all(|one| one.is_finished()));
+            wait_until(|| waiting.iter().all(|one| one.is_finished()));
         });
         assert_eq!(server.cluster.lists(), lists + 1);
     }
