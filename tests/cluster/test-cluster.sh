@@ -68,7 +68,13 @@ ready() {
 # What the other checks compare with must itself be free of a cluster's traces.
 nothing_is_there() { ! grep -E 'abba|kubepods|127\.0\.0\.1|pod' <<<"$traces_before"; }
 
-down() { "$cluster" down && expect_equal "$traces_before" "$(traces)"; }
+# The kernel takes away network interfaces and groups of processes after what used them has ended.
+down() {
+  "$cluster" down || return 1
+  local deadline=$((SECONDS + 60))
+  until [ "$traces_before" = "$(traces)" ] || ((SECONDS > deadline)); do :; done
+  expect_equal "$traces_before" "$(traces)"
+}
 
 down_with_kueue() { "$cluster" start kueue && down; }
 
@@ -149,10 +155,11 @@ node_loss_is_noticed() {
 # Its webhook suspends a Job with a queue's label, in a namespace that has the label for it and in no other. The API server
 # takes notice of a new webhook a moment after it took it.
 kueue_is_asked_where_it_should_be() {
-  local deadline=$((SECONDS + 30))
+  local deadline
   # With its label from the beginning: the API server may not have taken notice of a later one.
   "$cluster" start kueue && kubectl create --filename - <<<'{"apiVersion": "v1", "kind": "Namespace", "metadata":
     {"name": "queued", "labels": {"abba-test-cluster/kueue": ""}}}' || return 1
+  deadline=$((SECONDS + 30))
   until [ "$(suspends_in queued)" = true ] || ((SECONDS > deadline)); do :; done
   expect_equal "true false" "$(suspends_in queued) $(suspends_in default)" && only_loopback
 }

@@ -339,6 +339,8 @@ test_that("Ctrl-C in a call leaves the kept kubectl to the next one", {
     ask
   ))
   wait_until(function() length(list.files(sockets$folders(), "socket")) == 1L, what = "the socket")
+  # All that it starts: the kept kubectl comes last, after the socket.
+  wait_until(function() length(sockets$pids()) == 4L, what = "the processes")
   before <- sockets$pids()
   session$interrupt()
   output <- character()
