@@ -1,4 +1,4 @@
-//! JobSelector storage a caller may mount.
+//! Which storage a caller may mount.
 
 use serde_json::{json, Map, Value};
 
