@@ -65,20 +65,28 @@ spread_argument <- function(values, name, count, call) {
   lapply(as.list(values), check_argument, name = name, call = call)
 }
 
+# The names of the arguments that each program of a batch may have of its own.
+submission_arguments <- function() setdiff(names(argument_checks), c("file_path", "batch_group_id"))
+
+# Refuses what has not the name of an argument of `verb`, one of `known`, or is given twice.
+check_known <- function(given, known, verb, call) {
+  unknown <- setdiff(rlang::names2(given), known)
+  if (length(unknown) > 0L) {
+    first <- if (unknown[[1L]] == "") "an unnamed one" else paste0("`", unknown[[1L]], "`")
+    abort_input("...", paste0("must be named arguments of ", verb, "(), not ", first), NULL, call)
+  }
+  twice <- names(given)[duplicated(names(given))]
+  if (length(twice) > 0L) {
+    abort_input("...", paste0("must not give `", twice[[1L]], "` twice"), NULL, call)
+  }
+}
+
 # The arguments that replace those of an earlier submission, their R types checked, by name; NULL is an argument too:
 # none instead of the first one.
 #
 # known: the names of the arguments that can be replaced. verb: the function whose arguments they are.
 check_changes <- function(changes, known, verb, call) {
-  unknown <- setdiff(rlang::names2(changes), known)
-  if (length(unknown) > 0L) {
-    given <- if (unknown[[1L]] == "") "an unnamed one" else paste0("`", unknown[[1L]], "`")
-    abort_input("...", paste0("must be named arguments of ", verb, "(), not ", given), NULL, call)
-  }
-  twice <- names(changes)[duplicated(names(changes))]
-  if (length(twice) > 0L) {
-    abort_input("...", paste0("must not give `", twice[[1L]], "` twice"), NULL, call)
-  }
+  check_known(changes, known, verb, call)
   for (name in intersect(names(changes), c("batch_group_id", "container"))) {
     # These have a first value always, so that none is no change.
     check_string(changes[[name]], argument = name, call = call)

@@ -101,12 +101,8 @@ compared_arguments <- c(
 
 # What each program would be submitted with, checked: for each a list by name. `further`: arguments beside the columns.
 planned_arguments <- function(plan, further, call) {
-  known <- setdiff(names(argument_checks), c("file_path", "batch_group_id"))
-  unknown <- setdiff(rlang::names2(further), known)
-  if (length(unknown) > 0L) {
-    given <- if (unknown[[1L]] == "") "an unnamed one" else paste0("`", unknown[[1L]], "`")
-    abort_input("...", paste0("must be named arguments of abba_submit_k8s_job_local(), not ", given), NULL, call)
-  }
+  known <- submission_arguments()
+  check_known(further, known, "abba_submit_k8s_job_local", call)
   given <- c(further, as.list(plan)[setdiff(intersect(names(plan), known), names(further))])
   given$container <- given$container %||% getOption("abba.default.container")
   given$r_command <- given$r_command %||% getOption("abba.r.command")

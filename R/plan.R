@@ -130,12 +130,8 @@ plan_names <- function(programs, names, call) {
 
 # The columns that are arguments of a submission, or that a tracker has besides.
 plan_columns <- function(tracker, further, call) {
-  arguments <- setdiff(names(argument_checks), c("file_path", "batch_group_id"))
-  unknown <- setdiff(rlang::names2(further), arguments)
-  if (length(unknown) > 0L) {
-    given <- if (unknown[[1L]] == "") "an unnamed one" else paste0("`", unknown[[1L]], "`")
-    abort_input("...", paste0("must be named arguments of abba_submit_k8s_job_local(), not ", given), NULL, call)
-  }
+  arguments <- submission_arguments()
+  check_known(further, arguments, "abba_submit_k8s_job_local", call)
   own <- as.list(tracker)[setdiff(names(tracker), c("name", "program", "inputs", "outputs", "after", "run_group"))]
   others <- setdiff(names(own), arguments)
   if (length(others) > 0L) {

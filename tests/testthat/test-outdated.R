@@ -87,7 +87,8 @@ test_that("without records all programs have to run, and wrong arguments are ref
   for (wrong in list(
     quote(abba_outdated(data.frame(program = "a"))), quote(abba_outdated(plan, 1)), quote(abba_outdated(plan, x = 1)),
     quote(abba_outdated(plan, "logs", 1)), quote(abba_outdated(plan, cpu_limit = 1:3)),
-    quote(abba_outdated(plan, study_folder = NA)), quote(abba_outdated(plan, "adsl.R"))
+    quote(abba_outdated(plan, study_folder = NA)), quote(abba_outdated(plan, "adsl.R")),
+    quote(abba_outdated(plan, cpu_limit = 1, cpu_limit = 2)), quote(abba_plan("adsl.R", cpu_limit = 1, cpu_limit = 2))
   )) {
     expect_error(eval(wrong), class = "abba_error_input")
   }
