@@ -19,8 +19,8 @@
 #' What this session cannot see counts as changed, and `why` says so. An image is compared by its name, and by its
 #' digest where the name has one (`r-base@sha256:...`): that a tag leads to another image now cannot be seen here.
 #'
-#' @param plan A plan as of [abba_plan()]. Its columns that are arguments of a submission are compared with
-#'   those of the last run.
+#' @param plan A plan as of [abba_plan()]. Its columns that are arguments of a submission go before those given here for
+#'   all programs; `NA` there is nothing.
 #' @param records The folder of the records. Where it is not there, all programs have to run.
 #' @param ... Further arguments of the submission, as they would be given to [abba_submit_k8s_batch_local()]: one value,
 #'   or one for each program. An argument that is in neither has its default; `container` that of the option
@@ -53,8 +53,12 @@ abba_outdated <- function(plan, records = "logs", ..., study_folder = ".") {
   if (nrow(plan) == 0L) {
     return(cbind(plan, outdated = logical(), why = character()))
   }
-  arguments <- planned_arguments(plan, rlang::list2(...), call)
-  rows <- compare_with_records(plan, arguments, records, study_folder, call)
+  given <- rlang::list2(...)
+  known <- submission_arguments()
+  check_known(given, known, "abba_submit_k8s_job_local", call)
+  defaults <- lapply(formals(abba_submit_k8s_job_local)[setdiff(known, names(given))], eval)
+  each <- arguments_of_each(plan, c(given, defaults), call)
+  rows <- compare_with_records(plan, each, records, study_folder, call)
   plan$outdated <- vapply(rows, `[[`, NA, "outdated")
   plan$why <- vapply(rows, function(row) paste(unlist(row$why), collapse = " "), "")
   plan$why[!plan$outdated] <- NA_character_
@@ -91,22 +95,4 @@ compare_with_records <- function(plan, arguments, records, study_folder, call) {
       )
     })
   )), call)
-}
-
-# The arguments of which another value has a program run again.
-compared_arguments <- c(
-  "container", "cpu_limit", "arguments", "environment", "vanilla", "r_command", "mounts", "auto_mount_home",
-  "job_template"
-)
-
-# What each program would be submitted with, checked: for each a list by name. `further`: arguments beside the columns.
-planned_arguments <- function(plan, further, call) {
-  known <- submission_arguments()
-  check_known(further, known, "abba_submit_k8s_job_local", call)
-  given <- c(further, as.list(plan)[setdiff(intersect(names(plan), known), names(further))])
-  given$container <- given$container %||% getOption("abba.default.container")
-  given$r_command <- given$r_command %||% getOption("abba.r.command")
-  if (!"job_template" %in% names(given)) given$job_template <- getOption("abba.k8s.job.template")
-  given <- given[intersect(names(given), compared_arguments)]
-  spread_arguments(given, nrow(plan), call)
 }

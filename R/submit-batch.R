@@ -149,8 +149,9 @@ submit_batch <- function(road, arguments) {
     if (!inherits(programs, "abba_plan")) {
       abort_input("changed_only", "goes with a plan as abba_plan() makes it", NULL, road$call)
     }
-    each <- arguments_of_plan(programs, spread_arguments(each, nrow(programs), road$call), road$call)
-    is_outdated <- has_to_run(programs, each, arguments, road$call)
+    each <- arguments_of_each(programs, each, road$call)
+    rows <- compare_with_records(programs, each, arguments$records, arguments$study_folder, road$call)
+    is_outdated <- vapply(rows, `[[`, NA, "outdated")
     if (!any(is_outdated)) {
       message("No program has to run: nothing has changed since the records were made.")
       return(invisible(nothing_submitted()))
@@ -161,9 +162,7 @@ submit_batch <- function(road, arguments) {
     programs$after <- lapply(programs$after, intersect, programs$name)
   }
   batch <- batch_to_submit(programs, arguments$batch_group_id, road$call)
-  if (!changed_only) {
-    each <- arguments_of_plan(batch, spread_arguments(each, nrow(batch), road$call), road$call)
-  }
+  if (!changed_only) each <- arguments_of_each(batch, each, road$call)
   stop <- if (identical(arguments$on_failure, "stop")) list(on_failure = "stop")
   open <- which(is.na(batch$submitted))
   submit_rows(road, batch, lapply(open, function(row) c(ids_of_row(batch, row), each[[row]], stop)), "file_paths")
@@ -178,19 +177,13 @@ nothing_submitted <- function() {
   structure(batch, class = c("abba_batch", "data.frame"))
 }
 
-# Whether each program of a plan has to run again. `each`: the arguments of each, checked.
-has_to_run <- function(plan, each, arguments, call) {
-  compared <- lapply(each, function(one) one[intersect(names(one), compared_arguments)])
-  rows <- compare_with_records(plan, compared, arguments$records, arguments$study_folder, call)
-  vapply(rows, `[[`, NA, "outdated")
-}
-
-# The arguments of each program of a plan, whose columns go before what was given for all; `NA` there is nothing.
-arguments_of_plan <- function(batch, each, call) {
-  if (is.null(batch$after) || length(each) == 0L) {
+# The arguments of each program, checked. Columns of a plan go before what is given; `NA` there is nothing.
+arguments_of_each <- function(batch, given, call) {
+  each <- spread_arguments(given, nrow(batch), call)
+  if (is.null(batch$after)) {
     return(each)
   }
-  for (name in intersect(names(batch), names(each[[1L]]))) {
+  for (name in intersect(names(batch), names(given))) {
     values <- batch[[name]]
     if (is.factor(values)) values <- as.character(values)
     for (row in seq_along(each)) {

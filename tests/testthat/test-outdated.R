@@ -80,6 +80,24 @@ test_that("arguments that matter are compared, out of the plan, the call and the
   expect_identical(why(job_template = "gpu"), "`job_template` is another one.")
 })
 
+test_on_both_roads("changed_only submits exactly what is outdated, whatever the columns of the plan have", {
+  plan <- local_study()
+  local_scripted_kubectl(creates())
+  expect_outdated <- function(expected, ..., of = list()) {
+    plan[names(of)] <- of
+    expect_identical(abba_outdated(plan, ...)$outdated, expected)
+    batch <- suppressMessages(submit_batch(plan, changed_only = TRUE, ..., container = "r:1"))
+    expect_identical(plan$program %in% batch$program, expected)
+  }
+  expect_outdated(c(FALSE, TRUE), of = list(container = c(NA, "r:2")))
+  expect_outdated(c(FALSE, TRUE), of = list(container = factor(c("r:1", "r:2"))))
+  expect_outdated(c(FALSE, TRUE), of = list(arguments = c(NA, "x")))
+  expect_outdated(c(FALSE, TRUE), of = list(cpu_limit = c(1, NA)), cpu_limit = 2)
+  expect_outdated(c(FALSE, FALSE), of = list(cpu_limit = c(1, 1), memory_limit = c("1G", NA)), cpu_limit = 2)
+  withr::local_options(abba.r.command = "R-4")
+  expect_outdated(c(FALSE, FALSE), r_command = NULL)
+})
+
 test_that("without records all programs have to run, and wrong arguments are refused", {
   plan <- local_study()
   expect_identical(abba_outdated(plan, "none")$outdated, c(TRUE, TRUE))
