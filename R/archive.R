@@ -352,7 +352,7 @@ archiver <- function(archive, settings, call) {
     # A folder that is made where a mount is missing would be lost.
     abort_input("archive", "must be a folder that is there", folder, call)
   }
-  key <- record_key(call)
+  key <- path_option("abba.record.key", call)
   # It does not begin without knowing of where its jobs are.
   place <- core_value(core_place(settings), call)
   # When each job that has ended is archived, in seconds; and what the cluster says of it.

@@ -60,16 +60,7 @@ is_loopback_address <- function(address) {
 }
 
 # How many seconds a call may take, all repetitions included.
-client_seconds <- function(call) {
-  seconds <- check_number(
-    getOption("abba.api.request.timeout", 60),
-    argument = "abba.api.request.timeout", call = call
-  )
-  if (seconds <= 0 || seconds > 1e6) {
-    abort_input("abba.api.request.timeout", "must be more than 0 and at most a million", seconds, call)
-  }
-  seconds
-}
+client_seconds <- function(call) seconds_option("abba.api.request.timeout", 60, call)
 
 # --- One call ---------------------------------------------------------------------
 

@@ -127,7 +127,7 @@ save_batch <- function(road, batch_id, folder, plan, inputs, outputs, study_fold
   arguments <- list(
     folder = absolute_folder(folder, "folder", road$call),
     study_folder = absolute_folder(study_folder, "study_folder", road$call),
-    key = record_key(road$call)
+    key = path_option("abba.record.key", road$call)
   )
   # Before anything is asked.
   told <- told_files(plan, inputs, outputs, road$call)
@@ -176,12 +176,6 @@ absolute_folder <- function(folder, argument, call) {
     folder <- paste0(as_utf8(getwd(), argument, call), "/", folder)
   }
   as_utf8(normalizePath(native_path(folder), "/", mustWork = FALSE), argument, call)
-}
-
-# The path of the private key; NULL for none.
-record_key <- function(call) {
-  key <- check_string(getOption("abba.record.key"), null = TRUE, argument = "abba.record.key", call = call)
-  if (!is.null(key)) expand_path(key, call, "abba.record.key")
 }
 
 # What a plan, or lists by name, tell of programs: a list of `by`, the column that names them, and the columns.

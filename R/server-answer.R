@@ -417,9 +417,11 @@ api_gateway <- function() {
 # error here, and so before anybody is answered.
 api_open <- function(call = rlang::caller_env()) {
   api_settings(call)
-  the_server$largest <- largest_request_option(call)
+  the_server$largest <- check_largest_request(
+    getOption("abba.api.largest.request", 8 * 1024^2), "abba.api.largest.request", call
+  )
   identity <- api_identity(call)
-  key_file <- if (identity == "keys") api_key_file(call)
+  key_file <- if (identity == "keys") path_option("abba.api.keys", call)
   the_server$archive <- archive_folder(getOption("abba.archive"), "abba.archive", call)
   the_server$archives <- check_flag(getOption("abba.api.archive", FALSE), argument = "abba.api.archive", call = call)
   if (the_server$archives && is.null(the_server$archive)) {

@@ -47,7 +47,7 @@ api_policy <- function(identity, call = rlang::caller_env()) {
     keep_days = number_or_null("abba.k8s.keep.days"),
     operators = texts("abba.api.operators"),
     log = list(
-      file = api_log_file(call),
+      file = path_option("abba.api.log", call),
       required = flag("abba.api.log.required"),
       trusted_proxies = texts("abba.api.trusted.proxies")
     ),
@@ -172,22 +172,8 @@ plumber_secret <- function(call = rlang::caller_env()) {
   check_string(secret, null = TRUE, argument = "plumber.sharedSecret", call = call)
 }
 
-api_key_file <- function(call = rlang::caller_env()) {
-  file <- check_string(getOption("abba.api.keys"), null = TRUE, argument = "abba.api.keys", call = call)
-  if (is.null(file)) NULL else expand_path(file, call, "abba.api.keys")
-}
-
-# The file of the log of decisions; NULL: there is none.
-api_log_file <- function(call = rlang::caller_env()) {
-  file <- check_string(getOption("abba.api.log"), null = TRUE, argument = "abba.api.log", call = call)
-  if (is.null(file)) NULL else expand_path(file, call, "abba.api.log")
-}
-
 # A limit as Kubernetes writes it.
-limit_option <- function(name, default, call) {
-  limit <- check_number_or_string(getOption(name, default), argument = name, call = call)
-  if (is.numeric(limit)) format(limit, scientific = FALSE, digits = 15) else limit
-}
+limit_option <- function(name, default, call) check_memory_limit(getOption(name, default), name, call)
 
 permitted_mounts_option <- function(call) {
   mounts <- getOption("abba.permitted.mounts", list())
@@ -225,31 +211,15 @@ permitted_templates_option <- function(call) {
 # What a call of the server to the cluster may take: nobody else is answered
 # meanwhile, so it is less than for a person at the console.
 api_settings <- function(call = rlang::caller_env()) {
-  namespace <- check_string(
-    getOption("abba.k8s.namespace"),
-    null = TRUE, argument = "abba.k8s.namespace", call = call
-  )
+  namespace <- check_string(getOption("abba.k8s.namespace"), null = TRUE, argument = "abba.k8s.namespace", call = call)
   settings <- settings(namespace, call)
-  settings$request_timeout <- check_number(
-    getOption("abba.api.cluster.timeout", 10),
-    argument = "abba.api.cluster.timeout", call = call
-  )
-  if (settings$request_timeout <= 0 || settings$request_timeout > 3600) {
-    abort_input(
-      "abba.api.cluster.timeout", "must be more than 0 and at most 3600 seconds", settings$request_timeout, call
-    )
-  }
+  settings$request_timeout <- seconds_option("abba.api.cluster.timeout", 10, call, 3600, "3600 seconds")
   settings
 }
 
 # The largest body of a request, in bytes.
-largest_request_option <- function(call = rlang::caller_env()) {
-  largest <- check_number(
-    getOption("abba.api.largest.request", 8 * 1024^2),
-    argument = "abba.api.largest.request", call = call
-  )
-  if (largest < 1) {
-    abort_input("abba.api.largest.request", "must be at least 1", largest, call)
-  }
+check_largest_request <- function(largest, argument, call) {
+  largest <- check_number(largest, argument = argument, call = call)
+  if (largest < 1) abort_input(argument, "must be at least 1", largest, call)
   largest
 }

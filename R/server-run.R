@@ -47,10 +47,7 @@ abba_run_api <- function(
     abort_input("port", "must be a whole number from 1 to 65535", port, rlang::current_env())
   }
   docs <- check_flag(docs)
-  largest_request <- check_number(largest_request)
-  if (largest_request < 1) {
-    abort_input("largest_request", "must be at least 1", largest_request, rlang::current_env())
-  }
+  largest_request <- check_largest_request(largest_request, "largest_request", rlang::current_env())
   check_api_packages(rlang::current_env())
   socket <- check_string(socket, null = TRUE)
   the_server$socket <- if (!is.null(socket)) path.expand(socket)

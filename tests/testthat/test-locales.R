@@ -81,7 +81,7 @@ test_that("paths of any mark are found in a session that is not UTF-8", {
     "  invisible(abba_api_key_create('root', mark(path(paste0('keys-', name)))))",
     "  abba_api_key_create('root', mark(path('keys')))",
     "  options(abba.api.keys = mark(path('keys')), abba.kubectl = paste0(folder, '/none'))",
-    "  stopifnot(identical(abba:::api_key_file(), utf8(path('keys'))))",
+    "  stopifnot(identical(abba:::path_option('abba.api.keys', NULL), utf8(path('keys'))))",
     "  options(abba.kubectl = mark(rawToChar(as.raw(c(0x7e, 0x2f, 0xc3, 0xa9)))))",
     "  stopifnot(endsWith(abba:::settings('n')$kubectl, '/\\u00e9'), validUTF8(abba:::settings('n')$kubectl))",
     "}",
