@@ -102,7 +102,7 @@ log_check_page <- function(checked, folder) {
     "<h1>Log check</h1>",
     paste0(
       "<p>", format(Sys.time(), "%Y-%m-%d %H:%M:%S UTC", tz = "UTC"), ": ", counted(nrow(checked), "log"),
-      if (length(counts) > 0L) paste0(" (", paste(counts, names(counts), collapse = ", "), ")"), "</p>"
+      if (length(counts) > 0L) paste0(" (", count_words(counts), ")"), "</p>"
     ),
     "<table>", "<thead><tr><th>Program</th><th>Verdict</th><th>First line</th></tr></thead>", "<tbody>",
     paste0(

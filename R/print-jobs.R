@@ -127,10 +127,7 @@ cut_text <- function(text, width, at_end) {
 }
 
 # How often each value occurs, as "398 stopped, 2 had ended".
-counts_text <- function(values) {
-  counts <- sort(table(values), decreasing = TRUE)
-  paste(counts, names(counts), collapse = ", ")
-}
+counts_text <- function(values) count_words(sort(table(values), decreasing = TRUE))
 
 #' @rdname abba_list_k8s_jobs_local
 #' @export
@@ -163,9 +160,8 @@ summary.abba_batch <- function(object, ..., namespace = getOption("abba.k8s.name
 
 #' @export
 print.summary.abba_jobs <- function(x, ...) {
-  counts <- function(table) paste(table, names(table), collapse = ", ")
   time <- function(time) format(time, "%Y-%m-%d %H:%M:%S UTC")
-  jobs <- paste0(counted(x$jobs, "job"), if (x$jobs > 0L) paste0(", ", counts(x$status)))
+  jobs <- paste0(counted(x$jobs, "job"), if (x$jobs > 0L) paste0(", ", count_words(x$status)))
   if (length(x$batch_id) == 1L) {
     batch <- paste0("Batch ", x$batch_id, ":")
     fits <- nchar(batch, "width") + 1L + nchar(jobs, "width") <= getOption("width")
@@ -174,7 +170,7 @@ print.summary.abba_jobs <- function(x, ...) {
   cat(jobs, "\n", sep = "")
   ran <- x$seconds[!is.na(x$seconds)]
   facts <- c(
-    Verdicts = if (length(x$verdict) > 0L) counts(x$verdict),
+    Verdicts = if (length(x$verdict) > 0L) count_words(x$verdict),
     Submitted = if (!is.na(x$submitted)) time(x$submitted),
     Ended = if (!is.na(x$finished)) {
       span <- difftime(x$finished, x$submitted, units = "secs")

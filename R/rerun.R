@@ -82,7 +82,8 @@ rerun_batch <- function(road, submit, batch_id, changes, include_unknown) {
   ids <- vapply(kept, `[[`, "", "job_id")
   if (is.null(batch)) {
     if (length(kept) == 0L) {
-      return(nothing_to_rerun())
+      rlang::inform("Nothing of the batch has failed, so nothing is submitted again.")
+      return(nothing_submitted())
     }
     programs <- vapply(kept, `[[`, "", "file_path")
     batch <- new_batch(
@@ -157,15 +158,6 @@ with_empty_arrays <- function(x) {
     return(x)
   }
   if (length(x) == 0L && is.null(names(x))) character() else lapply(x, with_empty_arrays)
-}
-
-nothing_to_rerun <- function() {
-  rlang::inform("Nothing of the batch has failed, so nothing is submitted again.")
-  time <- as.POSIXct(numeric(), origin = "1970-01-01", tz = "UTC")
-  structure(
-    data.frame(job_id = character(), batch_id = character(), program = character(), submitted = time),
-    class = c("abba_batch", "data.frame")
-  )
 }
 
 # The columns that the data frame of an error has besides those of a batch: the job that is run again, and its batch.

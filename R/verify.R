@@ -53,10 +53,9 @@ print.abba_verification <- function(x, ...) {
   if (!all(c("name", "role", "file", "result", "what") %in% names(x))) {
     return(NextMethod())
   }
-  counts <- table(x$result)
   cat(
     counted(length(unique(x$name)), "record"), " with ", counted(sum(x$role != "record"), "file"), ": ",
-    paste(counts, names(counts), collapse = ", "), "\n",
+    count_words(table(x$result)), "\n",
     sep = ""
   )
   for (row in which(x$result != "ok")) {
