@@ -69,7 +69,7 @@ checked_files <- function(logs, call) {
   }
   rows <- core_value(core_log_check(I(paths), log_patterns_option(call)), call)
   data.frame(
-    program = sub("[.][^.]*$", "", sub("^.*[/\\\\]", "", paths)),
+    program = stem_of(paths),
     verdict = text_column(rows, "verdict"), verdict_line = text_column(rows, "verdict_line"), log = paths
   )
 }

@@ -118,7 +118,7 @@ plan_tracker <- function(programs, told, call) {
 # The names of the programs: those given, else the file names without their endings, else, where two have the same, the
 # paths.
 plan_names <- function(programs, names, call) {
-  stems <- sub("[.][^.]*$", "", sub("^.*[/\\\\]", "", programs))
+  stems <- stem_of(programs)
   twice <- stems %in% stems[duplicated(stems)]
   stems[twice | !nzchar(stems)] <- programs[twice | !nzchar(stems)]
   if (is.null(names)) {

@@ -37,7 +37,7 @@ jobs_of_batch <- function(batch, namespace, call = rlang::caller_env()) {
   of_batch <- function(road, batch_id) {
     road$list(list(user = NULL, batch_id = batch_id, status = NULL, since = NULL, verdict = FALSE))
   }
-  has_api <- nzchar(getOption("abba.api.address", Sys.getenv("ABBA_API_ADDRESS")))
+  has_api <- uses_api()
   jobs <- do.call(rbind, lapply(unique(batch$batch_id), function(batch_id) {
     if (batch_id %in% the_batches$of_api) {
       return(of_batch(road_api(call), batch_id))

@@ -247,10 +247,11 @@ files_of_jobs <- function(jobs, told, call) {
 }
 
 # The names by which a user may mean a program.
-names_of_program <- function(program) {
-  file <- sub("^.*[/\\\\]", "", program)
-  unique(c(program, file, sub("[.][^.]*$", "", file)))
-}
+names_of_program <- function(program) unique(c(program, file_of(program), stem_of(program)))
+
+# The name of a file, and the same without its ending.
+file_of <- function(path) sub("^.*[/\\\\]", "", path)
+stem_of <- function(path) sub("[.][^.]*$", "", file_of(path))
 
 check_all_known <- function(names, programs, argument, call) {
   known <- unlist(lapply(programs, names_of_program))

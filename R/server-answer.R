@@ -147,10 +147,7 @@ look_for_answers <- function() {
 
 # An answer of the core as httpuv wants it.
 as_response <- function(answer, req) {
-  say(answer$said)
-  headers <- api_headers
-  headers[names(answer$headers)] <- answer$headers
-  without_body(list(status = answer$status, headers = not_packed(headers, req), body = answer$body), req)
+  without_body(early_response(answer, req), req)
 }
 
 # httpuv packs an answer for whoever takes that, unless it says how it is packed: 30 ms for a megabyte, in the one
