@@ -57,59 +57,49 @@ client_log <- function(which, call = rlang::caller_env()) {
   by <- if (is.null(which$batch_id)) "job" else "batch"
   path <- paste0("/", by, "-log")
   id_name <- if (by == "job") "job_id" else "pod_id"
-  ids <- character()
-  lines <- list()
-  errors <- list()
-  warnings <- list()
-  first <- 1L
-  page <- NULL
-  repeat {
-    answer <- client_ask(path, which, list(page = page), call = call)
-    logs <- reading(path, logs_from_json(answer$body, id_name), call)
+  rows <- list()
+  client_pages(path, which, "^[0-9]{1,9}[.][0-9]{1,12}$", call, function(body, page) {
+    logs <- logs_from_json(body, id_name)
+    before <- if (is.null(page)) 0L else as.integer(sub("[.].*$", "", page))
+    stopifnot(before <= length(rows))
     for (index in seq_along(logs)) {
-      place <- first + index - 1L
-      ids[[place]] <- logs[[index]]$id
-      errors[place] <- list(logs[[index]]$error)
-      warnings[place] <- list(logs[[index]]$warning)
-      lines[place] <- list(c(if (place <= length(lines)) lines[[place]], list(logs[[index]]$lines)))
+      place <- before + index
+      row <- logs[[index]]
+      row$lines <- c(if (place <= length(rows)) rows[[place]]$lines, list(row$lines))
+      rows[[place]] <<- row
     }
-    token <- answer$header("Abba-Next-Page")
-    if (is.null(token)) {
-      break
-    }
-    # The next page must lead on, or this would never end.
-    if (!grepl("^[0-9]{1,9}[.][0-9]{1,12}$", token) || !is_further(token, page)) {
-      abort_shape(path, call)
-    }
-    page <- token
-    first <- as.integer(sub("[.].*$", "", token)) + 1L
-    if (first > length(ids) + 1L) {
-      abort_shape(path, call)
-    }
-  }
-  read_logs(lapply(seq_along(ids), function(place) {
-    log <- if (is.null(errors[[place]])) unlist(c(list(character()), lines[[place]]))
-    row <- rlang::set_names(list(ids[[place]], log), c(id_name, "log"))
-    c(row, if (is.null(log)) list(error = errors[[place]]), list(warning = warnings[[place]]))
+  })
+  read_logs(lapply(rows, function(row) {
+    log <- if (is.null(row$error)) unlist(c(list(character()), row$lines))
+    named <- rlang::set_names(list(row$id, log), c(id_name, "log"))
+    c(named, if (is.null(log)) list(error = row$error), list(warning = row$warning))
   }))
 }
 
 # The record of a job and its log, all its pages: a list of `record` and `log`, strings.
 client_record <- function(job_id, call = rlang::caller_env()) {
-  path <- "/job-record"
+  record <- NULL
   logs <- character()
+  client_pages("/job-record", list(job_id = job_id), "^0[.][0-9]{1,12}$", call, function(body, page) {
+    record <<- one_string(body$record)
+    logs <<- c(logs, one_string(body$log))
+  })
+  list(record = record, log = logs)
+}
+
+# Asks something about jobs and has each page of the answer read. read: a function of the page's body and of the token
+# that it was asked for with, NULL for the first. pattern: what tokens are.
+client_pages <- function(path, which, pattern, call, read) {
   page <- NULL
   repeat {
-    answer <- client_ask(path, list(job_id = job_id), list(page = page), call = call)
-    reading(path, call = call, {
-      record <- one_string(answer$body$record)
-      logs <- c(logs, one_string(answer$body$log))
-    })
+    answer <- client_ask(path, which, list(page = page), call = call)
+    reading(path, read(answer$body, page), call)
     token <- answer$header("Abba-Next-Page")
     if (is.null(token)) {
-      return(list(record = record, log = logs))
+      return(invisible())
     }
-    if (!grepl("^0[.][0-9]{1,12}$", token) || !is_further(token, page)) {
+    # The next page must lead on, or this would never end.
+    if (!grepl(pattern, token) || !is_further(token, page)) {
       abort_shape(path, call)
     }
     page <- token
