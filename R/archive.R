@@ -145,15 +145,12 @@ ask_index <- function(folder, query, call) {
       DBI::dbGetQuery(index, query$sql, params = if (length(query$values) > 0L) query$values)
     },
     error = function(cnd) {
-      rlang::abort(
-        c(
-          paste0("The archive cannot be read: ", folder, "."),
-          x = paste0("What the cluster has forgotten is not known: ", conditionMessage(cnd), "."),
-          i = "A controller, see abba_run_controller_local(), makes the index anew when it is started.",
-          i = "With options(abba.archive = NULL) the cluster alone is asked."
-        ),
-        class = error_classes("archive"), call = call, use_cli_format = FALSE
-      )
+      abort_words(c(
+        paste0("The archive cannot be read: ", folder, "."),
+        x = paste0("What the cluster has forgotten is not known: ", conditionMessage(cnd), "."),
+        i = "A controller, see abba_run_controller_local(), makes the index anew when it is started.",
+        i = "With options(abba.archive = NULL) the cluster alone is asked."
+      ), call, "archive")
     }
   )
 }

@@ -155,12 +155,7 @@ abort_input <- function(argument, rule, x, call) {
   if (!is.null(x)) {
     message <- paste0(message, ", not ", describe(x))
   }
-  rlang::abort(
-    paste0(message, "."),
-    class = error_classes("input"),
-    call = call,
-    use_cli_format = FALSE
-  )
+  abort_words(paste0(message, "."), call)
 }
 
 describe <- function(x) {

@@ -10,17 +10,14 @@ raise_client_warnings <- function(outcome) {
 
 # For an answer that is JSON of another shape than the contract's.
 abort_shape <- function(path, call, consequence = NULL) {
-  rlang::abort(
-    c(
-      paste0("The answer of the abba API to ", path, " is not understood."),
-      x = consequence,
-      i = paste0(
-        "Its version and that of this package (", utils::packageVersion("abba"),
-        ") may not fit together: abba_check_api() tells both."
-      )
-    ),
-    class = error_classes("kubectl"), call = call, use_cli_format = FALSE, request = path
-  )
+  abort_words(c(
+    paste0("The answer of the abba API to ", path, " is not understood."),
+    x = consequence,
+    i = paste0(
+      "Its version and that of this package (", utils::packageVersion("abba"),
+      ") may not fit together: abba_check_api() tells both."
+    )
+  ), call, "kubectl", request = path)
 }
 
 # The value of `expr`, which reads an answer; where it fails the answer has not the shape of the contract.

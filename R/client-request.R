@@ -12,17 +12,14 @@ client_address <- function(call) {
   address <- getOption("abba.api.address", Sys.getenv("ABBA_API_ADDRESS"))
   address <- check_string(address, empty = TRUE, argument = "abba.api.address", call = call)
   if (address == "") {
-    rlang::abort(
-      c(
-        "The address of the abba API is not known.",
-        i = paste(
-          "Ask your administrator for it, and put a line such as",
-          "`ABBA_API_ADDRESS=https://connect.example.com/abba` into ~/.Renviron."
-        ),
-        i = "For this session only: Sys.setenv(ABBA_API_ADDRESS = \"https://connect.example.com/abba\")"
+    abort_words(c(
+      "The address of the abba API is not known.",
+      i = paste(
+        "Ask your administrator for it, and put a line such as",
+        "`ABBA_API_ADDRESS=https://connect.example.com/abba` into ~/.Renviron."
       ),
-      class = error_classes("input"), call = call, use_cli_format = FALSE
-    )
+      i = "For this session only: Sys.setenv(ABBA_API_ADDRESS = \"https://connect.example.com/abba\")"
+    ), call)
   }
   # Nothing that could be read in two ways: no user name, no query.
   if (!grepl("^https?://([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%/-]*)?$", address)) {
@@ -43,13 +40,10 @@ client_key <- function(address, call) {
     return(NULL)
   }
   if (startsWith(address, "http://") && !is_loopback_address(address)) {
-    rlang::abort(
-      c(
-        paste0("Your key is not sent to ", address, ", where it would travel for all to read."),
-        i = "Use an address that begins with https://; your administrator can name it."
-      ),
-      class = error_classes("input"), call = call, use_cli_format = FALSE
-    )
+    abort_words(c(
+      paste0("Your key is not sent to ", address, ", where it would travel for all to read."),
+      i = "Use an address that begins with https://; your administrator can name it."
+    ), call)
   }
   key
 }

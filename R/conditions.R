@@ -45,6 +45,12 @@ raise_kept <- function(kept, batch = NULL) {
   }
 }
 
+# Raises an error of a class of abba. Its words are final: kubectl's may hold braces or percent signs. ... : further
+# fields of the condition.
+abort_words <- function(words, call, class = "input", ...) {
+  rlang::abort(words, class = error_classes(class), call = call, use_cli_format = FALSE, ...)
+}
+
 # ... : further fields of the condition.
 abort_record <- function(record, call, ...) {
   if (is_interrupted(record)) {
@@ -52,7 +58,7 @@ abort_record <- function(record, call, ...) {
     tell_interrupted(record)
     stop_as_r_wanted(call)
   }
-  rlang::abort(
+  abort_words(
     c(
       record$message,
       x = consequence_words(record),
@@ -60,10 +66,7 @@ abort_record <- function(record, call, ...) {
       i = record$details,
       i = kubectl_words(record$stderr)
     ),
-    class = error_classes(record$class),
-    call = call,
-    # The texts are final: kubectl's words may hold braces or percent signs.
-    use_cli_format = FALSE,
+    call, record$class,
     request = record$request,
     exit_status = record$exit_status,
     stderr = record$stderr,
@@ -91,7 +94,7 @@ stop_as_r_wanted <- function(call, time_limit = core_time_limit()$value) {
   if (is.null(time_limit)) {
     rlang::interrupt()
   }
-  rlang::abort(time_limit, class = error_classes("time_limit"), call = call, use_cli_format = FALSE)
+  abort_words(time_limit, call, "time_limit")
 }
 
 # Whether a condition is the wish of the user or of R to stop.

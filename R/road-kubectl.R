@@ -151,14 +151,9 @@ batch_part <- 100L
 # The arguments of a submission as the core reads them. `template`: a template_reader().
 kubectl_submission <- function(submission, template, call) {
   if (is.null(submission$container)) {
-    rlang::abort(
-      c(
-        "`container` is missing.",
-        i = "Give the container image, or set options(abba.default.container = ...)."
-      ),
-      class = error_classes("input"),
-      call = call
-    )
+    abort_words(c(
+      "`container` is missing.", i = "Give the container image, or set options(abba.default.container = ...)."
+    ), call)
   }
   submission$job_template <- template(submission$job_template)
   path <- submission$file_path

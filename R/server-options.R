@@ -115,10 +115,7 @@ profile_settings <- function(name, profile, identity, call) {
   before <- options(c(profile[setdiff(names(profile), "groups")], list(abba.api.profiles = NULL)))
   on.exit(options(before))
   settings <- tryCatch(api_policy(identity, call), abba_error_input = function(cnd) {
-    rlang::abort(
-      paste0("The option `", argument, "` cannot be used: ", conditionMessage(cnd)),
-      class = error_classes("input"), call = call, use_cli_format = FALSE
-    )
+    abort_words(paste0("The option `", argument, "` cannot be used: ", conditionMessage(cnd)), call)
   })
   list(name = name, groups = I(groups), settings = settings)
 }
@@ -159,10 +156,7 @@ known_by <- paste(
 )
 
 abort_identity <- function(message, advice, call) {
-  rlang::abort(
-    c(message, x = "The server is not started.", i = advice),
-    class = error_classes("input"), call = call, use_cli_format = FALSE
-  )
+  abort_words(c(message, x = "The server is not started.", i = advice), call)
 }
 
 # The secret that the program before the server sends with each request; NULL: there is none. Read as plumber reads it.

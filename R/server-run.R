@@ -107,10 +107,7 @@ is_loopback <- function(host) {
 check_api_packages <- function(call) {
   for (package in c("plumber", "httpuv", "promises", "later", "jsonlite")) {
     if (!requireNamespace(package, quietly = TRUE)) {
-      rlang::abort(
-        c(paste0("An abba server needs the package ", package, "."), i = "Install it."),
-        class = error_classes("input"), call = call, use_cli_format = FALSE
-      )
+      abort_words(c(paste0("An abba server needs the package ", package, "."), i = "Install it."), call)
     }
   }
 }
