@@ -55,11 +55,6 @@ stable <- function(lines, hide = character()) {
 
 uuid <- "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
-# Kubernetes' rules for the name of a job that its pod's name is made from, and
-# for the value of a label.
-is_job_name <- function(x) grepl("^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", x)
-is_label_value <- function(x) grepl("^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$", x)
-
 # --- Processes ---------------------------------------------------------------
 
 # Waits for a condition; FALSE where it does not come true. The time is for a machine that stands still now and then: a

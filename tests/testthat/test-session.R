@@ -58,7 +58,7 @@ local_serving_kubectl <- function(proxy = serve, list = list_of(pod(test_job)), 
     proxies = function() as.integer(lines("proxies")),
     folders = folders,
     newest = function() paste(lines("folder"), collapse = "\n"),
-    left = function() c(processes_with(sockets), folders())
+    left = function() c(paste("process", processes_with(sockets), recycle0 = TRUE), folders())
   )
 }
 
@@ -92,17 +92,7 @@ hang_up <- "exec perl -MIO::Socket::UNIX -e '
 my $listener = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 100) or die;
 while (1) { my $connection = $listener->accept() or next; close($connection); }' \"$socket\""
 
-processes_with <- function(text) {
-  pids <- list.files("/proc", "^[0-9]+$")
-  has_text <- function(pid) {
-    path <- file.path("/proc", pid, "cmdline")
-    bytes <- suppressWarnings(tryCatch(readBin(path, "raw", 1e5), error = function(cnd) raw()))
-    grepl(text, rawToChar(replace(bytes, bytes == 0, charToRaw(" "))), fixed = TRUE)
-  }
-  paste("process", Filter(has_text, pids), recycle0 = TRUE)
-}
-
-pids_of <- function(kubectl) as.integer(sub("process ", "", processes_with(kubectl$sockets)))
+pids_of <- function(kubectl) processes_with(kubectl$sockets)
 
 # Whether R has started a process, which may end at any moment.
 is_own <- function(pid) {

@@ -1,4 +1,5 @@
 # Programs whose names are not what one expects.
+source(file.path("..", "..", "testthat", "helper-shared.R"), local = TRUE)
 local_namespace()
 
 long_name <- paste0(substr(strrep("a very long name ", 12), 1L, 198L), ".R")
@@ -48,9 +49,6 @@ text_of <- function(i) {
     "writeLines(list.files(all.files = TRUE, no.. = TRUE))"
   )
 }
-
-is_job_name <- function(x) grepl("^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", x)
-is_label_value <- function(x) grepl("^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$", x)
 
 # Submits all of them, waits for them, and checks what all have in common.
 run_all <- function(folder, ...) {

@@ -1,5 +1,6 @@
 # The kubectl that is kept for the session, on the real cluster. tests/testthat/test-session.R has what a real one does
 # not do on demand.
+source(file.path("..", "..", "testthat", "helper-shared.R"), local = TRUE)
 local_namespace()
 withr::local_options(abba.k8s.session = TRUE)
 
@@ -16,16 +17,6 @@ local_sockets <- function(env = parent.frame()) {
   folders <- function() list.files(folder, "^abba-", full.names = TRUE)
   pids <- function() processes_with(paste0(folder, "/abba-"))
   list(path = folder, folders = folders, pids = pids, left = function() c(pids(), folders()))
-}
-
-processes_with <- function(text) {
-  pids <- list.files("/proc", "^[0-9]+$")
-  has_text <- function(pid) {
-    path <- file.path("/proc", pid, "cmdline")
-    bytes <- suppressWarnings(tryCatch(readBin(path, "raw", 1e5), error = function(cnd) raw()))
-    grepl(text, rawToChar(replace(bytes, bytes == 0, charToRaw(" "))), fixed = TRUE)
-  }
-  as.integer(Filter(has_text, pids))
 }
 
 expect_nothing_left <- function(sockets) {
