@@ -55,6 +55,8 @@ stable <- function(lines, hide = character()) {
 
 uuid <- "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
+utc <- function(text) as.POSIXct(text, format = "%Y-%m-%dT%H:%M:%SZ", tz = "UTC")
+
 # --- Processes ---------------------------------------------------------------
 
 # Waits for a condition; FALSE where it does not come true. The time is for a machine that stands still now and then: a

@@ -1,5 +1,3 @@
-utc <- function(text) as.POSIXct(text, format = "%Y-%m-%dT%H:%M:%SZ", tz = "UTC")
-
 local_explained <- function(pods = list(), jobs = list(full_job(test_job)), job_events = list(), pod_events = list(),
                             log = NULL, env = parent.frame()) {
   local_scripted_kubectl(

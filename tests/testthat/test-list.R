@@ -1,4 +1,3 @@
-utc <- function(text) as.POSIXct(text, format = "%Y-%m-%dT%H:%M:%SZ", tz = "UTC")
 columns <- c(
   "job_id", "batch_id", "program", "user", "status", "submitted", "started", "finished", "exit_code", "reason",
   "verdict", "verdict_line"

@@ -18,12 +18,6 @@ sent <- function(api) Filter(function(request) request$path == "/submit-batch", 
 
 rerun <- function(batch_id = "b-1", ...) abba_rerun_batch(batch_id, ...)
 
-local_programs <- function(names, env = parent.frame()) {
-  local_program(env = env)
-  for (name in names) write_bytes(paste0("print('", name, "')\n"), name)
-  names
-}
-
 test_that("the name of the Job template is kept, and can be taken away", {
   local_programs("a.R")
   api <- local_batch(list(kept("a.R", job_template = "gpu")), makes_jobs())

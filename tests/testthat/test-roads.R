@@ -62,9 +62,7 @@ interrupted_r <- c(
 )
 
 test_that("wherever Ctrl-C is pressed in a batch or a rerun, every program is made exactly once", {
-  folder <- withr::local_tempdir()
-  files <- file.path(folder, paste0("p_", 1:10, ".R"))
-  for (file in files) writeLines("1", file)
+  files <- normalizePath(local_programs(paste0("p_", 1:10, ".R")))
   ended <- run_r(c(
     paste0("files <- ", paste(deparse(files), collapse = "")),
     interrupted_r,
@@ -109,9 +107,7 @@ test_that("wherever Ctrl-C is pressed in a batch or a rerun, every program is ma
 })
 
 test_that("wherever Ctrl-C is pressed in a submission, its job is told", {
-  folder <- withr::local_tempdir()
-  files <- file.path(folder, paste0("p_", 1:10, ".R"))
-  for (file in files) writeLines("1", file)
+  files <- normalizePath(local_programs(paste0("p_", 1:10, ".R")))
   ended <- run_r(c(
     paste0("files <- ", paste(deparse(files), collapse = "")),
     interrupted_r,

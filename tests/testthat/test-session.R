@@ -351,12 +351,12 @@ test_that("nothing is left of an R that is killed while kubectl starts, or at an
   }
 })
 
+ask <- paste0("ask <- function(...) names(abba_get_k8s_job_status_local('", test_job, "', namespace = 'n'))")
+
 test_that("a forked child uses the kept kubectl and leaves it to its parent; one that is the first has its own", {
   kubectl <- local_serving_kubectl()
   ended <- finish(start_session(c(
-    "ask <- function(...) {",
-    "  names(abba_get_k8s_job_status_local('test-program-fbc3131d-a850-4081-8224-c06ef32821da', namespace = 'n'))",
-    "}",
+    ask,
     "# Each child is the first.",
     "first <- parallel::mclapply(1:2, ask, mc.cores = 2)",
     "ask()",
@@ -375,9 +375,7 @@ test_that("a forked child uses the kept kubectl and leaves it to its parent; one
 test_that("a child that outlives its parent's change of kubectl does not keep the old one alive", {
   kubectl <- local_serving_kubectl()
   ended <- finish(start_session(c(
-    "ask <- function(...) {",
-    "  names(abba_get_k8s_job_status_local('test-program-fbc3131d-a850-4081-8224-c06ef32821da', namespace = 'n'))",
-    "}",
+    ask,
     "ask()",
     "child <- parallel::mcparallel(Sys.sleep(1000))",
     "Sys.setenv(A_LOGIN = 'another')",
