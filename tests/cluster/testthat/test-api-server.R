@@ -279,6 +279,51 @@ test_that("what others do in the cluster, by kubectl or another server, is in th
   wait_until(function() ask(other, paste0("job-status?job_id=", id)) == 404L, what = "the job to be gone at the other")
 })
 
+test_that("two servers let a caller have as much as one does, and each acts on what the other has submitted", {
+  local_one <- function(env = parent.frame()) {
+    local_api_server(
+      users = c("lp", "news"), abba.api.servers = 2, abba.api.open.jobs = 3, abba.api.requests.per.minute = 120,
+      abba.cpu.limit = 63, env = env
+    )
+  }
+  one <- local_one()
+  other <- local_one()
+  program <- list(file_path = "/p.R", program_text = "1", cpu_limit = 63)
+  file <- withr::local_tempfile(lines = jsonlite::toJSON(program, auto_unbox = TRUE))
+  # Eight at once, half of them at each, for which no node has room.
+  asked <- lapply(rep(list(one, other), 4), function(at) {
+    processx::process$new("curl", c(
+      "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--header", "Content-Type: application/json",
+      "--header", paste("Authorization: Key", at$keys$lp), "--data", paste0("@", file), paste0(at$address, "/submit-job")
+    ), stdout = "|")
+  })
+  statuses <- vapply(asked, function(process) process$read_all_output(), "")
+  expect_identical(sort(statuses), rep(c("200", "429"), c(3L, 5L)))
+  ids <- ids_at(one, "lp")
+  expect_length(ids, 3L)
+  expect_setequal(ids_at(other, "lp"), ids)
+
+  done_at <- function(at, call) {
+    vapply(request(at, call, user = "lp", body = list(job_id = ids))$body, `[[`, "", "done")
+  }
+  expect_identical(done_at(other, "cancel-job"), rep("kept from starting", 3L))
+  expect_identical(done_at(one, "cancel-job"), rep("was cancelled before", 3L))
+  submitted <- function(at) request(at, "submit-job", user = "lp", body = program)$status
+  wait_until(function() submitted(one) == 200L, interval = 1, what = "a place")
+  wait_until(function() identical(done_at(one, "remove-job"), rep("removed", 3L)), interval = 1, what = "the removal")
+  expect_identical(request(other, paste0("job-status?job_id=", ids[[1L]]), user = "lp")$status, 404L)
+  expect_length(ids_at(other, "lp"), 1L)
+
+  # Each answers its half of the requests of a minute, and as many more as have come up since.
+  for (at in list(one, other)) {
+    begin <- proc.time()[["elapsed"]]
+    answered <- 0L
+    while (request(at, "whoami", user = "news")$status == 200L) answered <- answered + 1L
+    expect_gte(answered, 60L)
+    expect_lte(answered, 61 + proc.time()[["elapsed"]] - begin)
+  }
+})
+
 test_that("a server whose kubectl was killed goes on", {
   id <- submit_to(server, text = "cat('ran\\n')")
   proxies <- kubectl_proxies_of(server)
