@@ -98,6 +98,8 @@ api_file <- function(path) {
     "Cross-Origin-Opener-Policy" = "same-origin",
     "Cross-Origin-Resource-Policy" = "same-origin",
     "Referrer-Policy" = "no-referrer",
+    # It has no use for them, so whatever runs in it has none. It copies by the clipboard, which it keeps.
+    "Permissions-Policy" = "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Content-Security-Policy" = if (is_docs) docs_policy else strict_policy
   )
   list(path = path, is_docs = is_docs, headers = headers)
