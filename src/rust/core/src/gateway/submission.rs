@@ -629,6 +629,26 @@ mod tests {
         }
     }
 
+    /// A node that does not know the field refuses the pod, so that a default of abba's would keep every program there from
+    /// running; without it the node adds groups of the image's own `/etc/group`.
+    #[test]
+    fn the_groups_of_the_image_are_left_out_where_the_administrators_template_asks_for_it_alone() {
+        let context_with = |template: &str| {
+            let mut settings = settings();
+            settings.permitted_templates.insert("default".into(), template.into());
+            let policy = Policy::new(settings).unwrap();
+            let arguments = Arguments::read("", body().to_string().as_bytes()).unwrap();
+            let (prepared, _) = prepare(arguments, &caller("daemon"), &policy, None, None).unwrap();
+            prepared.job()["spec"]["template"]["spec"]["securityContext"].clone()
+        };
+        let mut context = context_with("{}");
+        assert_eq!(context.get("supplementalGroupsPolicy"), None);
+        // As in the vignette api_setup.
+        let strict = r#"{"spec": {"template": {"spec": {"securityContext": {"supplementalGroupsPolicy": "Strict"}}}}}"#;
+        context["supplementalGroupsPolicy"] = "Strict".into();
+        assert_eq!(context_with(strict), context);
+    }
+
     #[test]
     fn a_callers_program_is_the_one_that_was_sent_whatever_lies_in_the_storage_of_a_template() {
         let template = r#"{"spec": {"template": {"spec": {
