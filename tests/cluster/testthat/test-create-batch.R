@@ -9,7 +9,8 @@ local_written <- function(create, env = parent.frame()) {
 test_that("the document runs a program and shows its log", {
   local_abba_server(user = "daemon")
   path <- local_written(create_batch_job)
-  program <- local_program("cat('<b>four</b>:', 2 + 2, '\\n')", "four.R")
+  # A line as of the end of what the document shows as it is.
+  program <- local_program("cat('```\\n<b>four</b>:', 2 + 2, '\\n')", "four.R")
   rendered <- rmarkdown::render(
     file.path(path, "job.Rmd"),
     params = list(program = program, container = r_image), quiet = TRUE, envir = new.env()
