@@ -1,8 +1,9 @@
 # Measures what one caller who does all of it at once costs another: hundreds of log reads, large batches that are
 # refused, and hundreds of looks, all side by side.
 #
-# Usage: make bench-api-attack BENCH="[SECONDS]"
+# Usage: make bench-api-attack BENCH="[SECONDS] [direct]"
 #   SECONDS  how long each half lasts (60): without the attack and with it
+#   direct   the server is asked itself; else by nginx, set up as the vignette api_setup has it
 # It takes the project's cluster, a namespace of its own, and a server with the documented Role. Printed: times in ms of
 # the other caller's requests, one after the other, in each half; how the attacker was answered; and the memory of the
 # server's process in MiB.
@@ -10,10 +11,11 @@ library(abba)
 here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE)))
 testthat_folder <- file.path(here, "../tests/cluster/testthat")
 Sys.setenv(ABBA_CLUSTER_SCRIPT = normalizePath(file.path(testthat_folder, "../cluster")))
-for (file in c("helper-cluster.R", "helper-jobs.R", "helper-api-server.R")) {
+for (file in c("helper-cluster.R", "helper-jobs.R", "helper-api-server.R", "helper-nginx.R")) {
   source(file.path(testthat_folder, file))
 }
-seconds <- if (length(commandArgs(TRUE)) >= 1L) as.numeric(commandArgs(TRUE)[[1L]]) else 60
+is_direct <- "direct" %in% commandArgs(TRUE)
+seconds <- as.numeric(c(setdiff(commandArgs(TRUE), "direct"), 60)[[1L]])
 
 # One request of the caller who is measured: a list of `status` and `seconds`.
 timed <- function(server, target, body = NULL) {
@@ -67,17 +69,29 @@ show <- function(title, rows) {
   }
 }
 
+# A server as without the options that the tests set, and nginx before it unless it is asked directly.
+local_server <- function(env = parent.frame()) {
+  if (is_direct) {
+    return(local_api_server(abba.api.requests.per.minute = 300, env = env))
+  }
+  socket <- file.path(withr::local_tempdir("bench-", .local_envir = env), "http.sock")
+  port <- free_port()
+  local_nginx(port, list(documented_block(socket)), env = env)
+  local_api_server(abba.api.requests.per.minute = 300, socket = socket, port = port, path = "/abba", env = env)
+}
+
 main <- function() {
   local_namespace()
-  # As without the options that the tests set.
-  server <- local_api_server(abba.api.requests.per.minute = 300)
+  server <- local_server()
   id <- submit_to(server, user = "games", text = "for (i in 1:20000) cat('line', i, strrep('x', 80), '\\n')")
   wait_for_end_at(server, id, "games")
   invisible(rounds(server))
   show("without the attack", rounds(server))
   flood <- local_flood(
     server, "games", rep(list(list(target = paste0("job-log?job_id=", id))), 200), local_large_requests(),
-    rep(list(list(target = "jobs"), list(target = paste0("job-status?job_id=", id))), 100)
+    rep(list(list(target = "jobs"), list(target = paste0("job-status?job_id=", id))), 100),
+    # An attacker has a machine of their own: what sends here gets of this one what the server leaves.
+    nice = 19
   )
   wait_until(function() any(flood$answers()$status == 429L), what = "the bound")
   show("with it", rounds(server))

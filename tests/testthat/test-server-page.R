@@ -116,6 +116,7 @@ test_that("the page may run its own script only", {
     expect_match(answer$headers[["permissions-policy"]], "camera=(), ", fixed = TRUE)
     # What has opened it, or is in a frame around it, learns nothing of it and cannot be laid over it.
     expect_identical(answer$headers[["cross-origin-opener-policy"]], "same-origin")
+    expect_identical(answer$headers[["cross-origin-resource-policy"]], "same-origin")
     expect_match(answer$headers[["content-security-policy"]], "frame-ancestors 'self'", fixed = TRUE)
     policy <- answer$headers[["content-security-policy"]]
     expect_match(

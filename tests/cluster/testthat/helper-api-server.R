@@ -186,9 +186,10 @@ memory_of <- function(server) {
 }
 
 # Sends requests of a caller side by side, each list of requests again and again, until `env` ends or `stop()` is
-# called. A request is a list of `target` and, for a POST, the path of the file with its body. Gives back `stop` and
-# `answers`, a function that gives a data frame of `status` and `retry_after` of each answer so far.
-local_flood <- function(server, user, ..., env = parent.frame()) {
+# called. A request is a list of `target` and, for a POST, the path of the file with its body. nice: the priority of what
+# sends them. Gives back `stop` and `answers`, a function that gives a data frame of `status` and `retry_after` of each
+# answer so far.
+local_flood <- function(server, user, ..., nice = 0, env = parent.frame()) {
   folder <- withr::local_tempdir("flood-", .local_envir = env)
   gate <- file.path(folder, "gate")
   file.create(gate)
@@ -210,7 +211,8 @@ local_flood <- function(server, user, ..., env = parent.frame()) {
     })
     writeLines(unlist(lines)[-1L], config)
     loop <- "while test -e \"$1\"; do curl --parallel --parallel-immediate --parallel-max 100 --config \"$2\"; done"
-    processx::process$new("sh", c("-c", loop, "flood", gate, config), stdout = answers, cleanup_tree = TRUE)
+    command <- c("-n", nice, "sh", "-c", loop, "flood", gate, config)
+    processx::process$new("nice", command, stdout = answers, cleanup_tree = TRUE)
   }, list(...), config, answers)
   stop <- function() {
     unlink(gate)

@@ -4,51 +4,19 @@ folder <- withr::local_tempdir("api-identity-")
 port <- free_port()
 socket <- function(name) file.path(folder, name)
 
-# What the vignette has for nginx, with the socket of this test: a list of the lines for the block "http" and of those
-# for the block "server". `name`: stands for "abba" in paths and zones. `...`: what stands there in place of other
-# words.
-documented_block <- function(name = "abba", ...) {
-  text <- readLines("../../../vignettes/source/api_setup.Rmd")
-  marks <- grep("^# In the block \"(http|server)\":$", text)
-  stopifnot(length(marks) == 2L, any(grepl("http://unix:/run/abba/http.sock:/;", text, fixed = TRUE)))
-  end <- marks[[2L]] + which(startsWith(text[-seq_len(marks[[2L]])], "```"))[[1L]] - 1L
-  changed <- function(lines) {
-    lines <- sub("/run/abba/http.sock", socket("keys"), lines, fixed = TRUE)
-    for (words in names(c(...))) {
-      stopifnot(any(grepl(words, text, fixed = TRUE)))
-      lines <- sub(words, c(...)[[words]], lines, fixed = TRUE)
-    }
-    gsub("(location /|@|zone=|limit_conn )abba", paste0("\\1", name), lines)
-  }
-  list(http = changed(text[(marks[[1L]] + 1L):(marks[[2L]] - 1L)]), server = changed(text[(marks[[2L]] + 1L):end]))
-}
-
-# Starts nginx before the sockets: under /abba/ as documented, under /plain/ with nginx's own headers alone, and under
-# /sso/ as a proxy that people have logged in to as "daemon"; under /few/ and /one/ as documented, with smaller bounds.
-local_nginx <- function(env = parent.frame()) {
-  file <- file.path(folder, "nginx.conf")
-  temporary <- paste0(c("client_body", "proxy", "fastcgi", "uwsgi", "scgi"), "_temp_path ", folder, "/temporary;")
-  blocks <- list(
-    documented_block(), documented_block("few", "rate=10r/s" = "rate=1r/m", "burst=300" = "burst=5"),
-    documented_block("one", "abba_key_open 120" = "abba_key_open 1")
-  )
-  writeLines(c(
-    "daemon off; master_process off;", paste0("pid ", folder, "/pid;"), paste0("error_log ", folder, "/error;"),
-    "events {}", "http {", "access_log off;", temporary,
-    unlist(lapply(blocks, `[[`, "http")), "server {", paste0("listen 127.0.0.1:", port, ";"),
-    unlist(lapply(blocks, `[[`, "server")),
-    paste0("location /plain/ { proxy_pass http://unix:", socket("keys"), ":/; }"),
-    "location /sso/ {", "proxy_set_header X-Forwarded-User daemon;", "proxy_set_header Host $http_host;",
-    paste0("proxy_pass http://unix:", socket("proxy"), ":/;"), "}", "}", "}"
-  ), file)
-  said <- file.path(folder, "said")
-  process <- processx::process$new("nginx", c("-c", file, "-p", folder), stdout = NULL, stderr = said)
-  withr::defer(process$kill(), envir = env)
-  # Nobody is behind it yet.
-  is_up <- function() identical(request(list(address = paste0("http://127.0.0.1:", port)), "abba/health")$status, 502L)
-  wait_until(is_up, what = "nginx")
-}
-local_nginx()
+# Under /abba/ as documented, under /plain/ with nginx's own headers alone, and under /sso/ as a proxy that people have
+# logged in to as "daemon"; under /few/ and /one/ as documented, with smaller bounds.
+local_nginx(
+  port,
+  list(
+    documented_block(socket("keys")),
+    documented_block(socket("keys"), "few", "rate=10r/s" = "rate=1r/m", "burst=300" = "burst=5"),
+    documented_block(socket("keys"), "one", "abba_key_open 120" = "abba_key_open 1")
+  ),
+  paste0("location /plain/ { proxy_pass http://unix:", socket("keys"), ":/; }"),
+  "location /sso/ {", "proxy_set_header X-Forwarded-User daemon;", "proxy_set_header Host $http_host;",
+  paste0("proxy_pass http://unix:", socket("proxy"), ":/;"), "}"
+)
 server <- local_api_server(socket = socket("keys"), port = port, path = "/abba")
 own <- paste0("http://127.0.0.1:", port)
 
