@@ -186,9 +186,9 @@ memory_of <- function(server) {
 }
 
 # Sends requests of a caller side by side, each list of requests again and again, until `env` ends or `stop()` is
-# called. A request is a list of `target` and, for a POST, the path of the file with its body. nice: the priority of what
-# sends them. Gives back `stop` and `answers`, a function that gives a data frame of `status` and `retry_after` of each
-# answer so far.
+# called. A request is a list of `target` and, for a POST, the path of the file with its body. nice: how little priority
+# has what sends them. Gives back `stop` and `answers`, a function that gives a data frame of `status` and `retry_after`
+# of each answer so far.
 local_flood <- function(server, user, ..., nice = 0, env = parent.frame()) {
   folder <- withr::local_tempdir("flood-", .local_envir = env)
   gate <- file.path(folder, "gate")

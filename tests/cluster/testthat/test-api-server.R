@@ -279,7 +279,7 @@ test_that("what others do in the cluster, by kubectl or another server, is in th
   wait_until(function() ask(other, paste0("job-status?job_id=", id)) == 404L, what = "the job to be gone at the other")
 })
 
-test_that("two servers let a caller have as much as one does, and each acts on what the other has submitted", {
+test_that("two servers let a caller have what one does, and each acts on what the other has submitted", {
   local_one <- function(env = parent.frame()) {
     local_api_server(
       users = c("lp", "news"), abba.api.servers = 2, abba.api.open.jobs = 3, abba.api.requests.per.minute = 120,
@@ -294,7 +294,8 @@ test_that("two servers let a caller have as much as one does, and each acts on w
   asked <- lapply(rep(list(one, other), 4), function(at) {
     processx::process$new("curl", c(
       "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--header", "Content-Type: application/json",
-      "--header", paste("Authorization: Key", at$keys$lp), "--data", paste0("@", file), paste0(at$address, "/submit-job")
+      "--header", paste("Authorization: Key", at$keys$lp), "--data", paste0("@", file),
+      paste0(at$address, "/submit-job")
     ), stdout = "|")
   })
   statuses <- vapply(asked, function(process) process$read_all_output(), "")
