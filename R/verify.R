@@ -24,7 +24,8 @@
 #'   * `what`: the same in a sentence, and what the record says of the file besides, such as that the beginning of
 #'     a log is missing.
 #'
-#'   Printing it shows how many files there are of each result, and all that are not `"ok"`.
+#'   Printing it shows how many files there are of each result, all that are not `"ok"`, and the logs, outputs and
+#'   inputs of which the record says something besides.
 #'
 #' @section Errors:
 #' A folder without records, and a key that cannot be read, are errors of class `abba_error_input`.
@@ -58,7 +59,10 @@ print.abba_verification <- function(x, ...) {
     count_words(table(x$result)), "\n",
     sep = ""
   )
-  for (row in which(x$result != "ok")) {
+  # Then what the record says of a file besides, as that it was changed after its program had ended. Of a program in a
+  # mount it says that always.
+  is_noted <- x$role %in% c("log", "output", "input") & x$what != "It is as recorded."
+  for (row in c(which(x$result != "ok"), which(x$result == "ok" & is_noted))) {
     cat(x$result[[row]], ": ", x$role[[row]], " ", x$file[[row]], ": ", x$what[[row]], "\n", sep = "")
   }
   invisible(x)

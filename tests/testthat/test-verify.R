@@ -12,15 +12,15 @@ local_keys <- function(env = parent.frame()) {
   )
 }
 
-# A folder with the record of a program, which is signed where there is a key.
-local_record <- function(key = NULL, env = parent.frame()) {
+# A folder with the record of a program, which is signed where there is a key. `notes`: what it says of the log.
+local_record <- function(key = NULL, notes = character(), env = parent.frame()) {
   folder <- withr::local_tempdir(.local_envir = env)
   log <- charToRaw("la\n")
   record <- list(
     "_type" = "https://in-toto.io/Statement/v1",
     subject = list(list(
       name = "x.log", digest = list(sha256 = "08c94cb7e2ebf0bddd52e4a30f9f3d3ce3a6cce8e2c2b10d08ba5da1cef4d1d2"),
-      annotations = list(abba_role = "log")
+      annotations = list(abba_role = "log", abba_notes = I(notes))
     )),
     predicateType = "https://slsa.dev/provenance/v1",
     predicate = list(
@@ -78,6 +78,15 @@ test_that("what is printed names what is not as recorded", {
   writeLines("LA", file.path(folder, "t.log"))
   writeLines("x", file.path(folder, "alone.log"))
   expect_words(abba_verify(folder))
+})
+
+test_that("what is printed names what must be known of a file that is as recorded", {
+  checked <- abba_verify(local_record(notes = "The beginning of the log is missing."))
+  expect_identical(checked$result, c("unsigned", "ok"))
+  expect_output(print(checked), "unsigned: .*\nok: log t.log: .*The beginning of the log is missing")
+  # That is always so where the programs are in a mount.
+  checked$role[[2L]] <- "program"
+  expect_no_match(capture.output(print(checked)), "ok:", fixed = TRUE)
 })
 
 test_that("a folder without records, and a key that is none, are refused", {
