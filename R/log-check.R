@@ -5,7 +5,8 @@
 #' to file. The logs are files, of whatever R program, or those of jobs that were listed.
 #'
 #' What is looked for, and how the option `abba.log.patterns` adds to it, is told in
-#' [abba_get_k8s_job_log_local()].
+#' [abba_get_k8s_job_log_local()]. That a program has failed, or was killed, its log need not show: of a log with a
+#' record of [abba_save_k8s_batch_local()] beside it, the record tells.
 #'
 #' @param logs A folder, of which all files are meant that end in `.log` or `.Rout`, also in
 #'   folders below; or paths of log files; or a data frame as of [abba_list_k8s_jobs_local()] or

@@ -43,6 +43,28 @@ test_that("what R prints behind a program's own words is found, and a table is n
   expect_identical(stats::setNames(checked$verdict, checked$program)[names(expected)], expected)
 })
 
+test_that("a program that has failed is never clean, whatever its log shows: the record beside it tells", {
+  folder <- local_logs(killed.log = "half of it", quit.log = c("Warning message:", "careful"), alone.log = "x")
+  for (name in c("killed", "quit")) {
+    record <- list(
+      "_type" = "https://in-toto.io/Statement/v1", predicateType = "https://slsa.dev/provenance/v1",
+      subject = list(list(name = paste0(name, ".log"), annotations = list(abba_role = "log"))),
+      predicate = list(
+        buildDefinition = list(buildType = "x", externalParameters = rlang::set_names(list())),
+        runDetails = list(builder = list(id = "x"), metadata = list(
+          invocationId = name,
+          abba_run = list(status = "Failed", verdict = if (name == "killed") "killed" else "errors")
+        ))
+      )
+    )
+    writeLines(to_json(record), file.path(folder, paste0(name, ".json")))
+  }
+  checked <- abba_log_check(folder)
+  expect_identical(checked$program, c("alone", "killed", "quit"))
+  expect_identical(checked$verdict, c("clean", "killed", "errors"))
+  expect_identical(checked$verdict_line, rep(NA_character_, 3L))
+})
+
 test_that("the patterns of a company count", {
   folder <- local_logs(a.log = "NOTE: variable x is uninitialized")
   expect_identical(abba_log_check(folder)$verdict, "clean")
