@@ -49,13 +49,18 @@ impl Declared {
     /// is passed over would let a program run too early.
     pub fn read(text: &str) -> Result<Self, String> {
         let mut declared = Self::default();
+        // An editor may have put a byte order mark before the first line.
+        let text = text.trim_start_matches('\u{feff}');
         for line in text.split(['\n', '\r']) {
             let Some(comment) = line.trim_start().strip_prefix('#') else {
                 continue;
             };
-            let Some(says) = comment.trim_start_matches('#').trim_start().strip_prefix("abba:") else {
+            let Some((word, says)) = comment.trim_start_matches('#').split_once(':') else {
                 continue;
             };
+            if !word.trim().eq_ignore_ascii_case("abba") {
+                continue;
+            }
             let (verb, names) = says.trim().split_once(char::is_whitespace).unwrap_or_default();
             let list = match verb {
                 "reads" => &mut declared.inputs,
@@ -542,7 +547,15 @@ mod tests {
         assert_eq!(declared.inputs, ["adam/adsl.rds", "sdtm/*.rds"]);
         assert_eq!(declared.outputs, ["out/t 1.rtf"]);
         assert_eq!(declared.after, ["adsl"]);
-        for line in ["# abba: read x", "# abba:", "# abba: writes", "# abba: reads: x"] {
+        let other = Declared::read("\u{feff}# abba: reads a\n# Abba: writes b\n# abba : after c").unwrap();
+        assert_eq!([other.inputs, other.outputs, other.after], [["a"], ["b"], ["c"]]);
+        for line in [
+            "# abba: read x",
+            "# abba:",
+            "# abba: writes",
+            "# abba: reads: x",
+            "# ABBA: Reads x",
+        ] {
             assert_eq!(Declared::read(&format!("\n {line} \n")), Err(line.to_string()));
         }
     }
