@@ -296,6 +296,10 @@ impl Transport for Timed<'_> {
         self.transport.server(deadline)
     }
 
+    fn configuration_number(&self, deadline: &Deadline<'_>) -> Option<u64> {
+        self.transport.configuration_number(deadline)
+    }
+
     fn namespace(&self, deadline: &Deadline<'_>) -> Result<String, Failure> {
         self.transport.namespace(deadline)
     }

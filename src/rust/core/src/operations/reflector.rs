@@ -67,8 +67,8 @@ pub trait Audience {
 /// Where a stream goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
-    /// The address of the API server.
-    server: Option<String>,
+    /// The user's configuration, which leads to the API server.
+    configuration: Option<u64>,
     namespace: String,
     resource_version: String,
 }
@@ -156,9 +156,11 @@ impl Reflector<'_> {
         };
         if self.failures > 0 || self.audience.wants_list() {
             // A moment says nothing in another cluster, nor in one that was set up anew.
-            let server = api.transport().server(&self.connection.patience.deadline());
+            let configuration = api
+                .transport()
+                .configuration_number(&self.connection.patience.deadline());
             self.place.take_if(|place| {
-                place.server != server
+                place.configuration != configuration
                     || place.namespace != api.namespace()
                     || self.failures >= FAILURES_BEFORE_LIST
                     || self.audience.wants_list()
@@ -168,6 +170,10 @@ impl Reflector<'_> {
             Some(place) if place.namespace == api.namespace() => place,
             _ => {
                 let begun = Instant::now();
+                // Before the LIST: where it is changed meanwhile, the next failure sees that.
+                let configuration = api
+                    .transport()
+                    .configuration_number(&self.connection.patience.deadline());
                 let (parts, resource_version) = match list_parts::<T>(&api, self.selection) {
                     Ok(listed) => listed,
                     Err(failure) if failure.kind == FailureKind::Interrupted => return Ended::Stopped,
@@ -177,7 +183,7 @@ impl Reflector<'_> {
                 self.audience.stands_at(&resource_version);
                 self.failures = 0;
                 self.place.insert(Place {
-                    server: api.transport().server(&self.connection.patience.deadline()),
+                    configuration,
                     namespace: api.namespace().to_string(),
                     resource_version,
                 })
@@ -240,6 +246,7 @@ impl Reflector<'_> {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::Mutex;
 
     use serde_json::{json, Value};
@@ -562,6 +569,44 @@ mod tests {
             (listener.lists.get(), listener.failures.borrow().len()),
             (2, FAILURES_BEFORE_LIST)
         );
+    }
+
+    /// A user whose configuration changes whenever somebody looks.
+    struct Moving(Scripted, AtomicU64);
+
+    impl Transport for Moving {
+        fn stream(
+            &self,
+            call: &Call,
+            deadline: &Deadline<'_>,
+            part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+        ) -> Result<Vec<String>, Failure> {
+            self.0.stream(call, deadline, part)
+        }
+
+        fn configuration_number(&self, _: &Deadline<'_>) -> Option<u64> {
+            Some(self.1.fetch_add(1, Ordering::Relaxed))
+        }
+
+        fn namespace(&self, deadline: &Deadline<'_>) -> Result<String, Failure> {
+            self.0.namespace(deadline)
+        }
+    }
+
+    #[test]
+    fn after_a_failure_another_configuration_costs_another_list() {
+        let cluster = cluster([
+            Answer::Fails(FailureKind::Server),
+            Answer::Stream(vec![added("b", 8)], StreamEnd::Closes),
+        ]);
+        let moving = Moving(cluster, AtomicU64::default());
+        let connection = Connection {
+            transport: &moving,
+            ..patient(&moving.0)
+        };
+        let listener = listener(8);
+        reflect::<Job>(&connection, &listener);
+        assert_eq!((listener.lists.get(), listener.failures.borrow().len()), (2, 1));
     }
 
     #[test]

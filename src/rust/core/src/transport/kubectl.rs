@@ -322,6 +322,18 @@ impl Transport for Kubectl {
         self.configuration(deadline).ok()?.server
     }
 
+    #[cfg(unix)]
+    fn configuration_number(&self, _deadline: &Deadline<'_>) -> Option<u64> {
+        Some(super::session::configuration(&self.program))
+    }
+
+    #[cfg(not(unix))]
+    fn configuration_number(&self, deadline: &Deadline<'_>) -> Option<u64> {
+        let mut hasher = std::hash::DefaultHasher::new();
+        std::hash::Hash::hash(&self.server(deadline)?, &mut hasher);
+        Some(std::hash::Hasher::finish(&hasher))
+    }
+
     fn namespace(&self, deadline: &Deadline<'_>) -> Result<String, Failure> {
         Ok(self.configuration(deadline)?.namespace)
     }

@@ -161,6 +161,12 @@ pub trait Transport: Sync {
         None
     }
 
+    /// What the user's configuration is now, as a number: another one may lead to another server. Where it can, it
+    /// looks at files alone, and starts no program. `None` where it is not known.
+    fn configuration_number(&self, _deadline: &Deadline<'_>) -> Option<u64> {
+        None
+    }
+
     /// The namespace that the user's configuration names: of kubectl's current context, in a pod that of its service
     /// account, else `default`.
     fn namespace(&self, deadline: &Deadline<'_>) -> Result<String, Failure>;

@@ -89,11 +89,16 @@ impl Configuration {
             && self.files.iter().all(|(file, seen)| state(file) == *seen)
     }
 
-    /// Where the login comes from a helper, which may have another one by now: a number that names this configuration.
-    pub fn login_of_helper(&self) -> Option<u64> {
+    /// A number that names this configuration.
+    pub fn number(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (&self.kubectl, self.environment, &self.files).hash(&mut hasher);
-        self.has_login_helper.then(|| hasher.finish())
+        hasher.finish()
+    }
+
+    /// The same where the login comes from a helper, which may have another one by now.
+    pub fn login_of_helper(&self) -> Option<u64> {
+        self.has_login_helper.then(|| self.number())
     }
 }
 

@@ -53,6 +53,11 @@ pub(super) fn login_of_helper(kubectl: &Path) -> Option<u64> {
     configuration::Configuration::now(kubectl).login_of_helper()
 }
 
+/// The configuration as it is now, as a number.
+pub(super) fn configuration(kubectl: &Path) -> u64 {
+    configuration::Configuration::now(kubectl).number()
+}
+
 impl Session {
     /// A transport that starts the proxy with `kubectl` when it needs one.
     pub fn new(kubectl: Kubectl, isolated: WithNothingInherited) -> Self {
@@ -256,6 +261,10 @@ impl Transport for Session {
 
     fn server(&self, deadline: &Deadline<'_>) -> Option<String> {
         self.kubectl.server(deadline)
+    }
+
+    fn configuration_number(&self, deadline: &Deadline<'_>) -> Option<u64> {
+        self.kubectl.configuration_number(deadline)
     }
 
     fn namespace(&self, deadline: &Deadline<'_>) -> Result<String, Failure> {
