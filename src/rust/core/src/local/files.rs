@@ -73,27 +73,43 @@ fn look_at(path: &Path) -> io::Result<FileFacts> {
     })
 }
 
-/// Writes a file whole or not at all: whoever reads it meanwhile gets the one before. A link of its name is replaced, not
-/// followed.
+/// Writes each file whole or not at all, and none before all are on the disk: whoever reads one meanwhile gets the one before.
+/// A link of its name is replaced, not followed.
 ///
-/// Errors: it cannot be written; then nothing is left behind.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let unfinished = folder.join(format!(".abba-{}.tmp", Uuid::new_v4()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&unfinished)
-        .and_then(|mut file| {
+/// Errors: which of them cannot be written, and why; then nothing is left behind.
+pub fn write_together<'a>(files: &[(&'a Path, &[u8])]) -> Result<(), (&'a Path, io::Error)> {
+    let mut unfinished = Vec::new();
+    let written = write_unfinished(files, &mut unfinished).and_then(|()| {
+        let both = files.iter().zip(&unfinished);
+        both.map(|((path, _), unfinished)| fs::rename(unfinished, path).map_err(|error| (*path, error)))
+            .collect()
+    });
+    if written.is_err() {
+        for path in unfinished {
+            let _ = fs::remove_file(path);
+        }
+    }
+    written
+}
+
+/// Writes files under other names, which are added to `unfinished`.
+fn write_unfinished<'a>(
+    files: &[(&'a Path, &[u8])],
+    unfinished: &mut Vec<PathBuf>,
+) -> Result<(), (&'a Path, io::Error)> {
+    for (path, bytes) in files {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let name = folder.join(format!(".abba-{}.tmp", Uuid::new_v4()));
+        let made = OpenOptions::new().write(true).create_new(true).open(&name);
+        unfinished.push(name);
+        made.and_then(|mut file| {
             file.write_all(bytes)?;
             // Else a machine that loses its power may keep the new name with nothing in it.
             file.sync_all()
         })
-        .and_then(|()| fs::rename(&unfinished, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&unfinished);
+        .map_err(|error| (*path, error))?;
     }
-    written
+    Ok(())
 }
 
 /// The files for which an absolute path stands, in order: with `*` and `?` for a part of a name, and a folder for all files in

@@ -234,6 +234,53 @@ fn saved_again_nothing_changes_and_what_was_recorded_stays() {
 }
 
 #[test]
+fn a_log_of_which_a_part_was_saved_does_not_give_way_to_less() {
+    let study = Study::new();
+    study.write("t.R", "1");
+    let save = |log: &[u8], note: &str| {
+        let mut record = study.record("j-1", "t.R", log);
+        record["subject"][0]["annotations"]["abba_notes"] = json!([note]);
+        record["subject"][0]["annotations"]["abba_bytes"] = log.len().into();
+        study.save(&[to_save(&record, log, &[], &[])], None);
+        (study.read("logs/t.log"), study.read("logs/t.json"))
+    };
+    let part = save(b"the end\n", "Its beginning is missing.");
+    assert_eq!(save(b"", "Its pod is gone."), part);
+    assert_eq!(save(b"less\n", "Its end is missing."), part);
+    let (log, record) = save(b"more than the end\n", "Its beginning is missing.");
+    assert_eq!((log.as_str(), record == part.1), ("more than the end\n", false));
+}
+
+#[test]
+fn how_a_job_went_stays_in_the_record_when_its_pod_is_gone() {
+    let study = Study::new();
+    study.write("t.R", "1");
+    let save = |status: &str, pod: Option<&str>, log: &[u8]| {
+        let mut record = study.record("j-1", "t.R", log);
+        let run = &mut record["predicate"]["runDetails"]["metadata"]["abba_run"];
+        run["status"] = status.into();
+        if let Some(pod) = pod {
+            run["pod_id"] = pod.into();
+            run["node"] = "node-1".into();
+        } else {
+            record["subject"][0]["annotations"]["abba_notes"] = json!(["Its pod is gone."]);
+        }
+        let status = study.save(&[to_save(&record, log, &[], &[])], None)[0].status.clone();
+        (status, study.read("logs/t.log"), study.read("logs/t.json"))
+    };
+    // A helper beside the program ran into the pod's limit, so the Job failed.
+    let before = save("Succeeded", Some("p-1"), b"log\n");
+    assert_eq!(save("Failed", None, b""), before);
+    // It was started again: its log is another one.
+    let again = save("Failed", Some("p-2"), b"no\n");
+    assert_eq!((again.0.as_str(), again.1.as_str()), ("Failed", "no\n"));
+    assert_eq!(save("Failed", None, b""), again);
+    // Whatever has succeeded was not that pod.
+    let other = save("Succeeded", None, b"");
+    assert_eq!((other.0.as_str(), other.1.as_str()), ("Succeeded", ""));
+}
+
+#[test]
 fn two_programs_of_one_name_have_files_of_their_own_and_a_later_run_those_of_an_earlier() {
     let study = Study::new();
     for (path, text) in [("a/t.R", "1"), ("b/t.R", "2")] {

@@ -115,7 +115,8 @@ pub(super) fn write_files(
     let (log_path, record_path) = (folder.join(format!("{name}.log")), folder.join(format!("{name}.json")));
     statement.subject[0].name = format!("{name}.log");
     statement.subject[0].annotations.path = Some(format!("{name}.log"));
-    if let Some(earlier) = earlier {
+    if let Some(earlier) = earlier.filter(|earlier| earlier.is_of_same_start(statement)) {
+        earlier.keep_run(statement);
         let old_log = fs::read(&log_path).unwrap_or_default();
         if let Some(better) = earlier.keep_log(statement, old_log) {
             log = better;
@@ -126,23 +127,21 @@ pub(super) fn write_files(
         statement.set_recorded(&earlier.statement.run().recorded);
         earlier.statement == *statement && earlier.is_signed_with(key)
     });
-    if fs::read(&log_path).ok().as_ref() != Some(&log) {
-        write(&log_path, &log)?;
-    }
+    let mut record = Vec::new();
     if !is_as_before {
         statement.set_recorded(&time::whole_seconds(Timestamp::now()));
         let body = serde_json::to_vec_pretty(&statement).map_err(internal)?;
-        let bytes = match key {
+        record = match key {
             Some(key) => serde_json::to_vec_pretty(&Envelope::sign(&body, key)).map_err(internal)?,
             None => body,
         };
-        write(&record_path, &[&bytes[..], b"\n"].concat())?;
+        record.push(b'\n');
     }
-    Ok(())
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    files::write_whole(path, bytes).map_err(|error| {
+    let is_log_as_before = fs::read(&log_path).ok().as_ref() == Some(&log);
+    let log = (!is_log_as_before).then_some((&*log_path, &*log));
+    let record = (!is_as_before).then_some((&*record_path, &*record));
+    let changed: Vec<_> = log.into_iter().chain(record).collect();
+    files::write_together(&changed).map_err(|(path, error)| {
         Error::input(format!(
             "`folder` must be one that can be written, and {} cannot: {error}.",
             quote_shortened(&path.to_string_lossy())
@@ -231,6 +230,7 @@ impl Save<'_> {
         self.add_files(&mut statement, job);
         let earlier = before.filter(|before| before.statement.job_id() == saved.job_id);
         write_files(folder, &name, &mut statement, log, earlier.as_ref(), self.key)?;
+        saved.status.clone_from(&statement.run().status);
         saved.notes.extend(statement.notes());
         saved.log = Some(log_path.to_string_lossy().into_owned());
         saved.record = Some(record_path.to_string_lossy().into_owned());
@@ -432,11 +432,51 @@ impl RecordFile {
         program(&self.statement) == program(statement) && (by_name || purpose(&self.statement) == purpose(statement))
     }
 
-    /// The log that was saved before, where it is whole and the one that comes now is not; it becomes that of `statement`.
+    /// Whether it is of the same start of the program: one that was started again has another log. Of a pod that is gone
+    /// the Job alone tells, and where it succeeded, another pod than one that failed has done so.
+    pub(super) fn is_of_same_start(&self, statement: &Statement) -> bool {
+        let (old, new) = (self.statement.run(), statement.run());
+        match new.pod_id {
+            None => (old.status.as_str(), new.status.as_str()) != ("Failed", "Succeeded"),
+            Some(_) => old.pod_id == new.pod_id,
+        }
+    }
+
+    /// Leaves in `statement` how the job went, where the cluster has kept the Job longer than its pod: of that it knows less.
+    fn keep_run(&self, statement: &mut Statement) {
+        let (old, new) = (self.statement.run(), statement.run());
+        if new.node.is_some() || old.pod_id.is_none() {
+            return;
+        }
+        let (old, new) = (&self.statement.predicate, &mut statement.predicate);
+        // Which image that was, by its digest, the node has told.
+        if let Some(image) = self.statement.of_role(Role::Image).next() {
+            let dependencies = &mut new.build_definition.resolved_dependencies;
+            match dependencies.iter_mut().find(|new| new.annotations.role == Role::Image) {
+                Some(new) => new.clone_from(image),
+                None => dependencies.push(image.clone()),
+            }
+        }
+        let before = std::mem::replace(&mut new.run_details, old.run_details.clone())
+            .metadata
+            .run;
+        let run = &mut new.run_details.metadata.run;
+        run.not_found = before.not_found;
+        if before.events.len() > run.events.len() {
+            run.events = before.events;
+        }
+        if run.verdict.is_none() {
+            (run.verdict, run.verdict_line) = (before.verdict, before.verdict_line);
+        }
+    }
+
+    /// The log that was saved before, where the one that comes now is not whole, and the one of before is, or is longer; it
+    /// becomes that of `statement`.
     fn keep_log(&self, statement: &mut Statement, saved: Vec<u8>) -> Option<Vec<u8>> {
         let (old, new) = (&self.statement.subject[0], &statement.subject[0]);
         let is_intact = old.sha256() == Some(&hexadecimal(&Sha256::digest(&saved)));
-        let is_better = old.annotations.notes.is_empty() && !new.annotations.notes.is_empty();
+        let is_longer = saved.len() as u64 > new.annotations.bytes.unwrap_or(0);
+        let is_better = !new.annotations.notes.is_empty() && (old.annotations.notes.is_empty() || is_longer);
         if !(is_intact && is_better) {
             return None;
         }
