@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -97,6 +98,14 @@ impl FollowedLog {
             Some(_) => None,
             None => self.newest.map(time::whole_seconds),
         }
+    }
+
+    /// How long nothing was written before a line that comes now.
+    pub fn silence_before(&self, line: &[u8]) -> Duration {
+        let times = self.parts(line).0.zip(self.newest);
+        times.map_or(Duration::ZERO, |(time, newest)| {
+            Duration::try_from(time.duration_since(newest)).unwrap_or_default()
+        })
     }
 
     /// Takes a line with its time before it, as the node wrote it; gives back the program's line where it is new. Whoever

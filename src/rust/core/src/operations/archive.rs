@@ -229,8 +229,10 @@ pub fn archive(
         let found = record::each(connection, Some(&parts), some)?;
         for outcome in some.iter().zip(found).map(one) {
             let outcome: ArchiveOutcome = outcome?;
-            if outcome.error.is_none() && outcome.job.as_ref().is_none_or(|job| job.is_final) {
-                parts.remove(&outcome.job_id);
+            // Those of other pods stay: a job that was started again may write to one.
+            let archived = outcome.job.as_ref().filter(|job| job.is_final);
+            if let Some((job_id, pod)) = archived.and_then(|job| Some((&job.job_id, job.pod_id.as_ref()?))) {
+                parts.remove(job_id, pod);
             }
             outcomes.insert(outcome.job_id.clone(), outcome);
         }
@@ -267,28 +269,15 @@ fn put(
     // One that cannot be read is written anew.
     let earlier = record_files::read(&of_job, &job_id).ok().flatten();
     let earlier = earlier.filter(|earlier| earlier.statement.job_id() == job_id);
-    if let Some(earlier) = earlier
-        .as_ref()
-        .filter(|earlier| earlier.statement.run().status == status)
-    {
-        if statement.run().pod_id.is_none() && earlier.statement.run().pod_id.is_some() {
-            // The cluster has kept the Job longer than its pod.
-            return Ok(Some(ArchivedJob {
-                is_final: true,
-                ..ArchivedJob::of(&earlier.statement, path)
-            }));
-        }
-    }
-    // A job that was started again has another log.
-    let earlier = earlier.filter(|earlier| earlier.statement.run().pod_id == statement.run().pod_id);
     write_files(&of_job, &job_id, &mut statement, found.log, earlier.as_ref(), key)?;
     // What is missing may be on its way to a part.
     let is_on_its_way = || {
         let pod = statement.run().pod_id.as_deref();
-        pod.is_some_and(|pod| parts.is_written(pod))
+        pod.is_some_and(|pod| parts.is_written(&job_id, pod))
     };
     let is_lost = |warning| log::is_lost_for_good(warning, &job_id);
-    let is_final = found.warnings.iter().all(is_lost) && (found.warnings.is_empty() || !is_on_its_way());
+    let is_final = statement.subject[0].annotations.notes.is_empty()
+        || (found.warnings.iter().all(is_lost) && (found.warnings.is_empty() || !is_on_its_way()));
     Ok(Some(ArchivedJob {
         is_final,
         ..ArchivedJob::of(&statement, path)
@@ -772,6 +761,12 @@ mod tests {
             .unwrap();
         assert_eq!((without_pod.is_final, &without_pod.pod_id), (true, &row.pod_id));
         assert_eq!(files(folder.0.as_path())[0], before[0]);
+        // The Job says otherwise than the pod did: a helper beside the program had failed.
+        let mut failed = job();
+        failed["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
+        let without_pod = archived(&cluster([], failed, lost.clone()), folder.0.as_path()).job;
+        assert_eq!(without_pod, Some(row));
+        assert_eq!(files(folder.0.as_path()), before);
         // It was started again elsewhere.
         let again = archived(&cluster([pod_named("a-q", 1)], job(), lost), folder.0.as_path())
             .job

@@ -190,6 +190,7 @@ impl Stream<'_, '_> {
             since: since.as_deref(),
             newest_line_only,
             follow: self.follow && !newest_line_only,
+            longest_line: None,
         };
         let stopped = Cell::new(false);
         let interrupted = || {

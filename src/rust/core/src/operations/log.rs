@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::archive::{Archived, ArchivedJob};
+use super::log_parts::LogParts;
 use super::observation::{not_found, Observed};
 use super::parallel_map::{over, parallel_map_unless_stopped};
 use super::queue::Queues;
@@ -144,6 +145,14 @@ enum Source<'a> {
     Archive(&'a ArchivedJob),
 }
 
+/// How many of the first sources are read at once. An archived log may be a long one: of these one is held at a time.
+fn read_together(sources: &[Source<'_>], at_most: usize) -> usize {
+    let in_cluster = sources
+        .iter()
+        .take_while(|source| matches!(source, Source::Cluster(..)));
+    in_cluster.take(at_most).count().max(1)
+}
+
 /// The logs of jobs as of [`log`], from `from` on, until their lines have about `bytes` bytes; at least one line.
 ///
 /// Errors: as those of [`log`].
@@ -174,7 +183,8 @@ pub fn log_page(
     // The first may fill the page. Several are read at once when those before were small.
     let mut at_once = 1;
     while position.log < jobs.len() {
-        let some = &jobs[position.log..jobs.len().min(position.log + at_once)];
+        let rest_of_jobs = &jobs[position.log..];
+        let some = &rest_of_jobs[..read_together(rest_of_jobs, at_once)];
         at_once = (at_once * 2).min(LOGS_AT_ONCE);
         let read = over(
             connection,
@@ -338,7 +348,7 @@ fn read(
     };
     let mut has_gap = false;
     if let Some(part) = &part {
-        let replayed = log_parts::replay(part, &mut |line| taken.add(log.take(line), log.written(line)));
+        let replayed = log_parts::replay(part, &mut |line| taken.take(&mut log, line));
         // Of one that cannot be read the cluster may have what is not in it.
         has_gap = replayed.map_or(true, |(_, has_gap)| has_gap);
     }
@@ -347,9 +357,6 @@ fn read(
     let mut end_before = None;
     let mut attempts = 0;
     let why_incomplete = loop {
-        if part.is_some() && log.has_end == Some(true) {
-            break None;
-        }
         log.reopened();
         let since = log.since();
         let question = LogQuestion {
@@ -364,6 +371,8 @@ fn read(
             Err(failure) if failure.kind == FailureKind::Interrupted || (log.last.is_empty() && attempts == 0) => {
                 return Err(error_of(connection, api, job_id, name, &failure));
             }
+            // A process that the program left may have gone on behind the marker, but nothing of the program is missing.
+            Err(_) if part.is_some() && log.has_end == Some(true) => break None,
             Err(failure) => failure_words(&failure),
             Ok(unfinished) => {
                 let mut words = log.node_words.take().or_else(|| log.words_in(&unfinished));
@@ -381,6 +390,7 @@ fn read(
                         Err(failure) if failure.kind == FailureKind::Interrupted => {
                             return Err(error_of(connection, api, job_id, name, &failure));
                         }
+                        Err(_) if part.is_some() && log.has_end == Some(true) => break None,
                         Err(failure) => words = Some(failure_words(&failure)),
                         Ok(newest) => {
                             let end = (log.lines, last.len());
@@ -462,6 +472,31 @@ fn read(
         None => {}
     }
     Ok((taken.lines, warnings))
+}
+
+/// What was kept of the log of a job whose pod is gone: the pod, the lines, and what must be said about them. `bytes` gets what
+/// the program printed. `None`: nothing was kept.
+pub(super) fn log_without_pod(
+    parts: &LogParts,
+    job_id: &str,
+    bytes: &mut Vec<u8>,
+) -> Option<(String, Vec<String>, Vec<Warning>)> {
+    let (pod_id, part) = parts.newest(job_id)?;
+    let mut log = FollowedLog::new(job_id);
+    let mut taken = Taken {
+        lines: Vec::new(),
+        bytes: Some(bytes),
+    };
+    let (_, has_gap) = log_parts::replay(&part, &mut |line| taken.take(&mut log, line)).ok()?;
+    if log.taken == 0 {
+        return None;
+    }
+    let said = [
+        (!log.has_head).then(|| head_is_missing(job_id)),
+        has_gap.then(|| middle_is_missing(job_id)),
+        (log.has_end != Some(true)).then(|| pod_is_gone(job_id)),
+    ];
+    Some((pod_id, taken.lines, said.into_iter().flatten().collect()))
 }
 
 /// What was read of a log.
@@ -577,7 +612,9 @@ fn end_is_missing(job_id: &str, words: &str) -> Warning {
 
 /// Whether a warning tells of a part of a log that does not come back, however often it is read.
 pub(super) fn is_lost_for_good(warning: &Warning, job_id: &str) -> bool {
-    [head_is_missing(job_id), middle_is_missing(job_id), end_is_lost(job_id)].contains(warning)
+    [head_is_missing, middle_is_missing, end_is_lost, pod_is_gone]
+        .iter()
+        .any(|words| words(job_id) == *warning)
 }
 
 fn middle_is_missing(job_id: &str) -> Warning {
@@ -585,6 +622,15 @@ fn middle_is_missing(job_id: &str) -> Warning {
     let advice =
         "The program printed more than its node keeps while the log could not be followed, or more than an archive \
         takes. Let the program write its output to a file in a mount, or print less.";
+    incomplete(job_id, message, advice)
+}
+
+fn pod_is_gone(job_id: &str) -> Warning {
+    let message =
+        format!("The end of the log of job \"{job_id}\" may be missing: its pod was gone before it could be read.");
+    let advice =
+        "What was kept of it while the program ran is there. If that does not say how the program ended, submit \
+                  it again.";
     incomplete(job_id, message, advice)
 }
 
@@ -791,6 +837,17 @@ mod tests {
         )
         .unwrap();
         assert_eq!((&logs.logs[0].lines[..], &logs.warnings[..]), (&[long][..], &[][..]));
+    }
+
+    #[test]
+    fn archived_logs_are_read_one_at_a_time_for_a_page() {
+        let archived = ArchivedJob::default();
+        let pod: Pod = serde_json::from_value(pod("a", 1, ended(0))).unwrap();
+        let here = || Source::Archive(&archived);
+        let in_cluster = || Source::Cluster("a", Observed::Pod(&pod));
+        let sources = [in_cluster(), in_cluster(), in_cluster(), here(), here(), in_cluster()];
+        let together: Vec<usize> = (0..6).map(|first| read_together(&sources[first..], 2)).collect();
+        assert_eq!(together, [2, 2, 1, 1, 1, 1]);
     }
 
     #[test]

@@ -14,11 +14,13 @@ use super::observation::Observed;
 use super::parallel_map::{over, parallel_map_unless_stopped};
 use super::submit::ran_in_place;
 use super::{explain, log, stopped, Archived, Connection, JobSelector};
+use crate::domain::job_status::Status;
 use crate::domain::program::hexadecimal;
 use crate::domain::program::Runner;
 use crate::domain::record::{self, Facts, Statement};
 use crate::domain::session;
 use crate::domain::submission::SubmitArguments;
+use crate::domain::verdict::{self, Verdict};
 use crate::error::{Error, ErrorClass, Warning};
 use crate::kubernetes::{labels, Api};
 
@@ -116,10 +118,27 @@ fn record_of(
     let mut warnings = Vec::new();
     let has_ended = explanation.record.status.has_ended();
     match pod.as_ref().filter(|pod| has_ended && pod.has_started()) {
-        None if has_ended => notes.push("There is no log: the program never started, or its pod is gone.".to_string()),
+        None if has_ended => {
+            let parts = parts.filter(|_| pod.is_none());
+            match parts.and_then(|parts| log::log_without_pod(parts, job_id, &mut kept.bytes)) {
+                None => notes.push("There is no log: the program never started, or its pod is gone.".to_string()),
+                Some((pod_id, lines, said)) => {
+                    explanation.pod_id = Some(pod_id);
+                    if explanation.record.status == Status::Succeeded {
+                        let finding = verdict::of_lines(&lines, connection.log_patterns);
+                        if said.is_empty() || finding.verdict != Verdict::Clean {
+                            explanation.verdict = Some(finding.verdict);
+                            explanation.verdict_line = finding.line;
+                        }
+                    }
+                    notes.extend(said.iter().map(|warning| warning.message.clone()));
+                    warnings.extend(said);
+                }
+            }
+        }
         None => {}
         Some(pod) => {
-            kept.part = parts.and_then(|parts| parts.best(&pod.metadata.name));
+            kept.part = parts.and_then(|parts| parts.best(job_id, &pod.metadata.name));
             let (read, said) = log::log_of_job(connection, &api, job_id, &Observed::Pod(pod), Some(&mut kept))?;
             // Of a program that was killed the log tells nothing of that.
             if let Some(finding) = read.finding {

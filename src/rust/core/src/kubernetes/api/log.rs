@@ -18,6 +18,8 @@ pub struct LogQuestion<'a> {
     pub newest_line_only: bool,
     /// Goes on until the program ends.
     pub follow: bool,
+    /// Ends with the beginning of a line that has more bytes, which is given back as one that is not finished.
+    pub longest_line: Option<usize>,
 }
 
 /// No page that stands in for a log is longer.
@@ -60,15 +62,20 @@ impl Api<'_> {
         self.transport.stream(&call, &deadline.movable(&end), &mut |part| {
             end.set(patience.deadline().end());
             if has_begun {
-                return lines.push(part, line);
+                lines.push(part, line)?;
+            } else {
+                held.extend_from_slice(part);
+                let beginning = held.trim_ascii_start();
+                if held.len() <= LONGEST_PAGE && (beginning.is_empty() || beginning.starts_with(b"<")) {
+                    return ControlFlow::Continue(());
+                }
+                has_begun = true;
+                lines.push(&std::mem::take(&mut held), line)?;
             }
-            held.extend_from_slice(part);
-            let beginning = held.trim_ascii_start();
-            if held.len() <= LONGEST_PAGE && (beginning.is_empty() || beginning.starts_with(b"<")) {
-                return ControlFlow::Continue(());
+            match question.longest_line {
+                Some(most) if lines.pending.len() > most => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
             }
-            has_begun = true;
-            lines.push(&std::mem::take(&mut held), line)
         })?;
         if is_whole_page(&held) {
             let page = "A page for people came in the place of the log.";
