@@ -14,7 +14,7 @@
 #' folder cannot be written, as with a full disk, it says so, and tries again until it can.
 #'
 #' The logs of jobs that run it follows from their start, 50 at a time, and keeps them in the folder `.part` of the
-#' archive until the job has ended: of a long log Kubernetes itself keeps the end alone. With more jobs than that,
+#' archive until that is archived: of a long log Kubernetes itself keeps the end alone. With more jobs than that,
 #' those that print nothing for a while make room for others.
 #'
 #' Where its Role allows it, it renews a Lease `abba-controller` in the namespace, by which

@@ -45,8 +45,8 @@ const LONGEST_LINE: usize = if cfg!(test) { 2048 } else { 10 << 20 };
 /// No node puts a log of fewer bytes aside.
 const LEAST_PUT_ASIDE: u64 = if cfg!(test) { 0 } else { 1 << 20 };
 
-/// No log that a node has put aside was written in less time.
-const SILENCE: Duration = Duration::from_secs(5);
+/// No log that a node has put aside was written in less time: it looks for long ones each 10 s, and at the most each 3 s.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// After so many bytes in one stream, and then nothing for so long, it is opened again.
 const BURST: u64 = if cfg!(test) { 1000 } else { 1 << 20 };
@@ -344,7 +344,7 @@ impl Part {
     ///
     /// A node that puts a log aside goes on with the new one in the same stream. If it has done so twice before it has seen
     /// the first time, all that was between is left out of the stream, without a sign. What is left out was written in the
-    /// time between two looks of the node for long logs (kubelet: 10 s): so before the first line that is so much later than
+    /// time between two looks of the node for long logs: so before the first line that is so much later than
     /// the one before it, another stream is opened, which shows both or tells that the one before was put aside; and after
     /// many lines, as soon as the program is silent, before it can be put aside.
     fn read_stream(&mut self, api: &Api<'_>, patience: &Patience<'_>, pod_name: &str, follower: &Follower) -> bool {
