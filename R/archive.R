@@ -93,19 +93,18 @@ index_columns <- c(index_texts, index_numbers)
 index_patience <- 10000L
 
 # The number of this form of the index. One of another form is made anew.
-index_version <- 2L
+index_version <- 3L
 
 # The jobs lie in the order in which they are listed: a list of them all is read in one go, without sorting. Each is
-# there once, by its id.
+# there once, by its id and its namespace.
 index_schema <- c(
   paste0(
     "CREATE TABLE jobs (", toString(c(paste(index_texts, "TEXT"), paste(index_numbers, "INTEGER"))),
-    ", PRIMARY KEY (namespace_uid, submitted DESC, job_id), UNIQUE (job_id)) WITHOUT ROWID"
+    ", PRIMARY KEY (namespace_uid, submitted DESC, job_id), UNIQUE (job_id, namespace_uid)) WITHOUT ROWID"
   ),
   "CREATE INDEX batches ON jobs (batch_id, namespace_uid, submitted DESC, job_id)",
   "CREATE INDEX users ON jobs (namespace_uid, user, submitted DESC, job_id)",
-  "CREATE INDEX owners ON jobs (namespace_uid, owner, submitted DESC, job_id)",
-  paste("PRAGMA user_version =", index_version)
+  "CREATE INDEX owners ON jobs (namespace_uid, owner, submitted DESC, job_id)"
 )
 
 # The folder of an archive as an absolute path; NULL for none.
@@ -142,6 +141,7 @@ ask_index <- function(folder, query, call) {
       if (!file.exists(index_file(folder))) stop("there is no index.sqlite in it")
       index <- connect_index(folder, RSQLite::SQLITE_RO)
       on.exit(DBI::dbDisconnect(index))
+      if (index_version_of(index) != index_version) stop("its index is being made, or is of another version of abba")
       DBI::dbGetQuery(index, query$sql, params = if (length(query$values) > 0L) query$values)
     },
     error = function(cnd) {
@@ -305,7 +305,8 @@ server_rows <- function(folder, question) {
     question$status <- unlist(question$status)
     ask_index(folder, archived_jobs_query(question, NULL), NULL)
   } else {
-    found <- ask_index(folder, list(sql = "SELECT * FROM jobs WHERE job_id = ?", values = list(unique(job_ids))), NULL)
+    query <- list(sql = "SELECT * FROM jobs WHERE job_id = ?", values = list(unique(job_ids)))
+    found <- ask_index(folder, query, NULL)
     found[found$namespace_uid == question$namespace_uid, ]
   }
   rows$is_final <- as.logical(rows$is_final)
@@ -391,7 +392,7 @@ archiver <- function(archive, settings, call) {
     if (length(ids) == 0L) {
       return(NULL)
     }
-    with_index(folder, function(index) {
+    with_index(folder, call, function(index, found) {
       are_there <- in_index(index, ids, state[ids])
       due <<- due[!names(due) %in% ids[are_there]]
       state[ids[are_there]] <<- NULL
@@ -426,10 +427,12 @@ archiver <- function(archive, settings, call) {
     folder = folder,
     place = place,
     ended = function(jobs) {
-      for (job in jobs) {
-        due[[job[[1L]]]] <<- now() + archive_delay
-        state[[job[[1L]]]] <<- job
-      }
+      # All at once: one by one, R copies what it has for each of the 100,000 that a start may tell.
+      names(jobs) <- vapply(jobs, `[[`, "", 1L)
+      jobs <- jobs[!duplicated(names(jobs), fromLast = TRUE)]
+      others <- !names(due) %in% names(jobs)
+      due <<- c(due[others], rlang::rep_named(names(jobs), now() + archive_delay))
+      state <<- c(state[!names(state) %in% names(jobs)], jobs)
     },
     is_due = function() now() >= pause_until && any(due <= now()),
     # How many jobs were archived, how many are to be, and what does not work.
@@ -486,14 +489,20 @@ have_archived <- function() {
 }
 
 # Does something with the index, as one change of it, while nobody else changes the archive. An index that is missing or
-# damaged is made.
-with_index <- function(folder, change) {
+# damaged is made first, in the same change: nobody reads one that lacks what the files have. look: whether it is looked
+# for files that the index lacks. change: a function of the index and of how many such files there were.
+with_index <- function(folder, call, change, look = FALSE) {
   index <- tryCatch(open_index(folder), error = index_failed)
   on.exit(DBI::dbDisconnect(index))
   tryCatch(DBI::dbExecute(index, "BEGIN IMMEDIATE"), error = index_failed)
   is_done <- FALSE
   on.exit(if (!is_done) try(DBI::dbExecute(index, "ROLLBACK"), silent = TRUE), add = TRUE, after = FALSE)
-  value <- change(index)
+  # Another one may have made it meanwhile.
+  is_new <- tryCatch(index_version_of(index), error = index_failed) == 0L
+  if (is_new) tryCatch(for (sql in index_schema) DBI::dbExecute(index, sql), error = index_failed)
+  found <- if (is_new || look) add_missing(index, folder, call)
+  if (is_new) tryCatch(DBI::dbExecute(index, paste("PRAGMA user_version =", index_version)), error = index_failed)
+  value <- change(index, found)
   tryCatch(DBI::dbExecute(index, "COMMIT"), error = index_failed)
   is_done <- TRUE
   value
@@ -506,33 +515,40 @@ index_failed <- function(cnd) {
   rlang::abort(paste0("index.sqlite: ", words), class = class, use_cli_format = FALSE)
 }
 
+# A connection to an index of this version, or to one that is empty.
 open_index <- function(folder) {
   index <- connect_index(folder, RSQLite::SQLITE_RWC)
-  version <- tryCatch(
-    index_version_of(index),
+  if (is_usable(index)) {
+    return(index)
+  }
+  DBI::dbDisconnect(index)
+  # Damaged, or of another version of abba. All that is in it is in the files, too. One archiver alone sets it aside, so
+  # that none takes the new one of another for the damaged one. A lock of SQLite is gone with whoever had it.
+  lock <- DBI::dbConnect(RSQLite::SQLite(), native_path(file.path(folder, ".index.lock")), synchronous = NULL)
+  on.exit(DBI::dbDisconnect(lock))
+  DBI::dbExecute(lock, "BEGIN EXCLUSIVE")
+  index <- connect_index(folder, RSQLite::SQLITE_RWC)
+  if (is_usable(index)) {
+    return(index)
+  }
+  DBI::dbDisconnect(index)
+  file.rename(index_file(folder), paste0(index_file(folder), ".old"))
+  unlink(paste0(index_file(folder), "-journal"))
+  connect_index(folder, RSQLite::SQLITE_RWC)
+}
+
+# Whether an index is of this version or empty. Where SQLite cannot say it, the connection is closed.
+is_usable <- function(index) {
+  tryCatch(
+    index_version_of(index) %in% c(0L, index_version),
     error = function(cnd) {
       if (grepl("not a database|malformed", conditionMessage(cnd))) {
-        return(NA)
+        return(FALSE)
       }
       DBI::dbDisconnect(index)
       stop(cnd)
     }
   )
-  if (identical(version, index_version)) {
-    return(index)
-  }
-  if (!identical(version, 0L)) {
-    # Damaged, or of another version of abba. All that is in it is in the files, too.
-    DBI::dbDisconnect(index)
-    file.rename(index_file(folder), paste0(index_file(folder), ".old"))
-    unlink(paste0(index_file(folder), "-journal"))
-    index <- connect_index(folder, RSQLite::SQLITE_RWC)
-  }
-  DBI::dbExecute(index, "BEGIN IMMEDIATE")
-  # Another one may have made it meanwhile.
-  if (index_version_of(index) == 0L) lapply(index_schema, function(sql) DBI::dbExecute(index, sql))
-  DBI::dbExecute(index, "COMMIT")
-  index
 }
 
 index_version_of <- function(index) as.integer(DBI::dbGetQuery(index, "PRAGMA user_version")[[1L]])
@@ -551,8 +567,13 @@ in_index <- function(index, job_ids, states) {
   job_ids %in% known$job_id
 }
 
-# Puts jobs into the index. verb: what is done where one is there.
-put_into_index <- function(index, jobs, verb = "REPLACE") {
+index_update <- paste0(
+  "UPDATE SET ", toString(paste0(index_columns, " = excluded.", index_columns)),
+  " WHERE namespace_uid = excluded.namespace_uid AND submitted = excluded.submitted AND owner IS excluded.owner"
+)
+
+# Puts jobs into the index. otherwise: what is done where one is there. Another job of the same id never takes its place.
+put_into_index <- function(index, jobs, otherwise = index_update) {
   if (length(jobs) == 0L) {
     return(0)
   }
@@ -562,17 +583,28 @@ put_into_index <- function(index, jobs, verb = "REPLACE") {
   numbers$submitted[is.na(numbers$submitted)] <- 0
   columns <- c(text_columns(jobs, index_texts), numbers)[index_columns]
   sql <- paste0(
-    "INSERT OR ", verb, " INTO jobs (", toString(index_columns), ") VALUES (",
-    toString(rep("?", length(index_columns))), ")"
+    "INSERT INTO jobs (", toString(index_columns), ") VALUES (", toString(rep("?", length(index_columns))),
+    ") ON CONFLICT DO ", otherwise
   )
   tryCatch(DBI::dbExecute(index, sql, params = unname(columns)), error = index_failed)
 }
 
-# Puts those records into the index that it does not have: an archiver was ended between them and the index, or they
-# were brought there. Removes what an archiver left that was ended while it wrote.
-scan_archive <- function(folder, call) {
+# Puts those records into the index that it does not have, and gives back how many: an archiver was ended between them
+# and the index, they were brought there, or the index is new.
+add_missing <- function(index, folder, call) {
   paths <- list.files(native_path(folder), "[.]json$", recursive = TRUE)
   paths <- sub("[.]json$", "", as_utf8(paths, "archive", call))
+  known <- tryCatch(DBI::dbGetQuery(index, "SELECT path FROM jobs")$path, error = index_failed)
+  new <- setdiff(paths, known)
+  added <- lapply(split(new, ceiling(seq_along(new) / 1000)), function(some) {
+    jobs <- core_value(core_archived_jobs(folder, I(some)), call)
+    put_into_index(index, Filter(Negate(is.null), jobs), "NOTHING")
+  })
+  sum(as.integer(unlist(added)))
+}
+
+# Looks for records that the index does not have, and removes what an archiver left that was ended while it wrote.
+scan_archive <- function(folder, call) {
   unfinished <- list.files(
     native_path(folder), "^[.]abba-.*[.]tmp$",
     recursive = TRUE, all.files = TRUE, full.names = TRUE
@@ -583,14 +615,6 @@ scan_archive <- function(folder, call) {
   parts <- list.files(native_path(file.path(folder, ".part")), recursive = TRUE, full.names = TRUE)
   is_old <- difftime(Sys.time(), file.mtime(parts), units = "days") > 60
   unlink(parts[is_old %in% TRUE])
-  count <- with_index(folder, function(index) {
-    known <- tryCatch(DBI::dbGetQuery(index, "SELECT path FROM jobs")$path, error = index_failed)
-    new <- setdiff(paths, known)
-    added <- lapply(split(new, ceiling(seq_along(new) / 1000)), function(some) {
-      jobs <- core_value(core_archived_jobs(folder, I(some)), call)
-      put_into_index(index, Filter(Negate(is.null), jobs), "IGNORE")
-    })
-    sum(as.integer(unlist(added)))
-  })
+  count <- with_index(folder, call, function(index, found) found, look = TRUE)
   if (count > 0L) paste0("The index has got what it did not have: ", counted(count, "job"))
 }

@@ -316,6 +316,89 @@ test_that("an index that is missing or damaged is made again from the files", {
   expect_null(new_archiver()$step())
 })
 
+test_that("an index that is being made is never one that has nothing", {
+  folder <- local_archive()
+  ids <- local_jobs(list("t-ae" = ended(), "t-dm" = ended()))
+  archive_all(ids)
+  archiver <- new_archiver()
+  archiver$step()
+  # It is lost while an archiver runs, which makes it with all that the files have when it archives the next one.
+  index <- file.path(folder, "index.sqlite")
+  unlink(index)
+  new <- local_jobs(list("t-vs" = ended()))
+  read <- list()
+  core_archived_jobs <- abba:::core_archived_jobs
+  local_function("core_archived_jobs", function(...) {
+    read <<- c(read, list(tryCatch(nrow(abba_archive()), abba_error_archive = conditionMessage)))
+    core_archived_jobs(...)
+  }, asNamespace("abba"), environment())
+  expect_identical(archive_all(new, archiver), "Archived: 1 job")
+  expect_match(read[[1L]], "being made", fixed = TRUE)
+  expect_identical(nrow(abba_archive()), 3L)
+
+  # One that was begun and not filled, as by an archiver that was killed.
+  unlink(index)
+  begun <- abba:::connect_index(folder, RSQLite::SQLITE_RWC)
+  for (sql in abba:::index_schema) DBI::dbExecute(begun, sql)
+  DBI::dbExecute(begun, "DROP TABLE jobs")
+  DBI::dbDisconnect(begun)
+  expect_error(abba_archive(), "being made", class = "abba_error_archive", fixed = TRUE)
+  expect_identical(new_archiver()$step(), "The index has got what it did not have: 3 jobs")
+})
+
+test_that("of two archivers that find the index damaged one alone sets it aside", {
+  folder <- local_archive()
+  ids <- local_jobs(list("t-ae" = ended()))
+  archive_all(ids)
+  index <- file.path(folder, "index.sqlite")
+  writeLines(strrep("no database", 1000L), index)
+  damaged <- bytes_of_file(index)
+  # The other one has made it anew since this one has looked.
+  is_usable <- abba:::is_usable
+  looks <- 0
+  local_function("is_usable", function(index) {
+    looks <<- looks + 1
+    was <- is_usable(index)
+    if (looks == 1) new_archiver()$step()
+    was
+  }, asNamespace("abba"), environment())
+  new_archiver()$step()
+  expect_identical(bytes_of_file(paste0(index, ".old")), damaged)
+  expect_identical(nrow(abba_archive()), 1L)
+})
+
+test_that("another job of the same id never takes the place of one that is archived", {
+  folder <- local_archive()
+  ids <- local_jobs(list("t-ae" = ended()), owners = c("t-ae" = "daemon"))
+  archive_all(ids)
+  before <- abba_archive()
+  row <- abba:::ask_index(folder, list(sql = "SELECT * FROM jobs", values = NULL), NULL)
+  put <- function(...) {
+    job <- utils::modifyList(as.list(row), list(status = "Failed", path = "n/2026-02/x", ...))
+    abba:::with_index(folder, NULL, function(index, found) abba:::put_into_index(index, list(job)))
+  }
+  put(submitted = row$submitted + 1)
+  put(owner = "bin")
+  expect_identical(abba_archive(), before)
+  # That of another namespace has a place of its own.
+  put(namespace_uid = "uid-2")
+  expect_identical(nrow(abba_archive()), 2L)
+  expect_identical(abba_archive(namespace = "n")$namespace_uid, c("uid-1", "uid-2"))
+})
+
+test_that("an archiver takes very many jobs that have ended at once", {
+  local_archive()
+  local_jobs(list())
+  archiver <- new_archiver()
+  jobs <- told_ended(sprintf("t-%06d", seq_len(50000L)))
+  before <- proc.time()[["user.self"]]
+  archiver$ended(jobs)
+  archiver$ended(jobs[1:10])
+  # One by one it was a minute.
+  expect_lt(proc.time()[["user.self"]] - before, 10)
+  expect_identical(archiver$stand()$due, 50000L)
+})
+
 test_that("a changed log is told, and a log that is gone is no empty one", {
   local_archive()
   ids <- local_jobs(list("t-ae" = ended()))
