@@ -405,6 +405,10 @@ archiver <- function(archive, settings, call) {
       put_into_index(index, lapply(archived, `[[`, "job"))
       count <<- count + length(archived)
       trouble <<- NULL
+      # Another job has the id in the archive, and keeps it: that is told once.
+      is_taken <- vapply(outcomes, function(outcome) identical(outcome$error$class, "invalid"), NA)
+      taken <- vapply(outcomes[is_taken], function(outcome) outcome$error$message, "")
+      outcomes[is_taken] <- list(list())
       errors <- Filter(Negate(is.null), lapply(outcomes, `[[`, "error"))
       is_done <- vapply(outcomes, function(outcome) is.null(outcome$error) && !isFALSE(outcome$job$is_final), NA)
       due <<- due[!names(due) %in% ids[is_done]]
@@ -420,7 +424,8 @@ archiver <- function(archive, settings, call) {
         return(trouble)
       }
       failures <<- 0
-      if (length(archived) > 0L) paste0("Archived: ", counted(length(archived), "job"))
+      if (length(archived) > 0L) taken <- c(paste0("Archived: ", counted(length(archived), "job")), taken)
+      if (length(taken) > 0L) paste(taken, collapse = ". ")
     })
   }
   list(

@@ -372,6 +372,7 @@ test_that("another job of the same id never takes the place of one that is archi
   ids <- local_jobs(list("t-ae" = ended()), owners = c("t-ae" = "daemon"))
   archive_all(ids)
   before <- abba_archive()
+  files <- lapply(c(before$log, before$record), bytes_of_file)
   row <- abba:::ask_index(folder, list(sql = "SELECT * FROM jobs", values = NULL), NULL)
   put <- function(...) {
     job <- utils::modifyList(as.list(row), list(status = "Failed", path = "n/2026-02/x", ...))
@@ -379,6 +380,14 @@ test_that("another job of the same id never takes the place of one that is archi
   }
   put(submitted = row$submitted + 1)
   put(owner = "bin")
+  expect_identical(abba_archive(), before)
+  # Its files are not written, either, which is said once.
+  local_jobs(list("t-ae" = ended(1L)), owners = c("t-ae" = "bin"), log = charToRaw("another\n"))
+  archiver <- new_archiver()
+  said <- archive_all(ids, archiver, status = "Failed")
+  expect_match(said, "The archive has another job \"t-ae-", fixed = TRUE)
+  expect_identical(archiver$stand(), list(archived = 0, due = 0L, trouble = NULL))
+  expect_identical(lapply(c(before$log, before$record), bytes_of_file), files)
   expect_identical(abba_archive(), before)
   # That of another namespace has a place of its own.
   put(namespace_uid = "uid-2")

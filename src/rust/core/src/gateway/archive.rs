@@ -83,6 +83,24 @@ impl Archive {
         Ok(jobs)
     }
 
+    /// Those of the ids that the archive has, whosoever they are; none where it does not answer.
+    pub(super) fn those_in(&self, connection: &Connection<'_>, job_ids: Vec<String>) -> Vec<String> {
+        if job_ids.is_empty() {
+            // That would ask for all.
+            return Vec::new();
+        }
+        let Ok(namespace_uid) = self.namespace_uid(connection) else {
+            return Vec::new();
+        };
+        let question = Question {
+            namespace_uid,
+            job_ids,
+            ..Default::default()
+        };
+        let jobs = (self.ask)(question).unwrap_or_default();
+        jobs.into_iter().map(|job| job.job_id).collect()
+    }
+
     fn namespace_uid(&self, connection: &Connection<'_>) -> Result<String, Error> {
         let known = || self.place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = known().as_ref() {
@@ -170,7 +188,7 @@ impl Asked<'_> {
         let seen = self.seen(gateway, connection, which, everybody);
         let is_gone = matches!(&seen, Err(error) if error.class == ErrorClass::NotFound);
         match (which, &gateway.archive, seen) {
-            (JobSelector::Jobs(ids), Some(archive), Err(error)) if is_gone => {
+            (JobSelector::Jobs(ids), Some(archive), Err(error)) if is_gone && !error.job_ids.is_empty() => {
                 let question = Question {
                     job_ids: error.job_ids.clone(),
                     ..Default::default()

@@ -286,6 +286,52 @@ fn a_log_that_the_archive_has_comes_in_pages_too() {
 }
 
 #[test]
+fn an_archived_job_is_not_run_again_by_its_id() {
+    let (server, kept) = Kept::server();
+    let mut body = super::super::fake_cluster::program("a.R");
+    let id = "a-fbc3131d-a850-4081-8224-c06ef3282001".to_string();
+    body["job_id"] = json!(id);
+    let submit = |server: &Server, user: &str, body: &Value, key| server.post(user, "submit-job", body, key);
+    let without_id = super::super::fake_cluster::program("b.R");
+    assert_eq!(submit(&server, "daemon", &body, None).0, 200);
+    let (_, of_key) = submit(&server, "daemon", &without_id, Some("key-1"));
+    let of_key = of_key["job_id"].as_str().unwrap().to_string();
+    for id in [&id, &of_key] {
+        server.cluster.ends(id, "x\n");
+    }
+    let objects = server.cluster.objects.lock().unwrap().clone();
+    let server = kept.archive(server, &[&id, &of_key]);
+    for user in ["daemon", "bin"] {
+        let (status, refusal) = submit(&server, user, &body, None);
+        assert_eq!(status, 409, "{refusal}");
+        let words = refusal["message"].as_str().unwrap();
+        assert!(words.contains(&id) && words.contains("the archive has it"), "{refusal}");
+        let batch = json!({"programs": [body, without_id]});
+        assert_eq!(server.post(user, "submit-batch", &batch, None).0, 409);
+    }
+    assert_eq!(submit(&server, "daemon", &without_id, Some("key-1")).0, 409);
+    assert_eq!(submit(&server, "daemon", &without_id, Some("key-2")).0, 200);
+    let there = |server: &Server| {
+        let objects = server.cluster.objects.lock().unwrap();
+        objects.contains_key(&format!("{JOBS}/{id}"))
+    };
+    assert!(!there(&server));
+    // While the cluster has it, the same submission is safe.
+    let job = format!("{JOBS}/{id}");
+    server
+        .cluster
+        .objects
+        .lock()
+        .unwrap()
+        .insert(job.clone(), objects[&job].clone());
+    let server = kept.of(server);
+    assert_eq!(submit(&server, "daemon", &body, None).0, 200);
+    // An archive that does not answer stops nobody.
+    *kept.rows.lock().unwrap() = Err("the disk is gone".into());
+    assert_eq!(submit(&server, "daemon", &without_id, Some("key-3")).0, 200);
+}
+
+#[test]
 fn nothing_of_an_archived_job_can_be_cancelled() {
     let (server, kept) = Kept::server();
     let (mine, theirs) = (server.submit("daemon", "b"), server.submit("bin", "c"));

@@ -263,8 +263,12 @@ fn put(
     let job_id = statement.job_id().to_string();
     // By the time of its submission, which never changes: so a job has one place.
     let month = statement.run().submitted.get(..7).unwrap_or("undated");
+    let of_namespace = Path::new(folder).join(&place.namespace);
+    if let Some(month) = another_job(&of_namespace, month, &statement) {
+        return Err(is_taken(&job_id, &format!("{}/{month}", place.namespace)));
+    }
     let path = format!("{}/{month}/{job_id}", place.namespace);
-    let of_job = Path::new(folder).join(&place.namespace).join(month);
+    let of_job = of_namespace.join(month);
     make_folder(&of_job)?;
     // One that cannot be read is written anew.
     let earlier = record_files::read(&of_job, &job_id).ok().flatten();
@@ -282,6 +286,40 @@ fn put(
         is_final,
         ..ArchivedJob::of(&statement, path)
     }))
+}
+
+/// The month in which the archive has another job of the same id: an id can be used again when the cluster has forgotten it,
+/// and clusters whose namespaces share a name do not know each other's.
+fn another_job(of_namespace: &Path, month: &str, statement: &Statement) -> Option<String> {
+    let job_id = statement.job_id();
+    let given = |statement: &Statement, name: &str| {
+        let internal = &statement.predicate.build_definition.internal_parameters;
+        internal.get(name).cloned()
+    };
+    let is_another = |of_month: &Path| {
+        let earlier = record_files::read(of_month, job_id).ok().flatten()?.statement;
+        let is_same = |name| given(&earlier, name) == given(statement, name);
+        // A pod that has lost its Job has a time of its own.
+        let is_same_run = earlier.run().submitted == statement.run().submitted
+            || (earlier.run().pod_id.is_some() && earlier.run().pod_id == statement.run().pod_id);
+        Some(earlier.job_id() == job_id && !(is_same(NAMESPACE_UID) && is_same(OWNER) && is_same_run))
+    };
+    let months = fs::read_dir(of_namespace).into_iter().flatten().flatten();
+    let others = months.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    std::iter::once(month.to_string())
+        .chain(others)
+        .find(|month| is_another(&of_namespace.join(month)) == Some(true))
+}
+
+/// The error about a job whose id another one has in the archive.
+fn is_taken(job_id: &str, folder: &str) -> Error {
+    Error::new(
+        ErrorClass::NameTaken,
+        format!("The archive has another job \"{job_id}\", in {folder}, and keeps that."),
+    )
+    .meaning("This one is not archived: its log and record would take the place of those of the other one.")
+    .advise("Save it before the cluster forgets it, see abba_save_k8s_batch_local().")
+    .about([job_id])
 }
 
 /// What an index has to have of the records at these paths, which are as of [`ArchivedJob::path`]; `None` where there is no
@@ -779,6 +817,49 @@ mod tests {
             ),
             ("Failed", false, 0)
         );
+    }
+
+    #[test]
+    fn another_job_of_the_same_id_takes_nothing_of_the_archived_one() {
+        let folder = Folder::new();
+        let job_of = |created: &str, owner: &str| {
+            let mut job = job_object("a", 1);
+            job["metadata"]["creationTimestamp"] = json!(created);
+            job["metadata"]["annotations"]["abba/owner"] = json!(owner);
+            job
+        };
+        let created = job_object("a", 1)["metadata"]["creationTimestamp"]
+            .as_str()
+            .unwrap_or_default()
+            .to_string();
+        let first = cluster([pod_named("a-p", 0)], job_of(&created, "daemon"), whole());
+        assert!(archived(&first, &folder.0).job.is_some());
+        let before = files(&folder.0);
+        let log = b"2026-01-01T00:00:01Z abba-log-of a\n2026-01-01T00:00:01Z another";
+        let others = [
+            // Later in the month, in another month, and of another owner.
+            job_of("2026-01-09T00:00:00Z", "daemon"),
+            job_of("2026-02-01T00:00:00Z", "bin"),
+            job_of(&created, "bin"),
+        ];
+        for other in others {
+            let words = other.to_string();
+            let other = cluster([pod_named("a-q", 0)], other, Answer::Body(log.to_vec()));
+            let outcome = archived(&other, &folder.0);
+            let error = outcome.error.expect(&words);
+            assert_eq!((outcome.job, error.class), (None, ErrorClass::NameTaken), "{words}");
+        }
+        // That of another cluster.
+        let elsewhere = Place {
+            namespace_uid: "uid-2".into(),
+            ..here()
+        };
+        let root = folder.0.to_string_lossy();
+        let outcomes = archive(&patient(&first), &root, None, &elsewhere, &["a".to_string()]).unwrap();
+        assert_eq!(outcomes[0].error.as_ref().unwrap().class, ErrorClass::NameTaken);
+        assert_eq!(files(&folder.0), before);
+        assert!(!folder.0.join("n/2026-02").exists());
+        assert!(archived(&first, &folder.0).job.is_some());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::super::bookings::Bookings;
 use super::super::description::{Description, Schema};
 use super::super::holdings::{Entered, Holdings};
 use super::super::policy::Policy;
-use super::super::snapshot::{Knowledge, Reservation};
+use super::super::snapshot::{self, Knowledge, Reservation};
 use super::super::submission::{self, Key, Named, PROGRAM, SETTINGS};
 use super::{Answers, Argument, Arguments, Asked, Call, Caller, Gateway, Kind};
 use crate::domain::order;
@@ -543,6 +543,7 @@ fn reserve<'a>(
     job_ids: Vec<String>,
     keys: &[Key],
 ) -> Result<Reserved<'a>, ApiError> {
+    refuse_archived(gateway, connection, caller, &job_ids, keys)?;
     let reserved = gateway
         .snapshots
         .reserve(
@@ -581,6 +582,55 @@ fn reserve<'a>(
         return Err(key_was_used(Vec::new()));
     }
     Ok(reserved)
+}
+
+/// Refuses ids that callers bring and that the archive has: their jobs have run, and the cluster has forgotten them since. A
+/// submission that is repeated while it has them is answered by the cluster.
+///
+/// An archive that does not answer refuses nothing: most ids are new, and it keeps what it has of the others.
+fn refuse_archived(
+    gateway: &Gateway,
+    connection: &Connection<'_>,
+    caller: &Caller,
+    job_ids: &[String],
+    keys: &[Key],
+) -> Result<(), ApiError> {
+    let Some(archive) = &gateway.archive else {
+        return Ok(());
+    };
+    let brought = job_ids.iter().zip(keys).filter(|(_, key)| **key != Key::None);
+    let archived = archive.those_in(connection, brought.map(|(id, _)| id.clone()).collect());
+    if archived.is_empty() {
+        return Ok(());
+    }
+    let which = JobSelector::Jobs(archived);
+    let in_cluster = gateway.snapshots.ask(connection, &caller.name, &which, |store| {
+        let is_gone = |id: &&String| store.job(id).is_none();
+        match &which {
+            JobSelector::Jobs(ids) if ids.iter().any(|id| is_gone(&id)) => {
+                Err(snapshot::no_jobs(ids.iter().filter(is_gone).cloned().collect()))
+            }
+            _ => Ok(()),
+        }
+    });
+    match in_cluster {
+        Err(error) if error.class == ErrorClass::NotFound => Err(is_archived(error.job_ids)),
+        answer => answer.map_err(|error| of_this_request(error).into()),
+    }
+}
+
+/// The words are the same whoever had the job: whose it was is not told.
+fn is_archived(job_ids: Vec<String>) -> ApiError {
+    let error = Error::new(
+        ErrorClass::Invalid,
+        format!(
+            "{} was there already: it has ended, and the archive has it.",
+            crate::error::name_some(&job_ids)
+        ),
+    )
+    .meaning(NO_JOB_OF_REQUEST)
+    .advise("If it is to run again, submit the program anew, with a new `job_id` or `Idempotency-Key`.");
+    ApiError::new(409, error.about(job_ids))
 }
 
 /// What went wrong with a submission. A Job of that name that is another was made by an earlier submission of the same key:
