@@ -8,7 +8,10 @@ annotations <- jsonlite::fromJSON(paste(answer, collapse = "\n"))$metadata$annot
 
 # The entries of one of them; folders have the NFS server and the path.
 setting <- function(name) {
-  lines <- trimws(strsplit(annotations[[paste0("abba/", name)]], "\n", fixed = TRUE)[[1L]])
+  annotation <- paste0("abba/", name)
+  text <- annotations[[annotation]]
+  if (is.null(text)) stop("the namespace ", namespace, " has no annotation ", annotation, ": see namespaces.yaml")
+  lines <- trimws(strsplit(text, "\n", fixed = TRUE)[[1L]])
   lines[nzchar(lines)]
 }
 folders <- function(name) {
@@ -24,6 +27,7 @@ options(
   abba.default.container = if (length(images) > 0L) images[[1L]],
   abba.permitted.mounts = folders("nfs"),
   abba.home.nfs.ip.address = unlist(lapply(folders("homes"), `[[`, "server")),
+  abba.home.path = unlist(lapply(folders("homes"), `[[`, "path")),
   abba.api.least.uid = as.integer(setting("least-uid")),
   abba.api.least.gid = as.integer(setting("least-gid"))
 )
