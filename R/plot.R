@@ -61,7 +61,15 @@ plot.abba_jobs <- function(x, ...) {
   if (nrow(x) == 0L) {
     return(say_nothing_to_draw(x))
   }
-  bars <- timeline(x, Sys.time())
+  # Of some that an archive has it is not known when they were submitted.
+  known <- x[!is.na(x$submitted), ]
+  if (nrow(known) < nrow(x)) {
+    rlang::inform(paste0("Not drawn, as nobody knows when they were submitted: ", toString(x$job_id[is.na(x$submitted)])))
+  }
+  if (nrow(known) == 0L) {
+    return(say_nothing_to_draw(x))
+  }
+  bars <- timeline(known, Sys.time())
   unit <- time_unit(max(bars$end))
   times <- c("begin", "run", "end")
   bars[times] <- bars[times] / unit$seconds

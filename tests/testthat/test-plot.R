@@ -141,3 +141,13 @@ test_that("a batch without rows asks nobody and draws nothing", {
   expect_message(plot(batch_of(character(), character()), namespace = "n"), "no jobs to draw", fixed = TRUE)
   expect_identical(kubectl$count(), 0L)
 })
+
+test_that("jobs of which nobody knows when they were submitted are named, and the others drawn", {
+  local_png()
+  some <- jobs()
+  some$submitted[[2L]] <- NA
+  expect_message(drawn <- plot(some), "b-2")
+  expect_identical(drawn, some)
+  some$submitted <- utc(rep(NA, 4L))
+  expect_message(expect_message(plot(some), "a-1, b-2"), "no jobs to draw")
+})
