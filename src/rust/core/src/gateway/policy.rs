@@ -415,58 +415,31 @@ pub(super) mod tests {
     use serde_json::json;
 
     pub fn settings() -> Settings {
-        Settings {
-            identity: IdentityMode::Keys,
-            secret: None,
-            proxy_header: None,
-            on_socket: false,
-            permitted_containers: vec!["registry.example.com/r:4.2".into(), "registry.example.com/r:4.3".into()],
-            default_container: Some("registry.example.com/r:4.1".into()),
-            permitted_queues: Vec::new(),
-            lower_cpu_limit: "0.001".into(),
-            cpu_limit: "2".into(),
-            lower_memory_limit: "128M".into(),
-            memory_limit: "1G".into(),
-            default_time_limit: None,
-            time_limit: None,
-            default_disk_limit: None,
-            disk_limit: None,
-            permitted_mounts: vec![PermittedMountSetting {
-                server: "192.0.2.1".into(),
-                path: "/studies".into(),
-                read_only: false,
-            }],
-            permitted_templates: BTreeMap::from([
-                (
-                    "default".into(),
-                    r#"{"spec": {"template": {"spec": {"imagePullSecrets": [{"name": "registry"}]}}}}"#.into(),
-                ),
-                (
-                    "gpu".into(),
-                    r#"{"spec": {"template": {"spec": {"nodeSelector": {"gpu": "yes"}}}}}"#.into(),
-                ),
-            ]),
-            home_nfs_ip_address: None,
-            home_path: None,
+        serde_json::from_value(json!({
+            "identity": "keys",
+            "permitted_containers": ["registry.example.com/r:4.2", "registry.example.com/r:4.3"],
+            "default_container": "registry.example.com/r:4.1",
+            "lower_cpu_limit": "0.001",
+            "cpu_limit": "2",
+            "lower_memory_limit": "128M",
+            "memory_limit": "1G",
+            "permitted_mounts": [{"server": "192.0.2.1", "path": "/studies"}],
+            "permitted_templates": {
+                "default": r#"{"spec": {"template": {"spec": {"imagePullSecrets": [{"name": "registry"}]}}}}"#,
+                "gpu": r#"{"spec": {"template": {"spec": {"nodeSelector": {"gpu": "yes"}}}}}"#,
+            },
             // Accounts that every machine has.
-            least_uid: Some(1),
-            least_gid: Some(1),
-            keep_days: None,
-            profiles: Vec::new(),
-            operators: vec!["olga".into()],
-            requests_per_minute: 300,
-            open_jobs: 100,
-            open_cpu: None,
-            open_memory: None,
-            kept_jobs: 1000,
-            kept_program_bytes: 1 << 30,
-            log_page_bytes: 4_000_000,
-            snapshot_seconds: 1.0,
-            bounds: Bounds::default(),
-            log: Default::default(),
-            metrics: Default::default(),
-            refuse_nologin: false,
-        }
+            "least_uid": 1,
+            "least_gid": 1,
+            "operators": ["olga"],
+            "requests_per_minute": 300,
+            "open_jobs": 100,
+            "kept_jobs": 1000,
+            "kept_program_bytes": 1 << 30,
+            "log_page_bytes": 4_000_000,
+            "snapshot_seconds": 1.0,
+        }))
+        .unwrap()
     }
 
     #[test]
