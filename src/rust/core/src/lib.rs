@@ -24,6 +24,8 @@ pub mod kubernetes;
 mod layers;
 pub mod local;
 pub mod operations;
+#[cfg(test)]
+mod test_folder;
 pub mod transport;
 
 pub use error::{Error, ErrorClass, Warning};

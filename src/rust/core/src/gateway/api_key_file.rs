@@ -310,26 +310,7 @@ pub(super) fn lock(folder: &Path) -> io::Result<fs::Metadata> {
 mod tests {
     use super::*;
     use crate::gateway::api_keys::tests::key_of;
-
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new() -> Self {
-            let folder = std::env::temp_dir().join(Uuid::new_v4().to_string());
-            fs::create_dir(&folder).unwrap();
-            Self(folder)
-        }
-
-        fn keys(&self) -> PathBuf {
-            self.0.join("keys")
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::test_folder::Folder;
 
     fn add_for(path: &Path, user: &str) -> NewKey {
         add(path, user, Some(90), Scope::Submit, "").unwrap()
@@ -347,7 +328,7 @@ mod tests {
     #[test]
     fn the_day_of_a_keys_last_use_is_kept_and_told() {
         let folder = Folder::new();
-        let path = folder.keys();
+        let path = folder.join("keys");
         let (daemon, bin) = (add_for(&path, "daemon"), add_for(&path, "bin"));
         let file = ApiKeyFile::open(&path).unwrap();
         let last_uses = || list(&path).unwrap().iter().map(|key| key.last_used).collect::<Vec<_>>();
@@ -379,7 +360,7 @@ mod tests {
     #[test]
     fn keys_come_and_go_while_the_file_is_used() {
         let folder = Folder::new();
-        let path = folder.keys();
+        let path = folder.join("keys");
         assert!(ApiKeyFile::open(&path).is_err());
         let daemon = add_for(&path, "daemon");
         let file = ApiKeyFile::open(&path).unwrap();
@@ -402,7 +383,7 @@ mod tests {
     #[test]
     fn a_last_line_without_its_end_is_mended_and_keys_of_before_stay() {
         let folder = Folder::new();
-        let path = folder.keys();
+        let path = folder.join("keys");
         let first = add_for(&path, "daemon");
         let line = fs::read_to_string(&path).unwrap();
         let fields: Vec<&str> = line.split(':').collect();
@@ -417,7 +398,7 @@ mod tests {
     #[test]
     fn many_at_a_time_lose_no_key_and_a_reader_never_sees_half_a_file() {
         let folder = Folder::new();
-        let path = folder.keys();
+        let path = folder.join("keys");
         add_for(&path, "daemon");
         let file = ApiKeyFile::open(&path).unwrap();
         std::thread::scope(|scope| {
@@ -434,16 +415,16 @@ mod tests {
     #[test]
     fn an_account_that_is_not_there_gets_no_key() {
         let folder = Folder::new();
-        let error = add(&folder.keys(), "no-such-user-here", None, Scope::Submit, "").unwrap_err();
+        let error = add(&folder.join("keys"), "no-such-user-here", None, Scope::Submit, "").unwrap_err();
         assert!(error.message.contains("no account"), "{}", error.message);
-        assert!(!folder.keys().exists());
+        assert!(!folder.join("keys").exists());
     }
 
     #[cfg(unix)]
     #[test]
     fn a_file_that_others_can_read_or_replace_is_refused() {
         let folder = Folder::new();
-        let path = folder.keys();
+        let path = folder.join("keys");
         add_for(&path, "daemon");
         let file = ApiKeyFile::open(&path).unwrap();
         let refusal = || file.keys().unwrap_err().message;
@@ -489,7 +470,7 @@ mod tests {
     #[test]
     fn a_file_with_a_line_that_is_none_is_not_changed() {
         let folder = Folder::new();
-        let path = folder.keys();
+        let path = folder.join("keys");
         add_for(&path, "daemon");
         let broken = format!("{}\nbroken", key_of("bin").kept.line());
         fs::write(&path, &broken).unwrap();

@@ -1,31 +1,22 @@
-use std::fs;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{json, Value};
 
 use super::super::fake_cluster::{server, Server, JOBS, PODS};
 use super::*;
+use crate::test_folder::Folder;
 
 /// An archive in a folder that goes with the test, and what its index has.
 struct Kept {
-    folder: PathBuf,
+    folder: Folder,
     rows: Arc<Mutex<Result<Vec<ArchivedJob>, String>>>,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
 }
 
 impl Kept {
     /// A server with an archive.
     fn server() -> (Server, Self) {
-        let folder = std::env::temp_dir().join(format!("abba-core-test-{}", uuid::Uuid::new_v4()));
-        fs::create_dir_all(&folder).unwrap();
         let kept = Self {
-            folder,
+            folder: Folder::new(),
             rows: Arc::new(Mutex::new(Ok(Vec::new()))),
         };
         let server = server();

@@ -190,10 +190,11 @@ fn entries(folder: &Path, pattern: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_folder::Folder;
 
     #[test]
     fn a_pattern_stands_for_parts_of_names() {
-        let folder = std::env::temp_dir().join(format!("abba-core-test-{}", uuid::Uuid::new_v4()));
+        let folder = Folder::new();
         let base = folder.to_str().unwrap();
         fs::create_dir_all(folder.join("sdtm/v1")).unwrap();
         fs::write(folder.join("sdtm/v1/dm.rds"), "").unwrap();
@@ -210,6 +211,5 @@ mod tests {
         ] {
             assert_eq!(is_any_there(&format!("{base}/{pattern}")), is_there, "{pattern}");
         }
-        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -145,66 +145,53 @@ fn write_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use crate::test_folder::Folder;
     use std::os::unix::fs::{symlink, PermissionsExt};
-
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new() -> Self {
-            let folder = std::env::temp_dir().join(uuid::Uuid::new_v4().to_string());
-            fs::create_dir(&folder).unwrap();
-            Self(folder)
-        }
-
-        fn log(&self) -> PathBuf {
-            self.0.join("log")
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
 
     #[test]
     fn it_is_for_its_owner_alone_from_the_start() {
         let folder = Folder::new();
-        LogFile::new(&folder.log()).append("a\n", true).unwrap();
-        assert_eq!(fs::metadata(folder.log()).unwrap().permissions().mode() & 0o777, 0o600);
+        LogFile::new(&folder.join("log")).append("a\n", true).unwrap();
+        assert_eq!(
+            fs::metadata(folder.join("log")).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         // One that the administrator has made stays as it is.
-        fs::set_permissions(folder.log(), fs::Permissions::from_mode(0o640)).unwrap();
-        LogFile::new(&folder.log()).append("b\n", false).unwrap();
-        assert_eq!(fs::metadata(folder.log()).unwrap().permissions().mode() & 0o777, 0o640);
-        assert_eq!(fs::read_to_string(folder.log()).unwrap(), "a\nb\n");
+        fs::set_permissions(folder.join("log"), fs::Permissions::from_mode(0o640)).unwrap();
+        LogFile::new(&folder.join("log")).append("b\n", false).unwrap();
+        assert_eq!(
+            fs::metadata(folder.join("log")).unwrap().permissions().mode() & 0o777,
+            0o640
+        );
+        assert_eq!(fs::read_to_string(folder.join("log")).unwrap(), "a\nb\n");
     }
 
     #[test]
     fn a_file_that_another_account_can_change_is_no_log() {
         let folder = Folder::new();
-        let log = LogFile::new(&folder.log());
+        let log = LogFile::new(&folder.join("log"));
         log.append("a\n", false).unwrap();
         let refused = |words: &str| {
-            let error = LogFile::new(&folder.log()).append("b\n", false).unwrap_err();
+            let error = LogFile::new(&folder.join("log")).append("b\n", false).unwrap_err();
             assert!(error.to_string().contains(words), "{error}");
         };
-        fs::set_permissions(folder.log(), fs::Permissions::from_mode(0o666)).unwrap();
+        fs::set_permissions(folder.join("log"), fs::Permissions::from_mode(0o666)).unwrap();
         refused("everybody can write");
-        fs::set_permissions(folder.log(), fs::Permissions::from_mode(0o660)).unwrap();
+        fs::set_permissions(folder.join("log"), fs::Permissions::from_mode(0o660)).unwrap();
         fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o777)).unwrap();
         refused("everybody can write");
         // As /tmp is.
         fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o1777)).unwrap();
-        LogFile::new(&folder.log()).append("b\n", false).unwrap();
+        LogFile::new(&folder.join("log")).append("b\n", false).unwrap();
         // Root alone can give files to others.
-        if std::os::unix::fs::chown(folder.log(), Some(1), None).is_ok() {
+        if std::os::unix::fs::chown(folder.join("log"), Some(1), None).is_ok() {
             refused("another account");
             let own = folder.0.join("own");
             fs::write(&own, "x\n").unwrap();
-            fs::remove_file(folder.log()).unwrap();
-            symlink(&own, folder.log()).unwrap();
-            LogFile::new(&folder.log()).append("c\n", false).unwrap();
-            std::os::unix::fs::lchown(folder.log(), Some(1), None).unwrap();
+            fs::remove_file(folder.join("log")).unwrap();
+            symlink(&own, folder.join("log")).unwrap();
+            LogFile::new(&folder.join("log")).append("c\n", false).unwrap();
+            std::os::unix::fs::lchown(folder.join("log"), Some(1), None).unwrap();
             refused("another account");
             assert_eq!(fs::read_to_string(&own).unwrap(), "x\nc\n");
         }
@@ -213,41 +200,41 @@ mod tests {
     #[test]
     fn a_file_that_was_moved_or_removed_is_made_anew() {
         let folder = Folder::new();
-        let log = LogFile::new(&folder.log());
+        let log = LogFile::new(&folder.join("log"));
         log.append("a\n", false).unwrap();
         let moved = folder.0.join("log.1");
-        fs::rename(folder.log(), &moved).unwrap();
+        fs::rename(folder.join("log"), &moved).unwrap();
         log.append("b\n", false).unwrap();
         log.append("c\n", false).unwrap();
         assert_eq!(fs::read_to_string(&moved).unwrap(), "a\n");
-        assert_eq!(fs::read_to_string(folder.log()).unwrap(), "b\nc\n");
-        fs::remove_file(folder.log()).unwrap();
+        assert_eq!(fs::read_to_string(folder.join("log")).unwrap(), "b\nc\n");
+        fs::remove_file(folder.join("log")).unwrap();
         log.append("d\n", false).unwrap();
-        assert_eq!(fs::read_to_string(folder.log()).unwrap(), "d\n");
+        assert_eq!(fs::read_to_string(folder.join("log")).unwrap(), "d\n");
         // What turns it over may have made the new one already.
-        fs::rename(folder.log(), &moved).unwrap();
-        fs::write(folder.log(), "").unwrap();
+        fs::rename(folder.join("log"), &moved).unwrap();
+        fs::write(folder.join("log"), "").unwrap();
         log.append("e\n", false).unwrap();
-        assert_eq!(fs::read_to_string(folder.log()).unwrap(), "e\n");
+        assert_eq!(fs::read_to_string(folder.join("log")).unwrap(), "e\n");
     }
 
     #[test]
     fn a_line_that_was_broken_off_does_not_spoil_the_next() {
         let folder = Folder::new();
-        fs::write(folder.log(), "a\nhalf").unwrap();
-        LogFile::new(&folder.log()).append("b\n", false).unwrap();
-        assert_eq!(fs::read_to_string(folder.log()).unwrap(), "a\nhalf\nb\n");
+        fs::write(folder.join("log"), "a\nhalf").unwrap();
+        LogFile::new(&folder.join("log")).append("b\n", false).unwrap();
+        assert_eq!(fs::read_to_string(folder.join("log")).unwrap(), "a\nhalf\nb\n");
     }
 
     #[test]
     fn a_full_disk_and_a_missing_folder_are_errors_and_heal() {
         let folder = Folder::new();
-        symlink("/dev/full", folder.log()).unwrap();
-        let log = LogFile::new(&folder.log());
+        symlink("/dev/full", folder.join("log")).unwrap();
+        let log = LogFile::new(&folder.join("log"));
         assert_eq!(log.append("a\n", true).unwrap_err().kind(), io::ErrorKind::StorageFull);
-        fs::remove_file(folder.log()).unwrap();
+        fs::remove_file(folder.join("log")).unwrap();
         log.append("b\n", true).unwrap();
-        assert_eq!(fs::read_to_string(folder.log()).unwrap(), "b\n");
+        assert_eq!(fs::read_to_string(folder.join("log")).unwrap(), "b\n");
         assert!(LogFile::new(&folder.0.join("none/log")).append("a\n", false).is_err());
         assert!(LogFile::new(&folder.0.join("none/log")).check().is_err());
     }

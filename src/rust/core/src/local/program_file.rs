@@ -143,16 +143,11 @@ fn absolute(path: &Path) -> std::io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn folder() -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("abba-core-test-{}", uuid::Uuid::new_v4()));
-        fs::create_dir(&folder).unwrap();
-        folder
-    }
+    use crate::test_folder::Folder;
 
     #[test]
     fn a_program_is_read_with_its_path_as_given() {
-        let folder = folder();
+        let folder = Folder::new();
         fs::write(folder.join("a.R"), b"1\n").unwrap();
         let path = folder.join("./x/../a.R");
         fs::create_dir(folder.join("x")).unwrap();
@@ -163,13 +158,13 @@ mod tests {
             fs::canonicalize(folder.join("a.R")).unwrap().to_str().unwrap()
         );
         assert_eq!(program.bytes.as_deref(), Some(&b"1\n"[..]));
-        fs::remove_dir_all(folder).unwrap();
     }
 
     #[cfg(unix)]
     #[test]
     fn a_program_behind_a_link_is_seen_in_the_mount_of_either_path() {
-        let folder = fs::canonicalize(folder()).unwrap();
+        let given = Folder::new();
+        let folder = fs::canonicalize(&given.0).unwrap();
         fs::create_dir_all(folder.join("real/study")).unwrap();
         fs::write(folder.join("real/study/a.R"), b"1\n").unwrap();
         std::os::unix::fs::symlink(folder.join("real"), folder.join("data")).unwrap();
@@ -185,12 +180,11 @@ mod tests {
             let program = read("a.R", &text(program)).unwrap();
             assert_eq!(seen_in_mounts(program, &mounts).absolute_path, text(seen));
         }
-        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn what_is_no_program_is_refused() {
-        let folder = folder();
+        let folder = Folder::new();
         let missing = folder.join("missing.R");
         for (path, word) in [
             (missing.to_str().unwrap(), "does not exist"),
@@ -206,6 +200,5 @@ mod tests {
             let error = read(path, path).unwrap_err();
             assert!(error.message.contains(word), "{}", error.message);
         }
-        fs::remove_dir_all(folder).unwrap();
     }
 }

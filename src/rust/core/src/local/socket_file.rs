@@ -65,11 +65,11 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+    use crate::test_folder::Folder;
 
     #[test]
     fn a_socket_that_nobody_listens_on_is_taken_away_and_nothing_else() {
-        let folder = std::env::temp_dir().join(uuid::Uuid::new_v4().simple().to_string());
-        fs::create_dir(&folder).unwrap();
+        let folder = Folder::new();
         let socket = folder.join("s");
         make_way(&socket).unwrap();
         let listener = UnixListener::bind(&socket).unwrap();
@@ -81,15 +81,15 @@ mod tests {
         fs::write(&socket, "text").unwrap();
         assert!(make_way(&socket).unwrap_err().message.contains("something else"));
         assert!(socket.exists());
-        if std::os::unix::fs::chown(&folder, Some(1), None).is_ok() {
+        if std::os::unix::fs::chown(&folder.0, Some(1), None).is_ok() {
             // In the folder of another account, which can put its own socket there; root alone can try this.
             assert!(make_way(&folder.join("t"))
                 .unwrap_err()
                 .message
                 .contains("another account"));
-            std::os::unix::fs::chown(&folder, Some(0), None).unwrap();
+            std::os::unix::fs::chown(&folder.0, Some(0), None).unwrap();
         }
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o777)).unwrap();
         assert!(make_way(&folder.join("t"))
             .unwrap_err()
             .message
@@ -99,6 +99,5 @@ mod tests {
             .message
             .contains("longer"));
         assert!(make_way(&folder.join("none").join("s")).is_err());
-        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -677,11 +677,10 @@ fn changed_log(job: &ArchivedJob) -> (String, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scripted::{
-        ended, job as job_object, list, object, patient, pod, running, Answer, Folder, Scripted,
-    };
+    use super::super::scripted::{ended, job as job_object, list, object, patient, pod, running, Answer, Scripted};
     use super::super::{explain, log as log_of, status};
     use super::*;
+    use crate::test_folder::Folder;
     use serde_json::json;
 
     const LOG: &[u8] =
@@ -732,19 +731,16 @@ mod tests {
     fn what_the_archive_answers_is_what_the_cluster_did() {
         let folder = Folder::new();
         let with_job = cluster([pod_named("a-p", 3)], job_object("a", 1), whole());
-        let row = archived(&with_job, folder.0.as_path()).job.unwrap();
+        let row = archived(&with_job, &folder).job.unwrap();
         assert_eq!(
             (row.path.as_str(), row.namespace_uid.as_str(), row.is_final),
             ("n/2026-01/a", "uid-1", true)
         );
-        let [log, record] = files(folder.0.as_path());
+        let [log, record] = files(&folder);
         assert_eq!(log, b"Error: \xe9\0\r\nend");
-        let again = archived(&with_job, folder.0.as_path());
-        assert_eq!(
-            (again.job.as_ref(), files(folder.0.as_path())),
-            (Some(&row), [log, record])
-        );
-        let root = folder.0.to_string_lossy().into_owned();
+        let again = archived(&with_job, &folder);
+        assert_eq!((again.job.as_ref(), files(&folder)), (Some(&row), [log, record]));
+        let root = folder.to_string_lossy().into_owned();
         let paths = ["n/2026-01/a", "n/2026-01/b", "../a", "/a"].map(String::from);
         assert_eq!(archived_jobs(&root, &paths), [Some(row.clone()), None, None, None]);
 
@@ -781,40 +777,34 @@ mod tests {
     fn what_the_cluster_has_lost_since_stays_and_another_run_takes_its_place() {
         let folder = Folder::new();
         let job = || job_object("a", 1);
-        let row = archived(&cluster([pod_named("a-p", 0)], job(), whole()), folder.0.as_path())
+        let row = archived(&cluster([pod_named("a-p", 0)], job(), whole()), &folder)
             .job
             .unwrap();
-        let before = files(folder.0.as_path());
+        let before = files(&folder);
         // Its node does not answer any more.
         let lost = Answer::Fails(crate::transport::FailureKind::Server);
-        archived(&cluster([pod_named("a-p", 0)], job(), lost.clone()), folder.0.as_path())
+        archived(&cluster([pod_named("a-p", 0)], job(), lost.clone()), &folder)
             .job
             .unwrap();
-        assert_eq!(files(folder.0.as_path())[0], before[0]);
+        assert_eq!(files(&folder)[0], before[0]);
         // The pod is gone, the Job is there.
         let mut complete = job();
         complete["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
-        let without_pod = archived(&cluster([], complete, lost.clone()), folder.0.as_path())
-            .job
-            .unwrap();
+        let without_pod = archived(&cluster([], complete, lost.clone()), &folder).job.unwrap();
         assert_eq!((without_pod.is_final, &without_pod.pod_id), (true, &row.pod_id));
-        assert_eq!(files(folder.0.as_path())[0], before[0]);
+        assert_eq!(files(&folder)[0], before[0]);
         // The Job says otherwise than the pod did: a helper beside the program had failed.
         let mut failed = job();
         failed["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
-        let without_pod = archived(&cluster([], failed, lost.clone()), folder.0.as_path()).job;
+        let without_pod = archived(&cluster([], failed, lost.clone()), &folder).job;
         assert_eq!(without_pod, Some(row));
-        assert_eq!(files(folder.0.as_path()), before);
+        assert_eq!(files(&folder), before);
         // It was started again elsewhere.
-        let again = archived(&cluster([pod_named("a-q", 1)], job(), lost), folder.0.as_path())
+        let again = archived(&cluster([pod_named("a-q", 1)], job(), lost), &folder)
             .job
             .unwrap();
         assert_eq!(
-            (
-                again.status.as_str(),
-                again.is_final,
-                files(folder.0.as_path())[0].len()
-            ),
+            (again.status.as_str(), again.is_final, files(&folder)[0].len()),
             ("Failed", false, 0)
         );
     }
@@ -867,8 +857,8 @@ mod tests {
         let folder = Folder::new();
         let cut = b"2026-01-01T00:00:01Z abba: begin of the log of a\n2026-01-01T00:00:02Z end";
         let cluster = cluster([pod_named("a-p", 0)], job_object("a", 1), Answer::Body(cut.to_vec()));
-        assert!(archived(&cluster, &folder.0).job.unwrap().is_final);
-        let [log, record] = files(&folder.0);
+        assert!(archived(&cluster, &folder).job.unwrap().is_final);
+        let [log, record] = files(&folder);
         assert_eq!(log, b"end");
         assert!(String::from_utf8_lossy(&record).contains("The end of the log of job"));
     }
@@ -882,13 +872,13 @@ mod tests {
             .get("/pods?", [list(1, [])])
             .get("/jobs", [list(1, [])]);
         for cluster in [runs, gone] {
-            let outcome = archived(&cluster, folder.0.as_path());
+            let outcome = archived(&cluster, &folder);
             assert_eq!((outcome.job, outcome.error), (None, None));
         }
         assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
-        fs::write(folder.0.join("n"), "").unwrap();
+        fs::write(folder.join("n"), "").unwrap();
         let with_job = cluster([pod_named("a-p", 3)], job_object("a", 1), whole());
-        let error = archived(&with_job, folder.0.as_path()).error.unwrap();
+        let error = archived(&with_job, &folder).error.unwrap();
         assert!(error.message.contains("cannot be made"), "{}", error.message);
     }
 }

@@ -409,10 +409,9 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::super::archive::{archive, ArchivedJob, Place};
-    use super::super::scripted::{
-        ended, job, list, object, patient, pod, running, Answer, Folder, Scripted, StreamEnd,
-    };
+    use super::super::scripted::{ended, job, list, object, patient, pod, running, Answer, Scripted, StreamEnd};
     use super::*;
+    use crate::test_folder::Folder;
     use crate::transport::FailureKind;
     use serde_json::{json, Value};
 

@@ -127,16 +127,10 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::test_folder::Folder;
 
-    /// A new folder, with its absolute path.
-    fn folder() -> String {
-        let folder = std::env::temp_dir().join(format!("abba-core-test-{}", uuid::Uuid::new_v4()));
-        fs::create_dir(&folder).unwrap();
-        folder.to_str().unwrap().to_string()
-    }
-
-    fn arguments(folder: &str, programs: &[(&str, &str)]) -> PlanArguments {
-        let paths: Vec<String> = programs.iter().map(|(name, _)| format!("{folder}/{name}")).collect();
+    fn arguments(folder: &Folder, programs: &[(&str, &str)]) -> PlanArguments {
+        let paths: Vec<String> = programs.iter().map(|(name, _)| folder.path(name)).collect();
         for (path, (_, text)) in paths.iter().zip(programs) {
             fs::write(path, text).unwrap();
         }
@@ -148,14 +142,14 @@ mod tests {
             inputs: none.clone(),
             outputs: none.clone(),
             after: none,
-            folder: folder.to_string(),
+            folder: folder.display().to_string(),
             check_files: true,
         }
     }
 
     #[test]
     fn programs_and_a_tracker_are_read_together() {
-        let folder = folder();
+        let folder = Folder::new();
         let mut given = arguments(
             &folder,
             &[
@@ -168,38 +162,38 @@ mod tests {
         let error = plan(&given).unwrap_err();
         assert_eq!(
             error.message,
-            format!("`inputs` must be there, or be written by a program of the plan: \"b.R\" (row 1) reads \"{folder}/raw/d?.csv\".")
+            format!(
+                "`inputs` must be there, or be written by a program of the plan: \"b.R\" (row 1) reads \"{}\".",
+                folder.path("raw/d?.csv")
+            )
         );
-        fs::create_dir(format!("{folder}/raw")).unwrap();
+        fs::create_dir(folder.path("raw")).unwrap();
         assert!(plan(&given).is_err());
-        fs::write(format!("{folder}/raw/dm.csv"), "").unwrap();
+        fs::write(folder.path("raw/dm.csv"), "").unwrap();
         let columns = plan(&given).unwrap();
         assert_eq!(columns.inputs[0], ["x.rds", "raw/d?.csv"]);
         assert_eq!(columns.after, [vec!["a.R"], vec![], vec!["b.R"]]);
         assert_eq!(columns.run_group, [2, 1, 3]);
-        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn files_that_only_the_cluster_sees_are_taken_to_be_there_if_wanted() {
-        let folder = folder();
+        let folder = Folder::new();
         let mut given = arguments(&folder, &[("a.R", "")]);
         given.inputs[0] = vec!["/studies/nowhere".into()];
         given.expanded_paths[0] = "/studies/a.R".into();
         assert!(plan(&given).is_err());
         given.check_files = false;
         assert_eq!(plan(&given).unwrap().run_group, [1]);
-        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn a_declaration_that_is_none_is_refused() {
-        let folder = folder();
+        let folder = Folder::new();
         let given = arguments(&folder, &[("a.R", "x\n# abba: read x.rds")]);
         assert!(plan(&given)
             .unwrap_err()
             .message
             .ends_with("has \"# abba: read x.rds\"."));
-        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,7 +1,7 @@
 //! From a run to its files, their check, and what has to run again.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{outdated, save_records, verify, CheckResult, Outdated, OutdatedArguments, SaveArguments, SavedJob};
 use crate::domain::program::hexadecimal;
 use crate::domain::record::tests::check_by_specification;
+use crate::test_folder::Folder;
 
 /// The keys of RFC 8410, section 10, and of test 1 of RFC 8032.
 const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
@@ -18,23 +19,15 @@ const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQb
 const OTHER_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
 
 /// A study in a folder of its own.
-struct Study(PathBuf);
-
-impl Drop for Study {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+struct Study(Folder);
 
 impl Study {
     fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("abba-core-test-{}", uuid::Uuid::new_v4()));
-        fs::create_dir_all(&folder).unwrap();
-        Self(folder)
+        Self(Folder::new())
     }
 
     fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_string()
+        self.0.path(name)
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -162,8 +155,8 @@ fn a_changed_byte_of_any_file_is_found() {
     assert_eq!(study.found(&[]), [unsigned]);
     // A study that moves as a whole is still whole.
     let moved = Study::new();
-    fs::remove_dir(&moved.0).unwrap();
-    fs::rename(&study.0, &moved.0).unwrap();
+    fs::remove_dir(&*moved.0).unwrap();
+    fs::rename(&*study.0, &*moved.0).unwrap();
     assert_eq!(moved.found(&[]).len(), 1);
 }
 

@@ -1,9 +1,7 @@
 //! A cluster for tests: it plays back answers and remembers the calls.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -12,23 +10,6 @@ use serde_json::{json, Value};
 use super::Connection;
 use crate::error::KubectlReport;
 use crate::transport::{Call, Deadline, Failure, FailureKind, Patience, Transport, Verb};
-
-/// A folder that goes with the test.
-pub struct Folder(pub PathBuf);
-
-impl Folder {
-    pub fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("abba-core-test-{}", uuid::Uuid::new_v4()));
-        fs::create_dir_all(&folder).unwrap();
-        Self(folder)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// What a call is answered with.
 #[derive(Clone, Debug)]

@@ -58,12 +58,12 @@ pub fn program_upload(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_folder::Folder;
     use std::fs;
 
     #[test]
     fn text_travels_as_text_and_other_bytes_as_base64() {
-        let folder = std::env::temp_dir().join(format!("abba-core-test-{}", uuid::Uuid::new_v4()));
-        fs::create_dir(&folder).unwrap();
+        let folder = Folder::new();
         let path = folder.join("a.R");
         let path_text = path.to_str().unwrap();
         for (bytes, contents) in [
@@ -75,13 +75,11 @@ mod tests {
             assert_eq!(carried.contents, Some(contents));
             assert_eq!(carried.absolute_path, path_text);
         }
-        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn what_cannot_be_carried_runs_in_place_or_not_at_all() {
-        let folder = std::env::temp_dir().join(format!("abba-core-test-{}", uuid::Uuid::new_v4()));
-        fs::create_dir(&folder).unwrap();
+        let folder = Folder::new();
         let path = folder.join("large.R");
         fs::write(&path, vec![b'#'; 300 * 1024]).unwrap();
         let missing = folder.join("missing.R");
@@ -92,17 +90,16 @@ mod tests {
         }
         // Nobody knows where a path that is not absolute begins.
         assert!(program_upload("missing.R", "missing.R", true, None).is_err());
-        fs::remove_dir_all(folder).unwrap();
     }
 
     #[cfg(unix)]
     #[test]
     fn a_program_behind_a_link_is_named_as_the_mount_holds_it() {
-        let folder = std::env::temp_dir().join(format!("abba-core-test-{}", uuid::Uuid::new_v4()));
+        let folder = Folder::new();
         fs::create_dir_all(folder.join("real/study")).unwrap();
         fs::write(folder.join("real/study/a.R"), b"1\n").unwrap();
         std::os::unix::fs::symlink(folder.join("real"), folder.join("data")).unwrap();
-        let text = |path: &str| folder.join(path).to_str().unwrap().to_string();
+        let text = |path: &str| folder.path(path);
         let mounts = serde_json::json!({
             "volumes": [{"name": "d", "nfs": {"server": "192.0.2.1", "path": "/d"}}],
             "volumeMounts": [{"name": "d", "mountPath": text("data")}],
@@ -118,6 +115,5 @@ mod tests {
             path_of(Some(&serde_json::json!({"volumes": 1}))),
             text("real/study/a.R")
         );
-        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -248,8 +248,7 @@ mod tests {
 
     #[test]
     fn a_file_is_known_by_what_it_holds() {
-        let folder = std::env::temp_dir().join(format!("abba-test-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir(&folder).unwrap();
+        let folder = crate::test_folder::Folder::new();
         let (file, link) = (folder.join("file"), folder.join("link"));
         std::os::unix::fs::symlink(&file, &link).unwrap();
         assert_eq!(state(&link), FileState::Absent);
@@ -260,6 +259,5 @@ mod tests {
         std::fs::write(folder.join("new"), "one").unwrap();
         std::fs::rename(folder.join("new"), &file).unwrap();
         assert_eq!(state(&link), one);
-        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

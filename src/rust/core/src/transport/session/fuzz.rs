@@ -11,6 +11,7 @@ use super::configuration::values_of;
 use super::http::{exchange, Exchange};
 use super::{refusal, Call, Deadline};
 use crate::fuzz::{fuzz, fuzz_slowly};
+use crate::test_folder::Folder;
 
 const ANSWERS: &[&str] = &[
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\nWarning: 299 - \"a \\\"b\\\" c\"\r\n\r\n{\"items\": []}",
@@ -21,8 +22,7 @@ const ANSWERS: &[&str] = &[
 
 #[test]
 fn any_answer_over_the_socket_is_read_and_a_cut_one_is_no_success() {
-    let folder = std::env::temp_dir().join(format!("abba-test-{}", uuid::Uuid::new_v4().simple()));
-    std::fs::create_dir(&folder).unwrap();
+    let folder = Folder::new();
     let socket = folder.join("socket");
     let listener = UnixListener::bind(&socket).unwrap();
     let answer = Arc::new(Mutex::new(Vec::new()));
@@ -56,7 +56,6 @@ fn any_answer_over_the_socket_is_read_and_a_cut_one_is_no_success() {
             _ => {}
         }
     });
-    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

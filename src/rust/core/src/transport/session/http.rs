@@ -292,20 +292,19 @@ impl AsyncRead for WithoutSignal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_folder::Folder;
     use hyper::header::HeaderValue;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixListener;
-    use std::path::PathBuf;
 
     /// A server that gives each connection one answer, and then closes it.
     struct Server {
-        folder: PathBuf,
+        folder: Folder,
     }
 
     impl Server {
         fn new(answer: &'static [u8]) -> Self {
-            let folder = std::env::temp_dir().join(format!("abba-test-{}", uuid::Uuid::new_v4().simple()));
-            std::fs::create_dir(&folder).unwrap();
+            let folder = Folder::new();
             let listener = UnixListener::bind(folder.join("socket")).unwrap();
             std::thread::spawn(move || {
                 for mut connection in listener.incoming().flatten() {
@@ -331,12 +330,6 @@ mod tests {
                 },
             );
             (result, body)
-        }
-    }
-
-    impl Drop for Server {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.folder);
         }
     }
 
