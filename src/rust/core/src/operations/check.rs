@@ -14,7 +14,7 @@ use crate::domain::cluster_check::queue::{self, QueueAnswer};
 use crate::domain::cluster_check::rights::{self, Right};
 use crate::domain::cluster_check::{clock, image, nodes, text_for_admin, versions, AdminContext, Finding, Needs};
 use crate::domain::program::Program;
-use crate::domain::submission::{CpuArgument, SubmitArguments};
+use crate::domain::submission::SubmitArguments;
 use crate::error::{Error, ErrorClass};
 use crate::kubernetes::api::{Created, Stopped};
 use crate::kubernetes::cluster_objects::ResourceRule;
@@ -27,30 +27,12 @@ use crate::transport::{Failure, FailureKind, Kubectl, Patience, Transport};
 pub struct CheckArguments {
     /// The container image; `None`: none is set.
     pub container: Option<String>,
+    /// All else that a submission has.
+    #[serde(flatten)]
+    pub submission: SubmitArguments,
     /// The container images that may be used; empty: all.
     #[serde(default, deserialize_with = "super::one_or_many")]
     pub permitted_containers: Vec<String>,
-    /// As of a submission.
-    pub cpu_limit: CpuArgument,
-    /// As of a submission.
-    pub memory_limit: String,
-    /// As of a submission.
-    pub username: Option<String>,
-    /// As of a submission.
-    #[serde(default)]
-    pub queue: Option<String>,
-    /// As of a submission.
-    #[serde(default)]
-    pub job_template: Option<Value>,
-    /// As of a submission.
-    #[serde(default)]
-    pub mounts: Option<Value>,
-    /// As of a submission.
-    #[serde(default)]
-    pub auto_mount_home: bool,
-    /// As of a submission.
-    #[serde(default)]
-    pub home_nfs_ip_address: Option<String>,
     /// Whether the options of this session offer NFS folders to programs.
     #[serde(default)]
     pub offers_nfs: bool,
@@ -98,7 +80,7 @@ pub fn check_cluster(
         job: job_to_try(arguments, image_problem.is_some())?,
         image_problem,
         container: arguments.container.clone().unwrap_or_default(),
-        queue: arguments.queue.clone(),
+        queue: arguments.submission.queue.clone(),
         offers_nfs: arguments.offers_nfs,
         findings: Vec::new(),
         circumstances: AdminContext {
@@ -124,19 +106,11 @@ fn job_to_try(arguments: &CheckArguments, without_image: bool) -> Result<Value, 
     let submission = SubmitArguments {
         given_path: PATH.into(),
         expanded_path: PATH.into(),
-        cpu_limit: arguments.cpu_limit.clone(),
-        memory_limit: arguments.memory_limit.clone(),
         container: match &arguments.container {
             Some(container) if !without_image => container.clone(),
             _ => "none".into(),
         },
-        username: arguments.username.clone(),
-        queue: arguments.queue.clone(),
-        job_template: arguments.job_template.clone(),
-        mounts: arguments.mounts.clone(),
-        auto_mount_home: arguments.auto_mount_home,
-        home_nfs_ip_address: arguments.home_nfs_ip_address.clone(),
-        ..SubmitArguments::default()
+        ..arguments.submission.clone()
     };
     let program = Program {
         given_path: PATH.into(),
