@@ -66,8 +66,7 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
         let (sender, messages) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = move || {
-            leave_signals_to_main_thread();
+        spawn("abba-background", move || {
             let ended = work(
                 &|| stopped.load(Ordering::Relaxed),
                 &mut |news| match sender.send(Message::News(news)) {
@@ -77,11 +76,7 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
             );
             // Nobody may be listening any more.
             let _ = sender.send(Message::Ended(ended));
-        };
-        thread::Builder::new()
-            .name("abba-background".into())
-            .spawn(thread)
-            .map_err(|error| Error::new(ErrorClass::Internal, format!("A thread cannot be started: {error}.")))?;
+        })?;
         Ok(Self {
             messages,
             stop,
@@ -150,6 +145,18 @@ impl<News: Send + 'static, Outcome: Send + 'static> Background<News, Outcome> {
             }
         }
     }
+}
+
+/// Does something in a thread of its own, which leaves signals to R's.
+pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let thread = move || {
+        leave_signals_to_main_thread();
+        work();
+    };
+    let started = thread::Builder::new().name(name.into()).spawn(thread);
+    started
+        .map(drop)
+        .map_err(|error| Error::new(ErrorClass::Internal, format!("A thread cannot be started: {error}.")))
 }
 
 fn gone() -> Error {

@@ -25,6 +25,7 @@ use abba_core::{Error, ErrorClass};
 use serde::Deserialize;
 use serde_json::{json, Map, Value as Json};
 
+use crate::background::spawn;
 #[cfg(unix)]
 use crate::descriptors;
 use crate::objects::Argument;
@@ -195,18 +196,13 @@ fn keep_following(server: &Server, upkeep: Upkeep) -> Result<(), Error> {
         return Ok(());
     }
     let (gateway, upkeep) = (Arc::downgrade(&server.gateway), Arc::clone(&server.upkeep));
-    thread::Builder::new()
-        .name("abba-upkeep".into())
-        .spawn(move || {
-            leave_signals_to_main_thread();
-            while let Some(gateway) = gateway.upgrade() {
-                begin_following(&gateway, &upkeep);
-                drop(gateway);
-                thread::sleep(UPKEEP_INTERVAL);
-            }
-        })
-        .map(drop)
-        .map_err(no_thread)
+    spawn("abba-upkeep", move || {
+        while let Some(gateway) = gateway.upgrade() {
+            begin_following(&gateway, &upkeep);
+            drop(gateway);
+            thread::sleep(UPKEEP_INTERVAL);
+        }
+    })
 }
 
 /// Has jobs archived until the server is gone.
@@ -215,22 +211,13 @@ fn have_archived(server: &Server, program: PathBuf, arguments: Vec<String>) -> R
         return Ok(());
     };
     let gateway = Arc::downgrade(&server.gateway);
-    thread::Builder::new()
-        .name("abba-archive".into())
-        .spawn(move || {
-            leave_signals_to_main_thread();
-            archiving.keep(&program, &arguments, &|| gateway.strong_count() == 0);
-        })
-        .map(drop)
-        .map_err(no_thread)
+    spawn("abba-archive", move || {
+        archiving.keep(&program, &arguments, &|| gateway.strong_count() == 0);
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn no_thread(error: std::io::Error) -> Error {
-    Error::new(ErrorClass::Internal, format!("A thread cannot be started: {error}."))
 }
 
 r_functions! {
@@ -405,20 +392,16 @@ fn begin(server: &Server, request: Json, body: &[u8], settings: Settings) -> Res
             return Ok(number);
         }
     }
-    thread::Builder::new()
-        .name("abba-request".into())
-        .spawn(move || {
-            leave_signals_to_main_thread();
-            let mut answer = gateway.answer(request.request(), &|operation| {
-                lock(&upkeep).settings = Some(settings.clone());
-                begin_following(&gateway, &upkeep);
-                with_connection(&settings, operation)
-            });
-            let file = set_aside(&mut answer.body, &folder.join(format!("abba-answer-{number}")));
-            // The receiver is there as long as the server.
-            let _ = sender.send(Ready { number, answer, file });
-        })
-        .map_err(no_thread)?;
+    spawn("abba-request", move || {
+        let mut answer = gateway.answer(request.request(), &|operation| {
+            lock(&upkeep).settings = Some(settings.clone());
+            begin_following(&gateway, &upkeep);
+            with_connection(&settings, operation)
+        });
+        let file = set_aside(&mut answer.body, &folder.join(format!("abba-answer-{number}")));
+        // The receiver is there as long as the server.
+        let _ = sender.send(Ready { number, answer, file });
+    })?;
     Ok(number)
 }
 
@@ -548,8 +531,7 @@ fn begin_following(gateway: &Gateway, upkeep: &Mutex<Upkeep>) {
     for following in gateway.begin_following(&format!("{settings:?}"), &holder) {
         let settings = settings.clone();
         // Without a thread its end is that of the watch, and LISTs serve.
-        let _ = thread::Builder::new().name("abba-watch".into()).spawn(move || {
-            leave_signals_to_main_thread();
+        let _ = spawn("abba-watch", move || {
             // What cannot be connected is told by the request.
             let _ = settings.connected_until(&|| false, |connection| {
                 following.run(connection);
