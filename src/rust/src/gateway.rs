@@ -13,7 +13,6 @@ use abba_core::gateway::api_key_file::{self, ApiKeyFile};
 use abba_core::gateway::api_keys::{self, ApiKeys, Scope};
 use abba_core::gateway::archive::{Archive, AskIndex, Question};
 use abba_core::gateway::calls::CALLS;
-use abba_core::gateway::headers::Headers;
 use abba_core::gateway::policy::IdentityMode;
 use abba_core::gateway::{answer, policy, ApiError, Early, Gateway, KeySource, Policy, Request, Response};
 #[cfg(unix)]
@@ -22,7 +21,6 @@ use abba_core::local::{accounts, socket_file};
 use abba_core::operations::{ArchivedJob, Connection};
 use abba_core::transport::leave_signals_to_main_thread;
 use abba_core::{Error, ErrorClass};
-use serde::Deserialize;
 use serde_json::{json, Map, Value as Json};
 
 use crate::background::spawn;
@@ -89,22 +87,6 @@ struct Answers {
     receiver: Receiver<Ready>,
     /// The number of the request that was begun last.
     begun: i32,
-}
-
-/// What a request says, to be read in another thread.
-#[derive(Default, Deserialize)]
-struct OwnedRequest {
-    method: String,
-    call: String,
-    when: String,
-    #[serde(default)]
-    query: String,
-    #[serde(default)]
-    from: String,
-    #[serde(default)]
-    headers: Headers,
-    #[serde(skip)]
-    body: Vec<u8>,
 }
 
 /// Opens a server. `policy` is the list that `api_policy()` in `R/server-options.R` makes.
@@ -381,9 +363,9 @@ fn begin(server: &Server, request: Json, body: &[u8], settings: Settings) -> Res
         server.folder.clone(),
     );
     let upkeep = Arc::clone(&server.upkeep);
-    let request = OwnedRequest::new(&request, body)?;
+    let request = request_of(&request, body)?;
     if server.gateway.is_for_anybody(&request.call) {
-        if let Some(answer) = without_signals(|| server.gateway.answer_at_once(request.request())) {
+        if let Some(answer) = without_signals(|| server.gateway.answer_at_once(&request)) {
             let _ = sender.send(Ready {
                 number,
                 answer,
@@ -393,7 +375,7 @@ fn begin(server: &Server, request: Json, body: &[u8], settings: Settings) -> Res
         }
     }
     spawn("abba-request", move || {
-        let mut answer = gateway.answer(request.request(), &|operation| {
+        let mut answer = gateway.answer(&request, &|operation| {
             lock(&upkeep).settings = Some(settings.clone());
             begin_following(&gateway, &upkeep);
             with_connection(&settings, operation)
@@ -407,8 +389,8 @@ fn begin(server: &Server, request: Json, body: &[u8], settings: Settings) -> Res
 
 /// What is said of a request before its body is read: a list, see [`answer_list`], or the caller's name.
 fn look_early(server: &Server, request: Json) -> Result<Value, Error> {
-    let request = OwnedRequest::new(&request, &[])?;
-    Ok(match without_signals(|| server.gateway.look_early(request.request())) {
+    let request = request_of(&request, &[])?;
+    Ok(match without_signals(|| server.gateway.look_early(&request)) {
         Early::Refused(answer) => answer_list(0, *answer, None),
         Early::From(name) => Value::Text(name),
     })
@@ -435,12 +417,8 @@ fn refuse(server: &Server, request: &Json, refusal: &Json) -> Value {
         }
         None => answer::fault(text("reason")),
     };
-    let request = OwnedRequest::of_broken(request);
-    answer_list(
-        0,
-        without_signals(|| server.gateway.refuse(request.request(), refusal)),
-        None,
-    )
+    let request = broken_request(request);
+    answer_list(0, without_signals(|| server.gateway.refuse(&request, refusal)), None)
 }
 
 /// Takes the answers that are ready, and waits up to `patience` for that with the number `awaited`. A list of lists, see
@@ -465,41 +443,26 @@ fn answers(server: &Server, awaited: i32, patience: Duration) -> Value {
     }
 }
 
-impl OwnedRequest {
-    /// `json` is the list that `api_request()` in `R/server-answer.R` makes.
-    ///
-    /// Errors: it is none.
-    fn new(json: &Json, body: &[u8]) -> Result<Self, Error> {
-        let body = body.to_vec();
-        Ok(Self {
-            body,
-            ..from_r(json.clone())?
-        })
-    }
+/// `json` is the list that `api_request()` in `R/server-answer.R` makes.
+///
+/// Errors: it is none.
+fn request_of(json: &Json, body: &[u8]) -> Result<Request, Error> {
+    Ok(Request {
+        body: body.to_vec(),
+        ..from_r(json.clone())?
+    })
+}
 
-    /// The same; of what is no request as much as names it.
-    fn of_broken(json: &Json) -> Self {
-        let text = |name: &str| json[name].as_str().unwrap_or_default().to_string();
-        Self::new(json, &[]).unwrap_or_else(|_| Self {
-            method: text("method"),
-            call: text("call"),
-            when: text("when"),
-            from: text("from"),
-            ..Self::default()
-        })
-    }
-
-    fn request(&self) -> Request<'_> {
-        Request {
-            method: &self.method,
-            call: &self.call,
-            query: &self.query,
-            body: &self.body,
-            headers: &self.headers,
-            when: &self.when,
-            from: &self.from,
-        }
-    }
+/// The same without a body; of what is no request as much as names it.
+fn broken_request(json: &Json) -> Request {
+    let text = |name: &str| json[name].as_str().unwrap_or_default().to_string();
+    request_of(json, &[]).unwrap_or_else(|_| Request {
+        method: text("method"),
+        call: text("call"),
+        when: text("when"),
+        from: text("from"),
+        ..Request::default()
+    })
 }
 
 /// Does something in a thread that has no signals, as whatever writes the log must.

@@ -445,55 +445,21 @@ impl Server {
         }
     }
 
-    /// Hands a request without a body over.
-    pub fn with_request<T>(&self, user: &str, method: &str, call: &str, work: impl FnOnce(Request<'_>) -> T) -> T {
-        let credentials = format!("{{\"user\": \"{user}\"}}");
-        let mut fields = vec![("plumber-shared-secret", SECRET)];
-        fields.extend((!user.is_empty()).then_some(("rstudio-connect-credentials", credentials.as_str())));
-        let headers = Headers::new(fields.into_iter().map(|(name, value)| (name.into(), value.into())));
-        work(Request {
-            method,
-            call,
-            query: "",
-            body: b"",
-            headers: &headers,
-            when: "2026-01-01T00:00:00Z",
-            from: "127.0.0.1",
-        })
-    }
-
     pub fn send(&self, user: &str, method: &str, target: &str, body: &Value, key: Option<&str>) -> Response {
-        let credentials = format!("{{\"user\": \"{user}\"}}");
-        let mut fields = vec![("plumber-shared-secret", SECRET)];
-        fields.extend((!user.is_empty()).then_some(("rstudio-connect-credentials", credentials.as_str())));
-        fields.extend((method == "POST").then_some(("content-type", "application/json")));
-        fields.extend(key.map(|key| ("idempotency-key", key)));
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
-        self.send_bytes(method, target, &fields, body.as_bytes())
+        self.answer(&request_of(user, method, target, body, key))
     }
 
     /// Sends a request with these headers and no others.
     pub fn send_bytes(&self, method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> Response {
-        let (call, query) = target.split_once('?').unwrap_or((target, ""));
-        let headers = Headers::new(fields.iter().map(|(name, value)| ((*name).into(), (*value).into())));
-        let request = Request {
-            method,
-            call,
-            query,
-            body,
-            headers: &headers,
-            when: "2026-01-01T00:00:00Z",
-            from: "127.0.0.1",
-        };
+        self.answer(&request(method, target, fields, body))
+    }
+
+    fn answer(&self, request: &Request) -> Response {
         let answer = self.gateway.answer(request, &|operation| operation(&self.connection()));
         // What the API's description says of each answer is true.
         let body = body_of(&answer);
-        let wrong = description::misfits(call, method, answer.status, &body);
-        assert!(wrong.is_empty(), "{target}: {wrong:?}");
+        let wrong = description::misfits(&request.call, &request.method, answer.status, &body);
+        assert!(wrong.is_empty(), "{}: {wrong:?}", request.call);
         answer
     }
 
@@ -515,6 +481,34 @@ impl Server {
         assert_eq!(status, 200, "{body}");
         body["job_id"].as_str().unwrap().to_string()
     }
+}
+
+/// A request with these headers and no others.
+pub fn request(method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> Request {
+    let (call, query) = target.split_once('?').unwrap_or((target, ""));
+    Request {
+        method: method.into(),
+        call: call.into(),
+        query: query.into(),
+        body: body.into(),
+        headers: Headers::new(fields.iter().map(|(name, value)| ((*name).into(), (*value).into()))),
+        when: "2026-01-01T00:00:00Z".into(),
+        from: "127.0.0.1".into(),
+    }
+}
+
+/// What a user sends; `""`: somebody who is not known.
+pub fn request_of(user: &str, method: &str, target: &str, body: &Value, key: Option<&str>) -> Request {
+    let credentials = json!({"user": user}).to_string();
+    let mut fields = vec![("plumber-shared-secret", SECRET)];
+    fields.extend((!user.is_empty()).then_some(("rstudio-connect-credentials", credentials.as_str())));
+    fields.extend((method == "POST").then_some(("content-type", "application/json")));
+    fields.extend(key.map(|key| ("idempotency-key", key)));
+    let body = match body {
+        Value::Null => String::new(),
+        body => body.to_string(),
+    };
+    request(method, target, &fields, body.as_bytes())
 }
 
 /// Waits for a condition.

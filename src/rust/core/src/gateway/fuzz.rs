@@ -9,7 +9,7 @@ use super::api_keys::ApiKeys;
 use super::arguments::{Argument, Arguments};
 use super::caller::{identify, Stated};
 use super::calls::CALLS;
-use super::fake_cluster::{body_of, decision, server, SECRET};
+use super::fake_cluster::{body_of, decision, request, request_of, server, SECRET};
 use super::headers::Headers;
 use super::policy::tests::settings;
 use super::policy::{IdentityMode, Settings};
@@ -99,7 +99,7 @@ fn whatever_a_caller_asks_is_answered_as_the_description_says() {
         let credentials = json!({"user": text("user", "daemon")}).to_string();
         let key = asked.get("key").and_then(Value::as_str);
         let server = server();
-        let ask = |request: Request<'_>| {
+        let ask = |request: &Request| {
             server.gateway.answer(request, &|operation| {
                 operation(&Connection {
                     transport: server.cluster.as_ref(),
@@ -110,41 +110,24 @@ fn whatever_a_caller_asks_is_answered_as_the_description_says() {
                 })
             })
         };
-        let known = |who: &str, key: Option<&str>| {
-            let fields = [
-                ("plumber-shared-secret", SECRET),
-                ("content-type", "application/json"),
-                ("rstudio-connect-credentials", who),
-            ];
-            let key = key.map(|key| ("idempotency-key", key));
-            Headers::new(
-                fields
-                    .into_iter()
-                    .chain(key)
-                    .map(|(name, value)| (name.into(), value.into())),
-            )
-        };
-        let (usual_headers, headers) = (known("{\"user\": \"daemon\"}", None), known(&credentials, key));
-        let usual = Request {
-            method: "POST",
-            call: "submit-job",
-            body: samples_body(&program),
-            query: "",
-            headers: &usual_headers,
-            when: "2026-01-01T00:00:00Z",
-            from: "127.0.0.1",
-        };
         if rng.bool() {
-            assert_eq!(ask(usual).status, 200);
+            let usual = request_of("daemon", "POST", "submit-job", &program, None);
+            assert_eq!(ask(&usual).status, 200);
             server.cluster.ends(job, "x\ny\n");
         }
-        let answer = ask(Request {
-            method: &method,
-            call: &call,
-            query: &query,
-            body: body.as_bytes(),
-            headers: &headers,
-            ..usual
+        let fields = [
+            ("plumber-shared-secret", SECRET),
+            ("content-type", "application/json"),
+            ("rstudio-connect-credentials", credentials.as_str()),
+        ];
+        let fields: Vec<_> = fields
+            .into_iter()
+            .chain(key.map(|key| ("idempotency-key", key)))
+            .collect();
+        let answer = ask(&Request {
+            call: call.clone(),
+            query,
+            ..request(&method, "", &fields, body.as_bytes())
         });
         let said = body_of(&answer);
         let wrong = description::misfits(&call, &method, answer.status, &said);
@@ -160,13 +143,6 @@ fn whatever_a_caller_asks_is_answered_as_the_description_says() {
             "{calls:?}"
         );
     });
-}
-
-/// The body, for as long as the tests run.
-fn samples_body(program: &Value) -> &'static [u8] {
-    use std::sync::OnceLock;
-    static BODY: OnceLock<Vec<u8>> = OnceLock::new();
-    BODY.get_or_init(|| program.to_string().into_bytes())
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
+
 use super::answer::{self, ApiError, Reply, Response};
 use super::archive::Archive;
 use super::archiving::Archiving;
@@ -31,22 +33,26 @@ use crate::operations::{self, Connection, JobSelector, JobSnapshot};
 use crate::{Error, ErrorClass};
 
 /// A request, as HTTP brought it.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Request {
     /// HTTP's method, as `GET`.
-    pub method: &'a str,
+    pub method: String,
     /// The call: the path without its `/`, as `submit-job`.
-    pub call: &'a str,
+    pub call: String,
     /// What stands after the `?`.
-    pub query: &'a str,
-    /// The body.
-    pub body: &'a [u8],
+    #[serde(default)]
+    pub query: String,
+    /// The body, which comes by itself.
+    #[serde(skip)]
+    pub body: Vec<u8>,
     /// The headers.
-    pub headers: &'a Headers,
+    #[serde(default)]
+    pub headers: Headers,
     /// When it came, RFC 3339.
-    pub when: &'a str,
+    pub when: String,
     /// The address of the program that sent it; empty on a Unix socket.
-    pub from: &'a str,
+    #[serde(default)]
+    pub from: String,
 }
 
 /// Gives a connection to the cluster to what it is given; fails where there is none.
@@ -187,10 +193,10 @@ impl Gateway {
     }
 
     /// Answers a request, whatever happens.
-    pub fn answer(&self, request: Request<'_>, with_connection: WithConnection<'_>) -> Response {
+    pub fn answer(&self, request: &Request, with_connection: WithConnection<'_>) -> Response {
         let begun = Instant::now();
         let _under_way = self.metrics.begin();
-        let audit = self.audit(&request);
+        let audit = self.audit(request);
         let timed = |operation: &mut dyn FnMut(&Connection<'_>) -> Result<Reply, ApiError>| {
             with_connection(&mut |connection| {
                 let transport = Timed {
@@ -203,21 +209,21 @@ impl Gateway {
                 })
             })
         };
-        let work = || self.outcome(&request, &audit, &timed);
+        let work = || self.outcome(request, &audit, &timed);
         let outcome = catch_unwind(AssertUnwindSafe(work))
             .unwrap_or_else(|_| Err(answer::fault("abba itself failed; standard error has more.")));
-        self.finish(&request, &audit, outcome, begun)
+        self.finish(request, &audit, outcome, begun)
     }
 
     /// What comes of a request.
     fn outcome(
         &self,
-        request: &Request<'_>,
+        request: &Request,
         audit: &Audit<'_>,
         with_connection: WithConnection<'_>,
     ) -> Result<Reply, ApiError> {
         self.check_sender(request)?;
-        let call = calls::find(request.call);
+        let call = calls::find(&request.call);
         match call.map(|call| (call, call.answers)) {
             Some((call, Answers::Anybody(answer))) => {
                 check_method(call, request)?;
@@ -242,7 +248,7 @@ impl Gateway {
                 let asked = self.ask(call, request, &mut caller, audit, with_connection)?;
                 answer(self, asked)
             }
-            _ => Err(no_call(request.call)),
+            _ => Err(no_call(&request.call)),
         }
     }
 
@@ -271,25 +277,25 @@ impl Gateway {
     }
 
     /// The answer to a stranger who asks for what was told a moment ago. `None`: [`Self::answer`] has it, and may take time.
-    pub fn answer_at_once(&self, request: Request<'_>) -> Option<Response> {
+    pub fn answer_at_once(&self, request: &Request) -> Option<Response> {
         let begun = Instant::now();
-        let call = calls::find(request.call).filter(|call| self.is_for_anybody(call.name))?;
-        if caller::says_who(request.headers, &self.policy) {
+        let call = calls::find(&request.call).filter(|call| self.is_for_anybody(call.name))?;
+        if caller::says_who(&request.headers, &self.policy) {
             return None;
         }
         let told = self.told(call)?;
         let _under_way = self.metrics.begin();
         let outcome = self
-            .check_sender(&request)
-            .and_then(|()| check_method(call, &request))
+            .check_sender(request)
+            .and_then(|()| check_method(call, request))
             .and(told);
-        Some(self.finish(&request, &self.audit(&request), outcome, begun))
+        Some(self.finish(request, &self.audit(request), outcome, begun))
     }
 
     /// Looks at a request before its body is read.
-    pub fn look_early(&self, request: Request<'_>) -> Early {
-        let caller = self.check_sender(&request).and_then(|()| {
-            self.identify(&request, None)
+    pub fn look_early(&self, request: &Request) -> Early {
+        let caller = self.check_sender(request).and_then(|()| {
+            self.identify(request, None)
                 .map_err(|refusal| self.count_stranger(refusal))
         });
         let bytes = request
@@ -297,9 +303,9 @@ impl Gateway {
             .get("content-length")
             .and_then(|text| text.trim().parse().ok());
         let refused = |refusal, who: Option<&Caller>| {
-            let audit = self.audit(&request);
+            let audit = self.audit(request);
             who.into_iter().for_each(|caller| audit.is_from(caller));
-            Early::Refused(Box::new(self.finish(&request, &audit, Err(refusal), Instant::now())))
+            Early::Refused(Box::new(self.finish(request, &audit, Err(refusal), Instant::now())))
         };
         match caller {
             Err(refusal) => refused(refusal, None),
@@ -332,26 +338,26 @@ impl Gateway {
     }
 
     /// The answer to a request that is refused before it is looked at, or where abba itself has failed.
-    pub fn refuse(&self, request: Request<'_>, refusal: ApiError) -> Response {
-        self.finish(&request, &self.audit(&request), Err(refusal), Instant::now())
+    pub fn refuse(&self, request: &Request, refusal: ApiError) -> Response {
+        self.finish(request, &self.audit(request), Err(refusal), Instant::now())
     }
 
-    fn audit<'a>(&'a self, request: &Request<'a>) -> Audit<'a> {
+    fn audit<'a>(&'a self, request: &'a Request) -> Audit<'a> {
         let from = self
             .audit_log
-            .address(request.from, request.headers, self.policy.on_socket);
-        Audit::new(&self.audit_log, request.call, from)
+            .address(&request.from, &request.headers, self.policy.on_socket);
+        Audit::new(&self.audit_log, &request.call, from)
     }
 
     /// Writes down what came of a request, and makes the answer.
     fn finish(
         &self,
-        request: &Request<'_>,
+        request: &Request,
         audit: &Audit<'_>,
         outcome: Result<Reply, ApiError>,
         begun: Instant,
     ) -> Response {
-        let call = calls::find(request.call);
+        let call = calls::find(&request.call);
         let written = audit.finish(&outcome, call.is_some_and(Call::reads_logs));
         let outcome = written.refusal.map_or(outcome, Err);
         let class = outcome.as_ref().err().map(|refusal| refusal.error.class.name());
@@ -405,16 +411,16 @@ impl Gateway {
     }
 
     /// Refuses a request that could be taken for another, or that does not come from the program before the server.
-    fn check_sender(&self, request: &Request<'_>) -> Result<(), ApiError> {
+    fn check_sender(&self, request: &Request) -> Result<(), ApiError> {
         request.headers.check_names()?;
-        caller::check_host(request.headers, &self.policy).map_err(|error| ApiError {
+        caller::check_host(&request.headers, &self.policy).map_err(|error| ApiError {
             reason: "The request lacks the secret of the program that runs the server.".into(),
             ..ApiError::new(403, error)
         })
     }
 
     /// Who asks, for a call.
-    fn identify(&self, request: &Request<'_>, call: Option<&Call>) -> Result<Caller, ApiError> {
+    fn identify(&self, request: &Request, call: Option<&Call>) -> Result<Caller, ApiError> {
         let keys = match &self.keys {
             KeySource::File(file) => file.keys().map_err(|error| {
                 let told = Error::new(ErrorClass::Unavailable, "The abba server cannot read its API keys.")
@@ -427,7 +433,7 @@ impl Gateway {
             KeySource::Held(keys) => keys.clone(),
             KeySource::None => ApiKeys::default(),
         };
-        let stated = caller::identify(request.headers, request.from, &self.policy, &keys)?;
+        let stated = caller::identify(&request.headers, &request.from, &self.policy, &keys)?;
         if let (KeySource::File(file), Some(id), Some(_)) = (&self.keys, &stated.key_id, call) {
             file.note_use(id, &keys);
         }
@@ -451,7 +457,7 @@ impl Gateway {
     fn ask<'a>(
         &'a self,
         call: &Call,
-        request: &Request<'a>,
+        request: &'a Request,
         caller: &'a mut Caller,
         audit: &'a Audit<'a>,
         with_connection: WithConnection<'a>,
@@ -489,7 +495,7 @@ impl Gateway {
         let place = self.places.for_request(&caller.name, request.body.len())?;
         let mut arguments = {
             let _reading = self.places.for_reading(&caller.name, request.body.len())?;
-            Arguments::read(request.query, request.body)?
+            Arguments::read(&request.query, &request.body)?
         };
         arguments.check(call.arguments())?;
         if call.submits() && caller.account.is_none() {
@@ -502,7 +508,7 @@ impl Gateway {
             caller,
             arguments,
             idempotency_key: request.headers.get("idempotency-key"),
-            when: request.when,
+            when: &request.when,
             audit,
             with_connection,
             places: &self.places,
@@ -633,12 +639,11 @@ fn no_call(call: &str) -> ApiError {
     ApiError::new(404, Error::new(ErrorClass::NotFound, message))
 }
 
-fn check_method(call: &Call, request: &Request<'_>) -> Result<(), ApiError> {
+fn check_method(call: &Call, request: &Request) -> Result<(), ApiError> {
     // HEAD asks for what GET gives, without its body (RFC 9110, 9.3.2).
-    let method = if request.method == "HEAD" {
-        "GET"
-    } else {
-        request.method
+    let method = match request.method.as_str() {
+        "HEAD" => "GET",
+        method => method,
     };
     if call.methods.contains(&method) {
         return Ok(());
@@ -647,7 +652,7 @@ fn check_method(call: &Call, request: &Request<'_>) -> Result<(), ApiError> {
     let error = Error::input(format!(
         "The call {} is made with {methods}, not with {}.",
         call.name,
-        quote_shortened(request.method)
+        quote_shortened(&request.method)
     ));
     Err(ApiError {
         allow: Some(methods.replace("GET", "GET, HEAD")),
@@ -657,7 +662,7 @@ fn check_method(call: &Call, request: &Request<'_>) -> Result<(), ApiError> {
 
 /// A page of another site can make a browser send a form, or text, or an address with a query, with the login that the
 /// browser keeps for the server; but not JSON, unless the server agrees: <https://fetch.spec.whatwg.org/#simple-header>
-fn check_post(request: &Request<'_>) -> Result<(), Error> {
+fn check_post(request: &Request) -> Result<(), Error> {
     if !request.query.trim_start_matches('?').is_empty() {
         return Err(Error::input(
             "The arguments of a POST stand in its body, and the address of the request has some.",
@@ -717,7 +722,7 @@ fn is_outage(refusal: &ApiError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::gateway::fake_cluster::{decision, program, server, server_with};
+    use crate::gateway::fake_cluster::{decision, program, request_of, server, server_with};
     use crate::gateway::metrics::Readers;
     use crate::transport::FailureKind;
     use serde_json::{json, Value};
@@ -915,7 +920,9 @@ mod tests {
     fn what_strangers_may_ask_without_end_is_found_out_once_for_many_of_them() {
         let server = server_with(|settings| settings.metrics = Readers::Anybody);
         let at_once = |user: &str, method: &str, call: &str| {
-            server.with_request(user, method, call, |request| server.gateway.answer_at_once(request))
+            server
+                .gateway
+                .answer_at_once(&request_of(user, method, call, &Value::Null, None))
         };
         for call in ["live", "ready", "health", "metrics"] {
             // Nobody has been told yet.
