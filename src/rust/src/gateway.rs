@@ -208,31 +208,29 @@ r_functions! {
     /// Opens the server's side of the abba API. A pointer for `core_gateway_begin`. `policy` is a list, see
     /// `R/server-options.R`; `key_file` a path or `NULL`; so is `archive`, the folder of an archive; `folder` is one for temporary
     /// files.
-    fn core_gateway_open(policy, key_file, version, archive, folder) {
-        let (key_file, version): (Option<String>, String) = (read(key_file)?, read(version)?);
-        let folder: String = read(folder)?;
-        let gateway = open(to_json(policy)?, key_file.as_deref(), &version, read(archive)?, folder.into())?;
+    fn core_gateway_open(policy, key_file: Option<String>, version: String, archive: Option<String>, folder: String) {
+        let gateway = open(to_json(policy)?, key_file.as_deref(), &version, archive, folder.into())?;
         Ok(Value::Pointer(Box::new(gateway)).into())
     }
 
     /// Has the server start the jobs of plans in their turn, also while no request comes. `holder` is its name in the Lease.
-    fn core_gateway_keep_following(gateway, holder, settings) {
-        let upkeep = Upkeep { holder: read(holder)?, settings: Some(read(settings)?), is_kept: true };
+    fn core_gateway_keep_following(gateway, holder: String, settings: Settings) {
+        let upkeep = Upkeep { holder, settings: Some(settings), is_kept: true };
         keep_following(server(gateway)?, upkeep)?;
         Ok(Value::null().into())
     }
 
     /// Has the server archive the jobs that end, by a process of its own: this program with these arguments.
-    fn core_gateway_archive(gateway, program, arguments) {
-        let (program, arguments): (String, Vec<String>) = (read(program)?, read(arguments.as_list())?);
+    fn core_gateway_archive(gateway, program: String, arguments) {
+        let arguments: Vec<String> = read(arguments.as_list())?;
         have_archived(server(gateway)?, program.into(), arguments)?;
         Ok(Value::null().into())
     }
 
     /// Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers` (a list
     /// of strings with names), `when` and `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.
-    fn core_gateway_begin(gateway, request, body, settings) {
-        let number = begin(server(gateway)?, to_json(request)?, body.bytes(), read(settings)?)?;
+    fn core_gateway_begin(gateway, request, body, settings: Settings) {
+        let number = begin(server(gateway)?, to_json(request)?, body.bytes(), settings)?;
         Ok(Value::Json(number.into()).into())
     }
 
@@ -255,8 +253,7 @@ r_functions! {
     }
 
     /// Makes way for the Unix socket that a server is to listen on.
-    fn core_socket_make_way(path) {
-        let path: String = read(path)?;
+    fn core_socket_make_way(path: String) {
         socket_file::make_way(Path::new(&path))?;
         Ok(Value::null().into())
     }
@@ -285,9 +282,9 @@ r_functions! {
 
     /// Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
     /// `number`, `status`, `headers`, `body` (a list with `file` and `owned` where it is large) and `said`.
-    fn core_gateway_answers(gateway, awaited, seconds) {
-        let patience = Duration::try_from_secs_f64(read(seconds)?).unwrap_or_default();
-        Ok(answers(server(gateway)?, read(awaited)?, patience).into())
+    fn core_gateway_answers(gateway, awaited: i32, seconds: f64) {
+        let patience = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        Ok(answers(server(gateway)?, awaited, patience).into())
     }
 
     /// What requests want to know of the archive: a list of lists with `number` and, as far as they are wanted, what the
@@ -306,8 +303,7 @@ r_functions! {
 
     /// Answers such a question. `rows`: a list of columns as of the struct `ArchivedJob`, each a list; or a string, why there
     /// are none.
-    fn core_gateway_rows(gateway, number, rows) {
-        let number: i32 = read(number)?;
+    fn core_gateway_rows(gateway, number: i32, rows) {
         let answer = lock(&server(gateway)?.questions).taken.remove(&number);
         let rows = match to_json(rows)? {
             Json::String(why) => Err(why),
@@ -319,10 +315,7 @@ r_functions! {
     }
 
     /// Makes an API key for a user and keeps its hash in a file. `days` is a number or `NULL`. The key, a string.
-    fn core_api_key_create(user, file, days, scope, note) {
-        let (user, file, note): (String, String, String) = (read(user)?, read(file)?, read(note)?);
-        let days: Option<f64> = read(days)?;
-        let scope: Scope = read(scope)?;
+    fn core_api_key_create(user: String, file: String, days: Option<f64>, scope: Scope, note: String) {
         // Whole, as R has checked; what is too large is refused as such.
         let days = days.map(|days| days as u32);
         let new = api_key_file::add(Path::new(&file), &user, days, scope, &note)?;
@@ -331,14 +324,12 @@ r_functions! {
 
     /// The API keys of a file: a list of lists with `id`, `user`, `note`, `scope`, `created`, `expires` and `last_used`,
     /// the last three `NULL` or strings.
-    fn core_api_key_list(file) {
-        let file: String = read(file)?;
+    fn core_api_key_list(file: String) {
         Value::json(&api_key_file::list(Path::new(&file))?)
     }
 
     /// Takes an API key out of a file, by its id. A list as of `core_api_key_list`.
-    fn core_api_key_revoke(id, file) {
-        let (id, file): (String, String) = (read(id)?, read(file)?);
+    fn core_api_key_revoke(id: String, file: String) {
         Value::json(&api_key_file::revoke(Path::new(&file), &id)?)
     }
 }

@@ -24,7 +24,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::background::Background;
-use crate::objects::{Argument, Content};
+use crate::objects::Content;
 use crate::registration::r_functions;
 use crate::settings::{is_pending, Settings};
 use crate::values::{read, template_to_json, to_json, Value};
@@ -50,10 +50,9 @@ r_functions! {
     /// Checks the arguments of submissions, all before the first is sent, and submits them. `arguments` is a list of lists
     /// with the names of the struct `SubmitArguments`. For each a list of `job_id`, `batch_id`, `program`, and `error`, a
     /// record or `NULL`.
-    fn core_submit(arguments, settings) {
-        let settings: Settings = read(settings)?;
+    fn core_submit(arguments: Vec<SubmitArguments>, settings: Settings) {
         // Everything that can be refused without the cluster is refused before kubectl is looked for.
-        let prepared = prepare(arguments)?;
+        let prepared = prepare(&arguments)?;
         let outcomes = settings
             .connected(|connection| operations::submit_many(connection, &prepared))
             .map_err(|error| error.meaning("No job was created."))?;
@@ -75,15 +74,15 @@ r_functions! {
     }
 
     /// Checks the arguments of submissions as `core_submit` does, and sends nothing.
-    fn core_check_submissions(arguments) {
-        prepare(arguments)?;
+    fn core_check_submissions(arguments: Vec<SubmitArguments>) {
+        prepare(&arguments)?;
         Ok(Value::null().into())
     }
 
     /// Checks the values of some arguments of a submission by themselves: without the program, the account and the home's
     /// server, which may be those of an earlier submission.
-    fn core_check_values(arguments) {
-        let mut arguments: SubmitArguments = read(arguments)?;
+    fn core_check_values(arguments: SubmitArguments) {
+        let mut arguments = arguments;
         if arguments.container.is_empty() {
             arguments.container = "given-before".into();
         }
@@ -93,8 +92,7 @@ r_functions! {
 
     /// What a program that is submitted with these arguments may do at `path` of the storage that it gets: "write", "read",
     /// or `NULL` where none holds it.
-    fn core_storage_access(arguments, path) {
-        let (arguments, path): (SubmitArguments, String) = (read(arguments)?, read(path)?);
+    fn core_storage_access(arguments: SubmitArguments, path: String) {
         Value::json(&operations::storage_access(&arguments, &path)?.map(|access| match access {
             Access::Read => "read",
             Access::Write => "write",
@@ -102,8 +100,7 @@ r_functions! {
     }
 
     /// Checks the form of a batch's id; `argument` is what the verb calls it.
-    fn core_check_batch_id(batch_id, argument) {
-        let (batch_id, argument): (String, String) = (read(batch_id)?, read(argument)?);
+    fn core_check_batch_id(batch_id: String, argument: String) {
         labels::check_label_value(&argument, &batch_id)?;
         Ok(Value::null().into())
     }
@@ -111,8 +108,8 @@ r_functions! {
     /// New ids for programs that are to be submitted together, made before anything is sent. `paths` is a character vector of
     /// the programs' paths; `batch_group_id` the batch's id, or `""` for a new one. A list of `batch_id`, a string, and
     /// `job_ids`, a list of strings.
-    fn core_new_ids(paths, batch_group_id) {
-        let (paths, batch_group_id): (Vec<String>, String) = (read(paths.as_list())?, read(batch_group_id)?);
+    fn core_new_ids(paths, batch_group_id: String) {
+        let paths: Vec<String> = read(paths.as_list())?;
         let names: Vec<&str> = paths.iter().map(|path| paths::file_name(path)).collect();
         let batch_id = match batch_group_id.as_str() {
             "" => job_name::new_batch_id(names.first().copied().unwrap_or_default()),
@@ -133,15 +130,15 @@ r_functions! {
     /// string or `NULL`.
     /// `patterns`: the option `abba.log.patterns`, or `NULL`.
     fn core_log_check(paths, patterns) {
-        let (paths, patterns): (Vec<String>, Option<_>) = (read(paths.as_list())?, read(patterns)?);
-        let patterns = LogPatterns::new(patterns.unwrap_or_default())?;
+        let paths: Vec<String> = read(paths.as_list())?;
+        let patterns = LogPatterns::new(read::<Option<_>>(patterns)?.unwrap_or_default())?;
         Value::json(&operations::log_check(&paths, &patterns)?)
     }
 
     /// The records of jobs and their logs, out of the cluster: a list of lists with `job_id`, `record`, JSON, and `log`, base64,
     /// strings. `job_ids` is a character vector; `archived` as for `core_status`.
-    fn core_records(job_ids, archived, settings) {
-        let (archived, settings): (_, Settings) = (archived_jobs(archived)?, read(settings)?);
+    fn core_records(job_ids, archived: Option<Archived>, settings: Settings) {
+        let archived = archived.unwrap_or_default();
         let which = JobSelector::Jobs(read(job_ids.as_list())?);
         let JobSelector::Jobs(job_ids) = &which else {
             return Ok(Value::null().into());
@@ -172,8 +169,8 @@ r_functions! {
 
     /// Checks the records of a folder, with the public keys in the files `key_paths`, a character vector. A list of lists with
     /// the names of the struct `CheckedFile`.
-    fn core_verify(folder, key_paths) {
-        let (folder, key_paths): (String, Vec<String>) = (read(folder)?, read(key_paths.as_list())?);
+    fn core_verify(folder: String, key_paths) {
+        let key_paths: Vec<String> = read(key_paths.as_list())?;
         Value::json(&operations::verify(&folder, &key_paths)?)
     }
 
@@ -186,9 +183,9 @@ r_functions! {
     /// What the jobs of a batch were submitted with, in the order of their submission; `statuses` names the states that are
     /// meant, all if it is empty; `archived` as for `core_status`. A list of lists of `job_id`, `status`, `ending`, `in_place` and
     /// `arguments`.
-    fn core_kept_submissions(batch_id, statuses, archived, settings) {
-        let (archived, settings): (_, Settings) = (archived_jobs(archived)?, read(settings)?);
-        let (batch_id, statuses): (String, Vec<String>) = (read(batch_id)?, read(statuses.as_list())?);
+    fn core_kept_submissions(batch_id: String, statuses, archived: Option<Archived>, settings: Settings) {
+        let archived = archived.unwrap_or_default();
+        let statuses: Vec<String> = read(statuses.as_list())?;
         let kept = settings.connected_for(&JobSelector::Batch(batch_id.clone()), |connection| {
             operations::kept_submissions(connection, &batch_id, None, &statuses, &archived)
         })?;
@@ -202,10 +199,8 @@ r_functions! {
 
     /// A program of this machine as it is sent to an abba API: a list of `path`, absolute, and `text` or `base64`, strings;
     /// both are `NULL` where it runs in place, which `in_place` allows.
-    fn core_carry_program(given_path, expanded_path, in_place, mounts) {
-        let (given, expanded): (String, String) = (read(given_path)?, read(expanded_path)?);
-        let mounts: Option<serde_json::Value> = read(mounts)?;
-        let carried = operations::program_upload(&given, &expanded, read(in_place)?, mounts.as_ref())?;
+    fn core_carry_program(given_path: String, expanded_path: String, in_place: bool, mounts: Option<serde_json::Value>) {
+        let carried = operations::program_upload(&given_path, &expanded_path, in_place, mounts.as_ref())?;
         let (text, base64) = match carried.contents {
             Some(ProgramSource::Text(text)) => (Some(text), None),
             Some(ProgramSource::Base64(base64)) => (None, Some(base64)),
@@ -227,8 +222,7 @@ r_functions! {
 
     /// A Job template, checked, as JSON: a string. `template` is a list, or the JSON of a file; `argument` the name under which
     /// the user gave it.
-    fn core_job_template(template, argument) {
-        let argument: String = read(argument)?;
+    fn core_job_template(template, argument: String) {
         let template = match template.content() {
             Content::Texts(_) => JobTemplate::parse(&read::<String>(template)?),
             _ => template_to_json(template).and_then(|value| JobTemplate::from_value(&value)),
@@ -243,9 +237,8 @@ r_functions! {
     /// The states of jobs, grouped: for each state a list with `Jobs` (lists of `id` and `path`) and `Description`. `which`
     /// is a list with `job_id`, a character vector, or `batch_id`, a string; `archived` what the archive has of them, a list as
     /// of the struct `Archived`, or `NULL`.
-    fn core_status(which, archived, settings) {
-        let (which, settings): (JobSelector, Settings) = (read(which)?, read(settings)?);
-        let archived = archived_jobs(archived)?;
+    fn core_status(which: JobSelector, archived: Option<Archived>, settings: Settings) {
+        let archived = archived.unwrap_or_default();
         let (jobs, warnings) =
             settings.connected_for(&which, |connection| operations::status(connection, &which, &archived))?;
         let value = Value::json(&abba_core::domain::job_status::by_status(jobs))?.value;
@@ -255,24 +248,21 @@ r_functions! {
     /// The logs of jobs: a list of lists with `job_id` or, for a batch, `pod_id`, and `log`, a character
     /// vector, or `error`, the record of why it cannot be read; and `warning`, the record of what its verdict
     /// warns of, or `NULL`. `which` and `archived` as for `core_status`.
-    fn core_log(which, archived, settings) {
-        let (which, settings): (JobSelector, Settings) = (read(which)?, read(settings)?);
-        let archived = archived_jobs(archived)?;
+    fn core_log(which: JobSelector, archived: Option<Archived>, settings: Settings) {
+        let archived = archived.unwrap_or_default();
         let logs = settings.connected_for(&which, |connection| operations::log(connection, &which, &archived))?;
         log_list(logs, matches!(which, JobSelector::Jobs(_)))
     }
 
     /// Cancels jobs. A list of lists with `job_id`, `done`, a string or `NULL`, and `error`, a record or `NULL`. `which` as for
     /// `core_status`.
-    fn core_cancel(which, settings) {
-        let (which, settings): (JobSelector, Settings) = (read(which)?, read(settings)?);
+    fn core_cancel(which: JobSelector, settings: Settings) {
         Value::json(&settings.connected_for(&which, |connection| operations::cancel(connection, &which))?)
     }
 
     /// Removes jobs that have ended. A list of lists with `job_id`, `done`, a string or `NULL`, and `error`, a record or `NULL`.
     /// `which` as for `core_status`; `everybody`: also what others have submitted.
-    fn core_remove(which, everybody, settings) {
-        let (which, everybody, settings): (JobSelector, bool, Settings) = (read(which)?, read(everybody)?, read(settings)?);
+    fn core_remove(which: JobSelector, everybody: bool, settings: Settings) {
         let account = accounts::current_name();
         let submitter = match everybody {
             true => Submitter::Anybody,
@@ -283,8 +273,7 @@ r_functions! {
 
     /// Lists jobs: a list of vectors of equal length, named as the fields of a job in one line; times as RFC 3339. Ten thousand
     /// jobs take less room and time than as a list each. Where they were asked for, there are `verdict` and `verdict_line`, too.
-    fn core_list(arguments, settings) {
-        let (arguments, settings): (ListArguments, Settings) = (read(arguments)?, read(settings)?);
+    fn core_list(arguments: ListArguments, settings: Settings) {
         Ok(columns(settings.connected(|connection| operations::list(connection, &arguments))?))
     }
 
@@ -295,30 +284,25 @@ r_functions! {
     }
 
     /// Explains a job: a list, see the struct `Explanation`.
-    fn core_explain(job_id, settings) {
-        let (job_id, settings): (String, Settings) = (read(job_id)?, read(settings)?);
+    fn core_explain(job_id: String, settings: Settings) {
         let which = JobSelector::Jobs(vec![job_id.clone()]);
         Value::json(&settings.connected_for(&which, |connection| operations::explain(connection, &job_id))?)
     }
 
     /// Explains a job by its record in an archive, as `core_explain` does. `path`: as of the struct `ArchivedJob`.
-    fn core_archived_explanation(folder, path) {
-        let (folder, path): (String, String) = (read(folder)?, read(path)?);
+    fn core_archived_explanation(folder: String, path: String) {
         Value::json(&operations::archived_explanation(&folder, &path)?)
     }
 
     /// The namespace of the jobs: a list of `namespace` and `namespace_uid`, strings.
-    fn core_place(settings) {
-        let settings: Settings = read(settings)?;
+    fn core_place(settings: Settings) {
         Value::json(&settings.connected(operations::place)?)
     }
 
     /// Writes the logs and records of jobs that have ended into an archive. `key`: a path, or `NULL`; `place` as of `core_place`.
     /// A list of lists with `job_id`, and `job`, see the struct `ArchivedJob`, or `NULL`.
-    fn core_archive(job_ids, folder, key, place, settings) {
-        let settings: Settings = read(settings)?;
-        let (folder, key): (String, Option<String>) = (read(folder)?, read(key)?);
-        let (job_ids, place): (Vec<String>, Place) = (read(job_ids.as_list())?, read(place)?);
+    fn core_archive(job_ids, folder: String, key: Option<String>, place: Place, settings: Settings) {
+        let job_ids: Vec<String> = read(job_ids.as_list())?;
         Value::json(&settings.connected(|connection| {
             operations::archive(connection, &folder, key.as_deref(), &place, &job_ids)
         })?)
@@ -326,21 +310,19 @@ r_functions! {
 
     /// What an index has to have of the records at `paths`: a list of lists as of the struct `ArchivedJob`, or `NULL` where there
     /// is no record.
-    fn core_archived_jobs(folder, paths) {
-        let (folder, paths): (String, Vec<String>) = (read(folder)?, read(paths.as_list())?);
+    fn core_archived_jobs(folder: String, paths) {
+        let paths: Vec<String> = read(paths.as_list())?;
         Value::json(&operations::archived_jobs(&folder, &paths))
     }
 
     /// A user's name as jobs have it.
-    fn core_user_label(user) {
-        let user: String = read(user)?;
+    fn core_user_label(user: String) {
         Ok(Value::Text(labels::sanitise(&user, labels::MAXIMUM_LENGTH)).into())
     }
 
     /// Looks at everything that a submission with these arguments needs. A list with `checks`, lists of `check`, `result`,
     /// `what` and `advice`, and `for_admin`, a string or `NULL`.
-    fn core_check(arguments, settings) {
-        let (arguments, settings): (CheckArguments, Settings) = (read(arguments)?, read(settings)?);
+    fn core_check(arguments: CheckArguments, settings: Settings) {
         settings.check_namespace()?;
         let (namespace, patience) = (settings.namespace.as_deref(), settings.patience(&is_pending));
         let report = match Kubectl::find(&settings.kubectl) {
@@ -358,8 +340,7 @@ r_functions! {
     }
 
     /// Begins to watch jobs, in the background. A pointer for `core_watch_next`. `which` as for `core_status`.
-    fn core_watch_begin(which, settings) {
-        let (which, settings): (JobSelector, Settings) = (read(which)?, read(settings)?);
+    fn core_watch_begin(which: JobSelector, settings: Settings) {
         settings.check_for(&which)?;
         let watching = Watching::begin(move |stopped, tell| {
             settings.connected_until(stopped, |connection| {
@@ -372,8 +353,8 @@ r_functions! {
     /// Waits up to `seconds` for news of watched jobs. `NULL` where there are none; else a list with `status` (as of
     /// `core_status`), `counts` (named by state), `obstacles` (for jobs that have not started lists of `job_id`, `what`,
     /// `details`, `advice` and `is_stuck`; what matters most first), and `ended`, whether no job is Pending or Running.
-    fn core_watch_next(watching, seconds) {
-        let answer = Watching::of(watching)?.ask(duration(seconds)?)?;
+    fn core_watch_next(watching, seconds: f64) {
+        let answer = Watching::of(watching)?.ask(duration(seconds))?;
         // Of several news the last tells all.
         match answer.news.into_iter().next_back() {
             Some(news) => Value::json(&WatchUpdate::from(news)),
@@ -390,9 +371,7 @@ r_functions! {
     /// Begins to start jobs in their turn, in the background. A pointer for `core_controller_next`. `holder`: the name under
     /// which that is shown, or `NULL`: none is started. `archive`: `NULL`, or the folder of an archive, where it keeps the logs of jobs that run, and it
     /// tells which have ended; then `place` is as of `core_place`.
-    fn core_controller_begin(holder, archive, place, settings) {
-        let (holder, settings): (Option<String>, Settings) = (read(holder)?, read(settings)?);
-        let (archive, place): (Option<String>, Option<Place>) = (read(archive)?, read(place)?);
+    fn core_controller_begin(holder: Option<String>, archive: Option<String>, place: Option<Place>, settings: Settings) {
         settings.check_namespace()?;
         let controlling = Controlling::begin(move |stopped, tell| {
             settings.connected_until(stopped, |connection| {
@@ -406,8 +385,8 @@ r_functions! {
     /// Waits up to `seconds` for what the controller does: a list of lists with `event`, a string, and what there is of
     /// `job_id`, `program` and `cause`, strings, `jobs`, lists of a job's id, that of
     /// its pod and its state, `waiting`, a number, and `error`, a record.
-    fn core_controller_next(controlling, seconds) {
-        let answer = Controlling::of(controlling)?.ask(duration(seconds)?)?;
+    fn core_controller_next(controlling, seconds: f64) {
+        let answer = Controlling::of(controlling)?.ask(duration(seconds))?;
         let news: Vec<serde_json::Value> = answer.news.iter().filter_map(controller_news).collect();
         Value::json(&news)
     }
@@ -419,9 +398,7 @@ r_functions! {
     }
 
     /// Begins to follow the log of a job, in the background; with `from_now` from here on. A pointer for `core_follow_next`.
-    fn core_follow_begin(job_id, from_now, settings) {
-        let settings: Settings = read(settings)?;
-        let (job_id, from_now): (String, bool) = (read(job_id)?, read(from_now)?);
+    fn core_follow_begin(job_id: String, from_now: bool, settings: Settings) {
         settings.check_for(&JobSelector::Jobs(vec![job_id.clone()]))?;
         let following = Following::begin(move |stopped, tell| {
             settings.connected_until(stopped, |connection| {
@@ -433,8 +410,8 @@ r_functions! {
 
     /// Waits up to `seconds` for lines of a followed log. A list with `lines`, a character vector, and `log`: `NULL` while the
     /// program runs, then the list of `core_log`.
-    fn core_follow_next(following, seconds) {
-        let answer = Following::of(following)?.ask(duration(seconds)?)?;
+    fn core_follow_next(following, seconds: f64) {
+        let answer = Following::of(following)?.ask(duration(seconds))?;
         let log = match answer.outcome.flatten() {
             Some(logs) => log_list(logs, true)?,
             None => Value::null().into(),
@@ -468,15 +445,9 @@ struct Outcome<'a> {
     error: Option<Error>,
 }
 
-/// What the archive has of the jobs that are asked for; `NULL`: nothing.
-fn archived_jobs(archived: Argument<'_>) -> Result<Archived, Error> {
-    Ok(read::<Option<Archived>>(archived)?.unwrap_or_default())
-}
-
 /// Checks the arguments of submissions and makes their Jobs.
-fn prepare(arguments: Argument<'_>) -> Result<Vec<PreparedJob>, Error> {
-    let all: Vec<SubmitArguments> = read(arguments)?;
-    operations::prepare_all(&all).map_err(|(one, error)| match all.len() {
+fn prepare(all: &[SubmitArguments]) -> Result<Vec<PreparedJob>, Error> {
+    operations::prepare_all(all).map_err(|(one, error)| match all.len() {
         1 => error,
         _ => Error {
             details: Some(format!("This is about the program \"{}\".", one.given_path)),
@@ -584,6 +555,6 @@ fn controller_news(news: &ReleaseNews) -> Option<serde_json::Value> {
 }
 
 /// A number of seconds.
-fn duration(seconds: Argument<'_>) -> Result<Duration, Error> {
-    Ok(Duration::try_from_secs_f64(read(seconds)?).unwrap_or_default())
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
