@@ -186,9 +186,7 @@ fn update(gateway: &Gateway, found: &Found, which: &JobSelector) -> Result<Value
 #[cfg(test)]
 mod tests {
     use serde_json::{json, Value};
-    use std::time::Instant;
 
-    use super::*;
     use crate::gateway::fake_cluster::{server, server_with, wait_until, Server};
     use crate::transport::FailureKind;
 
