@@ -80,9 +80,8 @@ fn look_at(path: &Path) -> io::Result<FileFacts> {
 pub fn write_together<'a>(files: &[(&'a Path, &[u8])]) -> Result<(), (&'a Path, io::Error)> {
     let mut unfinished = Vec::new();
     let written = write_unfinished(files, &mut unfinished).and_then(|()| {
-        let both = files.iter().zip(&unfinished);
-        both.map(|((path, _), unfinished)| fs::rename(unfinished, path).map_err(|error| (*path, error)))
-            .collect()
+        let mut both = files.iter().zip(&unfinished);
+        both.try_for_each(|((path, _), unfinished)| fs::rename(unfinished, path).map_err(|error| (*path, error)))
     });
     if written.is_err() {
         for path in unfinished {

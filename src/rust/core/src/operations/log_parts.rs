@@ -43,7 +43,7 @@ const LONGEST_PART: u64 = if cfg!(test) { 4096 } else { 100 << 20 };
 const LONGEST_LINE: usize = if cfg!(test) { 2048 } else { 10 << 20 };
 
 /// No node puts a log of fewer bytes aside.
-const LEAST_PUT_ASIDE: u64 = if cfg!(test) { 0 } else { 1 << 20 };
+const LEAST_PUT_ASIDE: u64 = if cfg!(test) { 10 } else { 1 << 20 };
 
 /// No log that a node has put aside was written in less time: it looks for long ones each 10 s, and at the most each 3 s.
 const SILENCE: Duration = Duration::from_secs(2);
