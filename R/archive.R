@@ -92,6 +92,9 @@ index_columns <- c(index_texts, index_numbers)
 # For how many milliseconds it is waited for another one who writes into it.
 index_patience <- 10000L
 
+# The same for a server, whose one thread answers nobody meanwhile.
+server_index_patience <- 1000L
+
 # The number of this form of the index. One of another form is made anew.
 index_version <- 3L
 
@@ -125,21 +128,21 @@ index_file <- function(folder) native_path(file.path(folder, "index.sqlite"))
 
 # A connection to the index, which waits for a while where another one writes. Unset, `synchronous` is SQLite's own,
 # "full".
-connect_index <- function(folder, flags) {
+connect_index <- function(folder, flags, patience = index_patience) {
   index <- DBI::dbConnect(
     RSQLite::SQLite(), index_file(folder),
     flags = flags, synchronous = NULL, bigint = "numeric", loadable.extensions = FALSE
   )
-  DBI::dbGetQuery(index, paste("PRAGMA busy_timeout =", index_patience))
+  DBI::dbGetQuery(index, paste("PRAGMA busy_timeout =", patience))
   index
 }
 
 # What a query finds; `query`: a list of `sql` and `values`.
-ask_index <- function(folder, query, call) {
+ask_index <- function(folder, query, call, patience = index_patience) {
   tryCatch(
     {
       if (!file.exists(index_file(folder))) stop("there is no index.sqlite in it")
-      index <- connect_index(folder, RSQLite::SQLITE_RO)
+      index <- connect_index(folder, RSQLite::SQLITE_RO, patience)
       on.exit(DBI::dbDisconnect(index))
       if (index_version_of(index) != index_version) stop("its index is being made, or is of another version of abba")
       DBI::dbGetQuery(index, query$sql, params = if (length(query$values) > 0L) query$values)
@@ -303,10 +306,10 @@ server_rows <- function(folder, question) {
   job_ids <- unlist(question$job_ids)
   rows <- if (is.null(job_ids)) {
     question$status <- unlist(question$status)
-    ask_index(folder, archived_jobs_query(question, NULL), NULL)
+    ask_index(folder, archived_jobs_query(question, NULL), NULL, server_index_patience)
   } else {
     query <- list(sql = "SELECT * FROM jobs WHERE job_id = ?", values = list(unique(job_ids)))
-    found <- ask_index(folder, query, NULL)
+    found <- ask_index(folder, query, NULL, server_index_patience)
     found[found$namespace_uid == question$namespace_uid, ]
   }
   rows$is_final <- as.logical(rows$is_final)
@@ -577,7 +580,7 @@ index_update <- paste0(
   " WHERE namespace_uid = excluded.namespace_uid AND submitted = excluded.submitted AND owner IS excluded.owner"
 )
 
-# Puts jobs into the index. otherwise: what is done where one is there. Another job of the same id never takes its place.
+# Puts jobs into the index. otherwise: what is done where one is there. Another job of the same id takes no place of it.
 put_into_index <- function(index, jobs, otherwise = index_update) {
   if (length(jobs) == 0L) {
     return(0)

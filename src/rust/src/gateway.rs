@@ -50,6 +50,8 @@ pub struct Server {
 struct Asking {
     question: Question,
     answer: Sender<Result<Vec<ArchivedJob>, String>>,
+    /// Whoever asks waits until then.
+    until: Instant,
 }
 
 struct Questions {
@@ -140,7 +142,11 @@ fn ask_r(questions: Sender<Asking>) -> AskIndex {
     let questions = Mutex::new(questions);
     Box::new(move |question| {
         let (answer, answered) = mpsc::channel();
-        let asking = Asking { question, answer };
+        let asking = Asking {
+            question,
+            answer,
+            until: Instant::now() + INDEX_PATIENCE,
+        };
         let sent = lock(&questions).send(asking);
         sent.map_err(|_| "the server ends".to_string())?;
         answered
@@ -292,7 +298,12 @@ r_functions! {
     fn core_gateway_questions(gateway) {
         let mut questions = lock(&server(gateway)?.questions);
         let mut taken = Vec::new();
-        while let Ok(Asking { question, answer }) = questions.receiver.try_recv() {
+        // When a slow archive has kept R's thread, those who have given up meanwhile keep nobody else waiting.
+        let now = Instant::now();
+        while let Ok(Asking { question, answer, until }) = questions.receiver.try_recv() {
+            if now >= until {
+                continue;
+            }
             questions.number = questions.number.checked_add(1).unwrap_or(1);
             let number = questions.number;
             questions.taken.insert(number, answer);
