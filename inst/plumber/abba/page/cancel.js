@@ -105,11 +105,13 @@ async function act(deed, ids, button) {
     done.push(...rows);
     deed.note(rows.map((row) => row.job_id));
     explainFailure(deed.subject, error);
+  } finally {
+    // Also where the caller has changed meanwhile: the button is the next one's, too.
+    button.removeAttribute("aria-disabled");
   }
   drawList();
   drawJob();
   const words = [...new Set(done.map((row) => row.done))].join(", ");
   if (done.length > 0) announce(done.length === 1 ? `${done[0].job_id}: ${words}` : `${done.length} jobs: ${words}`);
-  button.removeAttribute("aria-disabled");
   wake();
 }

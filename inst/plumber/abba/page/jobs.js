@@ -78,6 +78,7 @@ export async function watchJobs(session) {
 
 // What an archive of the server has: of which question, until when that is good, and its jobs.
 const archive = { subject: null, until: 0, rows: [] };
+export const forgetArchive = () => Object.assign(archive, { subject: null, until: 0, rows: [] });
 
 // The jobs of the cluster, and those that it has forgotten: of these there may be many, and they change no more.
 async function askForJobs(session, parameters) {

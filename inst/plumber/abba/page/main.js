@@ -3,7 +3,7 @@
 import { batchRows } from "./batches.js";
 import { canBeCancelled, canBeRemoved, confirmCancel, confirmRemove } from "./cancel.js";
 import { drawJob, showJob } from "./job.js";
-import { chosen, drawList, lookAtEverybody, rows, wake, watchJobs } from "./jobs.js";
+import { chosen, drawList, forgetArchive, lookAtEverybody, rows, wake, watchJobs } from "./jobs.js";
 import { log } from "./log.js";
 import { confirmRerun } from "./rerun.js";
 import { ask, theKey } from "./server.js";
@@ -44,8 +44,12 @@ function forgetAll() {
   for (const { row } of batchRows.values()) row.remove();
   batchRows.clear();
   for (const subject of [...notices.keys()]) notice(subject, null);
+  forgetArchive();
   element("everybody").checked = false;
-  showJob.id = null;
+  element("search").value = "";
+  Object.assign(showJob, { id: null, explained: null, more: [] });
+  const told = ["announcement", "job-title", "facts", "why-reason", "why-details", "why-advice", "events", "again-call"];
+  for (const id of told) element(id).replaceChildren();
   log.follow(null);
 }
 
