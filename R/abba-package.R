@@ -47,7 +47,10 @@
 #' `abba_warning_started_again` that a program was started more than once,
 #' `abba_warning_log_verdict` that the log of a job that is Succeeded tells of an error,
 #' `abba_warning_verdict_missing` that not all logs of a list were read,
-#' `abba_warning_not_saved` that jobs of a batch have not ended and were not saved.
+#' `abba_warning_not_saved` that jobs of a batch have not ended and were not saved,
+#' `abba_warning_log_unavailable` that the log of one of several jobs cannot be read,
+#' `abba_warning_cluster_rule` that a rule of the cluster has changed a job as it was submitted,
+#' `abba_warning_archive_cut` that an archive has more jobs than an answer tells.
 #' @importFrom rlang %||%
 #' @useDynLib abba, .registration = TRUE
 #' @importFrom rlang abort

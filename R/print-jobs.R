@@ -10,8 +10,8 @@
 #' columns for which there is no room are named below. The columns themselves have everything.
 #'
 #' `summary()` counts the jobs by status and verdict, says how long they took, and names those that failed, with
-#' the reason. Of a batch, as [abba_submit_k8s_batch_local()] returns it, it asks the cluster first; of a batch that was
-#' submitted through the abba API, use `summary(abba_list_jobs(batch_id = ...))`.
+#' the reason. Of a batch, as [abba_submit_k8s_batch_local()] or [abba_submit_batch()] returns it, it first asks where
+#' the batch was submitted to.
 #' @export
 print.abba_jobs <- function(x, ..., n = 20L) {
   if (length(x) == 0L) {

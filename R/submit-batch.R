@@ -13,7 +13,7 @@
 #' it failed. Give that data frame as `file_paths`, with the same other arguments,
 #' to submit the rest: nothing is submitted twice, even where it was not known
 #' whether a job had been created, since each program keeps its `job_id`. You may save
-#' the data frame, give parts of it, or do so in another session.
+#' the data frame with [saveRDS()], give parts of it, or do so in another session.
 #'
 #' @section A plan:
 #' The programs of a plan ([abba_plan()]) are submitted at once and run in its order. Each one that runs after others
