@@ -33,11 +33,18 @@ test_that("every option of the server is laid out in the plumber file, with its 
   path <- local_path()
   suppressMessages(create_batch_api(path))
   text <- readLines(file.path(path, "plumber.R"))
-  sources <- c(deparse(get("api_policy", asNamespace("abba"))), deparse(get("api_settings", asNamespace("abba"))))
-  named <- unlist(regmatches(sources, gregexpr("abba[.][a-z.]+[a-z](?=\")", sources, perl = TRUE)))
-  named <- c(named, "abba.api.identity", "abba.api.keys", "abba.api.log", "abba.kubectl")
-  expect_gt(length(unique(named)), 15L)
-  for (option in unique(named)) {
+  functions <- Filter(is.function, as.list(asNamespace("abba"), all.names = TRUE))
+  sources <- unlist(lapply(functions, function(one) c(deparse(args(one)), deparse(body(one)))))
+  named <- unlist(regmatches(sources, gregexpr("(?<=\")abba[.][a-z0-9.]+[a-z](?=\")", sources, perl = TRUE)))
+  # Of people's R sessions, and no option.
+  of_clients <- c(
+    "abba.api.address", "abba.api.key", "abba.api.follow.interval", "abba.api.request.timeout", "abba.css",
+    "abba.k8s.disk.limit", "abba.k8s.job.template", "abba.k8s.queue", "abba.k8s.request.timeout", "abba.k8s.session",
+    "abba.r.command", "abba.record.public.key"
+  )
+  named <- setdiff(named, of_clients)
+  expect_gt(length(named), 40L)
+  for (option in named) {
     expect_true(any(grepl(paste0(option, " = "), text, fixed = TRUE)), label = option)
   }
   # What it sets is what holds without it: the server starts with the same policy.

@@ -31,6 +31,9 @@ options(
 
   # --- What programs may read and write ----------------------------------------------------------------------------
 
+  # Job templates by the names that callers may give, each a list or a file; "default" is for programs that name none.
+  # abba.permitted.templates = list(default = "/etc/abba/job.yaml", gpu = "/etc/abba/gpu.yaml"),
+
   # Folders of NFS servers that callers may mount, each with all that is below it. A program reads there what its
   # owner may read. No other kind of volume is ever mounted for a caller.
   # abba.permitted.mounts = list(list(server = "192.0.2.1", path = "/studies")),
@@ -49,6 +52,17 @@ options(
 
   # For how many days the cluster keeps a job and its log after its end. Without it: seven.
   # abba.k8s.keep.days = 7,
+
+  # The folder of an archive, from which callers are answered for jobs that the cluster has forgotten; and whether the
+  # server itself saves there what ends: see vignette("api_setup").
+  # abba.archive = "/nfs/abba-archive",
+  abba.api.archive = FALSE,
+
+  # The private key that records are signed with that the server saves into the archive.
+  # abba.record.key = "/etc/abba/record-key.pem",
+
+  # What counts as an error or a warning in a log, beside R's own messages.
+  # abba.log.patterns = list(errors = "^ERROR:", warnings = "^WARNING:"),
 
   # The kubectl program, where it is not on the PATH.
   # abba.kubectl = "/usr/local/bin/kubectl",
@@ -71,8 +85,8 @@ options(
   # The header in which the proxy says who the caller is, for "proxy".
   # abba.api.proxy.header = "X-Forwarded-User",
 
-  # The least user number that programs run as, and the least group number: accounts of people begin there. Without them:
-  # what the machine says (`UID_MIN` in /etc/login.defs), for both.
+  # The least user number that programs run as, and the least group number: accounts of people begin there. Without the
+  # first: what the machine says (`UID_MIN` in /etc/login.defs). Without the second: the first.
   # abba.api.least.uid = 1000,
   # abba.api.least.gid = 1000,
 
