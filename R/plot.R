@@ -64,7 +64,8 @@ plot.abba_jobs <- function(x, ...) {
   # Of some that an archive has it is not known when they were submitted.
   known <- x[!is.na(x$submitted), ]
   if (nrow(known) < nrow(x)) {
-    rlang::inform(paste0("Not drawn, as nobody knows when they were submitted: ", toString(x$job_id[is.na(x$submitted)])))
+    unknown <- toString(x$job_id[is.na(x$submitted)])
+    rlang::inform(paste0("Not drawn, as nobody knows when they were submitted: ", unknown))
   }
   if (nrow(known) == 0L) {
     return(say_nothing_to_draw(x))
