@@ -25,8 +25,8 @@
 #' the Lease to `get`, `create` and `update` `leases` (API group `coordination.k8s.io`). Without `watch` of
 #' `jobs` it works, and takes up to half a minute to notice that a program was submitted or cancelled.
 #'
-#' For an archive it needs besides to `get` `pods` and `pods/log`, to `list` `events`, without which the records have none, and
-#' to `get` the namespace itself (`namespaces`, with its name as the `resourceName`).
+#' For an archive it needs besides to `get` `pods` and `pods/log`, to `list` `events`, without which the records have
+#' none, and to `get` the namespace itself (`namespaces`, with its name as the `resourceName`).
 #'
 #' @param archive The folder of the archive, which must be there; `NULL` for none.
 #' @inheritParams abba_submit_k8s_job_local
