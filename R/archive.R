@@ -390,46 +390,53 @@ archiver <- function(archive, settings, call) {
       archive_index = function(cnd) failed(paste0(conditionMessage(cnd), "."))
     )
   }
+  has_job <- function(outcome) !is.null(outcome$job)
+  forget <- function(ids) {
+    due <<- due[!names(due) %in% ids]
+    state[ids] <<- NULL
+  }
   archive_due <- function() {
     ids <- utils::head(names(due)[due <= now()], archived_looked_at)
     if (length(ids) == 0L) {
       return(NULL)
     }
-    with_index(folder, call, function(index, found) {
+    done <- with_index(folder, call, function(index, found) {
       are_there <- in_index(index, ids, state[ids])
-      due <<- due[!names(due) %in% ids[are_there]]
-      state[ids[are_there]] <<- NULL
-      ids <- utils::head(ids[!are_there], archived_at_once)
-      if (length(ids) == 0L) {
-        return(NULL)
-      }
-      outcomes <- core_value(core_archive(I(ids), folder, key, place, settings), call)
-      archived <- Filter(function(outcome) !is.null(outcome$job), outcomes)
-      put_into_index(index, lapply(archived, `[[`, "job"))
-      count <<- count + length(archived)
-      trouble <<- NULL
-      # Another job has the id in the archive, and keeps it: that is told once.
-      is_taken <- vapply(outcomes, function(outcome) identical(outcome$error$class, "invalid"), NA)
-      taken <- vapply(outcomes[is_taken], function(outcome) outcome$error$message, "")
-      outcomes[is_taken] <- list(list())
-      errors <- Filter(Negate(is.null), lapply(outcomes, `[[`, "error"))
-      is_done <- vapply(outcomes, function(outcome) is.null(outcome$error) && !isFALSE(outcome$job$is_final), NA)
-      due <<- due[!names(due) %in% ids[is_done]]
-      state[ids[is_done]] <<- NULL
-      due[ids[!is_done]] <<- now() + archive_pause_not_whole
-      if (length(errors) > 0L) {
-        # One job that cannot be archived does not keep the others from it.
-        is_failed <- vapply(outcomes, function(outcome) !is.null(outcome$error), NA)
-        due[ids[is_failed]] <<- now() + archive_pauses[[2L]]
-        if (all(is_failed)) return(failed(paste(unlist(errors[[1L]][c("message", "stderr")]), collapse = " ")))
-        what <- counted(length(errors), "job")
-        trouble <<- paste0(what, " not archived yet: ", errors[[1L]]$message, " It is tried again.")
-        return(trouble)
-      }
-      failures <<- 0
-      if (length(archived) > 0L) taken <- c(paste0("Archived: ", counted(length(archived), "job")), taken)
-      if (length(taken) > 0L) paste(taken, collapse = ". ")
+      others <- utils::head(ids[!are_there], archived_at_once)
+      outcomes <- if (length(others) > 0L) core_value(core_archive(I(others), folder, key, place, settings), call)
+      put_into_index(index, lapply(Filter(has_job, outcomes), `[[`, "job"))
+      list(there = ids[are_there], ids = others, outcomes = outcomes)
     })
+    # Nothing was done where the index does not take it: all is due as before, then.
+    forget(done$there)
+    ids <- done$ids
+    outcomes <- done$outcomes
+    if (length(ids) == 0L) {
+      return(NULL)
+    }
+    archived <- Filter(has_job, outcomes)
+    count <<- count + length(archived)
+    trouble <<- NULL
+    # Another job has the id in the archive, and keeps it: that is told once.
+    is_taken <- vapply(outcomes, function(outcome) identical(outcome$error$class, "invalid"), NA)
+    taken <- vapply(outcomes[is_taken], function(outcome) outcome$error$message, "")
+    outcomes[is_taken] <- list(list())
+    errors <- Filter(Negate(is.null), lapply(outcomes, `[[`, "error"))
+    is_done <- vapply(outcomes, function(outcome) is.null(outcome$error) && !isFALSE(outcome$job$is_final), NA)
+    forget(ids[is_done])
+    due[ids[!is_done]] <<- now() + archive_pause_not_whole
+    if (length(errors) > 0L) {
+      # One job that cannot be archived does not keep the others from it.
+      is_failed <- vapply(outcomes, function(outcome) !is.null(outcome$error), NA)
+      due[ids[is_failed]] <<- now() + archive_pauses[[2L]]
+      if (all(is_failed)) return(failed(paste(unlist(errors[[1L]][c("message", "stderr")]), collapse = " ")))
+      what <- counted(length(errors), "job")
+      trouble <<- paste0(what, " not archived yet: ", errors[[1L]]$message, " It is tried again.")
+      return(trouble)
+    }
+    failures <<- 0
+    if (length(archived) > 0L) taken <- c(paste0("Archived: ", counted(length(archived), "job")), taken)
+    if (length(taken) > 0L) paste(taken, collapse = ". ")
   }
   list(
     folder = folder,
@@ -500,6 +507,13 @@ have_archived <- function() {
 # damaged is made first, in the same change: nobody reads one that lacks what the files have. look: whether it is looked
 # for files that the index lacks. change: a function of the index and of how many such files there were.
 with_index <- function(folder, call, change, look = FALSE) {
+  tryCatch(change_index(folder, call, change, look), archive_damaged = function(cnd) {
+    tryCatch(set_index_aside(folder), error = index_failed)
+    change_index(folder, call, change, look)
+  })
+}
+
+change_index <- function(folder, call, change, look) {
   index <- tryCatch(open_index(folder), error = index_failed)
   on.exit(DBI::dbDisconnect(index))
   tryCatch(DBI::dbExecute(index, "BEGIN IMMEDIATE"), error = index_failed)
@@ -520,6 +534,7 @@ with_index <- function(folder, call, change, look = FALSE) {
 index_failed <- function(cnd) {
   words <- conditionMessage(cnd)
   class <- if (grepl("locked|busy", words)) "archive_busy" else "archive_index"
+  if (grepl(words_of_damage, words)) class <- c("archive_damaged", class)
   rlang::abort(paste0("index.sqlite: ", words), class = class, use_cli_format = FALSE)
 }
 
@@ -530,19 +545,35 @@ open_index <- function(folder) {
     return(index)
   }
   DBI::dbDisconnect(index)
-  # Damaged, or of another version of abba. All that is in it is in the files, too. One archiver alone sets it aside, so
-  # that none takes the new one of another for the damaged one. A lock of SQLite is gone with whoever had it.
+  set_index_aside(folder)
+  connect_index(folder, RSQLite::SQLITE_RWC)
+}
+
+# Sets an index aside that is damaged, or of another version of abba. All that is in it is in the files, too. One
+# archiver alone does it, so that none takes the new one of another for the damaged one. A lock of SQLite is gone with
+# whoever had it.
+set_index_aside <- function(folder) {
   lock <- DBI::dbConnect(RSQLite::SQLite(), native_path(file.path(folder, ".index.lock")), synchronous = NULL)
   on.exit(DBI::dbDisconnect(lock))
   DBI::dbExecute(lock, "BEGIN EXCLUSIVE")
   index <- connect_index(folder, RSQLite::SQLITE_RWC)
-  if (is_usable(index)) {
-    return(index)
-  }
+  is_whole <- is_usable(index) && is_sound(index)
   DBI::dbDisconnect(index)
+  if (is_whole) {
+    return(invisible())
+  }
   file.rename(index_file(folder), paste0(index_file(folder), ".old"))
   unlink(paste0(index_file(folder), "-journal"))
-  connect_index(folder, RSQLite::SQLITE_RWC)
+}
+
+words_of_damage <- "not a database|malformed"
+
+# Whether SQLite finds no damage anywhere in an index.
+is_sound <- function(index) {
+  tryCatch(
+    identical(DBI::dbGetQuery(index, "PRAGMA quick_check(1)")[[1L]], "ok"),
+    error = function(cnd) !grepl(words_of_damage, conditionMessage(cnd))
+  )
 }
 
 # Whether an index is of this version or empty. Where SQLite cannot say it, the connection is closed.
@@ -550,7 +581,7 @@ is_usable <- function(index) {
   tryCatch(
     index_version_of(index) %in% c(0L, index_version),
     error = function(cnd) {
-      if (grepl("not a database|malformed", conditionMessage(cnd))) {
+      if (grepl(words_of_damage, conditionMessage(cnd))) {
         return(FALSE)
       }
       DBI::dbDisconnect(index)

@@ -304,7 +304,14 @@ test_that("an index that is missing or damaged is made again from the files", {
   archive_all(ids[[2L]], status = "Failed")
   before <- abba_archive()
   index <- file.path(folder, "index.sqlite")
-  for (damage in list(unlink, function(path) writeLines(strrep("no database", 1000L), path))) {
+  # The first page, which is read to begin with, is as it was.
+  in_the_middle <- function(path) {
+    bytes <- bytes_of_file(path)
+    bytes[4097:length(bytes)] <- as.raw(255L)
+    writeBin(bytes, path)
+  }
+  damages <- list(unlink, function(path) writeLines(strrep("no database", 1000L), path), in_the_middle)
+  for (damage in damages) {
     damage(index)
     expect_error(ask("abba_list_k8s_jobs_local"), class = "abba_error_archive")
     expect_identical(new_archiver()$step(), "The index has got what it did not have: 2 jobs")
@@ -314,6 +321,24 @@ test_that("an index that is missing or damaged is made again from the files", {
   record <- before$record[[1L]]
   file.copy(record, file.path(dirname(record), "copy.json"))
   expect_null(new_archiver()$step())
+})
+
+test_that("what the index does not take is due as before", {
+  folder <- local_archive()
+  local_function("index_patience", 10L, asNamespace("abba"), environment())
+  ids <- local_jobs(list("t-ae" = ended()))
+  archiver <- new_archiver()
+  archiver$step()
+  # Who reads keeps others from ending a change.
+  reader <- abba:::connect_index(folder, RSQLite::SQLITE_RO)
+  DBI::dbExecute(reader, "BEGIN")
+  expect_identical(DBI::dbGetQuery(reader, "SELECT count(*) FROM jobs")[[1L]], 0L)
+  archive_all(ids, archiver)
+  expect_identical(archiver$stand()[c("archived", "due")], list(archived = 0, due = 1L))
+  DBI::dbDisconnect(reader)
+  expect_identical(archiver$step(), "Archived: 1 job")
+  expect_identical(archiver$stand()$due, 0L)
+  expect_identical(nrow(abba_archive()), 1L)
 })
 
 test_that("an index that is being made is never one that has nothing", {
