@@ -21,7 +21,8 @@ for (file in list.files(folder, full.names = TRUE, recursive = TRUE)) {
 port <- free_port()
 image <- strsplit(cluster("server-image", find.package("abba")), ":(?=[^:]*$)", perl = TRUE)[[1L]]
 lists <- list(
-  `abba/images` = r_image, `abba/nfs` = "192.0.2.1 /studies\n192.0.2.2\t /data/", `abba/secrets` = "database\n"
+  `abba/images` = r_image, `abba/nfs` = "192.0.2.1 /studies\n192.0.2.2\t /data/", `abba/secrets` = "database\n",
+  `abba/volume-kinds` = "projected"
 )
 # What a site writes: the image, the accounts and the lists. The rest is because of this cluster.
 overlay <- list(
@@ -213,6 +214,7 @@ test_that("each rule of what the server may make is kept, whoever has its token"
   program <- function(...) list(at = "program", fields = list(...))
   program_security <- function(...) list(at = "program_security", fields = list(...))
   volume <- function(...) pod(volumes = list(list(name = "x", ...)))
+  projected <- function(...) volume(projected = list(sources = list(list(...))))
   nfs <- function(server, path) volume(nfs = list(server = server, path = path))
   variable <- function(...) program(env = list(list(name = "X", valueFrom = list(...))))
   other_image <- list(name = "other", image = "registry.example.com/other:1")
@@ -260,8 +262,11 @@ test_that("each rule of what the server may make is kept, whoever has its token"
     ),
     "A volume is" = list(
       volume(hostPath = list(path = "/")), volume(secret = list(secretName = "other")),
-      volume(configMap = list(name = "kube-root-ca.crt")), volume(persistentVolumeClaim = list(claimName = "x")),
-      volume(projected = list(sources = list(list(serviceAccountToken = list(path = "token")))))
+      volume(configMap = list(name = "kube-root-ca.crt")), volume(persistentVolumeClaim = list(claimName = "x"))
+    ),
+    # Of a kind that is permitted here.
+    "a projected volume has none" = list(
+      projected(serviceAccountToken = list(path = "token")), projected(secret = list(name = "other"))
     ),
     "NFS folder" = list(
       nfs("192.0.2.3", "/studies"), nfs("192.0.2.1", "/"), nfs("192.0.2.1", "/studies2"), nfs("192.0.2.1", "/data"),
@@ -309,6 +314,7 @@ test_that("each rule of what the server may make is kept, whoever has its token"
   permitted <- list(
     nfs("192.0.2.1", "/studies"), nfs("192.0.2.1", "/studies/s1/..x"), nfs("192.0.2.2", "/data/s1"),
     volume(secret = list(secretName = "database")), variable(secretKeyRef = list(name = "database", key = "k")),
+    projected(configMap = list(name = "settings")), projected(secret = list(name = "database")),
     pod_security(supplementalGroupsPolicy = "Strict")
   )
   jobs <- Map(function(one, number) named(change(good, one), paste0("good-", number)), permitted, seq_along(permitted))
@@ -353,6 +359,11 @@ test_that("what was accepted stays as it was", {
   twice <- job
   twice$spec$parallelism <- 2
   expect_match(words_of(twice, verb = "replace"), "a program runs once")
+  removed <- job
+  removed$spec$ttlSecondsAfterFinished <- 0
+  for (account in paste0(servers_account, c("", "-controller"))) {
+    expect_match(words_of(removed, verb = "replace", account = account), "How long a Job is kept")
+  }
   # Nor does it begin to wait, so as to be let go past its queue.
   job$metadata$labels[["abba/waiting"]] <- "true"
   expect_match(words_of(job, verb = "replace"), "none begins to wait")
@@ -386,6 +397,10 @@ test_that("the server lets a program go that waits for others, and into its queu
   expect_match(words_of(queued, verb = "replace"), "goes to its queue afterwards")
   queued$metadata$labels[[queue]] <- "team-a"
   expect_identical(words_of(queued, verb = "replace"), "")
+  # Where it is, it stays.
+  kubectl("label", "job", queued$metadata$name, "--namespace", programs_namespace, paste0(queue, "=team-a"))
+  queued$metadata$labels[[queue]] <- "team-b"
+  expect_match(words_of(queued, verb = "replace"), "What is said of a program stays as it was")
 })
 
 test_that("the lists are data, and a changed one counts at once", {
