@@ -139,7 +139,7 @@ host_path <- function(folder, mount_path = folder, name = "data") {
 }
 
 # A gate that programs wait at until the test opens it: `wait` is a line for the program, `mounts` for the submission.
-# `wait_first` is the same for wait_for_new_log().
+# `wait_first` and `has_written` are lines before and after a long log, for wait_for_new_log().
 local_gate <- function(env = parent.frame()) {
   folder <- withr::local_tempdir(pattern = "gate-", .local_envir = env)
   Sys.chmod(folder, "0777", use_umask = FALSE)
@@ -148,6 +148,7 @@ local_gate <- function(env = parent.frame()) {
     mounts = host_path(folder, "/gate", name = "gate"),
     wait = "while (!file.exists('/gate/open')) Sys.sleep(0.05)",
     wait_first = "while (!file.exists('/gate/first')) Sys.sleep(0.05)",
+    has_written = "invisible(file.create('/gate/written'))",
     open = function() file.create(file.path(folder, "open")),
     file = function(name) file.path(folder, name)
   )
@@ -160,12 +161,28 @@ beginning_of_log <- function(job_id) {
 first_words <- "abba: begin of the log of "
 
 # Waits until the program has begun, lets a program go on that waits for the file "first" of the gate to write a long
-# log, and waits until the node has put that log aside: it looks at the sizes every few seconds.
+# log, and waits until the node has put that log aside and has nothing more to put aside: it looks at the sizes every
+# few seconds, and acts from 10 MiB on.
 wait_for_new_log <- function(job_id, gate) {
   begins_with_first_words <- function() identical(beginning_of_log(job_id), first_words)
   wait_until(begins_with_first_words, what = "the program to begin")
   file.create(gate$file("first"))
   wait_until(function() !begins_with_first_words(), 180, interval = 0.5, what = "the node to begin a new log")
+  wait_until(function() file.exists(gate$file("written")), 180, what = "the program to have written")
+  limit <- 10 * 1024^2
+  # In its file each line has its time and "stdout F " before it.
+  size <- function() {
+    lines <- kubectl_lines("logs", pods_of(job_id), "--timestamps", sprintf("--limit-bytes=%d", limit))
+    sum(nchar(lines, "bytes") + 1 + nchar("stdout F "))
+  }
+  before <- Inf
+  # What is on its way from the program to the file is little, and is there at the next look.
+  is_short <- function() {
+    now <- size()
+    on.exit(before <<- now)
+    now < limit - 2e5 || (now < limit && now == before)
+  }
+  wait_until(is_short, 180, interval = 0.5, what = "the node to put the rest of the log aside")
 }
 
 # --- Jobs ----------------------------------------------------------------------

@@ -57,6 +57,7 @@ test_that("a log of 30 MB is archived whole, though its node has put most of it 
     "lines <- function(part) sprintf('%8d %s', part * 1e3 + 1:1e3, strrep('x', 990))",
     "print_part <- function(parts) for (part in parts) writeLines(lines(part))",
     "print_part(0:14)",
+    gate$has_written,
     "while (!file.exists('/gate/open')) { cat('tick\\n'); Sys.sleep(0.2) }",
     "print_part(15:29)"
   ))

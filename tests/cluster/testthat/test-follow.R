@@ -125,6 +125,7 @@ test_that("what a node drops of a very long log is told at the end", {
     "writeLines(lines[[1]])",
     gate$wait_first,
     "writeLines(lines[-1])",
+    gate$has_written,
     gate$wait,
     "cat('the end\\n')"
   ))

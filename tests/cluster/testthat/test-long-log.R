@@ -7,6 +7,7 @@ test_that("a log of 60 MB comes without its beginning, and a warning says so", {
     gate$wait_first,
     "line <- strrep('x', 99)",
     "for (i in 1:60) writeLines(rep(line, 1e4))",
+    gate$has_written,
     gate$wait,
     "cat('the end\\n')"
   ))
