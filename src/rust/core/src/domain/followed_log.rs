@@ -45,7 +45,7 @@ pub struct FollowedLog {
     /// Whether a marker stands at the log's end; `None`: its head does not say that there is to be one.
     pub has_end: Option<bool>,
     /// Whether the newest line ends with that marker.
-    is_at_end: bool,
+    pub is_at_end: bool,
     /// A line that comes before the one that was just taken: the text of that marker, which the program itself has printed,
     /// or behind which a process that it left went on.
     pub owed: Option<String>,
