@@ -54,12 +54,15 @@ core_verify <- function(folder, key_paths) .Call(wrap__core_verify, folder, key_
 core_outdated <- function(arguments) .Call(wrap__core_outdated, arguments)
 
 # What the jobs of a batch were submitted with, in the order of their submission; `statuses` names the states that are
-# meant, all if it is empty; `archived` as for `core_status`. A list of lists of `job_id`, `status`, `ending`, `in_place` and
-# `arguments`.
+# meant, all if it is empty; `archived` as for `core_status`. A list of lists of `job_id`, `status`, `ending`,
+# `open_predecessors`, `in_place` and `arguments`.
 core_kept_submissions <- function(batch_id, statuses, archived, settings) .Call(wrap__core_kept_submissions, batch_id, statuses, archived, settings)
 
 # The error where jobs that were cancelled, and are to run again, do not end.
 core_does_not_end <- function(job_ids) .Call(wrap__core_does_not_end, job_ids)
+
+# The error where jobs have not ended, and programs that are to run again run after them.
+core_predecessors_have_not_ended <- function(job_ids) .Call(wrap__core_predecessors_have_not_ended, job_ids)
 
 # A program of this machine as it is sent to an abba API: a list of `path`, absolute, and `text` or `base64`, strings;
 # both are `NULL` where it runs in place, which `in_place` allows.

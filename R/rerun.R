@@ -13,6 +13,9 @@
 #' run twice at a time. A job whose status is `"Unknown"` may still be running, and is
 #' left out unless you ask for it.
 #'
+#' The programs of a plan keep their order. While one still runs (or may, as its status is `"Unknown"`) that another one
+#' runs after, which has failed or was not started, nothing is submitted again.
+#'
 #' Through the API the programs are read on this machine, from the files that they were
 #' submitted from, whatever the working directory is now; a program that ran where it was,
 #' in a mount, is submitted by its path alone. Only your own jobs are submitted again,
@@ -32,7 +35,8 @@
 #'
 #' @section Errors:
 #' A job that was cancelled and does not end within 40 seconds is an error of class `abba_error_timeout`, and nothing is
-#' submitted. All programs are read before the first is sent, and one that is not there is an error of class
+#' submitted. So is, of class `abba_error_not_ended`, a program that has not ended and that one of those that failed runs
+#' after. All programs are read before the first is sent, and one that is not there is an error of class
 #' `abba_error_input` that names it. If some programs could not be submitted, an error of class
 #' `abba_error_batch_incomplete` says so, as of [abba_submit_k8s_batch_local()]; give its field `batch` as `batch_id` to
 #' submit the rest: nothing is submitted twice. The classes of other errors are listed in [abba-package].
@@ -85,6 +89,8 @@ rerun_batch <- function(road, submit, batch_id, changes, include_unknown) {
       rlang::inform("Nothing of the batch has failed, so nothing is submitted again.")
       return(nothing_submitted())
     }
+    open <- unique(unlist(lapply(kept, `[[`, "open_predecessors")))
+    if (length(open) > 0L) core_value(core_predecessors_have_not_ended(open), call)
     programs <- vapply(kept, `[[`, "", "file_path")
     batch <- new_batch(
       programs, changes$batch_group_id %||% "", call,

@@ -235,7 +235,9 @@ kept_from_json <- function(row) {
   texts <- unlist(unname(arguments[intersect(vector_arguments(), names(arguments))]), recursive = FALSE)
   stopifnot(vapply(texts, rlang::is_string, NA))
   list(
-    job_id = one_string(row$job_id), ending = row$ending, in_place = row$in_place, file_path = row$file_path,
+    job_id = one_string(row$job_id), ending = row$ending,
+    open_predecessors = vapply(row$open_predecessors, one_string, ""),
+    in_place = row$in_place, file_path = row$file_path,
     read_from = if (is.null(row$absolute_path)) row$file_path else one_string(row$absolute_path),
     arguments = arguments
   )

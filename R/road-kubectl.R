@@ -137,7 +137,7 @@ kubectl_functions <- function(settings, call, submit_verb) {
         paths <- one$arguments[c("given_path", "expanded_path")]
         arguments <- one$arguments[setdiff(names(one$arguments), names(paths))]
         c(
-          one[c("job_id", "ending", "in_place")],
+          one[c("job_id", "ending", "open_predecessors", "in_place")],
           list(file_path = paths$given_path, read_from = paths$expanded_path, arguments = arguments)
         )
       })

@@ -22,7 +22,8 @@
 #   `may_exist` is FALSE where nothing arrived. submit_one(ready): sends one program, or raises its error; FALSE where
 #   it was interrupted, and has said what that means for the job.
 # kept_submissions(batch_id, states): what jobs were submitted with: for each a list of `job_id`, `ending` (cancelled
-#   and not yet ended), `in_place` (it ran in a mount), `file_path`, `read_from` (where that was), and `arguments`, by
+#   and not yet ended), `open_predecessors` (jobs that it runs after, that have not ended, and that are not in these
+#   states themselves), `in_place` (it ran in a mount), `file_path`, `read_from` (where that was), and `arguments`, by
 #   name.
 #
 # A program is submitted under its job's id, which is made before anything is sent. So any programs can be submitted

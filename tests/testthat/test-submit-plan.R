@@ -216,6 +216,30 @@ test_that("a rerun keeps the order, and does not wait for what has succeeded", {
   expect_identical(after_of(jobs[["c.R"]]), stats::setNames(list("b"), id_of("b.R")))
 })
 
+test_that("a rerun submits nothing while a program runs that one of those runs after", {
+  local_programs(c("a.R", "b.R", "d.R"))
+  kubectl <- local_scripted_kubectl(
+    creates(), pods_of(pod("a-1", ended(1L), "Failed", path = "a.R"), pod("d-4", running(), path = "d.R")),
+    jobs_of(
+      full_job("a-1", "a.R", arguments = kept("a.R"), created = "2026-01-01T00:00:01Z"),
+      waiting_job("b-2", "b.R", list("a-1" = "a", "d-4" = "d"), annotations = not_started()),
+      full_job("d-4", "d.R", arguments = kept("d.R"))
+    )
+  )
+  error <- expect_error(rerun("b-1"), class = "abba_error_not_ended")
+  expect_snapshot(cat(conditionMessage(error)))
+  expect_identical(error$job_id, "d-4")
+  expect_length(sent(kubectl), 0L)
+  # By the API as well.
+  rows <- list(list(
+    job_id = "b-2", status = "Failed", ending = FALSE, in_place = FALSE, open_predecessors = list("d-4"),
+    file_path = "b.R", absolute_path = file.path(getwd(), "b.R"), user_tag = "", cpu_limit = 1L, memory_limit = "1G",
+    container = "r:1", auto_mount_home = FALSE, after = list("d-4" = "d")
+  ))
+  local_scripted_api(replies(rows, on = "GET /batch-arguments"), makes_jobs())
+  expect_error(abba_rerun_batch("b-1"), "d-4", class = "abba_error_not_ended")
+})
+
 test_on_both_roads("list and status tell of a program that waits, and of one that was not started", {
   local_scripted_kubectl(
     pods_of(pod("a-1", path = "a.R"), pod("d-4", running(), path = "d.R")),

@@ -181,8 +181,8 @@ r_functions! {
     }
 
     /// What the jobs of a batch were submitted with, in the order of their submission; `statuses` names the states that are
-    /// meant, all if it is empty; `archived` as for `core_status`. A list of lists of `job_id`, `status`, `ending`, `in_place` and
-    /// `arguments`.
+    /// meant, all if it is empty; `archived` as for `core_status`. A list of lists of `job_id`, `status`, `ending`,
+    /// `open_predecessors`, `in_place` and `arguments`.
     fn core_kept_submissions(batch_id: String, statuses, archived: Option<Archived>, settings: Settings) {
         let archived = archived.unwrap_or_default();
         let statuses: Vec<String> = read(statuses.as_list())?;
@@ -195,6 +195,11 @@ r_functions! {
     /// The error where jobs that were cancelled, and are to run again, do not end.
     fn core_does_not_end(job_ids) {
         Err(operations::does_not_end(read(job_ids.as_list())?))
+    }
+
+    /// The error where jobs have not ended, and programs that are to run again run after them.
+    fn core_predecessors_have_not_ended(job_ids) {
+        Err(operations::predecessors_have_not_ended(read(job_ids.as_list())?))
     }
 
     /// A program of this machine as it is sent to an abba API: a list of `path`, absolute, and `text` or `base64`, strings;

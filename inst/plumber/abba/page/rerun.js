@@ -7,7 +7,7 @@ import { element, fileName, setText } from "./text.js";
 
 // What /batch-arguments tells of a job besides what it was submitted with; and its place in the order of its batch, since it
 // runs by itself now.
-const NO_ARGUMENTS = ["job_id", "status", "ending", "in_place", "after", "on_failure"];
+const NO_ARGUMENTS = ["job_id", "status", "ending", "open_predecessors", "in_place", "after", "on_failure"];
 
 // A program runs in the name of whoever submits it.
 export function canBeRerun(record) {

@@ -336,6 +336,7 @@ pub fn kept_submission(kept: &KeptSubmission) -> Result<Value, Error> {
         "job_id": kept.job_id,
         "status": kept.status.name(),
         "ending": kept.ending,
+        "open_predecessors": kept.open_predecessors,
         "in_place": kept.in_place,
         "file_path": kept.arguments.given_path,
         "absolute_path": kept.arguments.absolute_path,

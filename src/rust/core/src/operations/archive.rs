@@ -617,6 +617,7 @@ impl Archived {
             job_id: job.job_id.clone(),
             status: job.status().status,
             ending: false,
+            open_predecessors: Vec::new(),
             in_place: ran_in_place(&arguments).unwrap_or(false),
             uid: job.uid,
             arguments,

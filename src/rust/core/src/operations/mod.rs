@@ -59,7 +59,7 @@ pub use record::{records, RecordOfJob};
 pub use reflector::{reflect, Audience, Change};
 pub use release::{hold_lease, run_controller, take_step, MakeStep, ReleaseNews, Steps, LIMIT_OF_CHANGE};
 pub use remove::{of_others, remove, Removed, Submitter};
-pub use rerun::{does_not_end, kept_submissions, KeptSubmission};
+pub use rerun::{does_not_end, kept_submissions, predecessors_have_not_ended, KeptSubmission};
 pub use save_records::{save_records, JobToSave, SaveArguments, SavedJob};
 pub use status::status;
 pub use submit::{

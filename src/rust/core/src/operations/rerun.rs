@@ -27,6 +27,21 @@ pub fn does_not_end(ids: Vec<String>) -> Error {
         .about(ids)
 }
 
+/// The error where jobs have not ended, and programs that are to run again run after them.
+pub fn predecessors_have_not_ended(ids: Vec<String>) -> Error {
+    let first = ids.first().cloned().unwrap_or_default();
+    let what = match ids.len() {
+        0 | 1 => format!("Job \"{first}\" has not ended, and a program that is to run again runs after it."),
+        more => format!(
+            "{more} jobs have not ended, such as \"{first}\", and programs that are to run again run after them."
+        ),
+    };
+    Error::new(ErrorClass::NotEnded, what)
+        .meaning("Nothing was submitted again, so that no program runs before those that it runs after.")
+        .advise("Wait for the batch, and repeat the call.")
+        .about(ids)
+}
+
 /// What a job was submitted with.
 #[derive(Clone, Debug, Serialize)]
 pub struct KeptSubmission {
@@ -36,6 +51,8 @@ pub struct KeptSubmission {
     pub status: Status,
     /// Whether it was cancelled and has not ended yet.
     pub ending: bool,
+    /// The jobs that it runs after, and that have not ended: those of them that are not told themselves.
+    pub open_predecessors: Vec<String>,
     /// Whether its program ran where it was, in a mount; else its text was sent.
     pub in_place: bool,
     /// The number of the account that it runs as; `None`: as its image says.
@@ -69,12 +86,16 @@ pub fn kept_submissions(
     own.sort_by_key(|(job, _)| (&job.metadata.creation_timestamp, &job.metadata.name));
     let there: HashSet<String> = own.iter().map(|(job, _)| job.metadata.name.clone()).collect();
     let mut kept = Vec::new();
+    let mut others_open = HashSet::new();
     for (job, pod) in own {
         let job_id = &job.metadata.name;
         let status = job_status::status(job, pod);
         let ending = job_status::is_being_cancelled(job, pod);
         let is_meant = |name: &String| name == status.name() || (ending && name == Status::Failed.name());
         if !statuses.is_empty() && !statuses.iter().any(is_meant) {
+            if !status.has_ended() {
+                others_open.insert(job_id);
+            }
             continue;
         }
         let arguments = SubmitArguments::of_job(job).ok_or_else(|| no_submission(job_id))?;
@@ -84,13 +105,19 @@ pub fn kept_submissions(
             job_id: job_id.clone(),
             status,
             ending,
+            open_predecessors: Vec::new(),
             // Where that cannot be found out any more, the program is asked for.
             in_place: ran_in_place(&arguments).unwrap_or(false),
             uid: account(job),
             arguments,
         };
-        kept.push((place, Ok(one)));
+        kept.push((place, one));
     }
+    let kept = kept.into_iter().map(|(place, mut one)| {
+        let before = one.arguments.after.keys();
+        one.open_predecessors = before.filter(|id| others_open.contains(id)).cloned().collect();
+        (place, Ok(one))
+    });
     let is_meant = |job: &ArchivedJob| statuses.is_empty() || statuses.contains(&job.status);
     let archived = archived.those(|job| !there.contains(&job.job_id) && is_meant(job));
     archived
@@ -191,6 +218,65 @@ mod tests {
             ["b.R", "c.R", "d.R", "e.R"]
         );
         assert_eq!(paths(kept(&cluster(), &[])).len(), 6);
+    }
+
+    #[test]
+    fn jobs_that_have_not_ended_are_told_with_what_runs_after_them() {
+        let after = |id: &str, second, before: &[&str]| {
+            let mut job = submitted(id, second);
+            let before: Value = before.iter().map(|id| (id.to_string(), json!(id))).collect();
+            job["metadata"]["annotations"][labels::AFTER] = json!(before.to_string());
+            job
+        };
+        let cluster = || {
+            Scripted::new()
+                .get(
+                    "/pods",
+                    [list(
+                        1,
+                        [
+                            pod("bad", 1, ended(1)),
+                            pod("good", 2, ended(0)),
+                            pod("slow", 3, running()),
+                            lost("away", 4),
+                            pod("z", 6, ended(1)),
+                        ],
+                    )],
+                )
+                .get(
+                    "/jobs",
+                    [list(
+                        1,
+                        [
+                            submitted("bad", 1),
+                            submitted("good", 2),
+                            submitted("slow", 3),
+                            submitted("away", 4),
+                            submitted("waits", 5),
+                            after("z", 6, &["bad", "good", "slow", "away", "waits", "removed"]),
+                        ],
+                    )],
+                )
+        };
+        let open = |statuses: &[&str]| kept(&cluster(), statuses).unwrap().pop().unwrap().open_predecessors;
+        assert_eq!(open(&["Failed"]), ["away", "slow", "waits"]);
+        assert_eq!(open(&["Failed", "Unknown"]), ["slow", "waits"]);
+        // All are told with their states.
+        assert_eq!(open(&[]), [""; 0]);
+        let one = predecessors_have_not_ended(vec!["slow".into()]);
+        assert_eq!(
+            one.message,
+            "Job \"slow\" has not ended, and a program that is to run again runs after it."
+        );
+        assert_eq!(
+            (one.class, one.job_ids),
+            (ErrorClass::NotEnded, vec!["slow".to_string()])
+        );
+        let two = predecessors_have_not_ended(vec!["slow".into(), "waits".into()]);
+        assert_eq!(
+            two.message,
+            "2 jobs have not ended, such as \"slow\", and programs that are to run again run after them."
+        );
     }
 
     fn cancelled(mut object: Value) -> Value {

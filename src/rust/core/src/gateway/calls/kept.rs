@@ -32,7 +32,7 @@ pub(super) const BATCH_ARGUMENTS: Call = Call {
         answer: Schema::Many("KeptSubmission"),
         answer_text: "The jobs, in the order of their submission.",
         headers: &[],
-        examples: &[("several", "A program whose text was sent, and one that ran in place", r#"[{"job_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "status": "Failed", "ending": false, "in_place": false, "file_path": "t_age.R", "absolute_path": "/home/mike/s1/t_age.R", "user_tag": "interim", "cpu_limit": 0.5, "memory_limit": "256M", "container": "registry.example.com/openval_4.2.1_focal:2023.09.0.02", "mounts": null, "auto_mount_home": false, "time_limit_seconds": 3600, "arguments": ["--cut-off", "2026-01-31"], "environment": {"STUDY": "s1"}}, {"job_id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016", "status": "Failed", "ending": false, "in_place": true, "file_path": "/studies/s1/t_sex.R", "absolute_path": null, "user_tag": "", "cpu_limit": 1, "memory_limit": "512M", "container": "registry.example.com/openval_4.2.1_focal:2023.09.0.02", "mounts": {"volumes": [{"name": "studies", "nfs": {"server": "192.0.2.1", "path": "/studies"}}], "volumeMounts": [{"name": "studies", "mountPath": "/studies"}]}, "auto_mount_home": false, "time_limit_seconds": null}]"#), ("none", "None is in that state", r#"[]"#)],
+        examples: &[("several", "A program whose text was sent, and one that ran in place", r#"[{"job_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "status": "Failed", "ending": false, "open_predecessors": [], "in_place": false, "file_path": "t_age.R", "absolute_path": "/home/mike/s1/t_age.R", "user_tag": "interim", "cpu_limit": 0.5, "memory_limit": "256M", "container": "registry.example.com/openval_4.2.1_focal:2023.09.0.02", "mounts": null, "auto_mount_home": false, "time_limit_seconds": 3600, "arguments": ["--cut-off", "2026-01-31"], "environment": {"STUDY": "s1"}}, {"job_id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016", "status": "Failed", "ending": false, "open_predecessors": [], "in_place": true, "file_path": "/studies/s1/t_sex.R", "absolute_path": null, "user_tag": "", "cpu_limit": 1, "memory_limit": "512M", "container": "registry.example.com/openval_4.2.1_focal:2023.09.0.02", "mounts": {"volumes": [{"name": "studies", "nfs": {"server": "192.0.2.1", "path": "/studies"}}], "volumeMounts": [{"name": "studies", "mountPath": "/studies"}]}, "auto_mount_home": false, "time_limit_seconds": null}]"#), ("none", "None is in that state", r#"[]"#)],
         errors: &[404, 502, 504],
     },
 };
@@ -104,14 +104,14 @@ mod tests {
             rows,
             json!([
                 {
-                    "job_id": carried, "status": "Failed", "ending": false, "in_place": false, "file_path": "a.R",
+                    "job_id": carried, "status": "Failed", "ending": false, "open_predecessors": [], "in_place": false, "file_path": "a.R",
                     "after": {}, "on_failure": null, "absolute_path": "C:\\programs\\a.R", "user_tag": "t", "cpu_limit": 0.5, "memory_limit": "256M",
                     "container": "registry.example.com/r:4.3", "disk_limit": "2G", "mounts": mounts, "auto_mount_home": false,
                     "time_limit_seconds": 60.0, "arguments": ["a,b", ""], "environment": {"A": "$(B)"},
                     "vanilla": true, "r_command": "/opt/R/bin/R", "queue": null, "job_template": "gpu",
                 },
                 {
-                    "job_id": in_place, "status": "Failed", "ending": false, "in_place": true, "file_path": "/studies/b.R",
+                    "job_id": in_place, "status": "Failed", "ending": false, "open_predecessors": [], "in_place": true, "file_path": "/studies/b.R",
                     "after": {}, "on_failure": null, "absolute_path": null, "user_tag": "", "cpu_limit": 1.0, "memory_limit": "512M",
                     "container": "registry.example.com/r:4.1", "disk_limit": null, "mounts": mounts, "auto_mount_home": false,
                     "time_limit_seconds": null, "arguments": [], "environment": {}, "vanilla": false,
