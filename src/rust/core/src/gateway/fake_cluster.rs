@@ -213,7 +213,12 @@ impl Cluster {
         });
         pod["metadata"]["name"] = format!("{job_id}-x").into();
         pod["metadata"]["creationTimestamp"] = job["metadata"]["creationTimestamp"].clone();
-        self.objects.lock().unwrap().insert(format!("{PODS}/{job_id}-x"), pod);
+        let mut objects = self.objects.lock().unwrap();
+        objects.insert(format!("{PODS}/{job_id}-x"), pod);
+        if phase == "Failed" {
+            let job = objects.get_mut(&format!("{JOBS}/{job_id}")).unwrap();
+            job["status"]["conditions"] = json!([{"type": "Failed", "status": "True"}]);
+        }
     }
 
     pub fn ends(&self, job_id: &str, log: &str) {

@@ -112,6 +112,8 @@ pub struct PodPart {
     has_started: bool,
     starts: restarts::Count,
     is_cancelled: bool,
+    /// Whether somebody has asked for its deletion.
+    is_going: bool,
 }
 
 /// A kind of object of which a part is kept.
@@ -181,6 +183,7 @@ impl Kept for Pod {
                 has_started: self.has_started(),
                 starts: restarts::starts_in(&self),
                 is_cancelled: job_status::is_cancelled(&self.metadata),
+                is_going: self.metadata.deletion_timestamp.is_some(),
                 created: self.metadata.creation_timestamp,
                 uid: self.metadata.uid,
                 status,
@@ -287,6 +290,24 @@ impl Entry {
     fn status(&self) -> Option<Status> {
         let job = self.job.as_ref()?;
         Some(self.newest().map_or(job.record.status, |pod| pod.status.status))
+    }
+
+    /// The state that those that wait for the job go by: as long as its Job has not ended, it may run again. So it does where a
+    /// queue has taken it back for a program that goes first, whose pod has failed for a moment then. A success is believed a
+    /// second before the Job has it, unless its pod is being taken away.
+    fn lasting_status(&self) -> Status {
+        let Some(job) = self.job.as_ref() else {
+            return Status::Pending;
+        };
+        // One that is older than the Job is what an earlier Job of this id has left.
+        let pod = self.newest().filter(|pod| pod.created >= job.record.submitted);
+        match pod.map(|pod| pod.status.status) {
+            None => job.record.status,
+            Some(status) if job.record.status.has_ended() => status,
+            Some(Status::Succeeded) if pod.is_some_and(|pod| !pod.is_going) => Status::Succeeded,
+            Some(Status::Succeeded | Status::Failed) => Status::Running,
+            Some(status) => status,
+        }
     }
 
     fn snapshot(&self) -> Option<JobSnapshot> {
@@ -462,7 +483,7 @@ impl JobStore {
             .entries_in(&self.batches, batch_id)
             .filter_map(|entry| Some((entry.job.as_ref()?, entry)))
         {
-            let status = entry.status().unwrap_or(Status::Pending);
+            let status = entry.lasting_status();
             let is_cancelled = job.is_cancelled || entry.pods.iter().any(|pod| pod.is_cancelled);
             let order = job.order.as_deref();
             let job_id = job.record.job_id.as_str();
@@ -875,6 +896,38 @@ pub(super) mod tests {
                 (0, 0, 0)
             );
         });
+    }
+
+    #[test]
+    fn those_that_wait_go_by_the_states_that_last() {
+        let condition = |kind: &str| json!({"conditions": [{"type": kind, "status": "True"}]});
+        let steps = |pod_now: Value, job_status: Value| {
+            let (mut a, mut b) = (job("a", 2), job("b", 2));
+            a["status"] = job_status;
+            b["spec"] = json!({});
+            order::have_wait(&mut b, &[("a".to_string(), "a".to_string())].into(), Default::default());
+            let mut store = JobStore::default();
+            read_parts::<Job>([&a, &b]).into_iter().for_each(|part| store.put(part));
+            read_parts::<Pod>([&pod_now])
+                .into_iter()
+                .for_each(|part| store.put(part));
+            store.take_steps().pop().map(|(_, step)| step == Step::Release)
+        };
+        assert_eq!(steps(pod("a", 3, ended(0)), json!({})), Some(true));
+        assert_eq!(steps(pod("a", 3, ended(1)), condition("Failed")), Some(false));
+        // A queue has taken it back, or a second attempt comes.
+        assert_eq!(steps(pod("a", 3, ended(143)), json!({})), None);
+        assert_eq!(steps(pod("a", 3, ended(143)), condition("Suspended")), None);
+        let going = |exit_code| {
+            let mut pod = pod("a", 3, ended(exit_code));
+            pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:09Z");
+            pod
+        };
+        assert_eq!(steps(going(0), json!({})), None);
+        assert_eq!(steps(going(0), condition("Complete")), Some(true));
+        assert_eq!(steps(going(143), condition("Failed")), Some(false));
+        // Of an earlier Job of this id.
+        assert_eq!(steps(pod("a", 1, ended(0)), json!({})), None);
     }
 
     #[test]

@@ -545,6 +545,12 @@ mod tests {
         job
     }
 
+    fn failed_job(id: &str) -> Value {
+        let mut job = job(id, 1);
+        job["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
+        job
+    }
+
     fn stays() -> Answer {
         Answer::Stream(vec![], StreamEnd::Lives)
     }
@@ -610,7 +616,15 @@ mod tests {
 
     #[test]
     fn a_job_whose_predecessor_has_failed_is_ended_without_a_start() {
-        let cluster = cluster([stays()], [Answer::Echo]).get("/pods?", [list(1, [pod("a", 1, ended(1))])]);
+        let has_failed = Answer::Stream(vec![event("MODIFIED", &failed_job("a"))], StreamEnd::Lives);
+        let cluster = Scripted::new()
+            .get("/jobs?watch", [has_failed])
+            .get("/pods?watch", [stays()])
+            .get("/jobs/b", [object(&waiting_job("b"))])
+            .on(Verb::Replace, "/jobs/b", [Answer::Echo])
+            .get("/leases", [Answer::Fails(FailureKind::Forbidden)])
+            .get("/jobs?", [list(1, [job("a", 1), waiting_job("b")])])
+            .get("/pods?", [list(1, [pod("a", 1, ended(1))])]);
         let told = run_until(&cluster, |news| matches!(news, ReleaseNews::NotStarted { .. }));
         let ReleaseNews::NotStarted { cause, .. } = &told[1] else {
             panic!("{told:?}");
@@ -621,8 +635,6 @@ mod tests {
 
     #[test]
     fn of_a_job_that_was_ended_before_its_start_it_counts_what_it_says_once_its_pod_is_gone() {
-        let mut ended = job("a", 1);
-        ended["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
         let pod = pod("a", 1, json!({}));
         let gone = event("DELETED", &pod);
         let cluster = Scripted::new()
@@ -632,7 +644,7 @@ mod tests {
             .get("/jobs?watch", [stays()])
             .get("/pods?watch", [Answer::Stream(vec![gone], StreamEnd::Lives)])
             .get("/pods?", [list(1, [pod])])
-            .get("/jobs?", [list(1, [ended, waiting_job("b")])]);
+            .get("/jobs?", [list(1, [failed_job("a"), waiting_job("b")])]);
         let told = run_until(&cluster, |news| matches!(news, ReleaseNews::NotStarted { .. }));
         assert!(matches!(told.last(), Some(ReleaseNews::NotStarted { .. })), "{told:?}");
     }
@@ -744,8 +756,8 @@ mod tests {
                 .get("/jobs?", [list(1, jobs)])
         };
         let cluster = Changed {
-            before: with_jobs(vec![job("a", 1), waiting_job("b")]),
-            after: with_jobs(vec![job("a", 1), lost]),
+            before: with_jobs(vec![failed_job("a"), waiting_job("b")]),
+            after: with_jobs(vec![failed_job("a"), lost]),
         };
         let connection = Connection {
             transport: &cluster,
