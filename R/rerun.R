@@ -96,7 +96,8 @@ rerun_batch <- function(road, submit, batch_id, changes, include_unknown) {
       programs, changes$batch_group_id %||% "", call,
       rerun_of = ids, rerun_of_batch = rep(first$batch_id, length(kept))
     )
-    batch$after <- after_again(kept, ids, batch$job_id)
+    after <- after_again(kept, ids, batch$job_id)
+    if (!is.null(after)) batch <- with_order(batch, after)
   }
   submissions <- lapply(which(is.na(batch$submitted)), function(row) {
     place <- match(batch$rerun_of[[row]], ids)
@@ -146,7 +147,7 @@ kept_submissions <- function(road, batch_id, states) {
 # The arguments of a submission that is made again, under new ids.
 submission_again <- function(kept, changes, ids) {
   again <- kept$arguments
-  again$after <- NULL
+  again[c("after", "awaited")] <- NULL
   for (name in c("mounts", "job_template")) again[name] <- list(with_empty_arrays(again[[name]]))
   again[names(changes)] <- changes
   again[names(ids)] <- ids

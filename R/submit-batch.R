@@ -145,6 +145,8 @@ submit_batch <- function(road, arguments) {
   )
   each <- arguments[setdiff(names(arguments), of_batch)]
   changed_only <- check_flag(arguments$changed_only %||% FALSE, "changed_only", road$call)
+  # Of the rest of an earlier call it is known that all of it has to run.
+  changed_only <- changed_only && !is_batch(programs)
   if (changed_only) {
     if (!inherits(programs, "abba_plan")) {
       abort_input("changed_only", "goes with a plan as abba_plan() makes it", NULL, road$call)
@@ -201,7 +203,8 @@ ids_of_row <- function(batch, row) {
   after <- batch$after[[row]]
   c(
     list(file_path = batch$program[[row]], batch_group_id = batch$batch_id[[row]], job_id = batch$job_id[[row]]),
-    if (length(after) > 0L) list(after = as.list(after))
+    if (length(after) > 0L) list(after = as.list(after)),
+    if (isTRUE(batch$awaited[[row]])) list(awaited = TRUE)
   )
 }
 
@@ -254,13 +257,25 @@ batch_of_plan <- function(plan, batch_group_id, call) {
       "Not among the programs that are submitted, and so not waited for: ", paste(absent, collapse = ", "), "."
     ))
   }
+  before <- lapply(plan$after, function(names) setdiff(match(names, plan$name), NA))
+  circle <- is.na(levels_of(before))
+  if (any(circle)) {
+    rule <- paste0("must be a plan whose order has no circle: ", toString(utils::head(plan$name[circle], 5L), 200L))
+    abort_input("file_paths", paste(rule, if (sum(circle) == 1L) "waits for itself" else "wait for each other"), NULL, call)
+  }
   after <- lapply(plan$after, function(names) {
     row <- match(names, plan$name)
     stats::setNames(names[!is.na(row)], batch$job_id[row[!is.na(row)]])
   })
   further <- setdiff(names(plan), c(names(batch), "inputs", "outputs", "after"))
   batch[further] <- as.list(plan)[further]
+  with_order(batch, after)
+}
+
+# The data frame of a batch with its order: for each program its `after`, and whether others run after it.
+with_order <- function(batch, after) {
   batch$after <- after
+  batch$awaited <- batch$job_id %in% unlist(lapply(after, names))
   batch
 }
 
@@ -376,7 +391,7 @@ finish_batch <- function(road, batch, tried, argument, kept) {
       if (waiting > 0L) paste0(", of which ", waiting, if (waiting == 1L) " waits" else " wait", " for others")
     )
     if (tried > 0L) tell_page(road, "batch", batch$batch_id[[1L]])
-    of_submission <- c("reason", rerun_columns, if (!is.null(batch$after)) c("after", names(argument_checks)))
+    of_submission <- c("reason", rerun_columns, if (!is.null(batch$after)) c("after", "awaited", names(argument_checks)))
     batch <- batch[setdiff(names(batch), of_submission)]
     raise_kept(kept, batch)
     return(batch)

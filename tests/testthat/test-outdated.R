@@ -129,6 +129,11 @@ test_on_both_roads("changed_only submits what has to run, and nothing where noth
   expect_null(manifest$metadata$labels[["abba/waiting"]])
   expect_null(manifest$metadata$annotations[["abba/after"]])
 
+  # The rest of it is given back with the same arguments.
+  batch$submitted[] <- NA
+  rest <- suppressMessages(submit_batch(batch, changed_only = TRUE, container = "r:1"))
+  expect_identical(rest$job_id, batch$job_id)
+
   # One value for each program of the plan.
   kubectl <- local_scripted_kubectl(creates())
   batch <- suppressMessages(submit(cpu_limit = c(1L, 2L)))

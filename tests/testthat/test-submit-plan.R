@@ -27,6 +27,7 @@ test_on_both_roads("a plan is submitted at once, and what runs after others wait
   expect_identical(first$metadata$labels[["kueue.x-k8s.io/queue-name"]], "team-a")
   expect_null(first$metadata$labels[["abba/waiting"]])
   expect_null(after_of(first))
+  expect_identical(first$metadata$annotations[["abba/awaited"]], "true")
   for (job in jobs[c("b.R", "c.R")]) {
     expect_true(job$spec$suspend)
     expect_identical(job$metadata$labels[["abba/waiting"]], "true")
@@ -35,9 +36,29 @@ test_on_both_roads("a plan is submitted at once, and what runs after others wait
     expect_null(job$metadata$labels[["kueue.x-k8s.io/queue-name"]])
     expect_identical(job$metadata$annotations[["abba/queue"]], "team-a")
     expect_null(job$metadata$annotations[["abba/on-failure"]])
+    expect_null(job$metadata$annotations[["abba/awaited"]])
     # Its pod does not wait.
     expect_null(job$spec$template$metadata$labels[["abba/waiting"]])
   }
+})
+
+test_that("what others run after is there for seven days, however short the rest is kept", {
+  kubectl <- local_scripted_kubectl(creates())
+  submit_batch(local_plan(), keep_days = 1 / 24)
+  kept <- vapply(sent(kubectl), function(job) job$spec$ttlSecondsAfterFinished / 3600, 0)
+  expect_identical(kept[c("a.R", "b.R", "c.R")], c(a.R = 168, b.R = 1, c.R = 1))
+  kubectl <- local_scripted_kubectl(creates())
+  submit_batch(local_plan(), keep_days = 30)
+  expect_identical(sent(kubectl)[["a.R"]]$spec$ttlSecondsAfterFinished, 30L * 86400L)
+})
+
+test_on_both_roads("a plan whose order has a circle is refused with its programs", {
+  kubectl <- local_scripted_kubectl(creates())
+  plan <- local_plan()
+  plan$after[[2L]] <- "c"
+  error <- expect_error(submit_batch(plan), class = "abba_error_input")
+  expect_match(conditionMessage(error), "whose order has no circle: b, a, c wait for each other.", fixed = TRUE)
+  expect_length(sent(kubectl), 0L)
 })
 
 test_that("a queue of a Job template is kept from a program that waits, too", {

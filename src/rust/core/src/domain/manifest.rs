@@ -223,6 +223,9 @@ fn job(request: &JobRequest) -> Result<Job, Error> {
     // Of the Job alone: it is what the queue lets go, not its pod.
     let queue = request.arguments.queue.as_deref().map(|queue| (labels::QUEUE, queue));
     annotations.insert(labels::ARGUMENTS.into(), given.text_for_job()?);
+    if given.awaited {
+        annotations.insert(labels::AWAITED.into(), "true".into());
+    }
     if let (Some(_), ProgramSource::Text(text) | ProgramSource::Base64(text)) = (&request.owner, &delivery) {
         annotations.insert(labels::PROGRAM_BYTES.into(), text.len().to_string());
     }

@@ -91,6 +91,9 @@ pub struct SubmitArguments {
     /// [`labels::AFTER`].
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub after: BTreeMap<String, String>,
+    /// Whether others of its batch run after it. A Job says so by itself, see [`labels::AWAITED`].
+    #[serde(skip_serializing_if = "is_false")]
+    pub awaited: bool,
     /// Whether it may start after another one of its batch has failed.
     #[serde(skip_serializing_if = "OnFailure::is_usual")]
     pub on_failure: OnFailure,
@@ -132,6 +135,7 @@ impl Default for SubmitArguments {
             job_template: None,
             keep_days: None,
             after: BTreeMap::new(),
+            awaited: false,
             on_failure: OnFailure::Continue,
             job_id: None,
         }
@@ -177,6 +181,7 @@ impl SubmitArguments {
     pub fn text_for_job(&self) -> Result<String, Error> {
         let kept = Self {
             after: BTreeMap::new(),
+            awaited: false,
             ..self.clone()
         };
         serde_json::to_string(&kept)
@@ -215,7 +220,7 @@ impl SubmitArguments {
             memory_limit,
             disk_limit: self.disk_limit.as_deref().map(ByteLimit::of_disk).transpose()?,
             time_limit_seconds: self.time_limit_seconds.map(check_time_limit).transpose()?,
-            seconds_kept: check_keep_days(self.keep_days.unwrap_or(USUAL_DAYS_KEPT))?,
+            seconds_kept: self.seconds_kept()?,
             mounts: match &self.mounts {
                 Some(value) => Mounts::from_value(value)?,
                 None => Mounts::default(),
@@ -227,6 +232,14 @@ impl SubmitArguments {
                 None => None,
             },
         })
+    }
+
+    /// For how many seconds the job is kept after its end. One that others wait for has to be there until they start: nobody
+    /// would know any more that it has succeeded.
+    fn seconds_kept(&self) -> Result<u32, Error> {
+        let usual = check_keep_days(USUAL_DAYS_KEPT)?;
+        let asked = self.keep_days.map_or(Ok(usual), check_keep_days)?;
+        Ok(if self.awaited { asked.max(usual) } else { asked })
     }
 
     /// The home folders' server, where the home is to be mounted.
@@ -259,6 +272,7 @@ impl SubmitArguments {
             "absolute_path",
             "job_id",
             "after",
+            "awaited",
             "on_failure",
         ];
         arguments.retain(|name, value| {
@@ -336,6 +350,10 @@ pub fn check_time_limit(seconds: f64) -> Result<u64, Error> {
     Err(Error::input(format!(
         "`time_limit_seconds` must be a whole number of seconds, at least 1, not {seconds}."
     )))
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// The whole seconds of a number of days for which a job is kept after its end.

@@ -64,6 +64,12 @@ pub const PROGRAM: &[Argument] = &[
          second job; give `batch_group_id` with it. Left out: one is made.",
     ),
     AFTER,
+    Argument::optional(
+        "awaited",
+        Kind::Flag,
+        "Whether others of the batch name the job in `after`, in this request or in another one. Such a job is kept for at \
+         least seven days after its end, since they could not start any more without it.",
+    ),
 ];
 
 const AFTER: Argument = Argument::optional(

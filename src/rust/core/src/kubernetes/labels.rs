@@ -31,6 +31,8 @@ pub const BOOKINGS: &str = "abba/bookings";
 /// Annotation of a Job with the jobs of its batch that it runs after: a JSON object with their ids, and the names of their
 /// programs as values.
 pub const AFTER: &str = "abba/after";
+/// Annotation of a Job that others of its batch run after: "true".
+pub const AWAITED: &str = "abba/awaited";
 /// Annotation of a Job that is not to start once any job of its batch has failed: "stop".
 pub const ON_FAILURE: &str = "abba/on-failure";
 /// Annotation of a Job that was not started because of another: a JSON object that says which, and what happened to it.

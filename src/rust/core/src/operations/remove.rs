@@ -1,11 +1,12 @@
 //! Removing jobs that have ended.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::observation::{Observation, UNTOUCHED};
 use super::parallel_map::{over, parallel_map};
 use super::{check, Connection, JobSelector, RemoveOutcome};
 use crate::domain::job_status::{self, Status};
+use crate::domain::order::{self, Order};
 use crate::error::{Error, ErrorClass};
 use crate::kubernetes::api::Deletion;
 use crate::kubernetes::labels;
@@ -70,6 +71,7 @@ pub fn remove(
         }
     };
     check_all(&job_ids, &seen, submitter)?;
+    check_nobody_waits(connection, &api, &job_ids, &seen)?;
     let mut distinct: Vec<&str> = job_ids.clone();
     distinct.sort_unstable();
     distinct.dedup();
@@ -151,6 +153,44 @@ fn check_all(job_ids: &[&str], seen: &HashMap<&str, Seen<'_>>, submitter: Submit
         true => Ok(()),
         false => Err(not_ended(open).meaning("Nothing was removed.")),
     }
+}
+
+/// Refuses the whole where programs wait for one of these: they could not start any more, since nobody would know that it has
+/// succeeded.
+fn check_nobody_waits(
+    connection: &Connection<'_>,
+    api: &Api<'_>,
+    job_ids: &[&str],
+    seen: &HashMap<&str, Seen<'_>>,
+) -> Result<(), Error> {
+    let there = job_ids
+        .iter()
+        .filter_map(|id| seen.get(id))
+        .map(|seen| &seen.job.metadata);
+    let batches: BTreeSet<&str> = there
+        .filter(|job| job.annotation(labels::AWAITED).is_some())
+        .filter_map(|job| job.labels.get(labels::BATCH_ID).map(String::as_str))
+        .collect();
+    for batch in batches {
+        let observation = Observation::of_all(connection, api, &LabelSelector::Batch(batch))?;
+        for (job, _) in observation.jobs_with_pods().filter(|(job, _)| order::waits(job)) {
+            let after = Order::of_job(job).unwrap_or_default().after;
+            if let Some(id) = after.keys().find(|id| job_ids.contains(&id.as_str())) {
+                let program = job.metadata.annotation(labels::PROGRAM_PATH).map(order::program_name);
+                return Err(Error::new(
+                    ErrorClass::NotEnded,
+                    format!(
+                        "Program \"{}\" waits for job \"{id}\", and starts only as long as that is there.",
+                        program.unwrap_or_default()
+                    ),
+                )
+                .meaning("Nothing was removed.")
+                .advise("Remove it when the programs that run after it have started, or cancel them first.")
+                .about([id]));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The error where jobs of others are named; the first of them is `user`'s.
@@ -286,6 +326,43 @@ mod tests {
             .iter()
             .map(|outcome| (outcome.job_id.as_str(), of(outcome)))
             .collect()
+    }
+
+    #[test]
+    fn a_job_that_programs_wait_for_stays() {
+        let awaited = |waiting: Value| {
+            let mut first = job("a", 1);
+            first["metadata"]["labels"][labels::BATCH_ID] = json!("b");
+            first["metadata"]["annotations"][labels::AWAITED] = json!("true");
+            Scripted::new()
+                .get("/pods", [list(1, [pod("a", 1, ended(0))])])
+                .get("batch-id", [list(1, [first.clone(), waiting])])
+                .get("/jobs?", [list(1, [first.clone()])])
+                .get("/jobs/a", [object(&first)])
+                .on(Verb::Delete, "/jobs/a", [success()])
+        };
+        let mut waits = job("z", 2);
+        waits["spec"] = json!({});
+        order::have_wait(
+            &mut waits,
+            &[("a".to_string(), "a".to_string())].into(),
+            Default::default(),
+        );
+        let cluster = awaited(waits.clone());
+        let which = JobSelector::Jobs(vec!["a".into()]);
+        let error = remove(&patient(&cluster), &which, Submitter::Anybody).unwrap_err();
+        assert_eq!(
+            (error.class, &error.job_ids[..]),
+            (ErrorClass::NotEnded, &["a".to_string()][..])
+        );
+        assert_eq!(
+            error.message,
+            "Program \"z\" waits for job \"a\", and starts only as long as that is there."
+        );
+        // Once it has started nobody needs it.
+        order::no_longer_waits(&mut waits);
+        let outcomes = remove(&patient(&awaited(waits)), &which, Submitter::Anybody).unwrap();
+        assert_eq!(outcomes[0].done, Ok(Removed::Removed));
     }
 
     #[test]
