@@ -14,6 +14,8 @@
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+#[macro_use]
+mod names;
 pub mod domain;
 pub mod error;
 #[cfg(test)]

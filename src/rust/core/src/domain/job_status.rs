@@ -24,27 +24,15 @@ pub enum Status {
     Unknown,
 }
 
+names!(Status {
+    Pending = "Pending",
+    Running = "Running",
+    Succeeded = "Succeeded",
+    Failed = "Failed",
+    Unknown = "Unknown",
+});
+
 impl Status {
-    /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Pending,
-        Self::Running,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Unknown,
-    ];
-
-    /// The word.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "Pending",
-            Self::Running => "Running",
-            Self::Succeeded => "Succeeded",
-            Self::Failed => "Failed",
-            Self::Unknown => "Unknown",
-        }
-    }
-
     /// The description, word for word as users' programs may compare it.
     pub fn description(self) -> &'static str {
         match self {
@@ -56,11 +44,6 @@ impl Status {
         }
     }
 
-    /// The state of a name, as users write it.
-    pub fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.name() == name)
-    }
-
     /// Whether the program has ended for good, and how is known.
     pub fn has_ended(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed)
@@ -69,12 +52,6 @@ impl Status {
     /// Whether a wait is over.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Pending | Self::Running)
-    }
-}
-
-impl Serialize for Status {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
     }
 }
 

@@ -204,7 +204,7 @@ pub struct Annotations {
 }
 
 /// What a file is to a program.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// What it printed.
@@ -225,20 +225,15 @@ pub enum Role {
     Other,
 }
 
-impl Role {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Log => "log",
-            Self::Output => "output",
-            Self::Program => "program",
-            Self::Input => "input",
-            Self::Image => "image",
-            Self::Package => "package",
-            Self::Other => "other",
-        }
-    }
-}
+names!(Role {
+    Log = "log",
+    Output = "output",
+    Program = "program",
+    Input = "input",
+    Image = "image",
+    Package = "package",
+    Other = "other",
+});
 
 impl Resource {
     /// A file or image with this SHA-256, if it is known.

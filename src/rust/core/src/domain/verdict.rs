@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex_lite::{Regex, RegexBuilder};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::domain::job_status::{self, Status};
 use crate::error::quote_shortened;
@@ -19,8 +19,7 @@ use crate::kubernetes::objects::Pod;
 use crate::Error;
 
 /// What a program's end and its log say of its work, the better first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// R printed neither errors nor warnings.
     Clean,
@@ -32,23 +31,7 @@ pub enum Verdict {
     Killed,
 }
 
-impl Verdict {
-    /// Its name, as users read it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Clean => "clean",
-            Self::Warnings => "warnings",
-            Self::Errors => "errors",
-            Self::Killed => "killed",
-        }
-    }
-
-    /// That of a name.
-    pub fn of_name(name: &str) -> Option<Self> {
-        let all = [Self::Clean, Self::Warnings, Self::Errors, Self::Killed];
-        all.into_iter().find(|verdict| verdict.name() == name)
-    }
-}
+names!(Verdict { Clean = "clean", Warnings = "warnings", Errors = "errors", Killed = "killed" });
 
 /// A verdict and the line that it rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -30,7 +30,7 @@ const MOST_DAYS: u32 = 36_500;
 const NEVER: &str = "never";
 
 /// What a key is good for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// To look at jobs.
@@ -40,23 +40,7 @@ pub enum Scope {
     Submit,
 }
 
-impl Scope {
-    /// A scope by its name.
-    pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            "read" => Some(Self::Read),
-            "submit" => Some(Self::Submit),
-            _ => None,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Submit => "submit",
-        }
-    }
-}
+names!(Scope { Read = "read", Submit = "submit" });
 
 /// A new key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,7 +175,7 @@ impl KeptKey {
                     NEVER => None,
                     day => Some(day.parse().ok()?),
                 },
-                scope: Scope::parse(scope)?,
+                scope: Scope::of_name(scope)?,
                 note: note.into(),
             },
             _ => return None,

@@ -3,6 +3,7 @@
 use percent_encoding::percent_decode_str;
 use serde_json::{json, Map, Number, Value};
 
+use crate::domain::job_status::Status;
 use crate::domain::unique_json;
 use crate::error::quote_shortened;
 use crate::operations::{self, JobSelector};
@@ -321,12 +322,11 @@ impl Arguments {
     /// The states of `status`; none where none is named.
     pub fn statuses(&mut self) -> Result<Vec<String>, Error> {
         let statuses = self.texts("status")?;
-        let known = ["Pending", "Running", "Succeeded", "Failed", "Unknown"];
-        match statuses.iter().find(|status| !known.contains(&status.as_str())) {
+        match statuses.iter().find(|status| Status::of_name(status).is_none()) {
             None => Ok(statuses),
             Some(unknown) => Err(Error::input(format!(
                 "`status` must be out of {}, not {}.",
-                known.join(", "),
+                Status::ALL.map(Status::name).join(", "),
                 quote_shortened(unknown)
             ))),
         }

@@ -149,6 +149,8 @@ pub enum IdentityMode {
     Local,
 }
 
+names!(IdentityMode { Keys = "keys", Connect = "connect", Proxy = "proxy", Local = "local" });
+
 /// Says of an error which option it is about.
 pub(super) fn of_option(name: &'static str) -> impl Fn(Error) -> Error {
     move |error| error.after(format_args!("The option `{name}` cannot be used:"))
@@ -352,12 +354,7 @@ const NO_PROXY_HEADERS: &[&str] = &[
 
 /// Checks that callers can be known as the administrator has stated; the header in which a proxy says who they are.
 fn check_identity(settings: &Settings) -> Result<Option<String>, Error> {
-    let stated = match settings.identity {
-        IdentityMode::Keys => "keys",
-        IdentityMode::Connect => "connect",
-        IdentityMode::Proxy => "proxy",
-        IdentityMode::Local => "local",
-    };
+    let stated = settings.identity.name();
     let refuse = |what: &str, advice: &str| {
         Err(
             Error::input(format!("The option `abba.api.identity` is \"{stated}\", and {what}."))

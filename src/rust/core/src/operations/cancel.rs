@@ -34,18 +34,13 @@ pub enum Cancelled {
     AlreadyEnded,
 }
 
-/// In a user's words.
-impl From<Cancelled> for &'static str {
-    fn from(done: Cancelled) -> Self {
-        match done {
-            Cancelled::Stopped => "stopped",
-            Cancelled::KeptFromStarting => "kept from starting",
-            Cancelled::StopsWhenNodeAnswers => "stops when its node answers",
-            Cancelled::AlreadyCancelled => "was cancelled before",
-            Cancelled::AlreadyEnded => "had ended",
-        }
-    }
-}
+names!(Cancelled {
+    Stopped = "stopped",
+    KeptFromStarting = "kept from starting",
+    StopsWhenNodeAnswers = "stops when its node answers",
+    AlreadyCancelled = "was cancelled before",
+    AlreadyEnded = "had ended",
+});
 
 /// Cancels jobs, several at once; each with what was done or why not, in order.
 ///

@@ -21,11 +21,11 @@ pub type CancelOutcome = JobOutcome<Cancelled>;
 pub type RemoveOutcome = JobOutcome<Removed>;
 
 /// As JSON an object of `job_id`, `done`, words or `null`, and `error`, an error or `null`.
-impl<Done: Copy + Into<&'static str>> Serialize for JobOutcome<Done> {
+impl<Done: Serialize> Serialize for JobOutcome<Done> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut outcome = serializer.serialize_struct("JobOutcome", 3)?;
         outcome.serialize_field("job_id", &self.job_id)?;
-        outcome.serialize_field("done", &self.done.as_ref().ok().map(|done| (*done).into()))?;
+        outcome.serialize_field("done", &self.done.as_ref().ok())?;
         outcome.serialize_field("error", &self.done.as_ref().err())?;
         outcome.end()
     }

@@ -22,15 +22,7 @@ pub enum Removed {
     Gone,
 }
 
-/// In a user's words.
-impl From<Removed> for &'static str {
-    fn from(done: Removed) -> Self {
-        match done {
-            Removed::Removed => "removed",
-            Removed::Gone => "gone",
-        }
-    }
-}
+names!(Removed { Removed = "removed", Gone = "gone" });
 
 /// Whose jobs may be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

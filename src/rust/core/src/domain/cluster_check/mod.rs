@@ -29,22 +29,7 @@ pub enum Outcome {
     NotKnown,
 }
 
-impl Outcome {
-    /// The word that users read.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Problem => "problem",
-            Self::NotKnown => "not known",
-        }
-    }
-}
-
-impl serde::Serialize for Outcome {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
+names!(Outcome { Ok = "ok", Problem = "problem", NotKnown = "not known" });
 
 /// What a check has found.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

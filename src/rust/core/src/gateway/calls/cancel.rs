@@ -7,7 +7,7 @@ use super::super::description::{Description, Schema};
 use super::super::snapshot;
 use super::{logged_ids, told_of_each, Answers, Asked, Call, EVERYBODY, JOBS_OR_BATCH};
 use crate::gateway::Gateway;
-use crate::operations::{self, JobSelector};
+use crate::operations::{self, Cancelled, JobSelector};
 
 pub(super) const CANCEL_JOB: Call = Call {
     name: "cancel-job",
@@ -49,7 +49,7 @@ fn cancel(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
         gateway.snapshots.cancelled(&caller.name, &outcomes);
         let outcomes = outcomes
             .into_iter()
-            .map(|outcome| (outcome.job_id, outcome.done.map(Into::into)));
+            .map(|outcome| (outcome.job_id, outcome.done.map(Cancelled::name)));
         told_of_each(asked.audit, outcomes, logged_ids(&jobs))
     })
 }

@@ -81,7 +81,7 @@ fn remove(gateway: &Gateway, mut asked: Asked<'_>) -> Result<Reply, ApiError> {
             .collect();
         let outcomes = job_ids.into_iter().map(|job_id| {
             let done = done.get(&job_id).cloned().unwrap_or(Ok(Removed::Gone));
-            (job_id, done.map(Into::into))
+            (job_id, done.map(Removed::name))
         });
         told_of_each(asked.audit, outcomes, there)
     })
