@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{json, Value};
 
-use super::observation::{says_that_jobs_are_gone, Observed, UNTOUCHED};
+use super::observation::{changes_all_the_time, says_that_jobs_are_gone, Observed, UNTOUCHED};
 use super::parallel_map::{over, parallel_map, AT_ONCE};
 use super::{error_messages, CancelOutcome, Connection, JobSelector};
 use crate::domain::job_status::{self, Status};
@@ -150,16 +150,7 @@ impl Cancelling<'_> {
                 }
             }
         }
-        Err(Error::new(
-            ErrorClass::Unavailable,
-            format!(
-                "Job \"{}\" changes all the time, so it could not be cancelled.",
-                self.job_id
-            ),
-        )
-        .meaning(UNTOUCHED)
-        .advise("Repeat the call.")
-        .about([self.job_id]))
+        Err(changes_all_the_time(self.job_id, "cancelled"))
     }
 
     /// Cancels what has a node, by its pod.

@@ -16,6 +16,15 @@ use crate::transport::FailureKind;
 /// What it means for the jobs that they could not be looked at.
 pub(super) const UNTOUCHED: &str = "The jobs themselves are not affected.";
 
+/// The error for a job that was changed by others whenever it was to be `done`, as "removed".
+pub(super) fn changes_all_the_time(job_id: &str, done: &str) -> Error {
+    let message = format!("Job \"{job_id}\" changes all the time, so it could not be {done}.");
+    Error::new(ErrorClass::Unavailable, message)
+        .meaning(UNTOUCHED)
+        .advise("Repeat the call.")
+        .about([job_id])
+}
+
 /// How many of a batch's Jobs are asked for by name at most, which takes a request for each hundred; beyond that the
 /// whole batch is.
 const ASKED_BY_NAME: usize = 300;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::observation::{Observation, UNTOUCHED};
+use super::observation::{changes_all_the_time, Observation};
 use super::parallel_map::{over, parallel_map};
 use super::{check, Connection, JobSelector, RemoveOutcome};
 use crate::domain::job_status::{self, Status};
@@ -256,13 +256,7 @@ fn remove_one(connection: &Connection<'_>, api: &Api<'_>, job: &Job) -> Result<R
             Some(seen) => generation = seen.job.metadata.generation,
         }
     }
-    Err(Error::new(
-        ErrorClass::Unavailable,
-        format!("Job \"{job_id}\" changes all the time, so it could not be removed."),
-    )
-    .meaning(UNTOUCHED)
-    .advise("Repeat the call.")
-    .about([job_id]))
+    Err(changes_all_the_time(job_id, "removed"))
 }
 
 #[cfg(test)]
