@@ -159,11 +159,7 @@ impl ApiError {
             ErrorClass::Forbidden if !of_cluster => (403, error),
             ErrorClass::Unauthorized if !of_cluster => (401, error),
             ErrorClass::NotEnded => (409, error),
-            ErrorClass::Internal => {
-                let told = Error::new(ErrorClass::Internal, "The abba server failed.")
-                    .advise("Tell the administrator of the abba server; its log says more.");
-                (500, told)
-            }
+            ErrorClass::Internal => (500, failed()),
             // The cluster refuses what the caller wants: its words name the field or the quota.
             ErrorClass::Invalid => (400, with_words_of_cluster(error)),
             ErrorClass::RuleRefused => (403, with_words_of_cluster(error)),
@@ -256,13 +252,16 @@ pub(super) fn answer(outcome: Result<Reply, ApiError>) -> Response {
 
 /// The refusal where abba itself has failed. `reason` is for the administrator alone.
 pub fn fault(reason: &str) -> ApiError {
-    let told = Error::new(ErrorClass::Internal, "The abba server failed.")
-        .advise("Tell the administrator of the abba server; its log says more.");
     ApiError {
         reason: reason.to_string(),
         retry_after: Some(10),
-        ..ApiError::new(500, told)
+        ..ApiError::new(500, failed())
     }
+}
+
+fn failed() -> Error {
+    Error::new(ErrorClass::Internal, "The abba server failed.")
+        .advise("Tell the administrator of the abba server; its log says more.")
 }
 
 /// A result of the core as JSON.

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::answer::ApiError;
+use super::permissions::not_permitted;
 use super::policy::Policy;
 use crate::domain::identity::Identity;
 use crate::error::quote_shortened;
@@ -114,12 +115,8 @@ pub fn run_as(
     own_uid: Option<u32>,
 ) -> Result<Identity, Error> {
     let refuse = |what: &str, advice: &str| {
-        Err(Error::new(
-            ErrorClass::Forbidden,
-            format!("The account {} of the abba server {what}.", quote_shortened(name)),
-        )
-        .meaning("No job was created.")
-        .advise(advice))
+        let message = format!("The account {} of the abba server {what}.", quote_shortened(name));
+        Err(not_permitted(message, advice))
     };
     const OWN: &str = "Use an account of your own.";
     let Some(account) = account else {

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::answer::ApiError;
+use super::permissions::not_permitted;
 use super::policy::{of_option, Settings};
 use crate::domain::job_status::Status;
 use crate::domain::quantity::{ByteLimit, CpuLimit};
@@ -128,17 +129,13 @@ impl Holdings {
         for (what, amount, shown, advice, seconds) in kinds {
             let (has, more, most) = (amount(self), amount(more), amount(most));
             if more > most {
-                return Err(Error::new(
-                    ErrorClass::Forbidden,
-                    format!(
-                        "This request comes to {} ({what}), and the abba server allows {} for each caller.",
-                        shown(more),
-                        shown(most)
-                    ),
-                )
-                .meaning(NO_JOB)
-                .advise("Submit fewer programs at a time, or with smaller limits.")
-                .into());
+                let message = format!(
+                    "This request comes to {} ({what}), and the abba server allows {} for each caller.",
+                    shown(more),
+                    shown(most)
+                );
+                let advice = "Submit fewer programs at a time, or with smaller limits.";
+                return Err(not_permitted(message, advice).into());
             }
             if more > 0 && has.saturating_add(more) > most {
                 let error = Error::new(
@@ -150,7 +147,7 @@ impl Holdings {
                         shown(most)
                     ),
                 )
-                .meaning(NO_JOB)
+                .meaning("No job was created.")
                 .advise(advice);
                 return Err(ApiError::too_many(error, seconds));
             }
@@ -164,8 +161,6 @@ type Amount = fn(&Holdings) -> u64;
 
 /// How an amount is told.
 type Shown = fn(u64) -> String;
-
-const NO_JOB: &str = "No job was created.";
 
 /// After this long a job that was sent is in whatever snapshot is used.
 const UNTIL_SEEN: Duration = Duration::from_secs(60);

@@ -165,12 +165,8 @@ impl Permissions {
         if self.permitted_containers.iter().any(|permitted| permitted == container) {
             return Ok(container.to_string());
         }
-        Err(Error::new(
-            ErrorClass::Forbidden,
-            format!("The container {} is not permitted here.", quote_shortened(container)),
-        )
-        .meaning("No job was created.")
-        .advise(ASK_FOR_CONTAINERS))
+        let message = format!("The container {} is not permitted here.", quote_shortened(container));
+        Err(not_permitted(message, ASK_FOR_CONTAINERS))
     }
 
     /// The queue for a request: the one asked for, which must be permitted, or the first that is.
@@ -188,12 +184,8 @@ impl Permissions {
             [] => "Leave `queue` out: programs go through no queue here.".to_string(),
             permitted => format!("Those that are permitted: {}.", permitted.join(", ")),
         };
-        Err(Error::new(
-            ErrorClass::Forbidden,
-            format!("The queue {} is not permitted here.", quote_shortened(&queue)),
-        )
-        .meaning("No job was created.")
-        .advise(advice))
+        let message = format!("The queue {} is not permitted here.", quote_shortened(&queue));
+        Err(not_permitted(message, advice))
     }
 
     /// The Job template for a request: the one of this name, which must be permitted, or the default one where there is one.
@@ -202,12 +194,8 @@ impl Permissions {
             return Ok(self.permitted_templates.get(DEFAULT_TEMPLATE).cloned());
         };
         self.permitted_templates.get(name).cloned().map(Some).ok_or_else(|| {
-            Error::new(
-                ErrorClass::Forbidden,
-                format!("The Job template {} is not permitted here.", quote_shortened(name)),
-            )
-            .meaning("No job was created.")
-            .advise("abba_permitted_templates() lists those that are permitted.")
+            let message = format!("The Job template {} is not permitted here.", quote_shortened(name));
+            not_permitted(message, "abba_permitted_templates() lists those that are permitted.")
         })
     }
 
@@ -289,15 +277,16 @@ fn template(name: &str, text: &str) -> Result<JobTemplate, Error> {
 const ASK_FOR_CONTAINERS: &str = "abba_permitted_containers() lists those that are permitted.";
 
 fn out_of_bounds(argument: &str, given: &str, lower: &str, upper: &str) -> Error {
-    Error::new(
-        ErrorClass::Forbidden,
-        format!(
-            "`{argument}` must be from {lower} to {upper} here, not {}.",
-            quote_shortened(given)
-        ),
-    )
-    .meaning("No job was created.")
-    .advise("Ask the administrator of the abba server if you need more.")
+    let given = quote_shortened(given);
+    let message = format!("`{argument}` must be from {lower} to {upper} here, not {given}.");
+    not_permitted(message, "Ask the administrator of the abba server if you need more.")
+}
+
+/// The refusal of a submission that the administrator does not permit.
+pub(super) fn not_permitted(message: impl Into<String>, advice: impl Into<String>) -> Error {
+    Error::new(ErrorClass::Forbidden, message)
+        .meaning("No job was created.")
+        .advise(advice)
 }
 
 #[cfg(test)]

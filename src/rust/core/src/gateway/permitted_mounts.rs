@@ -2,6 +2,7 @@
 
 use serde_json::{json, Map, Value};
 
+use super::permissions;
 use crate::domain::mounts::Mounts;
 use crate::domain::paths;
 use crate::error::quote_shortened;
@@ -171,9 +172,8 @@ fn check_volume_mount(mount: &Value) -> Result<Value, Error> {
 }
 
 fn not_permitted(message: String) -> Error {
-    Error::new(crate::ErrorClass::Forbidden, message)
-        .meaning("No job was created.")
-        .advise("Ask the administrator of the abba server which storage is permitted.")
+    let advice = "Ask the administrator of the abba server which storage is permitted.";
+    permissions::not_permitted(message, advice)
 }
 
 /// A key of an object that is not among `known`.

@@ -20,7 +20,7 @@ use super::directory::Directory;
 use super::headers::Headers;
 use super::holdings::Ledger;
 use super::metrics::{self, Metrics, Readers, Timed};
-use super::permissions::Permissions;
+use super::permissions::{not_permitted, Permissions};
 use super::policy::{IdentityMode, Policy};
 use super::request_rate::RequestRate;
 use super::snapshot::{self, Following, Snapshots};
@@ -519,15 +519,13 @@ impl Gateway {
     /// Refuses to submit for an account that nobody may log in to, where the administrator wants that.
     fn check_shell(&self, caller: &Caller) -> Result<(), Error> {
         match &caller.account {
-            Some(account) if self.policy.refuse_nologin && accounts::is_nologin(&account.name) => Err(Error::new(
-                ErrorClass::Forbidden,
+            Some(account) if self.policy.refuse_nologin && accounts::is_nologin(&account.name) => Err(not_permitted(
                 format!(
                     "Nobody may log in to the account {} of the abba server, and it runs no programs of such accounts.",
                     quote_shortened(&account.name)
                 ),
-            )
-            .meaning("No job was created.")
-            .advise("Ask the administrator of the abba server.")),
+                "Ask the administrator of the abba server.",
+            )),
             _ => Ok(()),
         }
     }

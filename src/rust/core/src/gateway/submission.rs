@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::arguments::{Argument, Arguments, Kind};
 use super::caller::Caller;
 use super::directory;
+use super::permissions::not_permitted;
 use super::permitted_mounts;
 use super::policy::{IdentityMode, Policy};
 use crate::domain::identity::Identity;
@@ -314,11 +315,8 @@ pub fn prepare(
         submit.mounts = Some(json!({"volumes": mounts.volumes, "volumeMounts": mounts.volume_mounts}));
     }
     if submit.auto_mount_home && policy.home_nfs_ip_address.is_none() {
-        return Err(
-            Error::new(ErrorClass::Forbidden, "Home folders cannot be mounted here.")
-                .meaning("No job was created.")
-                .advise("Leave `auto_mount_home` out."),
-        );
+        let message = "Home folders cannot be mounted here.";
+        return Err(not_permitted(message, "Leave `auto_mount_home` out."));
     }
     if let (true, Some(account)) = (submit.auto_mount_home, &run_as) {
         check_home(&account.home, policy)?;
@@ -358,16 +356,12 @@ fn check_home(home: &str, policy: &Policy) -> Result<(), Error> {
     {
         return Ok(());
     }
-    Err(Error::new(
-        ErrorClass::Forbidden,
+    Err(not_permitted(
         format!(
             "The home folder {} of your account cannot be mounted: homes lie below {} here.",
             quote_shortened(home),
             folders.join(" or ")
         ),
-    )
-    .meaning("No job was created.")
-    .advise(
         "Leave `auto_mount_home` out, or ask the administrator of the abba server, who says with the option `abba.home.path` \
          where homes lie.",
     ))
