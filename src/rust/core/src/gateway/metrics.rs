@@ -2,7 +2,7 @@
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>. Nothing in it is about a single user.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -137,104 +137,97 @@ impl Metrics {
     /// The text.
     pub fn text(&self, now: &Now) -> String {
         let counted = self.counted();
-        let mut text = String::new();
-        let mut metric = |name: &str, kind: &str, help: &str, samples: String| {
-            if !samples.is_empty() {
-                let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{samples}");
-            }
-        };
-        let one = |name: &str, labels: &str, value: &dyn std::fmt::Display| format!("{name}{labels} {value}\n");
+        let mut text = Text::default();
 
-        let name = "abba_build_info";
-        let labels = format!("{{version=\"{}\"}}", escaped(&now.version));
-        metric(name, "gauge", "The version of abba.", one(name, &labels, &1));
-
-        let name = "process_start_time_seconds";
-        let since = self
-            .started
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs_f64();
+        let version = format!("abba_build_info{{version=\"{}\"}} 1\n", escaped(&now.version));
+        text.metric("gauge", "abba_build_info", "The version of abba.", &version);
+        let since = self.started.duration_since(UNIX_EPOCH).unwrap_or_default();
         let help = "Start time of the process since unix epoch in seconds.";
-        metric(name, "gauge", help, one(name, "", &since));
+        text.gauge("process_start_time_seconds", help, since.as_secs_f64());
 
-        let name = "abba_requests_total";
-        let samples = counted
-            .requests
-            .iter()
-            .map(|((call, status), count)| one(name, &format!("{{call=\"{call}\",status=\"{status}\"}}"), count));
-        metric(name, "counter", "Requests that were answered.", samples.collect());
-
-        let name = "abba_refusals_total";
-        let samples = counted.refusals.iter();
-        let samples = samples.map(|(class, count)| one(name, &format!("{{class=\"{class}\"}}"), count));
+        let mut answered = String::new();
+        for ((call, status), count) in &counted.requests {
+            let _ = writeln!(
+                answered,
+                "abba_requests_total{{call=\"{call}\",status=\"{status}\"}} {count}"
+            );
+        }
+        let help = "Requests that were answered.";
+        text.metric("counter", "abba_requests_total", help, &answered);
         let help = "Requests that were refused or failed, by the class of the error.";
-        metric(name, "counter", help, samples.collect());
+        text.counters("abba_refusals_total", help, "class", &counted.refusals);
+        let help = "How long requests took to answer.";
+        text.histograms("abba_request_duration_seconds", help, "call", &counted.times);
+        let help = "Requests that are under way.";
+        text.gauge("abba_requests_in_progress", help, counted.under_way);
 
-        let name = "abba_request_duration_seconds";
-        let mut samples = String::new();
-        for (call, times) in &counted.times {
-            times.write(&mut samples, name, &format!("call=\"{call}\""));
-        }
-        metric(name, "histogram", "How long requests took to answer.", samples);
-
-        let name = "abba_requests_in_progress";
-        metric(
-            name,
-            "gauge",
-            "Requests that are under way.",
-            one(name, "", &counted.under_way),
-        );
-
-        let name = "abba_cluster_request_duration_seconds";
-        let mut samples = String::new();
-        for (method, times) in &counted.cluster_times {
-            times.write(&mut samples, name, &format!("method=\"{method}\""));
-        }
+        let (name, times) = ("abba_cluster_request_duration_seconds", &counted.cluster_times);
         let help = "How long the cluster took to answer; of an answer that comes in parts until the first.";
-        metric(name, "histogram", help, samples);
-
-        let name = "abba_cluster_failures_total";
-        let samples = counted.cluster_failures.iter();
-        let samples = samples.map(|(method, count)| one(name, &format!("{{method=\"{method}\"}}"), count));
-        metric(
-            name,
-            "counter",
-            "Calls to the cluster that it refused or did not answer.",
-            samples.collect(),
-        );
+        text.histograms(name, help, "method", times);
+        let (name, failures) = ("abba_cluster_failures_total", &counted.cluster_failures);
+        let help = "Calls to the cluster that it refused or did not answer.";
+        text.counters(name, help, "method", failures);
 
         if let Some((age, open, kept)) = now.jobs {
-            let name = "abba_open_jobs";
             let help = "Jobs that have not ended, as they were seen last.";
-            metric(name, "gauge", help, one(name, "", &open));
-            let name = "abba_kept_jobs";
+            text.gauge("abba_open_jobs", help, open);
             let help = "All jobs that the cluster has, as they were seen last.";
-            metric(name, "gauge", help, one(name, "", &kept));
-            let name = "abba_cache_age_seconds";
+            text.gauge("abba_kept_jobs", help, kept);
             let help = "How long ago the jobs were seen last.";
-            metric(name, "gauge", help, one(name, "", &age.as_secs_f64()));
+            text.gauge("abba_cache_age_seconds", help, age.as_secs_f64());
         }
 
         if let Some(stand) = now.archiving {
-            let name = "abba_archive_up";
             let help = "Whether jobs that end are archived: 0 where that does not work, as with a full disk.";
-            metric(name, "gauge", help, one(name, "", &u8::from(stand.is_up)));
-            let name = "abba_archive_due_jobs";
+            text.gauge("abba_archive_up", help, u8::from(stand.is_up));
             let help = "Jobs that have ended and are not archived yet.";
-            metric(name, "gauge", help, one(name, "", &stand.due));
-            let name = "abba_archived_jobs_total";
+            text.gauge("abba_archive_due_jobs", help, stand.due);
             let help = "Jobs that this server has archived.";
-            metric(name, "counter", help, one(name, "", &stand.archived));
+            text.counter("abba_archived_jobs_total", help, stand.archived);
         }
 
         let (lines, failures) = now.log;
-        let name = "abba_log_lines_total";
-        metric(name, "counter", "Lines of the log of decisions.", one(name, "", &lines));
-        let name = "abba_log_failures_total";
+        text.counter("abba_log_lines_total", "Lines of the log of decisions.", lines);
         let help = "How often lines of the log of decisions could not be written.";
-        metric(name, "counter", help, one(name, "", &failures));
-        text
+        text.counter("abba_log_failures_total", help, failures);
+        text.0
+    }
+}
+
+/// The text while it is written.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    /// A metric and its samples; nothing where it has none.
+    fn metric(&mut self, kind: &str, name: &str, help: &str, samples: &str) {
+        if !samples.is_empty() {
+            let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n{samples}");
+        }
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.metric("gauge", name, help, &format!("{name} {value}\n"));
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.metric("counter", name, help, &format!("{name} {value}\n"));
+    }
+
+    /// A counter for each value of a label.
+    fn counters(&mut self, name: &str, help: &str, label: &str, counts: &BTreeMap<&'static str, u64>) {
+        let samples = counts.iter();
+        let samples = samples.map(|(value, count)| format!("{name}{{{label}=\"{value}\"}} {count}\n"));
+        self.metric("counter", name, help, &samples.collect::<String>());
+    }
+
+    /// A histogram for each value of a label.
+    fn histograms(&mut self, name: &str, help: &str, label: &str, times: &BTreeMap<&'static str, Histogram>) {
+        let mut samples = String::new();
+        for (value, times) in times {
+            times.write(&mut samples, name, &format!("{label}=\"{value}\""));
+        }
+        self.metric("histogram", name, help, &samples);
     }
 }
 
