@@ -39,6 +39,27 @@ pub struct Description {
     pub errors: &'static [u16],
 }
 
+/// What calls about jobs usually have; each states what differs, and what has no usual value.
+pub const OF_JOBS: Description = Description {
+    id: "",
+    tag: "Jobs",
+    summary: "",
+    text: "",
+    requests: &[],
+    answer: Schema::Strings,
+    answer_text: "",
+    headers: &[],
+    examples: &[],
+    errors: &[404, 502, 504],
+};
+
+/// The same of calls about the server.
+pub const OF_SERVER: Description = Description {
+    tag: "Server",
+    errors: &[],
+    ..OF_JOBS
+};
+
 /// The schema of an answer, by its name.
 #[derive(Debug)]
 pub enum Schema {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::answer::{ApiError, Reply};
 #[cfg(test)]
-use super::super::description::{Description, Schema};
+use super::super::description::{Description, Schema, OF_SERVER};
 use super::{Answers, Call};
 #[cfg(test)]
 use crate::gateway::metrics;
@@ -23,15 +23,11 @@ pub(super) const WHOAMI: Call = Call {
     #[cfg(test)]
     description: Description {
         id: "whoAmI",
-        tag: "Server",
         summary: "Who am I",
-        text: "",
-        requests: &[],
         answer: Schema::One("Caller"),
         answer_text: "Who you are to the server.",
-        headers: &[],
         examples: &[("user", "A user", r#"{"user": "mike", "operator": false}"#)],
-        errors: &[],
+        ..OF_SERVER
     },
 };
 
@@ -45,19 +41,15 @@ pub(super) const PERMITTED_CONTAINERS: Call = Call {
     #[cfg(test)]
     description: Description {
         id: "listPermittedContainers",
-        tag: "Server",
         summary: "The containers that programs may run in",
-        text: "",
-        requests: &[],
         answer: Schema::Strings,
         answer_text: "The container images, the default first unless the administrator ordered them otherwise.",
-        headers: &[],
         examples: &[(
             "one",
             "One container",
             r#"["registry.example.com/openval_4.2.1_focal:2023.09.0.02"]"#,
         )],
-        errors: &[],
+        ..OF_SERVER
     },
 };
 
@@ -76,15 +68,11 @@ pub(super) const PERMITTED_TEMPLATES: Call = Call {
     #[cfg(test)]
     description: Description {
         id: "listPermittedTemplates",
-        tag: "Server",
         summary: "The Job templates that programs may have",
-        text: "",
-        requests: &[],
         answer: Schema::Strings,
         answer_text: "Their names; the one named `default` is that of a program for which none is named.",
-        headers: &[],
         examples: &[("two", "Two templates", r#"["default", "gpu"]"#)],
-        errors: &[],
+        ..OF_SERVER
     },
 };
 
@@ -97,19 +85,17 @@ pub(super) const HEALTH: Call = Call {
     #[cfg(test)]
     description: Description {
         id: "health",
-        tag: "Server",
         summary: "Is the server well",
         text: "For programs that watch over the server. It needs no key; with one it tells the versions, too.",
-        requests: &[],
         answer: Schema::One("Health"),
         answer_text: "The server is well and reaches the cluster.",
-        headers: &[],
         examples: &[(
             "well",
             "All is well",
             r#"{"alive": true, "cluster": true, "versions": {"abba": "0.1.0", "kubernetes": "v1.34.4"}}"#,
         )],
         errors: &[400, 403],
+        ..OF_SERVER
     },
 };
 
@@ -122,15 +108,13 @@ pub(super) const LIVE: Call = Call {
     #[cfg(test)]
     description: Description {
         id: "live",
-        tag: "Server",
         summary: "Does the server answer",
         text: "For programs that start the server anew where it does not (Kubernetes' liveness probe). It needs no key, and does not ask the cluster.",
-        requests: &[],
         answer: Schema::One("Live"),
         answer_text: "The server answers.",
-        headers: &[],
         examples: &[("live", "It answers", r#"{"alive": true}"#)],
         errors: &[400, 403],
+        ..OF_SERVER
     },
 };
 
@@ -143,15 +127,13 @@ pub(super) const READY: Call = Call {
     #[cfg(test)]
     description: Description {
         id: "ready",
-        tag: "Server",
         summary: "Can the server do its work",
         text: "For programs that send requests to a server that can (Kubernetes' readiness probe). It needs no key. The server is ready when it reaches the cluster, can read its API keys, and can write its log of decisions where it must.",
-        requests: &[],
         answer: Schema::One("Ready"),
         answer_text: "The server is ready.",
-        headers: &[],
         examples: &[("ready", "It is ready", r#"{"ready": true, "cluster": true, "keys": true, "log": true}"#)],
         errors: &[400, 403],
+        ..OF_SERVER
     },
 };
 
@@ -170,15 +152,11 @@ pub(super) const METRICS: Call = Call {
     #[cfg(test)]
     description: Description {
         id: "metrics",
-        tag: "Server",
         summary: "Figures for Prometheus",
         text: "Requests, refusals, how long answers took, the cluster's too, and how many jobs there are, in Prometheus' text format. For callers that are known, unless the administrator has set it otherwise. Nothing in it is about a single user.",
-        requests: &[],
         answer: Schema::Text(metrics::MEDIA_TYPE),
         answer_text: "The figures.",
-        headers: &[],
-        examples: &[],
-        errors: &[],
+        ..OF_SERVER
     },
 };
 

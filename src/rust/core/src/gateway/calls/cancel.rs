@@ -3,7 +3,7 @@
 use super::super::answer::{ApiError, Reply};
 use super::super::audit_log::AuditedJob;
 #[cfg(test)]
-use super::super::description::{Description, Schema};
+use super::super::description::{Description, Schema, OF_JOBS};
 use super::super::snapshot;
 use super::{logged_ids, told_of_each, Answers, Asked, Call, EVERYBODY, JOBS_OR_BATCH};
 use crate::gateway::Gateway;
@@ -17,15 +17,13 @@ pub(super) const CANCEL_JOB: Call = Call {
     #[cfg(test)]
     description: Description {
         id: "cancelJob",
-        tag: "Jobs",
         summary: "Cancel jobs, or a batch",
         text: "Ends programs that run, and keeps those that have not started from it. Logs are kept. A job that has ended stays as it is. To repeat the call is safe. Either `job_id` or `batch_id` is given.",
         requests: &[("job", "A job", r#"{"job_id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da"}"#), ("batch", "A batch", r#"{"batch_id": "t_age-0d8f1c6e-7a52-4b39-9e04-c1d2b3a4f567"}"#)],
         answer: Schema::Many("CancelRow"),
         answer_text: "What was done.",
-        headers: &[],
         examples: &[("one", "A program was ended", r#"[{"job_id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da", "done": "stopped"}]"#)],
-        errors: &[404, 502, 504],
+        ..OF_JOBS
     },
 };
 

@@ -2,7 +2,7 @@
 
 use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
-use super::super::description::{Description, Schema};
+use super::super::description::{Description, Schema, OF_JOBS};
 use super::super::{archive, snapshot};
 use super::{owner_or_user, Answers, Argument, Asked, Call, Kind, JOB_IDS};
 use crate::gateway::Gateway;
@@ -21,19 +21,15 @@ pub(super) const EXPLAIN_JOB: Call = Call {
     #[cfg(test)]
     description: Description {
         id: "explainJob",
-        tag: "Jobs",
         summary: "Why a job failed or waits",
-        text: "",
-        requests: &[],
         answer: Schema::One("Explanation"),
         answer_text: "All that is known of the job.",
-        headers: &[],
         examples: &[(
             "failed",
             "A job that failed",
             r#"{"job_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "batch_id": "t_age-0d8f1c6e-7a52-4b39-9e04-c1d2b3a4f567", "program": "/studies/s1/t_age.R", "user": "mike", "status": "Failed", "submitted": "2026-01-31T13:00:00Z", "started": "2026-01-31T13:00:02Z", "finished": "2026-01-31T13:00:09Z", "exit_code": 1, "reason": "The program ended with exit status 1.", "details": "Error", "advice": "Read its log: an R error ends a program with exit status 1.", "pod_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44-x7k2p", "node": "node-1", "image": "registry.example.com/openval_4.2.1_focal:2023.09.0.02", "image_digest": "registry.example.com/openval_4.2.1_focal@sha256:63e57ac60e1da89b2cf0378dc212c3235d3cda55f436e5efd7cffb951be861ff", "cpu_limit": "500m", "memory_limit": "512M", "attempts": 1, "events": [{"time": "2026-01-31T13:00:00Z", "type": "Normal", "reason": "SuccessfulCreate", "message": "Created pod: t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44-x7k2p"}], "submit_again": null, "is_stuck": false, "verdict": "errors", "verdict_line": "Error: object 'adsl' not found", "last_lines": ["Error: object 'adsl' not found", "Execution halted"]}"#,
         )],
-        errors: &[404, 502, 504],
+        ..OF_JOBS
     },
 };
 

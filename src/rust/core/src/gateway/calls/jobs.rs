@@ -7,7 +7,7 @@ use serde_json::{json, Value};
 use super::super::answer::{self, ApiError, Reply};
 use super::super::archive::{self, Question};
 #[cfg(test)]
-use super::super::description::{Description, Schema};
+use super::super::description::{Description, Schema, OF_JOBS};
 use super::super::snapshot;
 use super::{owner_or_user, Answers, Argument, Asked, Call, Kind, STATUS};
 use crate::domain::job_record::JobRecord;
@@ -56,10 +56,8 @@ pub(super) const JOBS: Call = Call {
     #[cfg(test)]
     description: Description {
         id: "listJobs",
-        tag: "Jobs",
         summary: "Your jobs",
         text: "The jobs that you may see, the newest first. A job is removed some days after its end, usually seven; where the server has an archive, it is told from there then, with `archived` true.\n\nWith `verdict=true` each has a `verdict`, null while the program runs or where its log cannot be read. The logs of ended jobs are read for that, as many as ten seconds allow and 1,000 at most, and what was found is kept. Where more are left, the header `Abba-Warnings` says so: the same request goes on with the next ones.",
-        requests: &[],
         answer: Schema::Many("Job"),
         answer_text: "The jobs.",
         headers: &["Abba-Warnings"],
@@ -69,6 +67,7 @@ pub(super) const JOBS: Call = Call {
             r#"[{"job_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "batch_id": "t_age-0d8f1c6e-7a52-4b39-9e04-c1d2b3a4f567", "program": "/studies/s1/t_age.R", "user": "mike", "status": "Failed", "submitted": "2026-01-31T13:00:00Z", "started": "2026-01-31T13:00:02Z", "finished": "2026-01-31T13:00:09Z", "exit_code": 1, "reason": "The program ended with exit status 1."}, {"job_id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016", "batch_id": "t_age-0d8f1c6e-7a52-4b39-9e04-c1d2b3a4f567", "program": "/studies/s1/t_sex.R", "user": "mike", "status": "Running", "submitted": "2026-01-31T13:00:00Z", "started": "2026-01-31T13:00:02Z", "finished": null, "exit_code": null, "reason": null}]"#,
         )],
         errors: &[502, 504],
+        ..OF_JOBS
     },
 };
 

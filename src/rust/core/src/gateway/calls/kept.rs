@@ -3,7 +3,7 @@
 use super::super::answer::{self, ApiError, Reply};
 use super::super::archive;
 #[cfg(test)]
-use super::super::description::{Description, Schema};
+use super::super::description::{Description, Schema, OF_JOBS};
 use super::super::snapshot;
 use super::{Answers, Argument, Asked, Call, BATCH_ID, STATUS};
 use crate::gateway::Gateway;
@@ -28,12 +28,10 @@ pub(super) const BATCH_ARGUMENTS: Call = Call {
         tag: "Batches",
         summary: "What the jobs of a batch were submitted with",
         text: "So that they can be submitted again: the elements have the names that a program of `/submit-batch` has. The programs themselves are not told. Only the caller's own jobs, an operator's like anybody's.",
-        requests: &[],
         answer: Schema::Many("KeptSubmission"),
         answer_text: "The jobs, in the order of their submission.",
-        headers: &[],
         examples: &[("several", "A program whose text was sent, and one that ran in place", r#"[{"job_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "status": "Failed", "ending": false, "open_predecessors": [], "in_place": false, "file_path": "t_age.R", "absolute_path": "/home/mike/s1/t_age.R", "user_tag": "interim", "cpu_limit": 0.5, "memory_limit": "256M", "container": "registry.example.com/openval_4.2.1_focal:2023.09.0.02", "mounts": null, "auto_mount_home": false, "time_limit_seconds": 3600, "arguments": ["--cut-off", "2026-01-31"], "environment": {"STUDY": "s1"}}, {"job_id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016", "status": "Failed", "ending": false, "open_predecessors": [], "in_place": true, "file_path": "/studies/s1/t_sex.R", "absolute_path": null, "user_tag": "", "cpu_limit": 1, "memory_limit": "512M", "container": "registry.example.com/openval_4.2.1_focal:2023.09.0.02", "mounts": {"volumes": [{"name": "studies", "nfs": {"server": "192.0.2.1", "path": "/studies"}}], "volumeMounts": [{"name": "studies", "mountPath": "/studies"}]}, "auto_mount_home": false, "time_limit_seconds": null}]"#), ("none", "None is in that state", r#"[]"#)],
-        errors: &[404, 502, 504],
+        ..OF_JOBS
     },
 };
 

@@ -2,7 +2,7 @@
 
 use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
-use super::super::description::{Description, Schema};
+use super::super::description::{Description, Schema, OF_JOBS};
 use super::super::snapshot;
 use super::{Answers, Argument, Asked, Call, Kind, BATCH_ID, EVERYBODY, JOB_IDS};
 use crate::error::quote_shortened;
@@ -21,7 +21,6 @@ pub(super) const JOB_LOG: Call = Call {
     #[cfg(test)]
     description: Description {
         id: "getJobLog",
-        tag: "Jobs",
         summary: "The logs of jobs",
         text: "A log may be larger than an answer: an answer holds about 4 MiB of lines. Where there is more, it has the header `Abba-Next-Page`; ask again with `page` set to that. A log that goes on in the next page appears there again under the same id, with the rest of its lines.\n\nTo follow one log, ask with `page=0.<n>`, where n is the number of lines that you have. While the program runs, its last line may not be finished.\n\nWhere a log has lost its beginning or its end, the header `Abba-Warnings` says so, and where a program was started more than once: its log is that of the last start. Of several logs one that cannot be read has `log` null, and `error`.",
         requests: &[("two", "Two jobs", r#"{"job_id": ["t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016"]}"#)],
@@ -29,7 +28,7 @@ pub(super) const JOB_LOG: Call = Call {
         answer_text: "The logs.",
         headers: &["Abba-Next-Page", "Abba-Warnings"],
         examples: &[("log", "A log", r#"[{"job_id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da", "log": ["[1] 4", "Warning message:", "This is a test warning ", "La-di-da"], "verdict": "warnings", "verdict_line": "Warning message: This is a test warning"}]"#)],
-        errors: &[404, 502, 504],
+        ..OF_JOBS
     },
 };
 
@@ -46,13 +45,14 @@ pub(super) const BATCH_LOG: Call = Call {
         id: "getBatchLog",
         tag: "Batches",
         summary: "The logs of a batch",
-        text: "A log may be larger than an answer: an answer holds about 4 MiB of lines. Where there is more, it has the header `Abba-Next-Page`; ask again with `page` set to that. A log that goes on in the next page appears there again under the same id, with the rest of its lines.\n\nTo follow one log, ask with `page=0.<n>`, where n is the number of lines that you have. While the program runs, its last line may not be finished.\n\nWhere a log has lost its beginning or its end, the header `Abba-Warnings` says so, and where a program was started more than once: its log is that of the last start. Of several logs one that cannot be read has `log` null, and `error`.",
         requests: &[],
         answer: Schema::Many("PodLog"),
-        answer_text: "The logs.",
-        headers: &["Abba-Next-Page", "Abba-Warnings"],
-        examples: &[("log", "Two logs", r#"[{"pod_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44-x7k2p", "log": ["Error: object 'adsl' not found", "Execution halted"], "verdict": "errors", "verdict_line": "Error: object 'adsl' not found"}, {"pod_id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016-9wq4z", "log": ["[1] 4"], "verdict": "clean", "verdict_line": null}]"#)],
-        errors: &[404, 502, 504],
+        examples: &[(
+            "log",
+            "Two logs",
+            r#"[{"pod_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44-x7k2p", "log": ["Error: object 'adsl' not found", "Execution halted"], "verdict": "errors", "verdict_line": "Error: object 'adsl' not found"}, {"pod_id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016-9wq4z", "log": ["[1] 4"], "verdict": "clean", "verdict_line": null}]"#,
+        )],
+        ..JOB_LOG.description
     },
 };
 

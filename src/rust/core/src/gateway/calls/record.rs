@@ -7,7 +7,7 @@ use serde_json::json;
 use super::super::answer::{self, ApiError, Reply};
 use super::super::archive;
 #[cfg(test)]
-use super::super::description::{Description, Schema};
+use super::super::description::{Description, Schema, OF_JOBS};
 use super::super::snapshot;
 use super::log::{page, PAGE};
 use super::{owner_or_user, Answers, Argument, Asked, Call, Kind, JOB_IDS};
@@ -30,10 +30,8 @@ pub(super) const JOB_RECORD: Call = Call {
     #[cfg(test)]
     description: Description {
         id: "getJobRecord",
-        tag: "Jobs",
         summary: "What ran, for the files of a study, and the log byte for byte",
         text: "The record is an in-toto Statement with SLSA provenance, whose subject is the log. What the program read and wrote the server does not see: whoever saves the record adds it. A log may be larger than an answer: an answer holds about 4 MiB of it. Where there is more, it has the header `Abba-Next-Page`; ask again with `page` set to that, and join the bytes. The log of a job that has not ended is left out.\n\nWhere a log has lost its beginning or its end, or cannot be read, the header `Abba-Warnings` says so, and so does the record.",
-        requests: &[],
         answer: Schema::One("JobRecord"),
         answer_text: "The record and the log.",
         headers: &["Abba-Next-Page", "Abba-Warnings"],
@@ -42,7 +40,7 @@ pub(super) const JOB_RECORD: Call = Call {
             "A job that has ended",
             r#"{"job_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "record": "{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[{\"name\":\"t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44.log\",\"digest\":{\"sha256\":\"63e57ac60e1da89b2cf0378dc212c3235d3cda55f436e5efd7cffb951be861ff\"}}],\"predicateType\":\"https://slsa.dev/provenance/v1\",\"predicate\":{}}", "log": "WzFdIDQK"}"#,
         )],
-        errors: &[404, 502, 504],
+        ..OF_JOBS
     },
 };
 

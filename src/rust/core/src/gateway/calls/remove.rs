@@ -6,7 +6,7 @@ use super::super::answer::{ApiError, Reply};
 use super::super::audit_log::AuditedJob;
 use super::super::caller::Caller;
 #[cfg(test)]
-use super::super::description::{Description, Schema};
+use super::super::description::{Description, Schema, OF_JOBS};
 use super::{logged_ids, owner_or_user, told_of_each, Answers, Argument, Asked, Call, EVERYBODY, JOBS_OR_BATCH};
 use crate::gateway::Gateway;
 use crate::operations::{self, Connection, JobSelector, Removed, Submitter};
@@ -26,15 +26,14 @@ pub(super) const REMOVE_JOB: Call = Call {
     #[cfg(test)]
     description: Description {
         id: "removeJob",
-        tag: "Jobs",
         summary: "Remove jobs that have ended, or a batch",
         text: "Removes jobs with their logs: read the logs first. Where one of them has not ended, none is removed. To repeat the call is safe: what is not there any more is `gone`. Either `job_id` or `batch_id` is given.",
         requests: &[("job", "A job", r#"{"job_id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da"}"#), ("batch", "A batch", r#"{"batch_id": "t_age-0d8f1c6e-7a52-4b39-9e04-c1d2b3a4f567"}"#)],
         answer: Schema::Many("RemoveRow"),
         answer_text: "What was done.",
-        headers: &[],
         examples: &[("one", "A job was removed", r#"[{"job_id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da", "done": "removed"}]"#)],
         errors: &[409, 502, 504],
+        ..OF_JOBS
     },
 };
 

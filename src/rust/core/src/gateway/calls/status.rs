@@ -2,7 +2,7 @@
 
 use super::super::answer::{self, ApiError, Reply};
 #[cfg(test)]
-use super::super::description::{Description, Schema};
+use super::super::description::{Description, Schema, OF_JOBS};
 use super::{Answers, Asked, Call, BATCH_ID, EVERYBODY, JOB_IDS};
 use crate::domain::job_status::by_status;
 use crate::domain::restarts;
@@ -20,7 +20,6 @@ pub(super) const JOB_STATUS: Call = Call {
     #[cfg(test)]
     description: Description {
         id: "getJobStatus",
-        tag: "Jobs",
         summary: "The status of jobs",
         text: "Where a program was started more than once, the header `Abba-Warnings` says so: a job was suspended and resumed, by a queue or by somebody.",
         requests: &[(
@@ -43,7 +42,7 @@ pub(super) const JOB_STATUS: Call = Call {
                 r#"{"Pending": {"Jobs": [{"id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016", "path": "/studies/s1/t_sex.R"}], "Description": "The Pod has been accepted by the Kubernetes cluster, but one or more of the containers has not been set up and made ready to run. This includes time a Pod spends waiting to be scheduled as well as the time spent downloading container images over the network."}, "Failed": {"Jobs": [{"id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44-x7k2p", "path": "/studies/s1/t_age.R"}], "Description": "All containers in the Pod have terminated, and at least one container has terminated in failure. That is, the container either exited with non-zero status or was terminated by the system."}}"#,
             ),
         ],
-        errors: &[404, 502, 504],
+        ..OF_JOBS
     },
 };
 
@@ -60,17 +59,14 @@ pub(super) const BATCH_STATUS: Call = Call {
         id: "getBatchStatus",
         tag: "Batches",
         summary: "The status of a batch",
-        text: "Where a program was started more than once, the header `Abba-Warnings` says so: a job was suspended and resumed, by a queue or by somebody.",
         requests: &[],
-        answer: Schema::One("StatusGroups"),
         answer_text: "The jobs of the batch by their state.",
-        headers: &["Abba-Warnings"],
         examples: &[(
             "several",
             "Two jobs, one of which has not started",
             r#"{"Pending": {"Jobs": [{"id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016", "path": "/studies/s1/t_sex.R"}], "Description": "The Pod has been accepted by the Kubernetes cluster, but one or more of the containers has not been set up and made ready to run. This includes time a Pod spends waiting to be scheduled as well as the time spent downloading container images over the network."}, "Failed": {"Jobs": [{"id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44-x7k2p", "path": "/studies/s1/t_age.R"}], "Description": "All containers in the Pod have terminated, and at least one container has terminated in failure. That is, the container either exited with non-zero status or was terminated by the system."}}"#,
         )],
-        errors: &[404, 502, 504],
+        ..JOB_STATUS.description
     },
 };
 

@@ -12,7 +12,7 @@ use super::super::arguments;
 use super::super::audit_log::AuditedJob;
 use super::super::bookings::Bookings;
 #[cfg(test)]
-use super::super::description::{Description, Schema};
+use super::super::description::{Description, Schema, OF_JOBS};
 use super::super::holdings::{Entered, Holdings};
 use super::super::policy::Policy;
 use super::super::snapshot::{self, Knowledge, Reservation};
@@ -34,7 +34,6 @@ pub(super) const SUBMIT_JOB: Call = Call {
     #[cfg(test)]
     description: Description {
         id: "submitJob",
-        tag: "Jobs",
         summary: "Submit a program",
         text: "Makes a job of the program, which runs as the caller's own user.",
         requests: &[
@@ -56,13 +55,13 @@ pub(super) const SUBMIT_JOB: Call = Call {
         ],
         answer: Schema::One("Submitted"),
         answer_text: "The job is created.",
-        headers: &[],
         examples: &[(
             "submitted",
             "A job",
             r#"{"job_id": "test-program-fbc3131d-a850-4081-8224-c06ef32821da", "batch_id": "test_program-62e382a9-c1a7-4527-a32d-46600ee9ff80"}"#,
         )],
         errors: &[409, 502, 504],
+        ..OF_JOBS
     },
 };
 
@@ -87,9 +86,9 @@ pub(super) const SUBMIT_BATCH: Call = Call {
         requests: &[("two", "Two programs", r#"{"programs": [{"file_path": "/studies/s1/t_age.R", "program_text": "summary(cars)\n"}, {"file_path": "/studies/s1/t_sex.R", "program_text": "print(2 + 2)\n", "memory_limit": "1G"}], "cpu_limit": 0.5}"#)],
         answer: Schema::Many("BatchRow"),
         answer_text: "All jobs are created.",
-        headers: &[],
         examples: &[("two", "Two jobs", r#"[{"job_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "batch_id": "t_age-0d8f1c6e-7a52-4b39-9e04-c1d2b3a4f567", "program": "/studies/s1/t_age.R", "submitted": "2026-01-31T13:00:00Z"}, {"job_id": "t-sex-90c4a7d3-61be-4a0f-b7d1-2f83c5e9d016", "batch_id": "t_age-0d8f1c6e-7a52-4b39-9e04-c1d2b3a4f567", "program": "/studies/s1/t_sex.R", "submitted": "2026-01-31T13:00:00Z"}]"#)],
         errors: &[409, 502, 504],
+        ..OF_JOBS
     },
 };
 

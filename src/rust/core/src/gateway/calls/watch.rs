@@ -12,7 +12,7 @@ use super::super::answer::{self, ApiError, Reply};
 use super::super::archive::Found;
 use super::super::cluster_words;
 #[cfg(test)]
-use super::super::description::{Description, Schema};
+use super::super::description::{Description, Schema, OF_JOBS};
 use super::{Answers, Argument, Asked, Call, Gateway, Kind, EVERYBODY, JOB_IDS};
 use crate::domain::job_status::Status;
 use crate::domain::program::hexadecimal;
@@ -50,15 +50,13 @@ pub(super) const WATCH_JOBS: Call = Call {
     #[cfg(test)]
     description: Description {
         id: "getWatchJobs",
-        tag: "Jobs",
         summary: "Wait for a change of jobs",
         text: "Answers as soon as the jobs differ from `state`, or after `wait` seconds: what is Pending or Running, what keeps jobs from starting, and whether all have ended. Without `state` it answers at once. Ask again with the `state` of each answer until `ended` is true. Either `job_id` or `batch_id` is given.",
         requests: &[("job", "Wait for a job", r#"{"job_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "state": "9f86d081884c7d659a2feaa0c55ad015"}"#)],
         answer: Schema::One("WatchUpdate"),
         answer_text: "The jobs as they stand.",
-        headers: &[],
         examples: &[("waits", "A job that waits", r#"{"status": {"Pending": {"Jobs": [{"id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "path": "/studies/s1/t_age.R"}], "Description": "The Pod has been accepted by the Kubernetes cluster, but one or more of the containers has not been set up and made ready to run. This includes time a Pod spends waiting to be scheduled as well as the time spent downloading container images over the network."}}, "counts": {"Pending": 1}, "obstacles": [{"job_id": "t-age-5b0ff1a2-3c9d-4e51-8d57-0a6c2f1e7b44", "what": "The job waits for free space in the cluster.", "details": "0/3 nodes are available: 3 Insufficient cpu.", "advice": "", "is_stuck": false}], "ended": false, "state": "9f86d081884c7d659a2feaa0c55ad015"}"#)],
-        errors: &[404, 502, 504],
+        ..OF_JOBS
     },
 };
 
