@@ -1,5 +1,6 @@
 //! The functions that R calls to submit jobs and to ask for them.
 
+use std::mem::take;
 use std::time::Duration;
 
 use abba_core::domain::job_record::JobRecord;
@@ -463,46 +464,22 @@ fn prepare(all: &[SubmitArguments]) -> Result<Vec<PreparedJob>, Error> {
 
 /// The list of `core_list`.
 fn columns(list: JobList) -> Answer {
-    let records = list.records;
-    let mut texts: [Vec<Option<String>>; 9] = std::array::from_fn(|_| Vec::with_capacity(records.len()));
-    let mut exit_codes = Vec::with_capacity(records.len());
-    for record in records {
-        // Each field by its name, so that a new one is not forgotten.
-        let JobRecord {
-            job_id,
-            batch_id,
-            program,
-            user,
-            status,
-            submitted,
-            started,
-            finished,
-            exit_code,
-            reason,
-        } = record;
-        let status = status.name().to_string();
-        let given = [job_id, batch_id, program, user, status, submitted].map(Some);
-        for (column, text) in texts
-            .iter_mut()
-            .zip(given.into_iter().chain([started, finished, reason]))
-        {
-            column.push(text);
-        }
-        exit_codes.push(exit_code);
-    }
-    let names = [
-        "job_id",
-        "batch_id",
-        "program",
-        "user",
-        "status",
-        "submitted",
-        "started",
-        "finished",
-        "reason",
+    let mut jobs = list.records;
+    let exit_codes = jobs.iter().map(|job| job.exit_code).collect();
+    let mut texts =
+        |field: fn(&mut JobRecord) -> Option<String>| Value::OptionalTexts(jobs.iter_mut().map(field).collect());
+    let mut columns = vec![
+        ("job_id", texts(|job| Some(take(&mut job.job_id)))),
+        ("batch_id", texts(|job| Some(take(&mut job.batch_id)))),
+        ("program", texts(|job| Some(take(&mut job.program)))),
+        ("user", texts(|job| Some(take(&mut job.user)))),
+        ("status", texts(|job| Some(job.status.name().into()))),
+        ("submitted", texts(|job| Some(take(&mut job.submitted)))),
+        ("started", texts(|job| job.started.take())),
+        ("finished", texts(|job| job.finished.take())),
+        ("reason", texts(|job| job.reason.take())),
+        ("exit_code", Value::OptionalIntegers(exit_codes)),
     ];
-    let mut columns: Vec<_> = names.into_iter().zip(texts.map(Value::OptionalTexts)).collect();
-    columns.push(("exit_code", Value::OptionalIntegers(exit_codes)));
     let mut warnings = Vec::new();
     if let Some(verdicts) = list.verdicts {
         let findings = verdicts.findings.into_iter().map(|finding| match finding {
