@@ -29,6 +29,14 @@ vector_arguments <- function() {
   names(Filter(function(default) identical(default, quote(character())), formals(abba_submit_k8s_job_local)))
 }
 
+# What a submission over an API may say, out of what one by kubectl may: the server sees to the rest, and has defaults
+# of its own for some.
+over_api <- function(formals) {
+  formals[c("home_nfs_ip_address", "namespace", "username", "keep_days")] <- NULL
+  formals[c("job_template", "disk_limit")] <- list(NULL)
+  formals
+}
+
 # Arguments by name, checked.
 check_arguments <- function(arguments, call = rlang::caller_env()) {
   Map(check_argument, arguments, names(arguments), MoreArgs = list(call = call))

@@ -109,30 +109,11 @@ abba_submit_k8s_batch_local <- function(
 
 #' @rdname abba_submit_k8s_batch_local
 #' @export
-abba_submit_batch <- function(
-    file_paths,
-    batch_group_id = "",
-    user_tag = "",
-    cpu_limit = 1L,
-    memory_limit = "512M",
-    container = getOption("abba.default.container"),
-    mounts = "",
-    auto_mount_home = FALSE,
-    time_limit_seconds = NULL,
-    arguments = character(),
-    environment = character(),
-    vanilla = FALSE,
-    r_command = getOption("abba.r.command"),
-    queue = getOption("abba.k8s.queue"),
-    job_template = NULL,
-    disk_limit = NULL,
-    on_failure = c("continue", "stop"),
-    changed_only = FALSE,
-    records = "logs",
-    study_folder = ".") {
+abba_submit_batch <- function() {
   on_failure <- check_choice(on_failure, on_failure_choices)
   submit_batch(road_api(), mget(names(formals())))
 }
+formals(abba_submit_batch) <- over_api(formals(abba_submit_k8s_batch_local))
 
 # What becomes of the programs of a plan that wait when another one fails; the first is the default.
 on_failure_choices <- c("continue", "stop")

@@ -254,25 +254,8 @@ abba_submit_k8s_job_local <- function(
 
 #' @rdname abba_submit_k8s_job_local
 #' @export
-abba_submit_job <- function(
-    file_path,
-    batch_group_id = "",
-    user_tag = "",
-    cpu_limit = 1L,
-    memory_limit = "512M",
-    container = getOption("abba.default.container"),
-    mounts = "",
-    auto_mount_home = FALSE,
-    time_limit_seconds = NULL,
-    arguments = character(),
-    environment = character(),
-    vanilla = FALSE,
-    r_command = getOption("abba.r.command"),
-    queue = getOption("abba.k8s.queue"),
-    job_template = NULL,
-    disk_limit = NULL) {
-  submit_job(road_api(), mget(names(formals())))
-}
+abba_submit_job <- function() submit_job(road_api(), mget(names(formals())))
+formals(abba_submit_job) <- over_api(formals(abba_submit_k8s_job_local))
 
 # Submits one program. `arguments`: those of the exported function, by name.
 submit_job <- function(road, arguments) {
