@@ -1,12 +1,12 @@
 // The jobs by their batches: a line for each, with how many are in which state.
 
+import { cell, drawRows } from "./rows.js";
 import { state, STATES } from "./state.js";
 import { element, make, setText, setTime } from "./text.js";
 
-export const batchRows = new Map(); // by id: the row and its parts; it stays the same element, and so keeps the focus
+export const batchRows = new Map(); // by id: the row and its parts
 
 function makeRow(id) {
-  const cell = (name, ...children) => make("td", { role: "cell", class: name }, ...children);
   const part = {
     batch: make("a", { href: "#batch=" + encodeURIComponent(id) }),
     users: make("span", { class: "more" }),
@@ -22,6 +22,18 @@ function makeRow(id) {
   return { row, part };
 }
 
+function drawRow(part, records) {
+  setText(part.users, element("everybody").checked ? [...new Set(records.map((job) => job.user))].join(", ") : "");
+  setText(part.jobs, String(records.length));
+  for (const [name, chip] of part.counts) {
+    const count = records.filter((job) => job.status === name).length;
+    chip.hidden = count === 0;
+    setText(chip, `${count} ${name}`);
+  }
+  // Of a batch the first submission tells when it began.
+  setTime(part.submitted, records[records.length - 1].submitted);
+}
+
 // `jobs`: records, the newest first. Gives back how many batches there are.
 export function drawBatches(jobs) {
   const groups = new Map();
@@ -29,30 +41,6 @@ export function drawBatches(jobs) {
     if (!groups.has(job.batch_id)) groups.set(job.batch_id, []);
     groups.get(job.batch_id).push(job);
   }
-  const shown = [...groups.entries()].slice(0, state.rowsShown);
-  const wanted = new Set(shown.map(([id]) => id));
-  for (const [id, { row }] of batchRows) {
-    if (!wanted.has(id)) {
-      if (row.contains(document.activeElement)) element("list-title").focus();
-      row.remove();
-      batchRows.delete(id);
-    }
-  }
-  const body = element("batches").tBodies[0];
-  let next = body.firstElementChild;
-  shown.forEach(([id, records]) => {
-    if (!batchRows.has(id)) batchRows.set(id, makeRow(id));
-    const { row, part } = batchRows.get(id);
-    setText(part.users, element("everybody").checked ? [...new Set(records.map((job) => job.user))].join(", ") : "");
-    setText(part.jobs, String(records.length));
-    for (const [name, chip] of part.counts) {
-      const count = records.filter((job) => job.status === name).length;
-      chip.hidden = count === 0;
-      setText(chip, `${count} ${name}`);
-    }
-    // Of a batch the first submission tells when it began.
-    setTime(part.submitted, records[records.length - 1].submitted);
-    if (row === next) next = row.nextElementSibling; else body.insertBefore(row, next);
-  });
+  drawRows("batches", batchRows, new Map([...groups].slice(0, state.rowsShown)), makeRow, drawRow);
   return groups.size;
 }

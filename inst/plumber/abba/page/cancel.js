@@ -29,7 +29,7 @@ function ofBatch() {
 
 const cancelling = {
   subject: "cancel",
-  title: (jobs) => (jobs.length > 1 ? `Cancel ${jobs.length} jobs?` : `Cancel ${fileName(jobs[0].program)}?`),
+  verb: "Cancel",
   text(jobs) {
     if (jobs.length > 1) return `These jobs${ofBatch()} are ended where they stand. Their logs are kept.`;
     const effect = jobs[0].status === "Pending" ? "The program has not started, and will not."
@@ -37,19 +37,17 @@ const cancelling = {
     return `${effect} The job is ${jobs[0].job_id}.`;
   },
   no: "Let it run",
-  yes: "Cancel it",
   send: (ids) => ask("POST", "cancel-job", { job_id: ids }),
   note: (ids) => { for (const id of ids) state.cancelled.add(id); },
 };
 
 const removing = {
   subject: "remove",
-  title: (jobs) => (jobs.length > 1 ? `Remove ${jobs.length} jobs?` : `Remove ${fileName(jobs[0].program)}?`),
+  verb: "Remove",
   text: (jobs) => (jobs.length > 1
     ? `These jobs${ofBatch()}, which have ended, are removed for good, and their logs with them.`
     : `The job is removed for good, and its log with it. The job is ${jobs[0].job_id}.`),
   no: "Keep it",
-  yes: "Remove it",
   // An operator who sees the jobs of everybody means them.
   send: (ids) => ask("POST", "remove-job", {
     job_id: ids, ...(element("everybody").checked && state.user.operator ? { everybody: true } : {}),
@@ -72,11 +70,11 @@ export const confirmRemove = (jobs, button) => confirm(removing, jobs, button);
 function confirm(deed, jobs, button) {
   if (jobs.length === 0 || button.getAttribute("aria-disabled") === "true") return;
   const dialog = element("confirm");
-  const several = jobs.length > 1;
-  setText(element("confirm-title"), deed.title(jobs));
+  const [what, them] = jobs.length > 1 ? [`${jobs.length} jobs`, "them"] : [fileName(jobs[0].program), "it"];
+  setText(element("confirm-title"), `${deed.verb} ${what}?`);
   setText(element("confirm-text"), deed.text(jobs));
-  setText(element("confirm-no"), several ? deed.no.replace("it", "them") : deed.no);
-  setText(element("confirm-yes"), several ? deed.yes.replace("it", "them") : deed.yes);
+  setText(element("confirm-no"), deed.no.replace("it", them));
+  setText(element("confirm-yes"), `${deed.verb} ${them}`);
   element("confirm-yes").onclick = () => {
     dialog.close();
     act(deed, jobs.map((job) => job.job_id), button);

@@ -4,6 +4,7 @@ import { batchRows, drawBatches } from "./batches.js";
 import { canBeCancelled, canBeRemoved, confirmCancel, confirmRemove, offer } from "./cancel.js";
 import { drawJob } from "./job.js";
 import { canBeRerun } from "./rerun.js";
+import { cell, drawRows } from "./rows.js";
 import { ask } from "./server.js";
 import { announce, explainFailure, hasEnded, notice, sleep, state, STATES } from "./state.js";
 import { duration, element, fileName, localTime, make, setText, setTime, visible } from "./text.js";
@@ -149,7 +150,7 @@ function announceChanges(before) {
 
 // --- The list ----------------------------------------------------------------------------------------------------------
 
-export const rows = new Map(); // by id: the row and its parts; it stays the same element, and so keeps the focus
+export const rows = new Map(); // by id: the row and its parts
 
 export function chosen() {
   const text = element("search").value.trim().toLowerCase();
@@ -163,7 +164,6 @@ export function chosen() {
 }
 
 function makeRow(id) {
-  const cell = (name, ...children) => make("td", { role: "cell", class: name }, ...children);
   const part = {
     state: make("span", { class: "state" }),
     program: make("a", { href: "#job=" + encodeURIComponent(id) }),
@@ -236,24 +236,7 @@ export function drawList() {
   const isByBatch = batch === null && element("by-batch").checked;
   const shown = isByBatch ? [] : all.slice(0, state.rowsShown);
   const groups = drawBatches(isByBatch ? all : []);
-  const wanted = new Set(shown.map((record) => record.job_id));
-  for (const [id, { row }] of rows) {
-    if (!wanted.has(id)) {
-      // The focus of a row that goes is not lost.
-      if (row.contains(document.activeElement)) element("list-title").focus();
-      row.remove();
-      rows.delete(id);
-    }
-  }
-  const body = element("jobs").tBodies[0];
-  let next = body.firstElementChild;
-  shown.forEach((record) => {
-    if (!rows.has(record.job_id)) rows.set(record.job_id, makeRow(record.job_id));
-    const { row, part } = rows.get(record.job_id);
-    drawRow(part, record);
-    // Moved only where it is not there already: moving takes the focus away.
-    if (row === next) next = row.nextElementSibling; else body.insertBefore(row, next);
-  });
+  drawRows("jobs", rows, new Map(shown.map((record) => [record.job_id, record])), makeRow, drawRow);
   element("jobs").hidden = shown.length === 0;
   element("jobs").classList.toggle("with-verdicts", element("verdicts").checked);
   element("batches").hidden = groups === 0;

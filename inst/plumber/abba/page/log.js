@@ -7,31 +7,31 @@ import { element, make, setText, visible } from "./text.js";
 const LOG_SECONDS = 1; // between two looks at a log that grows
 const CUT = "The beginning is left out here: this page holds the newest part of a long log. In R, abba_get_job_log() reads all.";
 
+// What is known of a log before it is read.
+const unread = () => ({
+  count: 0, // lines that are final
+  last: null, // the last of them
+  blocks: [], // what is shown: elements with the texts in them, as they were read, to be saved
+  block: null, // the one that takes the next lines
+  size: 0, // of all of them, in characters
+  isCut: false, // whether the first of them were left out
+});
+
 // Follows one log at a time. While the program runs, the last line may not be finished: it is shown as such and asked
 // for again. A line that was seen before is asked for again, too: where it is another one now, the cluster has dropped
 // the log's older part, and lines may be missing.
 export const log = {
   id: null,
   turn: 0, // counts up with each log: what comes back later is of another one
-  count: 0, // lines that are final
-  last: null, // the last of them
-  blocks: [], // what is shown: elements with the texts in them, as they were read, to be saved
-  block: null, // the one that takes the next lines
-  size: 0, // of all of them, in characters
-  most: 32 * 1024 * 1024, // a program may print for days, and a page that holds all of it ends
-  isCut: false, // whether the first of them were left out
+  most: 32 * 1024 * 1024, // characters: a program may print for days, and a page that holds all of it ends
+  ...unread(),
   wake: () => {},
 
   follow(id) {
     if (id === this.id) return;
     this.id = id;
     this.turn += 1;
-    this.count = 0;
-    this.last = null;
-    this.blocks = [];
-    this.block = null;
-    this.size = 0;
-    this.isCut = false;
+    Object.assign(this, unread());
     this.lastLine = make("span", { class: "last" });
     element("log").replaceChildren(this.lastLine);
     element("log-warnings").replaceChildren();
