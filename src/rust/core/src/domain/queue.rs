@@ -66,12 +66,12 @@ const ASK_WHICH: &str = "Cancel it and submit it to another `queue`, or ask the 
 /// Why the program of a Job that waits in a queue has not started. `details`: what Kubernetes says of the Job.
 pub fn of_waiting(queue: &str, look: &QueueLook, details: String) -> Diagnosis {
     match look {
-        QueueLook::NotKnown => new(
+        QueueLook::NotKnown => Diagnosis::new(
             format!("The program waits in the queue \"{queue}\"."),
             "It starts when the queue lets it; if that does not come, show this to the cluster's administrator.",
             details,
         ),
-        QueueLook::NoKueue => new(
+        QueueLook::NoKueue => Diagnosis::new(
             format!(
                 "The program waits for the queue \"{queue}\" in vain: the cluster has no Kueue, which would let it go."
             ),
@@ -80,7 +80,7 @@ pub fn of_waiting(queue: &str, look: &QueueLook, details: String) -> Diagnosis {
         )
         .stuck(true),
         QueueLook::NoSuchQueue => of_missing_queue(queue, details),
-        QueueLook::NotTakenUp => new(
+        QueueLook::NotTakenUp => Diagnosis::new(
             format!("The program waits for the queue \"{queue}\", which has not taken notice of it yet."),
             "If that stays so, show this to the cluster's administrator: Kueue may not be running.",
             details,
@@ -91,7 +91,7 @@ pub fn of_waiting(queue: &str, look: &QueueLook, details: String) -> Diagnosis {
 
 fn of_missing_queue(queue: &str, details: impl Into<String>) -> Diagnosis {
     let what = format!("The program waits for the queue \"{queue}\", which does not exist.");
-    new(what, ASK_WHICH, details).stuck(true)
+    Diagnosis::new(what, ASK_WHICH, details).stuck(true)
 }
 
 fn of_workload(queue: &str, workload: &Workload, place: Option<Place>) -> Diagnosis {
@@ -102,7 +102,7 @@ fn of_workload(queue: &str, workload: &Workload, place: Option<Place>) -> Diagno
     if workload.spec.active == Some(false)
         || (workload.spec.active.is_none() && evicted.is_some_and(|one| is_for_good(&one)))
     {
-        return new(
+        return Diagnosis::new(
             format!("The queue \"{queue}\" has given the program up and will not start it."),
             "Show this to the cluster's administrator, who can have the queue take it up again; or cancel it and submit it again.",
             evicted.map(|evicted| evicted.message.clone()).unwrap_or_default(),
@@ -110,7 +110,7 @@ fn of_workload(queue: &str, workload: &Workload, place: Option<Place>) -> Diagno
         .stuck(true);
     }
     if let Some(evicted) = evicted.filter(|_| workload.condition("QuotaReserved", "True").is_some()) {
-        return new(
+        return Diagnosis::new(
             format!(
                 "{} It is being put back into the queue \"{queue}\".",
                 of_eviction(&evicted.reason)
@@ -120,7 +120,7 @@ fn of_workload(queue: &str, workload: &Workload, place: Option<Place>) -> Diagno
         );
     }
     if workload.condition("Admitted", "True").is_some() {
-        return new(
+        return Diagnosis::new(
             format!("The queue \"{queue}\" has let the program go: it is about to start."),
             "",
             "",
@@ -134,7 +134,7 @@ fn of_workload(queue: &str, workload: &Workload, place: Option<Place>) -> Diagno
             .filter(|check| check.state != "Ready")
             .map(|check| format!("{} ({}): {}", check.name, check.state, check.message))
             .collect();
-        return new(
+        return Diagnosis::new(
             match checks.iter().any(|check| check.state == "Rejected") {
                 true => format!("A check of the queue \"{queue}\" has refused the program."),
                 false => format!(
@@ -170,7 +170,7 @@ fn of_workload(queue: &str, workload: &Workload, place: Option<Place>) -> Diagno
         .as_ref()
         .filter(|_| evicted.is_some())
     {
-        return new(
+        return Diagnosis::new(
             format!("{again}The queue \"{queue}\" tries it again at {time}."),
             "If it is put back again and again, show this to the cluster's administrator.",
             evicted.map(|evicted| evicted.message.clone()).unwrap_or_default(),
@@ -226,11 +226,7 @@ fn of_workload(queue: &str, workload: &Workload, place: Option<Place>) -> Diagno
             false,
         ),
     };
-    new(format!("{again}{what}"), advice, words).stuck(is_stuck)
-}
-
-fn new(what: impl Into<String>, advice: &str, details: impl Into<String>) -> Diagnosis {
-    Diagnosis::new(what, advice, details)
+    Diagnosis::new(format!("{again}{what}"), advice, words).stuck(is_stuck)
 }
 
 /// Why a program was put back into its queue, by Kueue's word for it (`Evicted`).
