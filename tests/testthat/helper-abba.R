@@ -220,6 +220,20 @@ first_words <- function(error) {
 # Arguments that the API has not, or chooses itself.
 of_kubectl_alone <- "^with\\(|namespace|username|home_nfs|auto_mount_home = TRUE|container = NULL|_local[(]"
 
+# What a controller says until a message fits the pattern `last`, at which it is interrupted.
+controller_says <- function(last) {
+  said <- character()
+  note <- function(condition) {
+    said <<- c(said, conditionMessage(condition))
+    if (grepl(last, conditionMessage(condition))) rlang::interrupt()
+    invokeRestart("muffleMessage")
+  }
+  tryCatch(
+    withCallingHandlers(abba_run_controller_local(namespace = "n"), message = note),
+    interrupt = function(condition) said
+  )
+}
+
 # What another R is told where Ctrl-C is pressed while `call` waits: once the
 # condition `ready` holds. Its kubectl must be gone soon, R goes on.
 interrupt_r <- function(call, kubectl, ready, env = parent.frame()) {

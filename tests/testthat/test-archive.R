@@ -78,16 +78,7 @@ answers <- function(ids) {
 test_that("a controller archives what has ended, and answers are the same when the cluster has forgotten it", {
   folder <- local_archive()
   ids <- local_jobs(list("t-ae" = ended(), "t-dm" = ended(3L)))
-  said <- character()
-  stop_after <- function(condition) {
-    said <<- c(said, conditionMessage(condition))
-    if (grepl("Archived: ", conditionMessage(condition))) rlang::interrupt()
-    invokeRestart("muffleMessage")
-  }
-  tryCatch(
-    withCallingHandlers(abba_run_controller_local(namespace = "n"), message = stop_after),
-    interrupt = function(condition) NULL
-  )
+  said <- controller_says("Archived: ")
   expect_match(said, "Archived: 2 jobs", fixed = TRUE, all = FALSE)
   files <- list.files(folder, recursive = TRUE)
   expect_setequal(files, c("index.sqlite", paste0("n/2026-01/", ids, ".log"), paste0("n/2026-01/", ids, ".json")))

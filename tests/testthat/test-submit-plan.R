@@ -316,16 +316,7 @@ test_that("a controller starts what waits in its turn, says so, and ends with an
     fails("Error from server (Forbidden): leases is forbidden\n", on = "*/leases*"),
     pods_of(pod("a-1", path = "a.R")), jobs_of(waiting_job("b-2", "b.R", list("a-1" = "a")))
   )
-  said <- character()
-  stop_after <- function(condition) {
-    said <<- c(said, conditionMessage(condition))
-    if (grepl("Started: ", conditionMessage(condition))) rlang::interrupt()
-    invokeRestart("muffleMessage")
-  }
-  tryCatch(
-    withCallingHandlers(abba_run_controller_local(namespace = "n"), message = stop_after),
-    interrupt = function(condition) NULL
-  )
+  said <- controller_says("Started: ")
   expect_match(said[[1L]], "The jobs are followed; 1 program waits for others.", fixed = TRUE)
   expect_match(said[[2L]], "Started: b (b-2)", fixed = TRUE)
   changed <- kubectl$manifest(which(grepl("^replace .*/jobs/b-2", kubectl$requests()))[[1L]])
