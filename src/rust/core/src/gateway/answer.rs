@@ -193,10 +193,19 @@ impl ApiError {
 
     /// The caller asks too much: they may come back after some seconds.
     pub fn too_many(error: Error, retry_after: u64) -> Self {
-        Self {
-            retry_after: Some(retry_after),
-            ..Self::new(429, error)
-        }
+        Self::new(429, error).again_in(retry_after)
+    }
+
+    /// With a reason that the administrator alone is told.
+    pub fn because(mut self, reason: impl Into<String>) -> Self {
+        self.reason = reason.into();
+        self
+    }
+
+    /// With the seconds after which to ask again.
+    pub fn again_in(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
     }
 
     /// What the caller is told, as JSON. kubectl's command and the server's files are never part of it.
@@ -252,11 +261,7 @@ pub(super) fn answer(outcome: Result<Reply, ApiError>) -> Response {
 
 /// The refusal where abba itself has failed. `reason` is for the administrator alone.
 pub fn fault(reason: &str) -> ApiError {
-    ApiError {
-        reason: reason.to_string(),
-        retry_after: Some(10),
-        ..ApiError::new(500, failed())
-    }
+    ApiError::new(500, failed()).because(reason).again_in(10)
 }
 
 fn failed() -> Error {

@@ -763,11 +763,7 @@ fn no_log(error: &io::Error) -> ApiError {
         .advise("Tell the administrator of the abba server, and repeat the call later.")
     };
     let reason = format!("{} {}", error.message, error.details.as_deref().unwrap_or_default());
-    ApiError {
-        reason,
-        retry_after: Some(30),
-        ..ApiError::new(503, error)
-    }
+    ApiError::new(503, error).because(reason).again_in(30)
 }
 
 #[cfg(test)]

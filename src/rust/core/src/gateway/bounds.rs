@@ -235,10 +235,7 @@ fn too_busy() -> ApiError {
     let error = Error::new(ErrorClass::Unavailable, "The abba server is too busy to answer.")
         .meaning("Nothing was asked of the cluster.")
         .advise("Repeat the call in a moment.");
-    ApiError {
-        retry_after: Some(1),
-        ..ApiError::new(503, error)
-    }
+    ApiError::new(503, error).again_in(1)
 }
 
 #[cfg(test)]

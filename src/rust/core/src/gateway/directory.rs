@@ -98,11 +98,8 @@ fn no_answer(name: &str, reason: &str) -> ApiError {
     )
     .meaning("Nothing was done.")
     .advise("Repeat the call in a minute; if it does not heal, tell the administrator of the abba server.");
-    ApiError {
-        reason: format!("The account {} cannot be looked up: {reason}.", quote_shortened(name)),
-        retry_after: Some(10),
-        ..ApiError::new(503, told)
-    }
+    let reason = format!("The account {} cannot be looked up: {reason}.", quote_shortened(name));
+    ApiError::new(503, told).because(reason).again_in(10)
 }
 
 /// The account that a caller's programs run as, with the groups that they get. `own_uid`: that of the server.

@@ -413,9 +413,8 @@ impl Gateway {
     /// Refuses a request that could be taken for another, or that does not come from the program before the server.
     fn check_sender(&self, request: &Request) -> Result<(), ApiError> {
         request.headers.check_names()?;
-        caller::check_host(&request.headers, &self.policy).map_err(|error| ApiError {
-            reason: "The request lacks the secret of the program that runs the server.".into(),
-            ..ApiError::new(403, error)
+        caller::check_host(&request.headers, &self.policy).map_err(|error| {
+            ApiError::new(403, error).because("The request lacks the secret of the program that runs the server.")
         })
     }
 
@@ -425,10 +424,7 @@ impl Gateway {
             KeySource::File(file) => file.keys().map_err(|error| {
                 let told = Error::new(ErrorClass::Unavailable, "The abba server cannot read its API keys.")
                     .advise("Tell the administrator of the abba server.");
-                ApiError {
-                    reason: error.message,
-                    ..ApiError::new(503, told)
-                }
+                ApiError::new(503, told).because(error.message)
             })?,
             KeySource::Held(keys) => keys.clone(),
             KeySource::None => ApiKeys::default(),
