@@ -63,15 +63,25 @@ kubectl_functions <- function(settings, call, submit_verb) {
         }
         read_update(value(answer))
       }
-      # What the archive has is not waited for.
+      # What the archive has is not waited for. What it lacks, too, is an error as without one.
       without_archived <- function(not_found) {
         if (is.null(archive)) rlang::cnd_signal(not_found)
-        status <- status(which)
+        status <- tryCatch(
+          {
+            # A batch has a status without them.
+            if (length(not_found$job_id) > 0L) status(list(job_id = not_found$job_id))
+            status(which)
+          },
+          abba_error_not_found = function(cnd) {
+            cnd$status <- not_found$status
+            rlang::cnd_signal(cnd)
+          }
+        )
         if (!any(c("Pending", "Running") %in% names(status))) {
           return(list(status = status, counts = list(), obstacles = list(), ended = TRUE))
         }
         core_watch_end(watching)
-        watched$job_id <<- I(setdiff(watched$job_id, not_found$job_id))
+        if (!is.null(which$job_id)) watched$job_id <<- I(setdiff(watched$job_id, not_found$job_id))
         watching <<- value(core_watch_begin(watched, settings))
         NULL
       }

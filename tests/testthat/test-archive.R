@@ -173,6 +173,41 @@ test_that("a forgotten batch is waited for at once, saved, drawn and run again f
   expect_error(saved(), "is not the one that was recorded", class = "abba_error")
 })
 
+test_that("of jobs that are removed while they are waited for, those that the archive lacks are an error", {
+  local_archive()
+  archived <- local_jobs(list("t-ae" = ended()))
+  archive_all(archived)
+  ids <- c(archived, sub("t-ae", "t-dm", archived))
+  # A cluster that has these jobs until a watch is open.
+  local_removed_jobs <- function(ids, env = parent.frame()) {
+    until_watched <- function(objects, on) {
+      script <- c("[ ! -e \"$base/watched\" ] || exec echo '{\"items\": []}'", "exec cat \"$answer.out\"")
+      new_answer(script, stdout = do.call(list_of, objects), on = on)
+    }
+    pods <- lapply(ids, full_pod, running())
+    removed <- paste0(vapply(pods, change, "", type = "DELETED"), "\n", collapse = "")
+    local_scripted_kubectl(
+      new_answer(c(": > \"$base/watched\"", "exec cat \"$answer.out\""), stdout = removed, on = "*watch=1*"),
+      says(to_json(list(metadata = list(name = "n", uid = "uid-1"))), on = "*/namespaces/n"),
+      until_watched(pods, "*/pods*"), until_watched(lapply(ids, full_job), "*/jobs*"),
+      env = env
+    )
+  }
+  local_removed_jobs(ids)
+  without <- withr::with_options(list(abba.archive = NULL), raised(ask("abba_watch_k8s_batch_local", "b-1")))
+  expect_s3_class(without, "abba_error_not_found")
+  expect_identical(without$job_id, ids)
+  for (wait in list(list("abba_watch_k8s_batch_local", "b-1"), list("abba_watch_k8s_job_local", ids))) {
+    local_removed_jobs(ids)
+    error <- raised(do.call(ask, wait))
+    expect_s3_class(error, "abba_error_not_found")
+    expect_identical(error$job_id, ids[[2L]])
+    expect_identical(error$status, without$status)
+  }
+  local_removed_jobs(archived)
+  expect_named(ask("abba_watch_k8s_batch_local", "b-1"), "Succeeded")
+})
+
 test_that("jobs of another namespace or cluster are never taken for one's own", {
   local_archive()
   ids <- local_jobs(list("t-ae" = ended()))
