@@ -92,8 +92,11 @@ index_columns <- c(index_texts, index_numbers)
 # For how many milliseconds it is waited for another one who writes into it.
 index_patience <- 10000L
 
-# The same for a server, whose one thread answers nobody meanwhile.
+# The same for a server, whose callers are answered one after the other.
 server_index_patience <- 1000L
+
+# For how many seconds a server waits for an answer of its archive: a folder on a machine that is away gives none.
+reader_patience <- 15
 
 # The number of this form of the index. One of another form is made anew.
 index_version <- 3L
@@ -288,20 +291,30 @@ archive_reader <- function(settings, call) {
 
 # ---- A server that answers from an archive ------------------------------------------------------------------------
 
-# Answers what requests to a server want to know of its archive. They ask from threads of their own, and this, R's one
-# thread, has the index.
-answer_archive_questions <- function() {
-  folder <- the_server$archive
-  if (is.null(folder)) {
-    return(invisible())
-  }
-  for (asked in core_value(core_gateway_questions(the_server$gateway))) {
-    rows <- tryCatch(server_rows(folder, asked$question), error = conditionMessage)
-    core_value(core_gateway_rows(the_server$gateway, asked$number, rows))
+# How a server reads its archive: by an R process of its own, see the module `archive_reader` of the core.
+server_archive <- function(folder) {
+  if (!is.null(folder)) {
+    c(list(folder = folder, patience = reader_patience), r_process("read-archive.R", list(abba.archive = folder)))
   }
 }
 
-# The columns that answer a question, see the struct `Question`, as the core reads them.
+# Answers the questions of that server, lines of JSON, until it ends. An empty line asks whether this process is there.
+read_archive_for_server <- function() {
+  questions <- file("stdin", "r")
+  on.exit(close(questions))
+  while (length(line <- readLines(questions, 1L, encoding = "UTF-8")) > 0L) {
+    answer <- if (nzchar(line)) {
+      rows <- tryCatch(server_rows(getOption("abba.archive"), jsonlite::parse_json(line)), error = conditionMessage)
+      jsonlite::toJSON(rows, dataframe = "columns", na = "null", digits = NA)
+    } else {
+      ""
+    }
+    writeLines(enc2utf8(answer), stdout(), useBytes = TRUE)
+    flush(stdout())
+  }
+}
+
+# What answers a question, see the struct `Question`.
 server_rows <- function(folder, question) {
   job_ids <- unlist(question$job_ids)
   rows <- if (is.null(job_ids)) {
@@ -313,11 +326,7 @@ server_rows <- function(folder, question) {
     found[found$namespace_uid == question$namespace_uid, ]
   }
   rows$is_final <- as.logical(rows$is_final)
-  lapply(rows, function(column) {
-    values <- as.list(column)
-    values[is.na(column)] <- list(NULL)
-    values
-  })
+  rows
 }
 
 # ---- Writing ------------------------------------------------------------------------------------------------------
@@ -490,17 +499,26 @@ archive_for_server <- function() {
 
 # Has a server archive, if it is to.
 have_archived <- function() {
-  if (!the_server$archives) {
-    return(invisible())
+  if (the_server$archives) {
+    process <- r_process("archive.R", list())
+    core_value(core_gateway_archive(the_server$gateway, process$program, process$arguments))
   }
-  given <- tempfile("abba-archive-", fileext = ".rds")
+  invisible()
+}
+
+# How an R process is started that does one of the package's programs with the libraries and options of a server, and
+# these options.
+r_process <- function(program, more) {
+  given <- tempfile("abba-process-", fileext = ".rds")
   options <- options()
   # Those of the server itself have keys and secrets that are of no use there.
   is_meant <- startsWith(names(options), "abba.") & !startsWith(names(options), "abba.api.")
-  saveRDS(list(libraries = .libPaths(), options = options[is_meant]), given)
-  program <- system.file("programs/archive.R", package = "abba", mustWork = TRUE)
-  arguments <- c("-s", "--no-restore", "--no-save", paste0("--file=", program), "--args", given)
-  core_value(core_gateway_archive(the_server$gateway, file.path(R.home("bin"), "R"), I(arguments)))
+  saveRDS(list(libraries = .libPaths(), options = utils::modifyList(options[is_meant], more)), given)
+  file <- system.file("programs", program, package = "abba", mustWork = TRUE)
+  list(
+    program = file.path(R.home("bin"), "R"),
+    arguments = I(c("-s", "--no-restore", "--no-save", paste0("--file=", file), "--args", given))
+  )
 }
 
 # Does something with the index, as one change of it, while nobody else changes the archive. An index that is missing or

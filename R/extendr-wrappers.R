@@ -165,8 +165,8 @@ core_follow_end <- function(following) .Call(wrap__core_follow_end, following)
 core_end_session <- function() .Call(wrap__core_end_session)
 
 # Opens the server's side of the abba API. A pointer for `core_gateway_begin`. `policy` is a list, see
-# `R/server-options.R`; `key_file` a path or `NULL`; so is `archive`, the folder of an archive; `folder` is one for temporary
-# files.
+# `R/server-options.R`; `key_file` a path or `NULL`; `archive` a list with `folder`, `program` and `arguments`, what reads its
+# index, and `patience`, seconds, or `NULL`; `folder` is one for temporary files.
 core_gateway_open <- function(policy, key_file, version, archive, folder) .Call(wrap__core_gateway_open, policy, key_file, version, archive, folder)
 
 # Has the server start the jobs of plans in their turn, also while no request comes. `holder` is its name in the Lease.
@@ -202,14 +202,6 @@ core_gateway_refuse <- function(gateway, request, refusal) .Call(wrap__core_gate
 # Takes the answers that are ready, waiting up to `seconds` for that with the number `awaited`: a list of lists with
 # `number`, `status`, `headers`, `body` (a list with `file` and `owned` where it is large) and `said`.
 core_gateway_answers <- function(gateway, awaited, seconds) .Call(wrap__core_gateway_answers, gateway, awaited, seconds)
-
-# What requests want to know of the archive: a list of lists with `number` and, as far as they are wanted, what the
-# struct `Question` has.
-core_gateway_questions <- function(gateway) .Call(wrap__core_gateway_questions, gateway)
-
-# Answers such a question. `rows`: a list of columns as of the struct `ArchivedJob`, each a list; or a string, why there
-# are none.
-core_gateway_rows <- function(gateway, number, rows) .Call(wrap__core_gateway_rows, gateway, number, rows)
 
 # Makes an API key for a user and keeps its hash in a file. `days` is a number or `NULL`. The key, a string.
 core_api_key_create <- function(user, file, days, scope, note) .Call(wrap__core_api_key_create, user, file, days, scope, note)

@@ -111,7 +111,6 @@ await <- function(number, deliver) {
 
 # Takes the answers that are ready, waiting `seconds` for that to the request `number`.
 take_answers <- function(number, seconds) {
-  answer_archive_questions()
   for (answer in core_value(core_gateway_answers(the_server$gateway, number, seconds))) {
     name <- as.character(answer$number)
     deliver <- the_server$awaited[[name]]
@@ -419,14 +418,15 @@ api_open <- function(call = rlang::caller_env()) {
   )
   identity <- api_identity(call)
   key_file <- if (identity == "keys") path_option("abba.api.keys", call)
-  the_server$archive <- archive_folder(getOption("abba.archive"), "abba.archive", call)
+  archive <- archive_folder(getOption("abba.archive"), "abba.archive", call)
   the_server$archives <- check_flag(getOption("abba.api.archive", FALSE), argument = "abba.api.archive", call = call)
-  if (the_server$archives && is.null(the_server$archive)) {
+  if (the_server$archives && is.null(archive)) {
     abort_input("abba.api.archive", "must be FALSE where the option `abba.archive` names no folder", NULL, call)
   }
   the_server$gateway <- core_value(
     core_gateway_open(
-      api_policy(identity, call), key_file, as.character(utils::packageVersion("abba")), the_server$archive, tempdir()
+      api_policy(identity, call), key_file, as.character(utils::packageVersion("abba")),
+      server_archive(archive), tempdir()
     ), call
   )
   # As many as the core answers at a time, and as many that wait.

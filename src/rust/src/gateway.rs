@@ -1,6 +1,5 @@
 //! The server's side of the abba API, for R.
 
-use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,17 +10,19 @@ use std::time::{Duration, Instant};
 
 use abba_core::gateway::api_key_file::{self, ApiKeyFile};
 use abba_core::gateway::api_keys::{self, ApiKeys, Scope};
-use abba_core::gateway::archive::{Archive, AskIndex, Question};
+use abba_core::gateway::archive::Archive;
+use abba_core::gateway::archive_reader::index_reader;
 use abba_core::gateway::calls::CALLS;
 use abba_core::gateway::policy::IdentityMode;
 use abba_core::gateway::{answer, policy, ApiError, Early, Gateway, KeySource, Policy, Request, Response};
 #[cfg(unix)]
 use abba_core::local::listening_socket;
 use abba_core::local::{accounts, socket_file};
-use abba_core::operations::{ArchivedJob, Connection};
+use abba_core::operations::Connection;
 use abba_core::transport::leave_signals_to_main_thread;
 use abba_core::{Error, ErrorClass};
-use serde_json::{json, Map, Value as Json};
+use serde::Deserialize;
+use serde_json::Value as Json;
 
 use crate::background::spawn;
 #[cfg(unix)]
@@ -42,28 +43,18 @@ pub struct Server {
     /// The key of a local server.
     local_key: Option<String>,
     upkeep: Arc<Mutex<Upkeep>>,
-    /// What requests want to know of the archive, whose index R reads.
-    questions: Mutex<Questions>,
 }
 
-/// A question for the index of the archive, and where the answer goes.
-struct Asking {
-    question: Question,
-    answer: Sender<Result<Vec<ArchivedJob>, String>>,
-    /// Whoever asks waits until then.
-    until: Instant,
+/// The archive that a server answers from.
+#[derive(Deserialize)]
+struct ArchiveSettings {
+    folder: String,
+    /// What reads its index, and its arguments.
+    program: PathBuf,
+    arguments: Vec<String>,
+    /// For how many seconds an answer of it is waited for.
+    patience: f64,
 }
-
-struct Questions {
-    receiver: Receiver<Asking>,
-    /// Those that R has taken and not answered, by number.
-    taken: HashMap<i32, Sender<Result<Vec<ArchivedJob>, String>>>,
-    /// The number of the last.
-    number: i32,
-}
-
-/// For how long a request waits for R to look something up in the index of the archive.
-const INDEX_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the watches of the cluster are begun with, also where no request comes.
 #[derive(Default)]
@@ -96,7 +87,7 @@ fn open(
     policy: Json,
     key_file: Option<&str>,
     version: &str,
-    archive: Option<String>,
+    archive: Option<ArchiveSettings>,
     folder: PathBuf,
 ) -> Result<Server, Error> {
     let settings: policy::Settings = serde_json::from_value(policy)
@@ -115,63 +106,26 @@ fn open(
         (None, None) => KeySource::None,
     };
     let (sender, receiver) = mpsc::channel();
-    let (ask, questions) = mpsc::channel();
     let gateway = Gateway::new(policy, keys, version)?;
     let gateway = match archive {
-        Some(folder) => gateway.with_archive(Archive::new(folder, ask_r(ask))),
+        Some(archive) => {
+            let (ask, reader) = index_reader();
+            let patience = Duration::try_from_secs_f64(archive.patience).unwrap_or(Duration::MAX);
+            spawn("abba-archive-reader", move || {
+                reader.keep(&archive.program, &archive.arguments, patience);
+            })?;
+            gateway.with_archive(Archive::new(archive.folder, ask))
+        }
         None => gateway,
     };
     Ok(Server {
         gateway: Arc::new(gateway),
-        questions: Mutex::new(Questions {
-            receiver: questions,
-            taken: HashMap::new(),
-            number: 0,
-        }),
         answers: Mutex::new(Answers { receiver, begun: 0 }),
         sender,
         folder,
         local_key: local_key.map(|new| new.key),
         upkeep: Arc::default(),
     })
-}
-
-/// Asks R's thread, which holds the index of the archive, and waits for the answer.
-fn ask_r(questions: Sender<Asking>) -> AskIndex {
-    // Each request asks from a thread of its own.
-    let questions = Mutex::new(questions);
-    Box::new(move |question| {
-        let (answer, answered) = mpsc::channel();
-        let asking = Asking {
-            question,
-            answer,
-            until: Instant::now() + INDEX_PATIENCE,
-        };
-        let sent = lock(&questions).send(asking);
-        sent.map_err(|_| "the server ends".to_string())?;
-        answered
-            .recv_timeout(INDEX_PATIENCE)
-            .unwrap_or_else(|_| Err("R has no time for it".into()))
-    })
-}
-
-/// The rows of an index, which come as columns.
-fn archived_rows(columns: Json) -> Result<Vec<ArchivedJob>, String> {
-    let Json::Object(columns) = columns else {
-        return Err("its answer is no data frame".into());
-    };
-    let count = columns.values().filter_map(Json::as_array).map(Vec::len).max();
-    let mut rows = vec![Map::new(); count.unwrap_or_default()];
-    for (name, values) in columns {
-        let Json::Array(values) = values else { continue };
-        for (row, value) in rows.iter_mut().zip(values) {
-            if !value.is_null() {
-                row.insert(name.clone(), value);
-            }
-        }
-    }
-    let read = |row| serde_json::from_value(Json::Object(row)).map_err(|error| format!("its rows are none: {error}"));
-    rows.into_iter().map(read).collect()
 }
 
 /// How often it is looked whether the watches of the cluster are to be begun.
@@ -212,10 +166,10 @@ r_functions! {
     get_gateway_metadata;
 
     /// Opens the server's side of the abba API. A pointer for `core_gateway_begin`. `policy` is a list, see
-    /// `R/server-options.R`; `key_file` a path or `NULL`; so is `archive`, the folder of an archive; `folder` is one for temporary
-    /// files.
-    fn core_gateway_open(policy, key_file: Option<String>, version: String, archive: Option<String>, folder: String) {
-        let gateway = open(to_json(policy)?, key_file.as_deref(), &version, archive, folder.into())?;
+    /// `R/server-options.R`; `key_file` a path or `NULL`; `archive` a list with `folder`, `program` and `arguments`, what reads its
+    /// index, and `patience`, seconds, or `NULL`; `folder` is one for temporary files.
+    fn core_gateway_open(policy, key_file: Option<String>, version: String, archive, folder: String) {
+        let gateway = open(to_json(policy)?, key_file.as_deref(), &version, read(archive)?, folder.into())?;
         Ok(Value::Pointer(Box::new(gateway)).into())
     }
 
@@ -291,38 +245,6 @@ r_functions! {
     fn core_gateway_answers(gateway, awaited: i32, seconds: f64) {
         let patience = Duration::try_from_secs_f64(seconds).unwrap_or_default();
         Ok(answers(server(gateway)?, awaited, patience).into())
-    }
-
-    /// What requests want to know of the archive: a list of lists with `number` and, as far as they are wanted, what the
-    /// struct `Question` has.
-    fn core_gateway_questions(gateway) {
-        let mut questions = lock(&server(gateway)?.questions);
-        let mut taken = Vec::new();
-        // When a slow archive has kept R's thread, those who have given up meanwhile keep nobody else waiting.
-        let now = Instant::now();
-        while let Ok(Asking { question, answer, until }) = questions.receiver.try_recv() {
-            if now >= until {
-                continue;
-            }
-            questions.number = questions.number.checked_add(1).unwrap_or(1);
-            let number = questions.number;
-            questions.taken.insert(number, answer);
-            taken.push(json!({"number": number, "question": question}));
-        }
-        Ok(Value::Json(taken.into()).into())
-    }
-
-    /// Answers such a question. `rows`: a list of columns as of the struct `ArchivedJob`, each a list; or a string, why there
-    /// are none.
-    fn core_gateway_rows(gateway, number: i32, rows) {
-        let answer = lock(&server(gateway)?.questions).taken.remove(&number);
-        let rows = match to_json(rows)? {
-            Json::String(why) => Err(why),
-            columns => archived_rows(columns),
-        };
-        // Whoever has asked may have given up.
-        let _ = answer.map(|answer| answer.send(rows));
-        Ok(Value::null().into())
     }
 
     /// Makes an API key for a user and keeps its hash in a file. `days` is a number or `NULL`. The key, a string.

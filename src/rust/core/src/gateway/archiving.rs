@@ -152,7 +152,7 @@ impl Told {
 }
 
 /// The end of what a process has said, on one line.
-fn last_words(stderr: &[u8]) -> String {
+pub(super) fn last_words(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let words: Vec<&str> = text.split_whitespace().collect();
     let words = words.join(" ");

@@ -14,7 +14,8 @@
 //! - [`bounds`]: how much a caller may take; [`turns`]: who comes next.
 //! - [`cluster_words`]: what callers are told of the words of the cluster.
 //! - [`server`]: what comes before each call; [`calls`]: the calls; [`answer`]: what goes back.
-//! - [`archive`]: jobs that the cluster has forgotten; `archiving`: how the server keeps them.
+//! - [`archive`]: jobs that the cluster has forgotten; [`archive_reader`]: who reads the index of them; `archiving`: how the
+//!   server keeps them.
 //! - [`audit_log`]: the log of decisions; [`metrics`]: what Prometheus is told.
 
 pub mod answer;
@@ -22,6 +23,7 @@ pub mod api_key_file;
 mod api_key_uses;
 pub mod api_keys;
 pub mod archive;
+pub mod archive_reader;
 mod archiving;
 pub mod arguments;
 pub mod audit_log;

@@ -14,6 +14,7 @@ mod login;
 mod login_gate;
 mod manifest_file;
 mod process;
+mod responder;
 #[cfg(unix)]
 mod session;
 mod words;
@@ -25,6 +26,7 @@ pub use kubectl::{Kubectl, KubectlConfiguration};
 pub use login::take_words_for_user;
 pub use process::leave_signals_to_main_thread;
 pub(crate) use process::run as run_program;
+pub(crate) use responder::Responder;
 #[cfg(unix)]
 pub use session::{Session, WithNothingInherited};
 

@@ -1,5 +1,5 @@
-//! Runs one program to its end, within limits. With [`super::session`], which keeps one, the only place that starts a
-//! process.
+//! Runs one program to its end, within limits. With [`super::session`] and [`super::responder`], which keep one, the only
+//! place that starts a process.
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -40,7 +40,7 @@ pub const KUBERC: (&str, &str) = ("KUBERC", "off");
 const PART_BYTES: usize = 64 * 1024;
 
 /// How many parts may wait for us before the program has to.
-const PARTS_WAITING: usize = 64;
+pub(super) const PARTS_WAITING: usize = 64;
 
 /// A program under way, for whoever decides how long it is waited for.
 pub struct Moment<'a> {
@@ -74,9 +74,7 @@ pub fn run<A: AsRef<OsStr>>(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let mut running = Running(spawn(&mut command)?);
+    let mut running = Running::start(&mut command)?;
 
     let (sender, receiver) = mpsc::sync_channel(PARTS_WAITING);
     read_in_background(running.0.stdout.take(), sender.clone(), Heard::Stdout)?;
@@ -93,7 +91,7 @@ const NO_CHILD: Option<i32> = Some(nix::errno::Errno::ECHILD as i32);
 const NO_CHILD: Option<i32> = Some(i32::MIN);
 
 /// What comes from the threads that read the streams.
-enum Heard {
+pub(super) enum Heard {
     Stdout(Vec<u8>),
     Stderr(Vec<u8>),
     /// One stream has ended.
@@ -101,11 +99,18 @@ enum Heard {
 }
 
 /// A child that is ended and reaped when this is dropped, whatever happens in between.
-struct Running(Child);
+pub(super) struct Running(pub Child);
 
 impl Running {
+    /// Starts a program in a process group of its own.
+    pub fn start(command: &mut Command) -> io::Result<Self> {
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(command, 0);
+        spawn(command).map(Self)
+    }
+
     /// Ends the program and all that it started.
-    fn end_group(&mut self) {
+    pub fn end_group(&mut self) {
         #[cfg(unix)]
         {
             use nix::sys::signal::{killpg, Signal};
@@ -205,7 +210,7 @@ fn wait(
 }
 
 /// Takes what a program wrote to stderr before it was ended: its words may have come while this process stood still.
-fn hear_the_rest(streams: &Receiver<Heard>, mut open_streams: u32, stderr: &mut Vec<u8>) {
+pub(super) fn hear_the_rest(streams: &Receiver<Heard>, mut open_streams: u32, stderr: &mut Vec<u8>) {
     let mut quiet_looks = 0;
     while open_streams > 0 && quiet_looks < QUIET_LOOKS {
         match streams.recv_timeout(Duration::from_millis(1)) {
@@ -219,7 +224,7 @@ fn hear_the_rest(streams: &Receiver<Heard>, mut open_streams: u32, stderr: &mut 
 }
 
 /// Reads a stream to its end in a thread of its own, so that neither stream can block the other.
-fn read_in_background(
+pub(super) fn read_in_background(
     stream: Option<impl Read + Send + 'static>,
     sender: SyncSender<Heard>,
     heard: fn(Vec<u8>) -> Heard,

@@ -30,7 +30,7 @@ const ARCHIVED: Argument = Argument::optional(
      nothing is said.",
 );
 
-/// So many jobs of an archive are told, at most: R's one thread, which all callers share, looks them up.
+/// So many jobs of an archive are told, at most: one process looks them up for all callers.
 const MOST_ARCHIVED: usize = if cfg!(test) { 5 } else { 10_000 };
 
 pub(super) const JOBS: Call = Call {
