@@ -302,6 +302,8 @@ server_archive <- function(folder) {
 read_archive_for_server <- function() {
   questions <- file("stdin", "r")
   on.exit(close(questions))
+  # What takes time before the first question is none of the folder's.
+  for (package in c("DBI", "RSQLite", "jsonlite")) loadNamespace(package)
   while (length(line <- readLines(questions, 1L, encoding = "UTF-8")) > 0L) {
     answer <- if (nzchar(line)) {
       rows <- tryCatch(server_rows(getOption("abba.archive"), jsonlite::parse_json(line)), error = conditionMessage)

@@ -581,7 +581,7 @@ test_that("a server whose archive cannot be read says so, and keeps why to itsel
 test_that("a folder that does not answer keeps nobody waiting who asks for what the cluster has", {
   local_forgotten_jobs()
   id <- local_jobs(list("t-lb" = ended()), "uid-1", charToRaw("x\n"), c("t-lb" = "daemon"), creates())
-  local_function("reader_patience", 1, asNamespace("abba"), environment())
+  local_function("reader_patience", 3, asNamespace("abba"), environment())
   api <- local_api()
   as <- function(call, query = "") ask_api(call, query = query, key = api$keys$daemon)
   # To open it for reading takes until somebody opens it for writing.
@@ -598,6 +598,6 @@ test_that("a folder that does not answer keeps nobody waiting who asks for what 
   expect_identical(submit_api(key = api$keys$daemon, body = program)$status, 200L)
   unlink(index)
   file.rename(paste0(index, ".away"), index)
-  expect_true(wait_until(function() as("jobs")$status == 200L, 120))
+  expect_true(wait_until(function() as("jobs")$status == 200L, 300))
   expect_length(as("jobs")$body, 3L)
 })
