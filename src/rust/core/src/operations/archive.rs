@@ -10,8 +10,8 @@ use std::path::{Component, Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
+use super::archive_files::{self, Contents, DIGESTS, PATIENTLY};
 use super::log_parts::LogParts;
 use super::observation::{says_that_jobs_are_gone, Observation};
 use super::record_files::{self, RecordFile};
@@ -22,7 +22,6 @@ use super::{check, log, record, Connection, JobSelector, LogOfJob, RecordOfJob};
 use crate::domain::job_log;
 use crate::domain::job_record::{Explanation, JobRecord};
 use crate::domain::job_status::{JobStatus, Status};
-use crate::domain::program::hexadecimal;
 use crate::domain::record::{Role, Statement};
 use crate::domain::submission::SubmitArguments;
 use crate::domain::verdict::{self, Finding, LogPatterns, Verdict};
@@ -350,7 +349,9 @@ fn read(folder: &str, path: &str) -> Result<RecordFile, Error> {
     let (Some(parent), Some(name)) = (full.parent(), full.file_name().and_then(|name| name.to_str())) else {
         return Err(refuse("there is no such path".into()));
     };
-    record_files::read(parent, name)
+    let (parent, name) = (parent.to_path_buf(), name.to_string());
+    PATIENTLY
+        .run(move |_| record_files::read(&parent, &name))
         .map_err(|error| refuse(error.to_string()))?
         .ok_or_else(|| refuse("there is no such file".into()))
 }
@@ -378,7 +379,7 @@ pub fn archived_explanation(folder: &str, path: &str) -> Result<Explanation, Err
     let image = statement.of_role(Role::Image).next();
     let last_lines = match status {
         Status::Failed => {
-            log_file(folder, path).map_or_else(|_| Vec::new(), |bytes| job_log::last_lines(&lines(&bytes)))
+            log_file(folder, path).map_or_else(|_| Vec::new(), |log| job_log::last_lines(&lines(&log.bytes)))
         }
         _ => Vec::new(),
     };
@@ -415,9 +416,9 @@ pub fn archived_explanation(folder: &str, path: &str) -> Result<Explanation, Err
     })
 }
 
-fn log_file(folder: &str, path: &str) -> std::io::Result<Vec<u8>> {
+fn log_file(folder: &str, path: &str) -> std::io::Result<Contents> {
     let path = path_in(folder, path).ok_or(std::io::ErrorKind::NotFound)?;
-    fs::read(format!("{}.log", path.to_string_lossy()))
+    archive_files::contents(Path::new(&format!("{}.log", path.to_string_lossy())))
 }
 
 fn lines(bytes: &[u8]) -> Vec<String> {
@@ -543,7 +544,7 @@ impl Archived {
         (log, warnings)
     }
 
-    fn log_bytes(&self, job: &ArchivedJob) -> Result<Vec<u8>, Error> {
+    fn log_bytes(&self, job: &ArchivedJob) -> Result<Contents, Error> {
         log_file(&self.folder, &job.path).map_err(|error| {
             Error::new(
                 ErrorClass::LogUnavailable,
@@ -577,7 +578,7 @@ impl Archived {
         statement.set_recorded("");
         Ok(RecordOfJob {
             statement,
-            log,
+            log: log.bytes,
             warnings: Vec::new(),
             owner: job.owner.clone(),
             uid: job.uid,
@@ -626,7 +627,7 @@ impl Archived {
 
     fn read_log(&self, job: &ArchivedJob) -> Result<(Vec<String>, Vec<Warning>), Error> {
         let RecordFile { statement, .. } = read(&self.folder, &job.path)?;
-        let bytes = self.log_bytes(job)?;
+        let log = self.log_bytes(job)?;
         let recorded = &statement.subject[0];
         let warn = |message: String, advice: &str| Warning {
             class: "log_incomplete",
@@ -635,12 +636,12 @@ impl Archived {
             job_ids: vec![job.job_id.clone()],
         };
         let mut warnings = Vec::new();
-        if !is_recorded(&statement, &bytes) {
+        if !is_recorded(&statement, &log) {
             let (message, advice) = changed_log(job);
             warnings.push(warn(message, advice));
         }
         let notes = &recorded.annotations.notes;
-        if bytes.is_empty() && !notes.is_empty() && job.started.is_none() {
+        if log.bytes.is_empty() && !notes.is_empty() && job.started.is_none() {
             // It has not run; the cluster, asked for its log, says why, too.
             let why = [statement.run().reason.as_ref(), statement.run().details.as_ref()];
             let words = why
@@ -656,13 +657,13 @@ impl Archived {
                 "The cluster has forgotten the job: there is no more of it.",
             )
         }));
-        Ok((lines(&bytes), warnings))
+        Ok((lines(&log.bytes), warnings))
     }
 }
 
 /// Whether this is the log of a record.
-fn is_recorded(statement: &Statement, log: &[u8]) -> bool {
-    statement.subject[0].sha256() == Some(&hexadecimal(&Sha256::digest(log)))
+fn is_recorded(statement: &Statement, log: &Contents) -> bool {
+    statement.subject[0].sha256() == Some(&DIGESTS.of(log))
 }
 
 /// What is said of a log that is not the recorded one, and what to do.

@@ -1,6 +1,7 @@
 //! What a user asks for, each in a file of its own.
 
 mod archive;
+mod archive_files;
 mod bookings;
 mod cancel;
 mod check;
