@@ -55,6 +55,12 @@
 #' and `openssl pkey -in record-key.pem -pubout -out record-key.pub.pem` the public key for
 #' [abba_verify()].
 #'
+#' Whoever signs vouches for what is signed. So with a key nothing is taken from a record that is there and has no good
+#' signature of that key, or of one of the public keys that the option `abba.record.public.key` names: where the cluster
+#' and the files still tell all that it says, it is made anew; else log and record stay as they are, and so do those
+#' that were signed with a key that is not known. The column `notes` says so. To have such a job saved anew, move its
+#' files away.
+#'
 #' @param batch_id The batch.
 #' @param folder The folder that gets the files. It is made where it is not there.
 #' @param plan A plan as of [abba_plan()], which says what each program reads and writes; or
@@ -127,7 +133,8 @@ save_batch <- function(road, batch_id, folder, plan, inputs, outputs, study_fold
   arguments <- list(
     folder = absolute_folder(folder, "folder", road$call),
     study_folder = absolute_folder(study_folder, "study_folder", road$call),
-    key = path_option("abba.record.key", road$call)
+    key = path_option("abba.record.key", road$call),
+    public_keys = I(public_key_paths(getOption("abba.record.public.key"), "abba.record.public.key", road$call))
   )
   # Before anything is asked.
   told <- told_files(plan, inputs, outputs, road$call)

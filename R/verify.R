@@ -39,11 +39,15 @@
 abba_verify <- function(folder, public_key = getOption("abba.record.public.key")) {
   call <- rlang::current_env()
   folder <- absolute_folder(folder, "folder", call)
-  paths <- if (!is.null(public_key)) check_strings(public_key, argument = "public_key", call = call)
-  paths <- vapply(paths, expand_path, "", call = call, argument = "public_key", USE.NAMES = FALSE)
-  rows <- core_value(core_verify(folder, I(as.character(paths))), call)
+  rows <- core_value(core_verify(folder, I(public_key_paths(public_key, "public_key", call))), call)
   columns <- text_columns(rows, c("name", "role", "file", "result", "what"))
   structure(as.data.frame(columns), class = c("abba_verification", "data.frame"))
+}
+
+# The paths of files with public keys; none for NULL.
+public_key_paths <- function(public_key, argument, call) {
+  paths <- if (!is.null(public_key)) check_strings(public_key, argument = argument, call = call)
+  as.character(vapply(paths, expand_path, "", call = call, argument = argument, USE.NAMES = FALSE))
 }
 
 #' @rdname abba_verify

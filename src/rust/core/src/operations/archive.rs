@@ -16,7 +16,7 @@ use super::log_parts::LogParts;
 use super::observation::{says_that_jobs_are_gone, Observation};
 use super::record_files::{self, RecordFile};
 use super::rerun::{no_submission, KeptSubmission};
-use super::save_records::{make_folder, read_private_key, write_files};
+use super::save_records::{make_folder, write_files, Signer, Written};
 use super::submit::ran_in_place;
 use super::{check, log, record, Connection, JobSelector, LogOfJob, RecordOfJob};
 use crate::domain::job_log;
@@ -205,10 +205,10 @@ pub fn archive(
     place: &Place,
     job_ids: &[String],
 ) -> Result<Vec<ArchiveOutcome>, Error> {
-    let key = key.map(read_private_key).transpose()?;
+    let signer = Signer::read(key, &[])?;
     let parts = LogParts::new(folder, &place.namespace_uid);
     let one = |(job_id, found): (&String, Result<record::RecordOfJob, Error>)| {
-        let archived = found.and_then(|found| put(folder, key.as_ref(), place, &parts, found));
+        let archived = found.and_then(|found| put(folder, &signer, place, &parts, found));
         let (job, error) = match archived {
             Ok(job) => (job, None),
             Err(error) if error.class == ErrorClass::NotFound => (None, None),
@@ -241,7 +241,7 @@ pub fn archive(
 
 fn put(
     folder: &str,
-    key: Option<&ed25519_dalek::SigningKey>,
+    signer: &Signer,
     place: &Place,
     parts: &LogParts,
     found: record::RecordOfJob,
@@ -272,7 +272,10 @@ fn put(
     // One that cannot be read is written anew.
     let earlier = record_files::read(&of_job, &job_id).ok().flatten();
     let earlier = earlier.filter(|earlier| earlier.statement.job_id() == job_id);
-    write_files(&of_job, &job_id, &mut statement, found.log, earlier.as_ref(), key)?;
+    let written = write_files(&of_job, &job_id, &mut statement, found.log, earlier.as_ref(), signer)?;
+    if let Written::Kept(why) = written {
+        return Err(is_kept(&job_id, &why));
+    }
     // What is missing may be on its way to a part.
     let is_on_its_way = || {
         let pod = statement.run().pod_id.as_deref();
@@ -318,6 +321,17 @@ fn is_taken(job_id: &str, folder: &str) -> Error {
     )
     .meaning("This one is not archived: its log and record would take the place of those of the other one.")
     .advise("Save it before the cluster forgets it, see abba_save_k8s_batch_local().")
+    .about([job_id])
+}
+
+/// The error about a job whose files in the archive are not changed.
+fn is_kept(job_id: &str, why: &str) -> Error {
+    Error::new(
+        ErrorClass::NameTaken,
+        format!("The archive's log and record of job \"{job_id}\" stay as they are. {why}"),
+    )
+    .meaning("Somebody has changed them, or they were written without this key.")
+    .advise("abba_verify() tells of each file what it is. Of files that were moved away new ones are made.")
     .about([job_id])
 }
 

@@ -16,6 +16,8 @@ use crate::test_folder::Folder;
 /// The keys of RFC 8410, section 10, and of test 1 of RFC 8032.
 const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
 const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+/// The private key of OTHER_PUBLIC.
+const OTHER_PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n";
 const OTHER_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
 
 /// A study in a folder of its own.
@@ -528,4 +530,126 @@ fn one_program_that_a_plan_has_twice_is_known_by_its_names() {
     assert_eq!(outdated, [false, true]);
     study.save(&[job("serious", "j-2")], None);
     assert!(study.outdated(plan()).iter().all(|row| !row.outdated));
+}
+
+/// The Statement of a record that is signed.
+fn signed_statement(record: &str) -> Value {
+    let envelope: Value = serde_json::from_str(record).unwrap();
+    serde_json::from_slice(&STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap()).unwrap()
+}
+
+#[test]
+fn nothing_of_a_record_that_was_not_signed_with_the_key_is_signed() {
+    let study = run(Some("key.pem"));
+    let key = study.path("key.pem");
+    let with_pod = || {
+        let mut record = study.record("j-1", "t_ae.R", b"log\n");
+        let run = &mut record["predicate"]["runDetails"]["metadata"]["abba_run"];
+        run["pod_id"] = "p-1".into();
+        run["node"] = "node-1".into();
+        record
+    };
+    let save = |record: &Value, log: &[u8]| {
+        let saved = study.save(&[to_save(record, log, &["out/*.rtf"], &["adam"])], Some(&key));
+        (saved[0].notes.join(" "), saved[0].record.is_some())
+    };
+    assert_eq!(save(&with_pod(), b"log\n"), (String::new(), true));
+    let good = study.read("logs/t_ae.json");
+    let honest = signed_statement(&good);
+    let mut gone = study.record("j-1", "t_ae.R", b"");
+    gone["subject"][0]["annotations"]["abba_notes"] = json!(["There is no log."]);
+    // A table is changed, as if it never had been, and the record with it.
+    let table = study.0.join("out/t_ae.rtf");
+    let time = fs::metadata(&table).unwrap().modified().unwrap();
+    changed(&table);
+    fs::File::options()
+        .write(true)
+        .open(&table)
+        .unwrap()
+        .set_modified(time)
+        .unwrap();
+    let forged = {
+        let mut forged = honest.clone();
+        let digest = hexadecimal(&Sha256::digest(fs::read(&table).unwrap()));
+        forged["subject"][1]["digest"]["sha256"] = digest.into();
+        forged["predicate"]["runDetails"]["metadata"]["abba_run"]["user"] = "nobody".into();
+        forged
+    };
+    let badly_signed = {
+        let mut envelope: Value = serde_json::from_str(&good).unwrap();
+        envelope["payload"] = STANDARD.encode(forged.to_string()).into();
+        envelope.to_string()
+    };
+    for (there, result, words) in [
+        (forged.to_string(), CheckResult::Unsigned, "is not signed"),
+        (badly_signed, CheckResult::SignatureWrong, "is not as it was signed"),
+    ] {
+        study.write("logs/t_ae.json", &there);
+        // The pod is gone: nobody knows any more how it was, and the log stays with what there is.
+        let (notes, is_saved) = save(&gone, b"");
+        assert!(
+            !is_saved && notes.contains(words) && notes.contains("cannot be found out again"),
+            "{notes}"
+        );
+        assert_eq!(
+            (study.read("logs/t_ae.json"), study.read("logs/t_ae.log")),
+            (there.clone(), "log\n".into())
+        );
+        assert_eq!(study.found(&["key.pub.pem"])[0].1, result);
+        // It says of a file what is so no more.
+        let mut other_digest = forged.clone();
+        other_digest["subject"][1]["digest"]["sha256"] = "0a".repeat(32).into();
+        study.write("logs/t_ae.json", &other_digest.to_string());
+        assert!(!save(&with_pod(), b"log\n").1);
+        assert_eq!(study.read("logs/t_ae.json"), other_digest.to_string());
+        // Cluster and files still tell all: it is found out anew.
+        study.write("logs/t_ae.json", &there);
+        let (notes, is_saved) = save(&with_pod(), b"log\n");
+        assert!(is_saved && notes.contains("made anew"), "{notes}");
+        let anew = signed_statement(&study.read("logs/t_ae.json"));
+        assert_eq!(anew["predicate"]["runDetails"]["metadata"]["abba_run"]["user"], "");
+        assert_eq!(
+            study.found(&["key.pub.pem"]),
+            [("t_ae.json".to_string(), CheckResult::Ok)]
+        );
+    }
+    // Without a key all is as it was.
+    study.write("logs/t_ae.json", &forged.to_string());
+    let saved = study.save(&[to_save(&gone, b"", &["out/*.rtf"], &["adam"])], None);
+    assert_eq!(saved[0].notes, Vec::<String>::new());
+    assert_eq!(study.read("logs/t_ae.json"), forged.to_string());
+}
+
+#[test]
+fn what_a_colleague_has_signed_stays_and_is_believed_by_a_known_key() {
+    let study = run(Some("key.pem"));
+    study.write("other.pem", OTHER_PRIVATE);
+    let before = study.read("logs/t_ae.json");
+    let record = study.record("j-1", "t_ae.R", b"log\n");
+    let save = |public_keys: &[&str], outputs: &[&str]| {
+        let keys: Vec<String> = public_keys.iter().map(|key| study.path(key)).collect();
+        let arguments: SaveArguments = serde_json::from_value(json!({
+            "folder": study.path("logs"), "study_folder": study.path(""), "key": study.path("other.pem"),
+            "public_keys": keys, "jobs": [to_save(&record, b"log\n", outputs, &["adam"])],
+        }))
+        .unwrap();
+        save_records(&arguments).map(|saved| saved[0].notes.join(" "))
+    };
+    let notes = save(&[], &["out/*.rtf", "t_ae.R"]).unwrap();
+    assert!(notes.contains("signed with another key"), "{notes}");
+    assert_eq!(study.read("logs/t_ae.json"), before);
+    assert_eq!(save(&["key.pub.pem"], &["out/*.rtf"]).unwrap(), "");
+    assert_eq!(study.read("logs/t_ae.json"), before);
+    changed(&study.0.join("out/t_ae.rtf"));
+    study.write("out/more.rtf", "more");
+    assert_eq!(save(&["key.pub.pem"], &["out/*.rtf"]).unwrap(), "");
+    // What was recorded of the first table stays, and both are signed now.
+    let subject = &signed_statement(&study.read("logs/t_ae.json"))["subject"];
+    assert_eq!(subject.as_array().unwrap().len(), 3);
+    assert_eq!(
+        study.found(&["other.pub.pem"])[1],
+        ("../out/t_ae.rtf".to_string(), CheckResult::Changed)
+    );
+    let error = save(&["t_ae.R"], &[]).unwrap_err();
+    assert!(error.message.contains("abba.record.public.key"), "{}", error.message);
 }

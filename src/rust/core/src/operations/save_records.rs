@@ -5,12 +5,14 @@ use std::path::Path;
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::record_files::{self, RecordFile};
-use crate::domain::dsse::{self, Envelope};
+use super::verify::read_public_keys;
+use crate::domain::dsse::{self, Envelope, Verified};
 use crate::domain::program::hexadecimal;
 use crate::domain::record::{file_uri, NotFound, Resource, Role, Statement};
 use crate::domain::{paths, plan};
@@ -31,6 +33,9 @@ pub struct SaveArguments {
     /// The PEM file of the private key that records are signed with; `None`: they are not signed.
     #[serde(default)]
     pub key: Option<String>,
+    /// PEM files of the public keys whose records count as one's own.
+    #[serde(default)]
+    pub public_keys: Vec<String>,
 }
 
 /// A job whose log and record are to be saved.
@@ -73,21 +78,88 @@ pub struct SavedJob {
 ///
 /// Errors, of class `Input`: the key or the folder cannot be used, or a file cannot be written.
 pub fn save_records(arguments: &SaveArguments) -> Result<Vec<SavedJob>, Error> {
-    let key = arguments.key.as_deref().map(read_private_key).transpose()?;
+    let signer = Signer::read(arguments.key.as_deref(), &arguments.public_keys)?;
     make_folder(Path::new(&arguments.folder))?;
     let mut looked = Looked::default();
     let mut save = Save {
         arguments,
-        key: key.as_ref(),
+        signer: &signer,
         looked: &mut looked,
     };
     arguments.jobs.iter().map(|job| save.job(job)).collect()
 }
 
+/// Who signs records, and whose records are believed.
+#[derive(Debug, Default)]
+pub(super) struct Signer {
+    /// The key that they are signed with; `None`: they are not signed, and each record is believed.
+    key: Option<SigningKey>,
+    /// Those of which each record needs a signature of one.
+    known: Vec<VerifyingKey>,
+}
+
+impl Signer {
+    /// Reads the keys of these PEM files.
+    ///
+    /// Errors, of class `Input`: one cannot be read, or is none.
+    pub(super) fn read(key: Option<&str>, public_keys: &[String]) -> Result<Self, Error> {
+        let Some(key) = key.map(read_private_key).transpose()? else {
+            return Ok(Self::default());
+        };
+        let mut known = vec![key.verifying_key()];
+        for path in public_keys {
+            known.extend(read_public_keys(path, "abba.record.public.key")?);
+        }
+        Ok(Self { key: Some(key), known })
+    }
+
+    /// Why what a record says must not be signed; `None`: it may be.
+    fn doubt(&self, record: &RecordFile) -> Option<Doubt> {
+        self.key.as_ref()?;
+        let Some(envelope) = &record.envelope else {
+            return Some(Doubt::Unsigned);
+        };
+        match envelope.verify(&self.known) {
+            Verified::Good => None,
+            Verified::OtherKey => Some(Doubt::OtherKey),
+            Verified::Wrong => Some(Doubt::Wrong),
+        }
+    }
+}
+
+/// Why a record is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    Unsigned,
+    OtherKey,
+    Wrong,
+}
+
+impl Doubt {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Unsigned => "is not signed",
+            Self::OtherKey => "is signed with another key, which `abba.record.public.key` does not have",
+            Self::Wrong => "is not as it was signed",
+        }
+    }
+}
+
+/// What became of the files of a job.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// They are as they have to be.
+    Whole,
+    /// The same, and what was there was not believed.
+    Anew(String),
+    /// What was there stays, and nothing was written.
+    Kept(String),
+}
+
 /// Reads a private key of this machine.
 ///
 /// Errors, of class `Input`: it cannot be read, or is none.
-pub(super) fn read_private_key(path: &str) -> Result<ed25519_dalek::SigningKey, Error> {
+fn read_private_key(path: &str) -> Result<SigningKey, Error> {
     let refuse = |what: &str| {
         Error::input(format!(
             "`abba.record.key` must name a file with a private key of ed25519, and {} {what}.",
@@ -100,7 +172,8 @@ pub(super) fn read_private_key(path: &str) -> Result<ed25519_dalek::SigningKey, 
 }
 
 /// Writes the log and then the record of a job under a name. `earlier`: its record that is there. What that has, and the
-/// cluster no longer, stays in `statement`.
+/// cluster no longer, stays in `statement`. Whoever signs vouches for all that is signed: of a record that is not believed
+/// nothing is taken, and where it says what cannot be found out again, it stays as it is.
 ///
 /// Errors, of class `Input`: a file cannot be written.
 pub(super) fn write_files(
@@ -109,29 +182,47 @@ pub(super) fn write_files(
     statement: &mut Statement,
     mut log: Vec<u8>,
     earlier: Option<&RecordFile>,
-    key: Option<&ed25519_dalek::SigningKey>,
-) -> Result<(), Error> {
+    signer: &Signer,
+) -> Result<Written, Error> {
     let internal = |error: serde_json::Error| Error::new(ErrorClass::Internal, format!("JSON: {error}."));
     let (log_path, record_path) = (folder.join(format!("{name}.log")), folder.join(format!("{name}.json")));
     statement.subject[0].name = format!("{name}.log");
     statement.subject[0].annotations.path = Some(format!("{name}.log"));
+    let doubt = earlier.and_then(|earlier| signer.doubt(earlier));
     if let Some(earlier) = earlier.filter(|earlier| earlier.is_of_same_start(statement)) {
-        earlier.keep_run(statement);
+        let mut merged = statement.clone();
+        earlier.keep_run(&mut merged);
         let old_log = fs::read(&log_path).unwrap_or_default();
-        if let Some(better) = earlier.keep_log(statement, old_log) {
-            log = better;
+        let better = earlier.keep_log(&mut merged, old_log);
+        earlier.keep_files(&mut merged);
+        match doubt {
+            None => {
+                *statement = merged;
+                log = better.unwrap_or(log);
+            }
+            Some(doubt) if doubt == Doubt::OtherKey || merged != *statement => {
+                return Ok(Written::Kept(format!(
+                    "Not saved: \"{name}.json\" {}, so nothing that it says is signed, and it stays as it is.{}",
+                    doubt.words(),
+                    match doubt {
+                        Doubt::OtherKey => "",
+                        _ => " It has what cannot be found out again.",
+                    }
+                )));
+            }
+            Some(_) => {}
         }
-        earlier.keep_files(statement);
     }
-    let is_as_before = earlier.is_some_and(|earlier| {
-        statement.set_recorded(&earlier.statement.run().recorded);
-        earlier.statement == *statement && earlier.is_signed_with(key)
-    });
+    let is_as_before = doubt.is_none()
+        && earlier.is_some_and(|earlier| {
+            statement.set_recorded(&earlier.statement.run().recorded);
+            earlier.statement == *statement
+        });
     let mut record = Vec::new();
     if !is_as_before {
         statement.set_recorded(&time::whole_seconds(Timestamp::now()));
         let body = serde_json::to_vec_pretty(&statement).map_err(internal)?;
-        record = match key {
+        record = match &signer.key {
             Some(key) => serde_json::to_vec_pretty(&Envelope::sign(&body, key)).map_err(internal)?,
             None => body,
         };
@@ -147,6 +238,13 @@ pub(super) fn write_files(
             quote_shortened(&path.to_string_lossy())
         ))
         .advise("What was saved before is whole. Make the same call again when there is room, or the right to write.")
+    })?;
+    Ok(match doubt {
+        None => Written::Whole,
+        Some(doubt) => Written::Anew(format!(
+            "Its record of before {}: it was made anew, and nothing was taken from that.",
+            doubt.words()
+        )),
     })
 }
 
@@ -164,7 +262,7 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), Error> {
 
 struct Save<'a> {
     arguments: &'a SaveArguments,
-    key: Option<&'a ed25519_dalek::SigningKey>,
+    signer: &'a Signer,
     looked: &'a mut Looked,
 }
 
@@ -229,7 +327,14 @@ impl Save<'_> {
         }
         self.add_files(&mut statement, job);
         let earlier = before.filter(|before| before.statement.job_id() == saved.job_id);
-        write_files(folder, &name, &mut statement, log, earlier.as_ref(), self.key)?;
+        match write_files(folder, &name, &mut statement, log, earlier.as_ref(), self.signer)? {
+            Written::Kept(why) => {
+                saved.notes.push(why);
+                return Ok(saved);
+            }
+            Written::Anew(what) => saved.notes.push(what),
+            Written::Whole => {}
+        }
         saved.status.clone_from(&statement.run().status);
         saved.notes.extend(statement.notes());
         saved.log = Some(log_path.to_string_lossy().into_owned());
@@ -536,14 +641,6 @@ impl RecordFile {
         new.build_definition.resolved_dependencies.extend(packages);
         if let Some(version) = old.run_details.builder.version.get("R") {
             new.run_details.builder.version.insert("R".into(), version.clone());
-        }
-    }
-
-    fn is_signed_with(&self, key: Option<&ed25519_dalek::SigningKey>) -> bool {
-        match (key, &self.envelope) {
-            (None, _) => true,
-            (Some(key), Some(envelope)) => envelope.verify(&[key.verifying_key()]) == dsse::Verified::Good,
-            (Some(_), None) => false,
         }
     }
 }

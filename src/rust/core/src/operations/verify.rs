@@ -62,7 +62,7 @@ pub enum CheckResult {
 pub fn verify(folder: &str, key_paths: &[String]) -> Result<Vec<CheckedFile>, Error> {
     let mut keys = Vec::new();
     for path in key_paths {
-        keys.extend(read_public_keys(path)?);
+        keys.extend(read_public_keys(path, "public_key")?);
     }
     let refuse = |what: String| Error::input(format!("`folder` must be a folder with records of abba's, and {what}."));
     let shown = quote_shortened(folder);
@@ -101,11 +101,13 @@ pub fn verify(folder: &str, key_paths: &[String]) -> Result<Vec<CheckedFile>, Er
     }
 }
 
-/// Reads the public keys of a PEM file of this machine.
-fn read_public_keys(path: &str) -> Result<Vec<VerifyingKey>, Error> {
+/// Reads the public keys of a PEM file of this machine, which `argument` has named.
+///
+/// Errors, of class `Input`: it cannot be read, or has none.
+pub(super) fn read_public_keys(path: &str, argument: &str) -> Result<Vec<VerifyingKey>, Error> {
     let refuse = |what: &str| {
         Error::input(format!(
-            "`public_key` must name files with public keys of ed25519, and {} {what}.",
+            "`{argument}` must name files with public keys of ed25519, and {} {what}.",
             quote_shortened(path)
         ))
         .advise("`openssl pkey -in record-key.pem -pubout -out record-key.pub.pem` makes one of a private key.")
