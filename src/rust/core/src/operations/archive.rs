@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use super::log_parts::LogParts;
 use super::observation::{says_that_jobs_are_gone, Observation};
 use super::record_files::{self, RecordFile};
 use super::rerun::{no_submission, KeptSubmission};
-use super::save_records::{make_folder, write_files, Signer, Written};
+use super::save_records::{cannot_be_read, make_folder, read_if_there, write_files, Signer, Written};
 use super::submit::ran_in_place;
 use super::{check, log, record, Connection, JobSelector, LogOfJob, RecordOfJob};
 use crate::domain::job_log;
@@ -263,15 +264,28 @@ fn put(
     // By the time of its submission, which never changes: so a job has one place.
     let month = statement.run().submitted.get(..7).unwrap_or("undated");
     let of_namespace = Path::new(folder).join(&place.namespace);
-    if let Some(month) = another_job(&of_namespace, month, &statement) {
+    if let Some(month) = another_job(&of_namespace, month, &statement)? {
         return Err(is_taken(&job_id, &format!("{}/{month}", place.namespace)));
     }
     let path = format!("{}/{month}/{job_id}", place.namespace);
     let of_job = of_namespace.join(month);
     make_folder(&of_job)?;
-    // One that cannot be read is written anew.
-    let earlier = record_files::read(&of_job, &job_id).ok().flatten();
-    let earlier = earlier.filter(|earlier| earlier.statement.job_id() == job_id);
+    let earlier = match record_files::read(&of_job, &job_id) {
+        Ok(earlier) => earlier.filter(|earlier| earlier.statement.job_id() == job_id),
+        // A damaged one is written anew.
+        Err(error) if error.kind() == ErrorKind::InvalidData => None,
+        Err(error) => return Err(cannot_be_read(&of_job.join(format!("{job_id}.json")), &error)),
+    };
+    if earlier.is_none() && !statement.subject[0].annotations.notes.is_empty() {
+        // A log without its record does not give way to less.
+        let kept = read_if_there(&of_job.join(format!("{job_id}.log")))?;
+        if kept.is_some_and(|kept| kept.len() > found.log.len()) {
+            return Err(is_kept(
+                &job_id,
+                "The record is missing or damaged, and of the log that comes now a part is missing.",
+            ));
+        }
+    }
     let written = write_files(&of_job, &job_id, &mut statement, found.log, earlier.as_ref(), signer)?;
     if let Written::Kept(why) = written {
         return Err(is_kept(&job_id, &why));
@@ -292,25 +306,47 @@ fn put(
 
 /// The month in which the archive has another job of the same id: an id can be used again when the cluster has forgotten it,
 /// and clusters whose namespaces share a name do not know each other's.
-fn another_job(of_namespace: &Path, month: &str, statement: &Statement) -> Option<String> {
+///
+/// Errors, of class `Input`: a folder or a record is there, and cannot be read.
+fn another_job(of_namespace: &Path, month: &str, statement: &Statement) -> Result<Option<String>, Error> {
     let job_id = statement.job_id();
     let given = |statement: &Statement, name: &str| {
         let internal = &statement.predicate.build_definition.internal_parameters;
         internal.get(name).cloned()
     };
     let is_another = |of_month: &Path| {
-        let earlier = record_files::read(of_month, job_id).ok().flatten()?.statement;
+        let earlier = match record_files::read(of_month, job_id) {
+            Ok(Some(earlier)) => earlier.statement,
+            Ok(None) => return Ok(false),
+            // It is no record, or what looks like a month is no folder.
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::NotADirectory) => {
+                return Ok(false)
+            }
+            Err(error) => return Err(cannot_be_read(&of_month.join(format!("{job_id}.json")), &error)),
+        };
         let is_same = |name| given(&earlier, name) == given(statement, name);
         // A pod that has lost its Job has a time of its own.
         let is_same_run = earlier.run().submitted == statement.run().submitted
             || (earlier.run().pod_id.is_some() && earlier.run().pod_id == statement.run().pod_id);
-        Some(earlier.job_id() == job_id && !(is_same(NAMESPACE_UID) && is_same(OWNER) && is_same_run))
+        Ok(earlier.job_id() == job_id && !(is_same(NAMESPACE_UID) && is_same(OWNER) && is_same_run))
     };
-    let months = fs::read_dir(of_namespace).into_iter().flatten().flatten();
-    let others = months.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    std::iter::once(month.to_string())
-        .chain(others)
-        .find(|month| is_another(&of_namespace.join(month)) == Some(true))
+    let mut months = vec![month.to_string()];
+    match fs::read_dir(of_namespace) {
+        Ok(entries) => {
+            for entry in entries {
+                let entry = entry.map_err(|error| cannot_be_read(of_namespace, &error))?;
+                months.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+        Err(error) => return Err(cannot_be_read(of_namespace, &error)),
+    }
+    for month in months {
+        if is_another(&of_namespace.join(&month))? {
+            return Ok(Some(month));
+        }
+    }
+    Ok(None)
 }
 
 /// The error about a job whose id another one has in the archive.
@@ -330,7 +366,7 @@ fn is_kept(job_id: &str, why: &str) -> Error {
         ErrorClass::NameTaken,
         format!("The archive's log and record of job \"{job_id}\" stay as they are. {why}"),
     )
-    .meaning("Somebody has changed them, or they were written without this key.")
+    .meaning("Somebody has changed them, a part of them is lost, or they were written without this key.")
     .advise("abba_verify() tells of each file what it is. Of files that were moved away new ones are made.")
     .about([job_id])
 }
@@ -896,5 +932,79 @@ mod tests {
         let with_job = cluster([pod_named("a-p", 3)], job_object("a", 1), whole());
         let error = archived(&with_job, &folder).error.unwrap();
         assert!(error.message.contains("cannot be made"), "{}", error.message);
+    }
+
+    /// A log that was archived, and a cluster that has lost it.
+    fn lost() -> (Folder, ArchivedJob, [Vec<u8>; 2], Scripted) {
+        let folder = Folder::new();
+        let row = archived(&cluster([pod_named("a-p", 0)], job_object("a", 1), whole()), &folder)
+            .job
+            .unwrap();
+        let before = files(&folder);
+        let mut complete = job_object("a", 1);
+        complete["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+        let lost = cluster([], complete, Answer::Fails(crate::transport::FailureKind::Server));
+        (folder, row, before, lost)
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_log_does_not_give_way_to_less_where_something_cannot_be_read() {
+        let (folder, row, before, lost) = lost();
+        for name in ["a.json", "a.log"] {
+            let path = folder.join("n/2026-01").join(name);
+            let aside = folder.join("aside");
+            fs::rename(&path, &aside).unwrap();
+            std::os::unix::fs::symlink(&path, &path).unwrap();
+            let outcome = archived(&lost, &folder);
+            let error = outcome.error.unwrap();
+            // It is due again.
+            assert_eq!((outcome.job, error.class.name()), (None, "input"), "{}", error.message);
+            assert!(error.message.contains(name), "{}", error.message);
+            fs::rename(&aside, &path).unwrap();
+            assert_eq!(files(&folder), before);
+        }
+        // Of another month, where the job may have been archived before.
+        fs::create_dir(folder.join("n/2025-12")).unwrap();
+        let other = folder.join("n/2025-12/a.json");
+        std::os::unix::fs::symlink(&other, &other).unwrap();
+        assert!(archived(&lost, &folder).error.is_some());
+        fs::remove_file(&other).unwrap();
+        fs::write(folder.join("n/readme"), "").unwrap();
+        assert_eq!(archived(&lost, &folder).job, Some(row));
+        assert_eq!(files(&folder), before);
+    }
+
+    #[test]
+    fn a_log_whose_record_is_damaged_or_not_believed_does_not_give_way_to_less() {
+        let (folder, _, before, lost) = lost();
+        let record = folder.join("n/2026-01/a.json");
+        for damaged in ["", "{"] {
+            fs::write(&record, damaged).unwrap();
+            let error = archived(&lost, &folder).error.unwrap();
+            assert_eq!(error.class, ErrorClass::NameTaken, "{}", error.message);
+            assert_eq!(files(&folder), [before[0].clone(), damaged.into()]);
+        }
+        // One that is not signed says nothing that the archive's key signs.
+        fs::write(&record, &before[1]).unwrap();
+        let key = folder.path("key.pem");
+        let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
+        fs::write(&key, pem).unwrap();
+        let with_key = |cluster: &Scripted| {
+            let ids = ["a".to_string()];
+            let outcomes = archive(&patient(cluster), &folder.to_string_lossy(), Some(&key), &here(), &ids).unwrap();
+            outcomes.into_iter().next().unwrap()
+        };
+        let error = with_key(&lost).error.unwrap();
+        assert!(error.message.contains("is not signed"), "{}", error.message);
+        assert_eq!(files(&folder), before);
+        // While the cluster has all, it is found out anew.
+        let has_all = cluster([pod_named("a-p", 0)], job_object("a", 1), whole());
+        assert_eq!(with_key(&has_all).error, None);
+        assert_ne!(files(&folder)[1], before[1]);
+        fs::write(&record, "{").unwrap();
+        assert_eq!(with_key(&has_all).error, None);
+        assert_eq!(with_key(&lost).error, None);
+        assert_eq!(files(&folder)[0], before[0]);
     }
 }

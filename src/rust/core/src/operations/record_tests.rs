@@ -653,3 +653,59 @@ fn what_a_colleague_has_signed_stays_and_is_believed_by_a_known_key() {
     let error = save(&["t_ae.R"], &[]).unwrap_err();
     assert!(error.message.contains("abba.record.public.key"), "{}", error.message);
 }
+
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_read_for_a_moment_does_not_give_way() {
+    let study = run(None);
+    let mut gone = study.record("j-1", "t_ae.R", b"");
+    gone["subject"][0]["annotations"]["abba_notes"] = json!(["There is no log."]);
+    let save = || {
+        let arguments: SaveArguments = serde_json::from_value(json!({
+            "folder": study.path("logs"), "study_folder": study.path(""), "jobs": [to_save(&gone, b"", &[], &[])],
+        }))
+        .unwrap();
+        save_records(&arguments)
+    };
+    let files = || {
+        let mut names: Vec<_> = fs::read_dir(study.0.join("logs"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let before = ["t_ae.log", "t_ae.json"].map(|name| study.read(&format!("logs/{name}")));
+    for name in ["t_ae.json", "t_ae.log"] {
+        let path = study.0.join("logs").join(name);
+        let aside = study.0.join("aside");
+        fs::rename(&path, &aside).unwrap();
+        // Whoever reads it gets an error that is not that it is missing.
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let error = save().unwrap_err();
+        assert!(
+            error.message.contains(name) && error.message.contains("can be read"),
+            "{}",
+            error.message
+        );
+        assert_eq!(files(), ["t_ae.json", "t_ae.log"]);
+        fs::rename(&aside, &path).unwrap();
+    }
+    save().unwrap();
+    assert_eq!(
+        ["t_ae.log", "t_ae.json"].map(|name| study.read(&format!("logs/{name}"))),
+        before
+    );
+    // A log that has one changed byte is not what was recorded, and yet more than nothing.
+    changed(&study.0.join("logs/t_ae.log"));
+    let saved = save().unwrap();
+    assert!(
+        saved[0].notes[0].contains("is not as it was recorded"),
+        "{:?}",
+        saved[0].notes
+    );
+    assert_eq!(
+        (study.read("logs/t_ae.log").len(), &study.read("logs/t_ae.json")),
+        (4, &before[1])
+    );
+}

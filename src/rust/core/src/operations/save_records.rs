@@ -1,6 +1,7 @@
 //! Saves logs and records as files of this machine.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use base64::engine::general_purpose::STANDARD;
@@ -192,8 +193,17 @@ pub(super) fn write_files(
     if let Some(earlier) = earlier.filter(|earlier| earlier.is_of_same_start(statement)) {
         let mut merged = statement.clone();
         earlier.keep_run(&mut merged);
-        let old_log = fs::read(&log_path).unwrap_or_default();
-        let better = earlier.keep_log(&mut merged, old_log);
+        let old_log = read_if_there(&log_path)?.unwrap_or_default();
+        let better = match earlier.keep_log(&mut merged, old_log) {
+            OldLog::Worse => None,
+            OldLog::Better(log) => Some(log),
+            OldLog::Changed => {
+                return Ok(Written::Kept(format!(
+                    "Not saved: \"{name}.log\" is not as it was recorded, and of the log that comes now a part is missing, so it \
+                     stays as it is."
+                )));
+            }
+        };
         earlier.keep_files(&mut merged);
         match doubt {
             None => {
@@ -228,7 +238,7 @@ pub(super) fn write_files(
         };
         record.push(b'\n');
     }
-    let is_log_as_before = fs::read(&log_path).ok().as_ref() == Some(&log);
+    let is_log_as_before = read_if_there(&log_path)?.as_ref() == Some(&log);
     let log = (!is_log_as_before).then_some((&*log_path, &*log));
     let record = (!is_as_before).then_some((&*record_path, &*record));
     let changed: Vec<_> = log.into_iter().chain(record).collect();
@@ -246,6 +256,27 @@ pub(super) fn write_files(
             doubt.words()
         )),
     })
+}
+
+/// The bytes of a file; `None` where there is none.
+///
+/// Errors, of class `Input`: it is there, and cannot be read.
+pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(cannot_be_read(path, &error)),
+    }
+}
+
+/// The error about a file that is there and cannot be read: what it has may be better than what is to take its place.
+pub(super) fn cannot_be_read(path: &Path, error: &io::Error) -> Error {
+    Error::input(format!(
+        "`folder` must be one that can be read, and {} cannot: {error}.",
+        quote_shortened(&path.to_string_lossy())
+    ))
+    .meaning("What is there stays as it is: nothing was written in its place.")
+    .advise("Make the same call again when it can be read.")
 }
 
 /// Makes a folder that is not there.
@@ -365,12 +396,15 @@ impl Save<'_> {
                     let log_path = folder.join(format!("{name}.log"));
                     let is_free = fs::symlink_metadata(&log_path).is_err();
                     // Somebody's own file; or the log that was written before its record could be.
-                    if is_free || fs::read(&log_path).is_ok_and(|bytes| bytes == log) {
+                    let is_same =
+                        || Ok::<_, Error>(log_path.is_file() && read_if_there(&log_path)?.as_deref() == Some(log));
+                    if is_free || is_same()? {
                         return Ok(place.unwrap_or(Place::New(name)));
                     }
                 }
                 // A JSON file that is no record is somebody's own.
-                Err(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
+                Err(error) => return Err(cannot_be_read(&folder.join(format!("{name}.json")), &error)),
             }
         }
         Err(Error::input(format!(
@@ -495,6 +529,16 @@ impl Statement {
     }
 }
 
+/// How a log that was saved stands to the one that is to be saved.
+enum OldLog {
+    /// The new one takes its place.
+    Worse,
+    /// The new one is not whole, and this is, or is longer.
+    Better(Vec<u8>),
+    /// The new one is not whole; this is not what was recorded, and has as much.
+    Changed,
+}
+
 /// How the job of a record that is there stands to one that is to be saved.
 enum Relation {
     /// An earlier run of the same program.
@@ -575,18 +619,21 @@ impl RecordFile {
         }
     }
 
-    /// The log that was saved before, where the one that comes now is not whole, and the one of before is, or is longer; it
-    /// becomes that of `statement`.
-    fn keep_log(&self, statement: &mut Statement, saved: Vec<u8>) -> Option<Vec<u8>> {
+    /// Compares the log that was saved before with the one that comes now. Where that is better, it becomes that of
+    /// `statement`.
+    fn keep_log(&self, statement: &mut Statement, saved: Vec<u8>) -> OldLog {
         let (old, new) = (&self.statement.subject[0], &statement.subject[0]);
-        let is_intact = old.sha256() == Some(&hexadecimal(&Sha256::digest(&saved)));
         let is_longer = saved.len() as u64 > new.annotations.bytes.unwrap_or(0);
         let is_better = !new.annotations.notes.is_empty() && (old.annotations.notes.is_empty() || is_longer);
-        if !(is_intact && is_better) {
-            return None;
+        if !is_better {
+            return OldLog::Worse;
+        }
+        if old.sha256() != Some(&hexadecimal(&Sha256::digest(&saved))) {
+            let has_as_much = saved.len() as u64 >= new.annotations.bytes.unwrap_or(0);
+            return if has_as_much { OldLog::Changed } else { OldLog::Worse };
         }
         statement.subject[0] = old.clone();
-        Some(saved)
+        OldLog::Better(saved)
     }
 
     /// Leaves in `statement` what was recorded before of files, events and the verdict: it is nearer to the run.
