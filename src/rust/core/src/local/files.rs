@@ -19,6 +19,8 @@ use crate::Error;
 pub struct FileFacts {
     /// The SHA-256 of its bytes, as hexadecimal digits.
     pub sha256: String,
+    /// The same without the byte order mark at its beginning; `None` where it has none.
+    pub sha256_without_mark: Option<String>,
     /// How many bytes it has.
     pub bytes: u64,
     /// When it was changed last; `None` where the file system does not say.
@@ -45,21 +47,30 @@ impl Looked {
     }
 }
 
+/// The byte order mark of UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 fn look_at(path: &Path) -> io::Result<FileFacts> {
     // A pipe or a device could keep us for ever.
     if !fs::metadata(path)?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let mut file = File::open(path)?;
-    let mut hash = Sha256::new();
+    let mut beginning = Vec::new();
+    Read::take(&mut file, MARK.len() as u64).read_to_end(&mut beginning)?;
+    let mut hash = Sha256::new_with_prefix(&beginning);
+    let mut without_mark = (beginning == MARK).then(Sha256::new);
+    let mut bytes = beginning.len() as u64;
     let mut part = vec![0; 128 * 1024];
-    let mut bytes = 0;
     loop {
         match file.read(&mut part) {
             Ok(0) => break,
             Ok(count) => {
                 bytes += count as u64;
                 hash.update(&part[..count]);
+                if let Some(hash) = &mut without_mark {
+                    hash.update(&part[..count]);
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -68,6 +79,7 @@ fn look_at(path: &Path) -> io::Result<FileFacts> {
     let modified = file.metadata()?.modified().ok();
     Ok(FileFacts {
         sha256: hexadecimal(&hash.finalize()),
+        sha256_without_mark: without_mark.map(|hash| hexadecimal(&hash.finalize())),
         bytes,
         modified: modified.and_then(|modified| Timestamp::try_from(modified).ok()),
     })

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::record_files::{self, RecordFile};
-use super::verify::path_of;
+use super::verify::{is_recorded, path_of};
 use crate::domain::job_template::JobTemplate;
 use crate::domain::quantity::CpuLimit;
 use crate::domain::record::{self, file_uri, Resource, Role};
@@ -208,18 +208,16 @@ impl Comparison<'_> {
 
     fn program_text(&mut self) {
         let path = program_path(self.arguments, self.program);
-        let recorded = self
-            .record
-            .statement
-            .of_role(Role::Program)
-            .next()
-            .and_then(Resource::sha256);
+        let recorded = self.record.statement.of_role(Role::Program).next();
+        let recorded = recorded.filter(|resource| resource.sha256().is_some());
         match (self.looked.at(Path::new(&path)), recorded) {
             (Err(_), _) => self
                 .why
                 .push(format!("The program cannot be read here: {}.", quote_shortened(&path))),
             (_, None) => self.why.push("Its record does not say which text ran.".into()),
-            (Ok(facts), Some(sha256)) if facts.sha256 != sha256 => self.why.push("The program was changed.".into()),
+            (Ok(facts), Some(resource)) if !is_recorded(resource, &facts) => {
+                self.why.push("The program was changed.".into())
+            }
             _ => {}
         }
     }
@@ -279,7 +277,7 @@ impl Comparison<'_> {
             };
             match self.looked.at(Path::new(path)) {
                 Err(_) => self.why.push(format!("The input {name} cannot be read here.")),
-                Ok(facts) if Some(facts.sha256.as_str()) != resource.sha256() => {
+                Ok(facts) if !is_recorded(resource, &facts) => {
                     self.why.push(format!("The input {name} was changed."));
                 }
                 Ok(_) if !resource.annotations.notes.is_empty() => {
@@ -328,7 +326,7 @@ impl Comparison<'_> {
             let role = resource.annotations.role.name();
             match self.looked.at(Path::new(&path)) {
                 Err(_) => self.why.push(format!("The {role} {name} is not there.")),
-                Ok(facts) if Some(facts.sha256.as_str()) != resource.sha256() => {
+                Ok(facts) if !is_recorded(resource, &facts) => {
                     self.why.push(format!("The {role} {name} is not as recorded."));
                 }
                 Ok(_) => {}

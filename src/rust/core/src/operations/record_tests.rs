@@ -709,3 +709,31 @@ fn what_cannot_be_read_for_a_moment_does_not_give_way() {
         (4, &before[1])
     );
 }
+
+#[test]
+fn a_program_with_a_byte_order_mark_is_as_recorded() {
+    let study = Study::new();
+    study.write("t.R", "1");
+    // It was sent without the mark.
+    let record = study.record("j-1", "t.R", b"log\n");
+    study.write("t.R", "\u{feff}1");
+    study.write("in.rds", "\u{feff}in");
+    study.save(&[to_save(&record, b"log\n", &[], &["in.rds"])], None);
+    let unsigned = ("t.json".to_string(), CheckResult::Unsigned);
+    let is_outdated = || study.outdated(json!([planned(&study, "t", &["in.rds"], &[], &[])]))[0].outdated;
+    assert_eq!(study.found(&[]), std::slice::from_ref(&unsigned));
+    assert!(!is_outdated());
+    study.write("t.R", "\u{feff}2");
+    assert_eq!(
+        study.found(&[]),
+        [unsigned.clone(), ("../t.R".to_string(), CheckResult::Changed)]
+    );
+    assert!(is_outdated());
+    // Of other files each byte counts.
+    study.write("t.R", "1");
+    study.write("in.rds", "in");
+    assert_eq!(
+        study.found(&[]),
+        [unsigned, ("../in.rds".to_string(), CheckResult::Changed)]
+    );
+}

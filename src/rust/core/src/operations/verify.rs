@@ -12,7 +12,7 @@ use crate::domain::dsse::{self, Verified};
 use crate::domain::plan;
 use crate::domain::record::{is_absolute, Resource, Role};
 use crate::error::quote_shortened;
-use crate::local::files::Looked;
+use crate::local::files::{FileFacts, Looked};
 use crate::Error;
 
 /// A file that was checked.
@@ -200,10 +200,18 @@ pub(super) fn path_of(folder: &str, resource: &Resource) -> String {
     }
 }
 
+/// Whether a file is what a record says. A program is sent without a byte order mark, and its record has the digest of that.
+pub(super) fn is_recorded(resource: &Resource, facts: &FileFacts) -> bool {
+    let without_mark = facts.sha256_without_mark.as_deref();
+    let is_sent = resource.annotations.role == Role::Program && without_mark.is_some();
+    let recorded = resource.sha256();
+    recorded == Some(&facts.sha256) || (is_sent && recorded == without_mark)
+}
+
 fn check_file(folder: &str, name: &str, resource: &Resource, looked: &mut Looked) -> CheckedFile {
     let path = path_of(folder, resource);
     let (result, what) = match looked.at(Path::new(&path)) {
-        Ok(facts) if Some(facts.sha256.as_str()) == resource.sha256() => (CheckResult::Ok, "It is as recorded.".into()),
+        Ok(facts) if is_recorded(resource, &facts) => (CheckResult::Ok, "It is as recorded.".into()),
         Ok(facts) => {
             let bytes = resource.annotations.bytes;
             let size = match bytes.filter(|bytes| *bytes != facts.bytes) {
