@@ -191,6 +191,21 @@ impl Mounts {
         self.volume_mounts.push(json!({"name": "home", "mountPath": home}));
     }
 
+    /// The mounts so that equal ones are equal, however they are written; `None` where there are none. Whether they may be
+    /// written makes no difference to what is read, and an abba server adds it.
+    pub fn that_matter(&self) -> Option<Value> {
+        let normal = |objects: &[Value]| {
+            let mut objects = objects.to_vec();
+            for object in &mut objects {
+                simplify(object);
+            }
+            objects.sort_by_key(Value::to_string);
+            objects
+        };
+        let (volumes, mounts) = (normal(&self.volumes), normal(&self.volume_mounts));
+        (!volumes.is_empty() || !mounts.is_empty()).then(|| json!([volumes, mounts]))
+    }
+
     /// Whether `path` (absolute, without `..`) lies in storage that is mounted, so that the container sees it there. Of
     /// nested mounts the innermost counts, which hides what lies under it.
     pub fn cover(&self, path: &str) -> bool {
@@ -225,6 +240,32 @@ impl Mounts {
             let access = if read_only { Access::Read } else { Access::Write };
             Some((folder, holds_files.then_some(access)))
         })
+    }
+}
+
+/// Takes from a volume or a volume mount what says nothing: absent values, `readOnly`, and in paths what can be left out.
+fn simplify(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, value| name != "readOnly" && !value.is_null());
+            for (name, value) in fields {
+                match value
+                    .as_str()
+                    .filter(|_| ["path", "mountPath", "subPath"].contains(&name.as_str()))
+                {
+                    Some(path) if path.starts_with('/') => {
+                        *value = paths::normalise(path).unwrap_or_else(|| path.into()).into()
+                    }
+                    Some(path) => {
+                        let normal = paths::normalise(&format!("/{path}"));
+                        *value = normal.map_or_else(|| path.into(), |path| path[1..].to_string()).into();
+                    }
+                    None => simplify(value),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(simplify),
+        _ => {}
     }
 }
 
@@ -271,6 +312,28 @@ mod tests {
             let mounts = Mounts::from_value(&json!({"volumes": [volume], "volumeMounts": [mount]})).unwrap();
             assert_eq!(mounts.access("/d/a.Rmd"), Some(access));
         }
+    }
+
+    #[test]
+    fn mounts_are_the_same_however_they_are_written() {
+        let mounts = |volume: Value, mount: Value| {
+            let read = Mounts::from_value(&json!({"volumes": [volume], "volumeMounts": [mount]}));
+            read.unwrap().that_matter()
+        };
+        let nfs = |path: &str| json!({"name": "d", "nfs": {"server": "s", "path": path}});
+        let at = |path: &str| json!({"name": "d", "mountPath": path});
+        let one = mounts(nfs("/x"), at("/data"));
+        assert_eq!(mounts(nfs("/x//"), at("/data/./")), one);
+        let read_only = json!({"name": "d", "nfs": {"server": "s", "path": "/x", "readOnly": true}});
+        let with_null = json!({"name": "d", "mountPath": "/data", "readOnly": false, "subPath": null});
+        assert_eq!(mounts(read_only, with_null), one);
+        assert_ne!(mounts(nfs("/x/y"), at("/data")), one);
+        assert_ne!(mounts(nfs("/x"), at("/data/y")), one);
+        assert_ne!(
+            mounts(nfs("/x"), json!({"name": "d", "mountPath": "/data", "subPath": "y"})),
+            one
+        );
+        assert_eq!(Mounts::default().that_matter(), None);
     }
 
     #[test]

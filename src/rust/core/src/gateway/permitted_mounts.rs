@@ -242,6 +242,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_checked_is_still_what_the_caller_meant() {
+        let permitted = [vec![PermittedMount::new("192.0.2.1", "/lib", true).unwrap()]];
+        let given = with_nfs("192.0.2.1", "/lib//r/");
+        let checked = check(&given, &permitted).unwrap();
+        assert_ne!(checked, given);
+        assert_eq!(checked.that_matter(), given.that_matter());
+    }
+
+    #[test]
     fn a_folder_that_may_be_read_alone_is_mounted_so_also_through_the_folder_above_it() {
         let of = |path: &str, read_only| PermittedMount::new("192.0.2.1", path, read_only).unwrap();
         let permitted = [vec![

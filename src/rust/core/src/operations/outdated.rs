@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::record_files::{self, RecordFile};
 use super::verify::{is_recorded, path_of};
 use crate::domain::job_template::JobTemplate;
+use crate::domain::mounts::Mounts;
 use crate::domain::quantity::CpuLimit;
 use crate::domain::record::{self, file_uri, Resource, Role};
 use crate::domain::submission::SubmitArguments;
@@ -365,6 +366,9 @@ fn comparable(name: &str, parameters: &Map<String, Value>) -> Option<Value> {
         };
         // A caller of the abba API has a template's name alone, and a record may have one that this abba does not take.
         return template.map_or_else(|_| Some(value.clone()), |template| template.that_matters());
+    }
+    if name == "mounts" && value.is_object() {
+        return Mounts::from_value(value).map_or_else(|_| Some(value.clone()), |mounts| mounts.that_matter());
     }
     let says_nothing = match value {
         Value::Null | Value::Bool(false) => true,

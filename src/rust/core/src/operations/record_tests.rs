@@ -737,3 +737,27 @@ fn a_program_with_a_byte_order_mark_is_as_recorded() {
         [unsigned, ("../in.rds".to_string(), CheckResult::Changed)]
     );
 }
+
+#[test]
+fn mounts_as_an_abba_server_writes_them_are_those_that_were_given() {
+    let study = Study::new();
+    study.write("t.R", "1");
+    let mounts = |path: &str, at: &str, read_only: Value| {
+        json!({
+            "volumes": [{"name": "d", "nfs": {"server": "s", "path": path, "readOnly": read_only}}],
+            "volumeMounts": [{"name": "d", "mountPath": at, "readOnly": read_only}],
+        })
+    };
+    let mut record = study.record("j-1", "t.R", b"");
+    record["predicate"]["buildDefinition"]["externalParameters"]["mounts"] = mounts("/data", "/data", json!(true));
+    study.save(&[to_save(&record, b"", &[], &[])], None);
+    for (given, why) in [
+        (mounts("/data/", "/data//", Value::Null), ""),
+        (mounts("/data/new", "/data", json!(true)), "`mounts` is another one."),
+        (json!({"volumes": {}, "volumeMounts": {}}), "`mounts` is another one."),
+    ] {
+        let mut plan = json!([planned(&study, "t", &[], &[], &[])]);
+        plan[0]["arguments"]["mounts"] = given;
+        assert_eq!(study.outdated(plan)[0].why.join(" "), why);
+    }
+}
