@@ -158,13 +158,26 @@ pub struct Run {
     pub not_found: Vec<NotFound>,
 }
 
-/// A file, or files, that were told and were not there.
+/// A file, or files, that were told and were not there, or could not be looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotFound {
     /// What it is to the program.
     pub role: Role,
-    /// As it was told: a path, maybe with `*` and `?`.
+    /// As it was told: a path, maybe with `*` and `?`. Of what is there, its path.
     pub name: String,
+    /// Why it could not be looked at; `None`: it was not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl NotFound {
+    /// The same in a sentence, of the time when the record was made.
+    pub fn what(&self) -> String {
+        match &self.why {
+            None => "It was not there when the record was made.".into(),
+            Some(why) => format!("It could not be looked at when the record was made: {why}."),
+        }
+    }
 }
 
 /// A file, the container image, or a package.

@@ -1,6 +1,6 @@
 //! Looking for files on this machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -123,50 +123,134 @@ fn write_unfinished<'a>(
     Ok(())
 }
 
-/// The files for which an absolute path stands, in order: with `*` and `?` for a part of a name, and a folder for all files in
-/// it.
-pub fn found(pattern: &str) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for path in matching(pattern) {
-        collect(path, &mut files, 0);
-    }
-    files.sort();
-    files.dedup();
-    files
+/// What an absolute path stands for: with `*` and `?` for a part of a name, and a folder for all files in it.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The files, in order. One that has several names through links has one of them here.
+    pub files: Vec<PathBuf>,
+    /// What could not be looked at, and why.
+    pub unseen: Vec<(PathBuf, String)>,
+    /// Whether there is a file or a folder of that name; the folder may be empty.
+    pub is_there: bool,
 }
 
-/// No folder of a study is nested deeper; a link that leads back up would be followed for ever.
-const DEEPEST: usize = 40;
+/// Looks for the files for which an absolute path stands. As for R's `list.files()` and `Sys.glob()`, names that begin with a
+/// point are none of them unless the path has them: editors and file servers put such files beside those of a study.
+pub fn found(pattern: &str) -> Found {
+    let mut found = Found::default();
+    let paths = matching(pattern, &mut found.unseen);
+    found.is_there = !paths.is_empty();
+    collect(paths, Path::new(pattern), &mut found);
+    found.files.sort();
+    found.files.dedup();
+    found.unseen.sort();
+    found.unseen.dedup();
+    found
+}
 
-fn collect(path: PathBuf, files: &mut Vec<PathBuf>, depth: usize) {
-    if !path.is_dir() {
-        files.push(path);
-    } else if depth < DEEPEST {
-        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-            collect(entry.path(), files, depth + 1);
+/// Adds these files, and those of these folders and of the ones below them, each folder once. `named`: the path that somebody
+/// has named.
+fn collect(paths: Vec<PathBuf>, named: &Path, found: &mut Found) {
+    let is_linked_folder = |path: &PathBuf| path.is_symlink() && path.is_dir();
+    // Folders that are links come last: where a folder has a name of its own, its files have that.
+    let (mut links, mut open): (Vec<_>, Vec<_>) = paths.into_iter().partition(is_linked_folder);
+    links.reverse();
+    let mut known = HashSet::new();
+    while let Some(path) = open.pop().or_else(|| links.pop()) {
+        let is_link = path.is_symlink();
+        match fs::metadata(&path) {
+            Err(error) => found.unseen.push((path, why_unseen(error.kind(), is_link))),
+            Ok(metadata) if metadata.is_file() => found.files.push(path),
+            Ok(metadata) if metadata.is_dir() => match entries_of(&path) {
+                Err(error) => found.unseen.push((path, why_unseen(error.kind(), is_link))),
+                Ok((folder, mut entries)) => {
+                    // A link to a folder that holds it leads to the files that it lies among, and to all beside them.
+                    let leads_up =
+                        path != named && is_link && identity(path.parent().unwrap_or(&path)).starts_with(&folder);
+                    if leads_up || !known.insert(folder) {
+                        continue;
+                    }
+                    entries.retain(|entry| !is_hidden(entry));
+                    entries.sort();
+                    let (linked, own): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_linked_folder);
+                    open.extend(own);
+                    links.extend(linked.into_iter().rev());
+                }
+            },
+            // A pipe or a socket beside files has no text. One that was named is missed.
+            Ok(_) if path == named => found.unseen.push((path, "it is no file".into())),
+            Ok(_) => {}
         }
     }
+}
+
+/// Where a folder is without links, and what it has.
+fn entries_of(folder: &Path) -> io::Result<(PathBuf, Vec<PathBuf>)> {
+    let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+    Ok((fs::canonicalize(folder)?, entries.collect::<io::Result<_>>()?))
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// Why something cannot be looked at.
+pub fn why_unseen(kind: io::ErrorKind, is_link: bool) -> String {
+    match kind {
+        io::ErrorKind::NotFound if is_link => "it is a link that leads nowhere".into(),
+        io::ErrorKind::InvalidInput => "it is no file".into(),
+        kind => kind.to_string(),
+    }
+}
+
+/// A path without links, by which two names of one file are known to be. Of one that is not there the folder is looked at.
+pub fn identity(path: &Path) -> PathBuf {
+    let of_folder = || Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
+    fs::canonicalize(path)
+        .ok()
+        .or_else(of_folder)
+        .unwrap_or_else(|| path.to_path_buf())
 }
 
 /// Whether there is a file or a folder for which an absolute path stands, in which `*` and `?` stand for a part of a name.
 /// A file that has such letters in its name is found by it, too.
 pub fn is_any_there(pattern: &str) -> bool {
-    !matching(pattern).is_empty()
+    !matching(pattern, &mut Vec::new()).is_empty()
 }
 
-/// The files and folders that an absolute path names. A file that has `*` in its name is found by it, too.
-fn matching(pattern: &str) -> Vec<PathBuf> {
+/// The files and folders that an absolute path names. A file that has `*` in its name is found by it, too. `unseen` gets what
+/// may be one and cannot be looked at.
+fn matching(pattern: &str, unseen: &mut Vec<(PathBuf, String)>) -> Vec<PathBuf> {
     let path = PathBuf::from(pattern);
     if path.exists() {
         return vec![path];
     }
+    let is_missing = |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
     let mut found = vec![PathBuf::from("/")];
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
-        found = match part.contains(['*', '?']) {
-            true => found.iter().flat_map(|folder| entries(folder, part)).collect(),
-            false => found.into_iter().map(|folder| folder.join(part)).collect(),
-        };
-        found.retain(|path| path.exists());
+        let is_pattern = part.contains(['*', '?']);
+        let mut next = Vec::new();
+        for folder in found {
+            match is_pattern {
+                false => next.push(folder.join(part)),
+                true => match entries(&folder, part) {
+                    Ok(entries) => next.extend(entries),
+                    Err(error) if is_missing(error.kind()) => {}
+                    Err(error) => unseen.push((folder, why_unseen(error.kind(), false))),
+                },
+            }
+        }
+        next.retain(|path| match fs::metadata(path) {
+            Ok(_) => true,
+            // Of a name that was listed it is known that it is there.
+            Err(error) if is_missing(error.kind()) && !is_pattern => false,
+            Err(error) => {
+                unseen.push((path.clone(), why_unseen(error.kind(), path.is_symlink())));
+                false
+            }
+        });
+        found = next;
     }
     found
 }
@@ -181,21 +265,19 @@ pub fn lines(path: &str) -> Result<Vec<String>, Error> {
     Ok(text.lines().map(str::to_string).collect())
 }
 
-/// The entries of a folder whose names a pattern stands for; none where it cannot be read.
-fn entries(folder: &Path, pattern: &str) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .filter(|entry| {
-            entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| plan::matches(pattern, name))
-        })
-        .map(|entry| entry.path())
-        .collect()
+/// The entries of a folder whose names a pattern stands for.
+fn entries(folder: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_meant = name.to_str().is_some_and(|name| plan::matches(pattern, name));
+        if is_meant && (pattern.starts_with('.') || !is_hidden(&entry.path())) {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -222,5 +304,75 @@ mod tests {
         ] {
             assert_eq!(is_any_there(&format!("{base}/{pattern}")), is_there, "{pattern}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn each_file_of_a_folder_is_found_once_and_what_cannot_be_seen_is_said() {
+        use std::os::unix::fs::symlink;
+        use std::os::unix::net::UnixListener;
+        let folder = Folder::new();
+        let base = folder.path("study/adam");
+        fs::create_dir_all(folder.join("study/adam/v1/deep")).unwrap();
+        fs::create_dir_all(folder.join("other")).unwrap();
+        for name in [
+            "study/adam/a.rds",
+            "study/adam/v1/deep/b.rds",
+            "study/beside.rds",
+            "other/c.rds",
+        ] {
+            fs::write(folder.join(name), "").unwrap();
+        }
+        // What editors, file servers and abba itself put there.
+        for name in [".nfs0001", ".~lock.a.rds#", ".abba-1.tmp"] {
+            fs::write(folder.join("study/adam").join(name), "").unwrap();
+        }
+        fs::create_dir(folder.join("study/adam/.snapshot")).unwrap();
+        fs::write(folder.join("study/adam/.snapshot/old.rds"), "").unwrap();
+        // Links up and across: followed for ever they would be 2^40 paths.
+        let at = |name: &str| folder.join("study/adam").join(name);
+        for (to, name) in [
+            (".", "itself"),
+            ("..", "up"),
+            ("v1", "current"),
+            ("v1", "latest"),
+            ("../../other", "other"),
+            ("none", "broken"),
+        ] {
+            symlink(to, at(name)).unwrap();
+        }
+        symlink("../..", at("v1/up")).unwrap();
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        let of = |pattern: &str| {
+            let found = found(pattern);
+            let name = |path: &Path| path.to_str().unwrap().replace(&(base.clone() + "/"), "");
+            let unseen = found.unseen.iter().map(|(path, why)| format!("{}: {why}", name(path)));
+            (
+                found.files.iter().map(|path| name(path)).collect::<Vec<_>>().join(" "),
+                unseen.collect::<Vec<_>>().join(" "),
+            )
+        };
+        let broken = "broken: it is a link that leads nowhere".to_string();
+        for pattern in [base.clone(), format!("{base}/*")] {
+            assert_eq!(
+                of(&pattern),
+                ("a.rds other/c.rds v1/deep/b.rds".into(), broken.clone()),
+                "{pattern}"
+            );
+        }
+        assert_eq!(of(&format!("{base}/.nfs*")).0, ".nfs0001");
+        assert_eq!(of(&format!("{base}/socket")).1, "socket: it is no file");
+        assert_eq!(of(&format!("{base}/current")).0, "current/deep/b.rds");
+        assert!(found(&base).is_there && !found(&(base.clone() + "/none")).is_there);
+        // Links to each other and folders that are nested deep end, too.
+        let deep = (0..60).fold(folder.join("deep"), |path, _| path.join("d"));
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("x.rds"), "").unwrap();
+        symlink("loop", folder.join("deep/loop")).unwrap();
+        let deep = found(&folder.path("deep"));
+        assert_eq!((deep.files.len(), deep.unseen.len()), (1, 1));
+        // That of one file with two names is the same.
+        assert_eq!(identity(&at("current/deep/b.rds")), identity(&at("v1/deep/b.rds")));
+        assert_eq!(identity(&at("current/none")), identity(&at("v1/none")));
     }
 }

@@ -15,7 +15,7 @@ use crate::domain::record::{self, file_uri, Resource, Role};
 use crate::domain::submission::SubmitArguments;
 use crate::domain::{paths, plan};
 use crate::error::quote_shortened;
-use crate::local::files::{self, Looked};
+use crate::local::files::{self, Found, Looked};
 use crate::Error;
 
 /// A plan, and where its records are.
@@ -264,24 +264,26 @@ impl Comparison<'_> {
         let mut now = BTreeSet::new();
         for input in &self.program.inputs {
             let found = files::found(&plan::absolute(&self.arguments.study_folder, input));
-            if found.is_empty() {
+            if !found.is_there && found.unseen.is_empty() {
                 self.why
                     .push(format!("The input {} cannot be seen here.", quote_shortened(input)));
             }
-            now.extend(found.iter().map(|path| path.to_string_lossy().into_owned()));
+            self.unseen("input", &found);
+            now.extend(found.files.iter().map(|path| path.to_string_lossy().into_owned()));
         }
         for path in &now {
             let name = quote_shortened(paths::file_name(path));
-            let Some(resource) = recorded.get(path) else {
-                self.why.push(format!("The input {name} is not in its record."));
-                continue;
+            let facts = match (self.looked.at(Path::new(path)), recorded.get(path)) {
+                (Err(_), _) => Err(format!("The input {name} cannot be read here.")),
+                (_, None) => Err(format!("The input {name} is not in its record.")),
+                (Ok(facts), Some(resource)) => Ok((facts, resource)),
             };
-            match self.looked.at(Path::new(path)) {
-                Err(_) => self.why.push(format!("The input {name} cannot be read here.")),
-                Ok(facts) if !is_recorded(resource, &facts) => {
+            match facts {
+                Err(why) => self.why.push(why),
+                Ok((facts, resource)) if !is_recorded(resource, &facts) => {
                     self.why.push(format!("The input {name} was changed."));
                 }
-                Ok(_) if !resource.annotations.notes.is_empty() => {
+                Ok((_, resource)) if !resource.annotations.notes.is_empty() => {
                     self.why.push(format!("The input {name} was changed while it ran."));
                 }
                 Ok(_) => {}
@@ -291,6 +293,15 @@ impl Comparison<'_> {
             let name = quote_shortened(paths::file_name(path));
             self.why
                 .push(format!("The input {name} is not there any more, or not one."));
+        }
+    }
+
+    /// What cannot be looked at counts as changed.
+    fn unseen(&mut self, role: &str, found: &Found) {
+        for (path, why) in &found.unseen {
+            let path = path.to_string_lossy();
+            let name = quote_shortened(paths::file_name(&path));
+            self.why.push(format!("The {role} {name} cannot be read here: {why}."));
         }
     }
 
@@ -306,11 +317,13 @@ impl Comparison<'_> {
             let path = plan::absolute(&self.arguments.study_folder, output);
             let found = files::found(&path);
             let known: BTreeSet<&str> = recorded.iter().map(|(path, _)| path.as_str()).collect();
-            if found.is_empty() && !recorded.iter().any(|(file, _)| paths::is_in(file, &path)) {
+            self.unseen("output", &found);
+            let is_missing = found.files.is_empty() && found.unseen.is_empty();
+            if is_missing && !recorded.iter().any(|(file, _)| paths::is_in(file, &path)) {
                 self.why
                     .push(format!("The output {} is not there.", quote_shortened(output)));
             }
-            for file in found.iter().map(|file| file.to_string_lossy()) {
+            for file in found.files.iter().map(|file| file.to_string_lossy()) {
                 if !known.contains(file.as_ref()) {
                     let name = quote_shortened(paths::file_name(&file));
                     self.why.push(format!("The output {name} is not in its record."));

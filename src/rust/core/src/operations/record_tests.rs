@@ -761,3 +761,54 @@ fn mounts_as_an_abba_server_writes_them_are_those_that_were_given() {
         assert_eq!(study.outdated(plan)[0].why.join(" "), why);
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_looked_at_is_said_and_counts_as_changed() {
+    use std::os::unix::fs::symlink;
+    let study = Study::new();
+    study.write("t.R", "1");
+    study.write("adam/adae.rds", "in");
+    study.write("adam/.nfs0001", "in");
+    fs::create_dir(study.0.join("none")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(study.0.join("adam/socket")).unwrap();
+    let record = study.record("j-1", "t.R", b"");
+    let save = || {
+        study.save(&[to_save(&record, b"", &[], &["adam", "none"])], None)[0]
+            .notes
+            .join(" ")
+    };
+    let why = || {
+        study.outdated(json!([planned(&study, "t", &["adam", "none"], &[], &[])]))[0]
+            .why
+            .join(" ")
+    };
+    // Neither an empty folder nor what is no data makes it run again.
+    assert_eq!((save(), why()), (String::new(), String::new()));
+    fs::write(study.0.join("adam/.~lock.adae.rds#"), "").unwrap();
+    assert_eq!(why(), "");
+    // A folder in which a link leads to itself cannot be read: for root no other folder is so.
+    symlink("sub", study.0.join("adam/sub")).unwrap();
+    let now = why();
+    assert!(
+        now.starts_with("The input \"sub\" cannot be read here: ") && !now.contains("record"),
+        "{now}"
+    );
+    fs::remove_file(study.0.join("logs/t.json")).unwrap();
+    fs::remove_file(study.0.join("adam/sub")).unwrap();
+    symlink("gone.rds", study.0.join("adam/link.rds")).unwrap();
+    assert_eq!(
+        save(),
+        "adam/link.rds: This input could not be looked at: it is a link that leads nowhere."
+    );
+    assert_eq!(
+        why(),
+        "The input \"link.rds\" cannot be read here: it is a link that leads nowhere."
+    );
+    let rows = verify(&study.path("logs"), &[]).unwrap();
+    let row = rows.iter().find(|row| row.file == "adam/link.rds").unwrap();
+    assert!(
+        row.what.contains("could not be looked at") && row.result == CheckResult::Missing,
+        "{row:?}"
+    );
+}

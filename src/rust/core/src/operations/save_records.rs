@@ -413,6 +413,11 @@ impl Save<'_> {
         )))
     }
 
+    /// A path from the study's folder, where it is below that.
+    fn shown(&self, path: &str) -> String {
+        record_files::relative(&self.arguments.study_folder, path).unwrap_or_else(|| path.to_string())
+    }
+
     /// Adds what the program read and wrote, as it is now.
     fn add_files(&mut self, statement: &mut Statement, job: &JobToSave) {
         let metadata = &statement.predicate.run_details.metadata;
@@ -433,19 +438,19 @@ impl Save<'_> {
         for (place, role, told) in [(0, Role::Output, &job.outputs), (1, Role::Input, &job.inputs)] {
             for name in told {
                 let path = plan::absolute(&self.arguments.study_folder, name);
-                let found = files::found(&path);
+                let mut found = files::found(&path);
                 let mut has_any = false;
-                for file in found {
-                    let Ok(facts) = self.looked.at(&file) else {
-                        continue;
+                for file in found.files {
+                    let facts = match self.looked.at(&file) {
+                        Ok(facts) => facts,
+                        Err(kind) => {
+                            found.unseen.push((file, files::why_unseen(kind, false)));
+                            continue;
+                        }
                     };
                     has_any = true;
                     let file = file.to_string_lossy().into_owned();
-                    let mut resource = Resource::new(
-                        role,
-                        record_files::relative(&self.arguments.study_folder, &file).unwrap_or_else(|| file.clone()),
-                        Some(facts.sha256.clone()),
-                    );
+                    let mut resource = Resource::new(role, self.shown(&file), Some(facts.sha256.clone()));
                     resource.uri = file_uri(&file);
                     resource.annotations.path =
                         Some(record_files::way(&self.arguments.folder, &file).unwrap_or_else(|| file.clone()));
@@ -457,12 +462,18 @@ impl Save<'_> {
                         known.push(resource);
                     }
                 }
-                let missing = NotFound {
-                    role,
-                    name: name.clone(),
-                };
-                if !has_any && !not_found.contains(&missing) {
-                    not_found.push(missing);
+                // An input folder may be empty.
+                let is_missing = !has_any && found.unseen.is_empty() && !(role == Role::Input && found.is_there);
+                let missing = is_missing.then(|| (name.clone(), None));
+                let unseen = found
+                    .unseen
+                    .into_iter()
+                    .map(|(path, why)| (self.shown(&path.to_string_lossy()), Some(why)));
+                for (name, why) in unseen.chain(missing) {
+                    let missing = NotFound { role, name, why };
+                    if !not_found.contains(&missing) {
+                        not_found.push(missing);
+                    }
                 }
             }
         }
@@ -520,11 +531,13 @@ impl Statement {
             let notes = resource.annotations.notes.iter().filter(move |_| !is_known);
             notes.map(move |note| format!("{name}{note}"))
         });
-        let missing = self
-            .run()
-            .not_found
-            .iter()
-            .map(|missing| format!("{}: This {} was not there.", missing.name, missing.role.name()));
+        let missing = self.run().not_found.iter().map(|missing| {
+            let role = missing.role.name();
+            match &missing.why {
+                None => format!("{}: This {role} was not there.", missing.name),
+                Some(why) => format!("{}: This {role} could not be looked at: {why}.", missing.name),
+            }
+        });
         of_files.chain(missing).collect()
     }
 }

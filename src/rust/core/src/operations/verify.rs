@@ -159,7 +159,7 @@ fn check_record(
     for missing in &record.statement.run().not_found {
         rows.push(CheckedFile {
             result: CheckResult::Missing,
-            what: "It was not there when the record was made.".into(),
+            what: missing.what(),
             ..row(&record.name, missing.role.name(), missing.name.clone())
         });
     }
