@@ -1,13 +1,13 @@
 //! Which programs of a plan have to run again, and why: what has changed since their records were made.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::record_files::{self, RecordFile};
-use super::verify::{is_recorded, path_of};
+use super::record_files::{self, path_of, RecordFile};
+use super::verify::is_recorded;
 use crate::domain::job_template::JobTemplate;
 use crate::domain::mounts::Mounts;
 use crate::domain::quantity::CpuLimit;
@@ -59,14 +59,23 @@ pub struct Outdated {
 pub fn outdated(arguments: &OutdatedArguments) -> Result<Vec<Outdated>, Error> {
     let records = Records::read(&arguments.records)?;
     let mut looked = Looked::default();
+    let paths: Vec<String> = arguments
+        .programs
+        .iter()
+        .map(|program| program_path(arguments, program))
+        .collect();
+    let identities: Vec<PathBuf> = paths.iter().map(|path| files::identity(Path::new(path))).collect();
     let mut rows: Vec<Outdated> = arguments
         .programs
         .iter()
-        .map(|program| {
-            let why = match records.of(arguments, program) {
+        .zip(paths.iter().zip(&identities))
+        .map(|(program, (path, identity))| {
+            let is_only_one = identities.iter().filter(|other| *other == identity).count() == 1;
+            let why = match records.of(&program.name, path, identity, is_only_one) {
                 Some(record) => Comparison {
                     arguments,
                     program,
+                    path,
                     record,
                     looked: &mut looked,
                     why: Vec::new(),
@@ -123,7 +132,8 @@ fn spread(programs: &[PlannedProgram], rows: &mut [Outdated]) {
 
 /// The records of a folder.
 struct Records {
-    files: Vec<RecordFile>,
+    /// Each with the address of its program, and where that is without links.
+    files: Vec<(RecordFile, String, Option<PathBuf>)>,
 }
 
 impl Records {
@@ -138,29 +148,20 @@ impl Records {
                 quote_shortened(folder)
             ))
         })?;
-        let files = names
-            .iter()
-            .filter_map(|name| record_files::read(at, name).ok().flatten());
+        let files = names.iter().filter_map(|name| {
+            let record = record_files::read(at, name).ok().flatten()?;
+            let program = record.statement.of_role(Role::Program).next()?.clone();
+            let identity = record.identity(&program);
+            Some((record, program.uri, identity))
+        });
         Ok(Self { files: files.collect() })
     }
 
     /// The last record of a program: that of its name in the plan, or else of its path, where no other step of the plan has
     /// that.
-    fn of(&self, arguments: &OutdatedArguments, program: &PlannedProgram) -> Option<&RecordFile> {
-        let path = program_path(arguments, program);
-        let is_only_one = arguments
-            .programs
-            .iter()
-            .filter(|other| program_path(arguments, other) == path)
-            .count()
-            == 1;
-        let of_program = |record: &&RecordFile| {
-            record
-                .statement
-                .of_role(Role::Program)
-                .any(|resource| resource.uri == file_uri(&path) || path_of(&arguments.records, resource) == path)
-        };
-        let base = record_files::safe_name(&program.name);
+    fn of(&self, name: &str, path: &str, identity: &Path, is_only_one: bool) -> Option<&RecordFile> {
+        let uri = file_uri(path);
+        let base = record_files::safe_name(name);
         let of_name = |record: &&RecordFile| {
             let number = record
                 .name
@@ -169,11 +170,14 @@ impl Records {
             number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
         };
         let latest = |one: &&RecordFile, two: &&RecordFile| one.statement.order().cmp(&two.statement.order());
-        let of_path = self.files.iter().filter(of_program);
-        let named = of_path.clone().filter(of_name).max_by(latest);
+        let of_path = self
+            .files
+            .iter()
+            .filter(|(_, its_uri, its_identity)| *its_uri == uri || its_identity.as_deref() == Some(identity))
+            .map(|(record, ..)| record);
         match is_only_one {
             true => of_path.max_by(latest),
-            false => named,
+            false => of_path.filter(of_name).max_by(latest),
         }
     }
 }
@@ -189,6 +193,7 @@ fn program_path(arguments: &OutdatedArguments, program: &PlannedProgram) -> Stri
 struct Comparison<'a> {
     arguments: &'a OutdatedArguments,
     program: &'a PlannedProgram,
+    path: &'a str,
     record: &'a RecordFile,
     looked: &'a mut Looked,
     why: Vec<String>,
@@ -208,13 +213,13 @@ impl Comparison<'_> {
     }
 
     fn program_text(&mut self) {
-        let path = program_path(self.arguments, self.program);
+        let path = self.path;
         let recorded = self.record.statement.of_role(Role::Program).next();
         let recorded = recorded.filter(|resource| resource.sha256().is_some());
-        match (self.looked.at(Path::new(&path)), recorded) {
+        match (self.looked.at(Path::new(path)), recorded) {
             (Err(_), _) => self
                 .why
-                .push(format!("The program cannot be read here: {}.", quote_shortened(&path))),
+                .push(format!("The program cannot be read here: {}.", quote_shortened(path))),
             (_, None) => self.why.push("Its record does not say which text ran.".into()),
             (Ok(facts), Some(resource)) if !is_recorded(resource, &facts) => {
                 self.why.push("The program was changed.".into())
@@ -254,14 +259,9 @@ impl Comparison<'_> {
     }
 
     fn inputs(&mut self) {
-        let folder = &self.arguments.records;
-        let recorded: BTreeMap<String, &Resource> = self
-            .record
-            .statement
-            .of_role(Role::Input)
-            .map(|resource| (path_of(folder, resource), resource))
-            .collect();
-        let mut now = BTreeSet::new();
+        let record = self.record;
+        let recorded = recorded(record, Role::Input);
+        let mut now = BTreeMap::new();
         for input in &self.program.inputs {
             let found = files::found(&plan::absolute(&self.arguments.study_folder, input));
             if !found.is_there && found.unseen.is_empty() {
@@ -269,11 +269,11 @@ impl Comparison<'_> {
                     .push(format!("The input {} cannot be seen here.", quote_shortened(input)));
             }
             self.unseen("input", &found);
-            now.extend(found.files.iter().map(|path| path.to_string_lossy().into_owned()));
+            now.extend(found.files.into_iter().map(|path| (files::identity(&path), path)));
         }
-        for path in &now {
-            let name = quote_shortened(paths::file_name(path));
-            let facts = match (self.looked.at(Path::new(path)), recorded.get(path)) {
+        for (identity, path) in &now {
+            let name = name_of(path);
+            let facts = match (self.looked.at(path), recorded.get(identity)) {
                 (Err(_), _) => Err(format!("The input {name} cannot be read here.")),
                 (_, None) => Err(format!("The input {name} is not in its record.")),
                 (Ok(facts), Some(resource)) => Ok((facts, resource)),
@@ -289,8 +289,8 @@ impl Comparison<'_> {
                 Ok(_) => {}
             }
         }
-        for path in recorded.keys().filter(|path| !now.contains(*path)) {
-            let name = quote_shortened(paths::file_name(path));
+        for (_, resource) in recorded.iter().filter(|(identity, _)| !now.contains_key(*identity)) {
+            let name = quote_shortened(paths::file_name(&resource.name));
             self.why
                 .push(format!("The input {name} is not there any more, or not one."));
         }
@@ -306,39 +306,29 @@ impl Comparison<'_> {
     }
 
     fn outputs(&mut self) {
-        let folder = &self.arguments.records;
-        let recorded: Vec<(String, &Resource)> = self
-            .record
-            .statement
-            .of_role(Role::Output)
-            .map(|resource| (path_of(folder, resource), resource))
-            .collect();
+        let record = self.record;
+        let recorded_here = recorded(record, Role::Output);
         for output in &self.program.outputs {
             let path = plan::absolute(&self.arguments.study_folder, output);
             let found = files::found(&path);
-            let known: BTreeSet<&str> = recorded.iter().map(|(path, _)| path.as_str()).collect();
             self.unseen("output", &found);
             let is_missing = found.files.is_empty() && found.unseen.is_empty();
-            if is_missing && !recorded.iter().any(|(file, _)| paths::is_in(file, &path)) {
+            let folder = files::identity(Path::new(&path));
+            if is_missing && !recorded_here.keys().any(|file| file.starts_with(&folder)) {
                 self.why
                     .push(format!("The output {} is not there.", quote_shortened(output)));
             }
-            for file in found.files.iter().map(|file| file.to_string_lossy()) {
-                if !known.contains(file.as_ref()) {
-                    let name = quote_shortened(paths::file_name(&file));
-                    self.why.push(format!("The output {name} is not in its record."));
+            for file in &found.files {
+                if !recorded_here.contains_key(&files::identity(file)) {
+                    self.why
+                        .push(format!("The output {} is not in its record.", name_of(file)));
                 }
             }
         }
-        let log = self
-            .record
-            .statement
-            .of_role(Role::Log)
-            .map(|log| (path_of(folder, log), log));
-        for (path, resource) in recorded.into_iter().chain(log) {
-            let name = quote_shortened(paths::file_name(&path));
+        for (path, resource) in recorded_here.into_iter().chain(recorded(record, Role::Log)) {
+            let name = quote_shortened(paths::file_name(&resource.name));
             let role = resource.annotations.role.name();
-            match self.looked.at(Path::new(&path)) {
+            match self.looked.at(&path) {
                 Err(_) => self.why.push(format!("The {role} {name} is not there.")),
                 Ok(facts) if !is_recorded(resource, &facts) => {
                     self.why.push(format!("The {role} {name} is not as recorded."));
@@ -347,6 +337,19 @@ impl Comparison<'_> {
             }
         }
     }
+}
+
+/// The files of a role that a record names, each by where it is without links.
+fn recorded(record: &RecordFile, role: Role) -> BTreeMap<PathBuf, &Resource> {
+    let of_role = record.statement.of_role(role);
+    of_role
+        .map(|resource| (files::identity(Path::new(&path_of(&record.folder, resource))), resource))
+        .collect()
+}
+
+/// The name of a file, quoted.
+fn name_of(path: &Path) -> String {
+    quote_shortened(paths::file_name(&path.to_string_lossy()))
 }
 
 /// The arguments of a submission that can change what a program makes. R sees the limit of cores, and not the others.

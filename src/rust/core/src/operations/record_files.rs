@@ -2,21 +2,42 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::domain::dsse::Envelope;
-use crate::domain::paths;
-use crate::domain::record::{Role, Statement};
+use crate::domain::record::{is_absolute, Resource, Role, Statement};
+use crate::domain::{paths, plan};
+use crate::local::files;
 
 /// A record as it was read from its file.
 #[derive(Clone, Debug)]
 pub(super) struct RecordFile {
+    /// The folder that it is in.
+    pub folder: String,
     /// The file's name without its ending.
     pub name: String,
     /// What it says.
     pub statement: Statement,
     /// What it is signed in, if it is.
     pub envelope: Option<Envelope>,
+}
+
+impl RecordFile {
+    /// Where a file is that it names, without links: so it is known however its path was written, and in a study that has
+    /// moved, too. `None` where the record does not say.
+    pub(super) fn identity(&self, resource: &Resource) -> Option<PathBuf> {
+        resource.annotations.path.as_ref()?;
+        Some(files::identity(Path::new(&path_of(&self.folder, resource))))
+    }
+}
+
+/// The absolute path of a file of a record in a folder.
+pub(super) fn path_of(folder: &str, resource: &Resource) -> String {
+    match &resource.annotations.path {
+        Some(path) if is_absolute(path) => path.clone(),
+        Some(path) => plan::absolute(folder, path),
+        None => plan::absolute(folder, &resource.name),
+    }
 }
 
 /// Reads the record `NAME.json` in a folder; `None` where there is no such file.
@@ -46,6 +67,7 @@ pub(super) fn read(folder: &Path, name: &str) -> io::Result<Option<RecordFile>> 
         })
         .ok_or(io::ErrorKind::InvalidData)?;
     Ok(Some(RecordFile {
+        folder: folder.to_string_lossy().into_owned(),
         name: name.to_string(),
         statement,
         envelope,

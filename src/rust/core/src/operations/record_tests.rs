@@ -812,3 +812,65 @@ fn what_cannot_be_looked_at_is_said_and_counts_as_changed() {
         "{row:?}"
     );
 }
+
+#[cfg(unix)]
+#[test]
+fn a_program_is_known_by_whatever_links_its_path_has() {
+    use std::os::unix::fs::symlink;
+    let study = Study::new();
+    study.write("study/programs/t.R", "1");
+    study.write("study/adam/adae.rds", "in");
+    symlink("study", study.0.join("link")).unwrap();
+    symlink("adam", study.0.join("study/data")).unwrap();
+    let job = |id: &str, program: &str, batch: &str, input: &str| {
+        let mut record = study.record(id, program, id.as_bytes());
+        record["predicate"]["runDetails"]["metadata"]["abba_run"]["batch_id"] = batch.into();
+        record["predicate"]["runDetails"]["metadata"]["abba_run"]["submitted"] =
+            format!("2026-01-0{}T00:00:00Z", batch.len()).into();
+        to_save(&record, id.as_bytes(), &["none.rtf"], &[input])
+    };
+    let save = |base: &str, job: Value| {
+        let arguments: SaveArguments = serde_json::from_value(json!({
+            "folder": format!("{base}/logs"), "study_folder": base, "jobs": [job],
+        }))
+        .unwrap();
+        save_records(&arguments).unwrap()[0].log.clone().unwrap()
+    };
+    let why = |base: &str, program: &str, input: &str| {
+        let mut plan = planned(&study, "t", &[input], &[], &[]);
+        plan["arguments"]["expanded_path"] = program.into();
+        let arguments: OutdatedArguments = serde_json::from_value(json!({
+            "records": format!("{base}/logs"), "study_folder": base, "programs": [plan],
+        }))
+        .unwrap();
+        outdated(&arguments).unwrap()[0].why.join(" ")
+    };
+    let base = study.path("study");
+    // The Job has the path through the link, R has it without.
+    save(&base, job("j-1", "link/programs/t.R", "b", "data/adae.rds"));
+    assert_eq!(why(&base, &study.path("study/programs/t.R"), "adam/*"), "");
+    assert_eq!(why(&base, &study.path("link/programs/t.R"), "data"), "");
+    // A later run takes the place of the earlier one, whichever way its program was named.
+    let log = save(&base, job("j-2", "study/programs/t.R", "bb", "adam"));
+    assert!(log.ends_with("/logs/t.log"), "{log}");
+    save(&base, job("j-3", "link/programs/t.R", "bbb", "data"));
+    assert_eq!(fs::read_dir(study.0.join("study/logs")).unwrap().count(), 2);
+    assert_eq!(study.read("study/logs/t.log"), "j-3");
+    // So does that in a study that has moved.
+    fs::rename(study.0.join("study"), study.0.join("moved")).unwrap();
+    fs::remove_file(study.0.join("link")).unwrap();
+    let moved = study.path("moved");
+    assert_eq!(why(&moved, &study.path("moved/programs/t.R"), "adam"), "");
+    save(&moved, job("j-4", "moved/programs/t.R", "bbbb", "adam"));
+    assert_eq!(study.read("moved/logs/t.log"), "j-4");
+    // And saved again after a move, each file is in the record once.
+    fs::rename(study.0.join("moved"), study.0.join("again")).unwrap();
+    let again = study.path("again");
+    save(&again, job("j-4", "again/programs/t.R", "bbbb", "adam"));
+    let record: Value = serde_json::from_str(&study.read("again/logs/t.json")).unwrap();
+    check_by_specification(&record);
+    let dependencies = record["predicate"]["buildDefinition"]["resolvedDependencies"]
+        .as_array()
+        .unwrap();
+    assert_eq!(dependencies.len(), 2, "{dependencies:?}");
+}

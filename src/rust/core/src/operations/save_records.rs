@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
@@ -489,11 +489,23 @@ impl Save<'_> {
         let folder = &self.arguments.folder;
         for resource in &mut statement.predicate.build_definition.resolved_dependencies {
             if let (Role::Program, Some(path)) = (resource.annotations.role, &resource.annotations.path) {
-                if let Some(way) = record_files::way(folder, path) {
+                if let Some(way) = record_files::way(folder, &in_study(&self.arguments.study_folder, path)) {
                     resource.annotations.path = Some(way);
                 }
             }
         }
+    }
+}
+
+/// A path as one below the study's folder, where it is one without its links: so it moves with the study.
+fn in_study(study_folder: &str, path: &str) -> String {
+    if record_files::relative(study_folder, path).is_some() {
+        return path.to_string();
+    }
+    let without_links = |path: &str| files::identity(Path::new(path)).to_string_lossy().into_owned();
+    match record_files::relative(&without_links(study_folder), &without_links(path)) {
+        Some(rest) => plan::absolute(study_folder, &rest),
+        None => path.to_string(),
     }
 }
 
@@ -580,18 +592,22 @@ impl RecordFile {
 
     /// Whether it is of the same program, run for the same purpose. `by_name`: the name of its step in the plan is the same.
     fn is_of_same_step(&self, statement: &Statement, by_name: bool) -> bool {
-        let program = |statement: &Statement| {
-            let program = statement.program()?;
-            Some(match program.uri.is_empty() {
-                true => program.name.clone(),
-                false => program.uri.clone(),
-            })
+        let is_same_program = match (self.statement.program(), statement.program()) {
+            (Some(old), Some(new)) if old.uri.is_empty() && new.uri.is_empty() => old.name == new.name,
+            (Some(old), Some(new)) => self.is_same_file(old, new),
+            (old, new) => old.is_none() && new.is_none(),
         };
         let purpose = |statement: &Statement| {
             let given = &statement.predicate.build_definition.external_parameters;
             ["arguments", "environment"].map(|name| given.get(name).cloned())
         };
-        program(&self.statement) == program(statement) && (by_name || purpose(&self.statement) == purpose(statement))
+        is_same_program && (by_name || purpose(&self.statement) == purpose(statement))
+    }
+
+    /// Whether a file of it is one of a record that is to lie beside it.
+    fn is_same_file(&self, old: &Resource, new: &Resource) -> bool {
+        let is_same_place = || self.identity(old).is_some_and(|old| Some(old) == self.identity(new));
+        (!old.uri.is_empty() && old.uri == new.uri) || is_same_place()
     }
 
     /// Whether it is of the same start of the program: one that was started again has another log. Of a pod that is gone
@@ -652,12 +668,18 @@ impl RecordFile {
     /// Leaves in `statement` what was recorded before of files, events and the verdict: it is nearer to the run.
     fn keep_files(&self, statement: &mut Statement) {
         let with_old = |new: &mut Vec<Resource>, old: &[Resource], role: Role| {
+            // Where the new ones are, once it is needed: of a study that has moved, or with links.
+            let mut places: Option<Vec<Option<PathBuf>>> = None;
             for resource in old.iter().filter(|old| old.annotations.role == role) {
-                match new
-                    .iter_mut()
-                    .find(|new| new.uri == resource.uri && new.annotations.role == role)
-                {
-                    Some(new) => *new = resource.clone(),
+                let is_same = |new: &Resource| new.uri == resource.uri && new.annotations.role == role;
+                let at = new.iter().position(is_same).or_else(|| {
+                    let place = self.identity(resource);
+                    let of_role = |new: &Resource| self.identity(new).filter(|_| new.annotations.role == role);
+                    let places = places.get_or_insert_with(|| new.iter().map(of_role).collect());
+                    places.iter().position(|new| new.is_some() && *new == place)
+                });
+                match at {
+                    Some(at) => new[at] = resource.clone(),
                     None => new.push(resource.clone()),
                 }
             }

@@ -9,8 +9,7 @@ use serde::Serialize;
 
 use super::record_files::{self, RecordFile};
 use crate::domain::dsse::{self, Verified};
-use crate::domain::plan;
-use crate::domain::record::{is_absolute, Resource, Role};
+use crate::domain::record::{Resource, Role};
 use crate::error::quote_shortened;
 use crate::local::files::{FileFacts, Looked};
 use crate::Error;
@@ -191,15 +190,6 @@ fn signature(record: &RecordFile, keys: &[VerifyingKey]) -> (CheckResult, String
     }
 }
 
-/// The absolute path of a file of a record in a folder.
-pub(super) fn path_of(folder: &str, resource: &Resource) -> String {
-    match &resource.annotations.path {
-        Some(path) if is_absolute(path) => path.clone(),
-        Some(path) => plan::absolute(folder, path),
-        None => plan::absolute(folder, &resource.name),
-    }
-}
-
 /// Whether a file is what a record says. A program is sent without a byte order mark, and its record has the digest of that.
 pub(super) fn is_recorded(resource: &Resource, facts: &FileFacts) -> bool {
     let without_mark = facts.sha256_without_mark.as_deref();
@@ -209,7 +199,7 @@ pub(super) fn is_recorded(resource: &Resource, facts: &FileFacts) -> bool {
 }
 
 fn check_file(folder: &str, name: &str, resource: &Resource, looked: &mut Looked) -> CheckedFile {
-    let path = path_of(folder, resource);
+    let path = record_files::path_of(folder, resource);
     let (result, what) = match looked.at(Path::new(&path)) {
         Ok(facts) if is_recorded(resource, &facts) => (CheckResult::Ok, "It is as recorded.".into()),
         Ok(facts) => {
