@@ -25,6 +25,8 @@ pub struct FileFacts {
     pub bytes: u64,
     /// When it was changed last; `None` where the file system does not say.
     pub modified: Option<Timestamp>,
+    /// When it, its name or its rights were changed last, which nobody can set; `None` where the system does not say.
+    pub placed: Option<Timestamp>,
 }
 
 /// Files that were looked at, each once.
@@ -76,13 +78,25 @@ fn look_at(path: &Path) -> io::Result<FileFacts> {
             Err(error) => return Err(error),
         }
     }
-    let modified = file.metadata()?.modified().ok();
+    let metadata = file.metadata()?;
+    let modified = metadata.modified().ok();
     Ok(FileFacts {
         sha256: hexadecimal(&hash.finalize()),
         sha256_without_mark: without_mark.map(|hash| hexadecimal(&hash.finalize())),
         bytes,
         modified: modified.and_then(|modified| Timestamp::try_from(modified).ok()),
+        placed: placed(&metadata),
     })
+}
+
+#[cfg(unix)]
+fn placed(metadata: &fs::Metadata) -> Option<Timestamp> {
+    Timestamp::from_second(std::os::unix::fs::MetadataExt::ctime(metadata)).ok()
+}
+
+#[cfg(not(unix))]
+fn placed(_: &fs::Metadata) -> Option<Timestamp> {
+    None
 }
 
 /// Writes each file whole or not at all, and none before all are on the disk: whoever reads one meanwhile gets the one before.

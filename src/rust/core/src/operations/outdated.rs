@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::record_files::{self, path_of, RecordFile};
+use super::save_records::OLDER_THAN_RUN;
 use super::verify::is_recorded;
 use crate::domain::job_template::JobTemplate;
 use crate::domain::mounts::Mounts;
@@ -333,10 +334,21 @@ impl Comparison<'_> {
                 Ok(facts) if !is_recorded(resource, &facts) => {
                     self.why.push(format!("The {role} {name} is not as recorded."));
                 }
+                Ok(_) if is_of_another(resource) => {
+                    self.why
+                        .push(format!("The {role} {name} was changed after the program had ended."));
+                }
                 Ok(_) => {}
             }
         }
     }
+}
+
+/// Whether a record says of an output that it is not what the program left. One that is older than the run may be another
+/// program's, which the same pattern stands for.
+fn is_of_another(resource: &Resource) -> bool {
+    let mut notes = resource.annotations.notes.iter();
+    resource.annotations.role == Role::Output && notes.any(|note| note != OLDER_THAN_RUN)
 }
 
 /// The files of a role that a record names, each by where it is without links.

@@ -874,3 +874,57 @@ fn a_program_is_known_by_whatever_links_its_path_has() {
         .unwrap();
     assert_eq!(dependencies.len(), 2, "{dependencies:?}");
 }
+
+/// A study of one program that ran at this time, on a day that is long over; its input and its output are as old as that.
+fn of_old_files() -> (Study, Value) {
+    let study = Study::new();
+    study.write("t.R", "1");
+    for (name, second) in [("in.rds", 0), ("out.rtf", 2)] {
+        study.write(name, "x");
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000 + second);
+        fs::File::options()
+            .write(true)
+            .open(study.0.join(name))
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
+    }
+    let mut record = study.record("j-1", "t.R", b"");
+    record["predicate"]["runDetails"]["metadata"]["startedOn"] = "2001-09-09T01:46:41Z".into();
+    record["predicate"]["runDetails"]["metadata"]["finishedOn"] = "2001-09-09T01:46:43Z".into();
+    (study, record)
+}
+
+#[cfg(unix)]
+#[test]
+fn an_input_that_was_put_there_since_with_an_older_time_is_noted() {
+    let (study, record) = of_old_files();
+    let saved = study.save(&[to_save(&record, b"", &["out.rtf"], &["in.rds"])], None);
+    assert!(
+        saved[0].notes[0].starts_with("in.rds: It was put there"),
+        "{:?}",
+        saved[0].notes
+    );
+    // Of an output that is only locked nothing is said.
+    assert_eq!(saved[0].notes.len(), 1);
+    let why = study.outdated(json!([planned(&study, "t", &["in.rds"], &["out.rtf"], &[])]))[0]
+        .why
+        .join(" ");
+    assert_eq!(why, "The input \"in.rds\" was changed while it ran.");
+}
+
+#[test]
+fn an_output_that_was_changed_after_the_end_makes_its_program_run_again() {
+    let (study, record) = of_old_files();
+    let why = || {
+        study.outdated(json!([planned(&study, "t", &[], &["out.rtf"], &[])]))[0]
+            .why
+            .join(" ")
+    };
+    study.save(&[to_save(&record, b"", &["out.rtf"], &[])], None);
+    assert_eq!(why(), "");
+    fs::remove_dir_all(study.0.join("logs")).unwrap();
+    study.write("out.rtf", "by hand");
+    study.save(&[to_save(&record, b"", &["out.rtf"], &[])], None);
+    assert_eq!(why(), "The output \"out.rtf\" was changed after the program had ended.");
+}

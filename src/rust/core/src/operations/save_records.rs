@@ -425,8 +425,11 @@ impl Save<'_> {
         let (started, finished) = (second(&metadata.started_on), second(&metadata.finished_on));
         let note = |role: Role, facts: &FileFacts| -> Option<String> {
             let modified = facts.modified?.as_second();
+            // A file that was put in place of another may have kept its own, older time.
+            let placed = facts.placed.map_or(modified, Timestamp::as_second).max(modified);
             match role {
                 Role::Input if started.is_some_and(|started| modified > started) => Some(CHANGED_AFTER_START),
+                Role::Input if started.is_some_and(|started| placed > started) => Some(PLACED_AFTER_START),
                 Role::Output if started.is_some_and(|started| modified < started) => Some(OLDER_THAN_RUN),
                 Role::Output if finished.is_some_and(|finished| modified > finished + 1) => Some(CHANGED_AFTER_END),
                 _ => None,
@@ -514,7 +517,9 @@ const MOST_OF_A_NAME: usize = 10_000;
 
 const CHANGED_AFTER_START: &str =
     "It was changed after the program had started: the program may have read another text.";
-const OLDER_THAN_RUN: &str = "It is older than the run: the program did not write it.";
+const PLACED_AFTER_START: &str =
+    "It was put there, or its rights were changed, after the program had started: the program may have read another file.";
+pub(super) const OLDER_THAN_RUN: &str = "It is older than the run: the program did not write it.";
 const CHANGED_AFTER_END: &str = "It was changed after the program had ended.";
 
 impl Statement {
