@@ -17,7 +17,8 @@
 #'
 #' @return A data frame with one row for each log and the columns `program` (the name of the file without its ending, or
 #'   the program of the job), `verdict`, `verdict_line`, as of [abba_list_k8s_jobs_local()], and `log` (the path of the
-#'   file, `NA` for a job), all character; invisibly where a page is written.
+#'   file, `NA` for a job), all character; invisibly where a page is written. Of a log of which the record says that a
+#'   part is missing nobody knows that it is clean: its `verdict` is `NA`, and `verdict_line` says what is missing.
 #'
 #' @section Errors:
 #' A folder without logs, a file that cannot be read, and a page that cannot be written are errors of class

@@ -65,6 +65,31 @@ test_that("a program that has failed is never clean, whatever its log shows: the
   expect_identical(checked$verdict_line, rep(NA_character_, 3L))
 })
 
+test_that("a log of which a part is missing is not clean: the record beside it tells", {
+  folder <- local_logs(part.log = "all is well", wrong.log = c("x", "Error in f() : no data"))
+  for (name in c("part", "wrong")) {
+    record <- list(
+      "_type" = "https://in-toto.io/Statement/v1", predicateType = "https://slsa.dev/provenance/v1",
+      subject = list(list(
+        name = paste0(name, ".log"),
+        annotations = list(abba_role = "log", abba_notes = I("The beginning of the log is missing."))
+      )),
+      predicate = list(
+        buildDefinition = list(buildType = "x", externalParameters = rlang::set_names(list())),
+        runDetails = list(builder = list(id = "x"), metadata = list(
+          invocationId = name, abba_run = list(status = "Succeeded")
+        ))
+      )
+    )
+    writeLines(to_json(record), file.path(folder, paste0(name, ".json")))
+  }
+  page <- file.path(folder, "logs.html")
+  checked <- abba_log_check(folder, html = page)
+  expect_identical(checked$verdict, c(NA, "errors"))
+  expect_identical(checked$verdict_line, c("The beginning of the log is missing.", "Error in f() : no data"))
+  expect_match(paste(readLines(page), collapse = "\n"), "class=\"none\">none</td>.*The beginning", perl = TRUE)
+})
+
 test_that("the patterns of a company count", {
   folder <- local_logs(a.log = "NOTE: variable x is uninitialized")
   expect_identical(abba_log_check(folder)$verdict, "clean")
