@@ -164,11 +164,9 @@ impl Records {
         let uri = file_uri(path);
         let base = record_files::safe_name(name);
         let of_name = |record: &&RecordFile| {
-            let number = record
-                .name
-                .strip_prefix(&base)
-                .map(|rest| rest.strip_prefix('-').unwrap_or(rest));
-            number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+            let rest = record.name.strip_prefix(&base);
+            let is_number = |number: &str| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+            rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('-').is_some_and(is_number))
         };
         let latest = |one: &&RecordFile, two: &&RecordFile| one.statement.order().cmp(&two.statement.order());
         let of_path = self

@@ -530,6 +530,10 @@ fn one_program_that_a_plan_has_twice_is_known_by_its_names() {
     assert_eq!(outdated, [false, true]);
     study.save(&[job("serious", "j-2")], None);
     assert!(study.outdated(plan()).iter().all(|row| !row.outdated));
+    // A name with a number at its end is that of another step.
+    study.save(&[job("all2", "j-3")], None);
+    changed(&study.0.join("logs/all2.log"));
+    assert!(study.outdated(plan()).iter().all(|row| !row.outdated));
 }
 
 /// The Statement of a record that is signed.
