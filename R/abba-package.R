@@ -16,7 +16,7 @@
 #' | `abba.log.patterns` | Errors and warnings in a log: see [abba_get_k8s_job_log_local()]. | R's own |
 #' | `abba.archive` | The folder of an archive of jobs: see [abba_archive()]. | none |
 #' | `abba.record.key` | The private key that records are signed with: see [abba_save_k8s_batch_local()]. | none |
-#' | `abba.record.public.key` | The public keys that [abba_verify()] checks them with. | none |
+#' | `abba.record.public.key` | The public keys that [abba_verify()] checks with; saving again believes them. | none |
 #' | `abba.api.address` | Where the abba API is. | the environment variable `ABBA_API_ADDRESS` |
 #' | `abba.api.key` | Your key for it. | the environment variable `ABBA_API_KEY` |
 #' | `abba.api.request.timeout` | Seconds that a call of the abba API may take, with all its repetitions. | 60 |

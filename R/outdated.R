@@ -8,7 +8,8 @@
 #' * it has no record, or its last run did not succeed;
 #' * its text was changed;
 #' * an input was changed, is new, or is gone; or was changed while the last run went on;
-#' * an output is missing, or is not as it was recorded, or its log is not;
+#' * an output is missing, or is not as it was recorded, or was changed after the program had ended, or its log is not
+#'   as recorded;
 #' * one of these arguments is another one: `container`, `cpu_limit` (R sees the number of cores), `arguments`,
 #'   `environment`, `vanilla`, `r_command`, `mounts`, `auto_mount_home`, `job_template`. Other limits, the queue, and
 #'   how long a job is kept make no difference, and of a Job template neither labels and annotations nor what only says
@@ -16,8 +17,11 @@
 #'   template of an abba API only the name is compared;
 #' * one that runs before it has to run.
 #'
-#' What this session cannot see counts as changed, and `why` says so. An image is compared by its name, and by its
-#' digest where the name has one (`r-base@sha256:...`): that a tag leads to another image now cannot be seen here.
+#' What this session cannot see counts as changed, and `why` says so: a folder or a file that cannot be read, a link
+#' that leads nowhere. Programs and files are known by what their paths lead to, whatever links these have. Names that
+#' begin with a point are no files of a folder or of a `*`, as in [list.files()]. An image is compared by its name, and
+#' by its digest where the name has one (`r-base@sha256:...`): that a tag leads to another image now cannot be seen
+#' here.
 #'
 #' @param plan A plan as of [abba_plan()]. Its columns that are arguments of a submission go before those given here for
 #'   all programs; `NA` there is nothing.

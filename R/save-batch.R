@@ -40,13 +40,14 @@
 #'
 #' @section Saving again:
 #' Inputs and outputs are looked at when the record is made. So save a batch soon after
-#' its end: where a file was changed after the program ended, or an input after it began, or an output is
-#' older than the run, the record says so, and the column `notes`, too.
+#' its end: where a file was changed after the program ended, or an input was changed or put there after it began, or an
+#' output is older than the run, the record says so, and the column `notes`, too. So it does of what could not be read.
 #'
 #' What was recorded stays: saved again, a batch gets what is missing, and files, outputs and inputs that are recorded
 #' keep their digests. A later run of the same program takes the place of an earlier one. Two
 #' programs whose files have the same name get numbers, as in `t_ae-2.log`, and a file that is not abba's is never
-#' written over.
+#' written over. What cannot be read for a moment is an error, and stays; a log that is not as it was recorded stays,
+#' too, where the one that comes now has less.
 #'
 #' @section Signed records:
 #' With the option `abba.record.key`, the path of a file with a private key of ed25519 in PEM

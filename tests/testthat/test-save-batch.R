@@ -100,6 +100,32 @@ test_on_both_roads("a program that has not ended, and a log of which a part is m
   expect_identical(list.files("logs"), c("t_dm.json", "t_dm.log"))
 })
 
+test_on_both_roads("a record that is not signed is not signed by saving again with a key, but made anew", {
+  batch <- local_saved_batch()
+  save_batch("logs")
+  # That of RFC 8410, section 10.
+  key <- c(
+    "-----BEGIN PRIVATE KEY-----", "MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC",
+    "-----END PRIVATE KEY-----"
+  )
+  writeLines(key, "key.pem")
+  forged <- read_record("logs/t_dm.json")
+  forged$predicate$runDetails$metadata$abba_run$not_found <- list(list(role = "output", name = "t_dm.rtf"))
+  writeLines(to_json(forged), "logs/t_dm.json")
+  before <- bytes_of_file("logs/t_dm.json")
+  withr::local_options(abba.record.key = "key.pem", abba.record.public.key = "key.pem")
+  saved <- save_batch("logs")
+  expect_match(saved$notes[[1L]], "is not signed: it was made anew", fixed = TRUE)
+  expect_match(saved$notes[[2L]], "Not saved: \"t_dm.json\" is not signed", fixed = TRUE)
+  expect_identical(is.na(saved$record), c(FALSE, TRUE))
+  expect_identical(bytes_of_file("logs/t_dm.json"), before)
+  checked <- abba_verify("logs")
+  expect_identical(checked$result[checked$role == "record"], c("ok", "unsigned"))
+  expect_identical(save_batch("logs")$notes[[1L]], NA_character_)
+  withr::local_options(abba.record.public.key = "none.pem")
+  expect_error(save_batch("logs"), "abba.record.public.key", class = "abba_error_input")
+})
+
 test_on_both_roads("a batch that is not there is an error of its class, and no folder is made", {
   withr::local_dir(withr::local_tempdir())
   local_scripted_kubectl(pods_of(), jobs_of())
