@@ -1,6 +1,7 @@
 //! Which programs of a plan have to run again, and why: what has changed since their records were made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -65,13 +66,21 @@ pub fn outdated(arguments: &OutdatedArguments) -> Result<Vec<Outdated>, Error> {
         .iter()
         .map(|program| program_path(arguments, program))
         .collect();
-    let identities: Vec<PathBuf> = paths.iter().map(|path| files::identity(Path::new(path))).collect();
+    // As text, which is compared faster than a path.
+    let identities: Vec<OsString> = paths
+        .iter()
+        .map(|path| files::identity(Path::new(path)).into())
+        .collect();
+    let mut count: HashMap<&OsStr, usize> = HashMap::new();
+    for identity in &identities {
+        *count.entry(identity).or_default() += 1;
+    }
     let mut rows: Vec<Outdated> = arguments
         .programs
         .iter()
         .zip(paths.iter().zip(&identities))
         .map(|(program, (path, identity))| {
-            let is_only_one = identities.iter().filter(|other| *other == identity).count() == 1;
+            let is_only_one = count.get(identity.as_os_str()) == Some(&1);
             let why = match records.of(&program.name, path, identity, is_only_one) {
                 Some(record) => Comparison {
                     arguments,
@@ -134,7 +143,7 @@ fn spread(programs: &[PlannedProgram], rows: &mut [Outdated]) {
 /// The records of a folder.
 struct Records {
     /// Each with the address of its program, and where that is without links.
-    files: Vec<(RecordFile, String, Option<PathBuf>)>,
+    files: Vec<(RecordFile, String, Option<OsString>)>,
 }
 
 impl Records {
@@ -152,7 +161,7 @@ impl Records {
         let files = names.iter().filter_map(|name| {
             let record = record_files::read(at, name).ok().flatten()?;
             let program = record.statement.of_role(Role::Program).next()?.clone();
-            let identity = record.identity(&program);
+            let identity = record.identity(&program).map(OsString::from);
             Some((record, program.uri, identity))
         });
         Ok(Self { files: files.collect() })
@@ -160,7 +169,7 @@ impl Records {
 
     /// The last record of a program: that of its name in the plan, or else of its path, where no other step of the plan has
     /// that.
-    fn of(&self, name: &str, path: &str, identity: &Path, is_only_one: bool) -> Option<&RecordFile> {
+    fn of(&self, name: &str, path: &str, identity: &OsStr, is_only_one: bool) -> Option<&RecordFile> {
         let uri = file_uri(path);
         let base = record_files::safe_name(name);
         let of_name = |record: &&RecordFile| {
