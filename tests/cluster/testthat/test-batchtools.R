@@ -34,39 +34,39 @@ test_that("a map runs each element once, a killed one does not count as done, an
   gate <- file.path(study$folder, "open")
   square <- function(x, gate, folder) {
     cat("run\n", file = file.path(folder, paste0("ran-", x)), append = TRUE)
-    if (x == 6) while (!file.exists(gate)) Sys.sleep(0.05)
-    if (x == 5) stop("no five")
+    if (x == 50) while (!file.exists(gate)) Sys.sleep(0.05)
+    if (x == 49) stop("not this one")
     x^2
   }
-  batchtools::batchMap(square, 1:6, more.args = list(gate = gate, folder = study$folder), reg = registry)
-  # Two elements a job.
-  ids <- data.frame(job.id = 1:6, chunk = c(1L, 1L, 2L, 2L, 3L, 4L))
+  batchtools::batchMap(square, 1:50, more.args = list(gate = gate, folder = study$folder), reg = registry)
+  # Six elements a job, and one for each of the last two: the node has room for a few jobs at once.
+  ids <- data.frame(job.id = 1:50, chunk = c(rep(1:8, each = 6L), 9L, 10L))
   batchtools::submitJobs(ids, resources = list(walltime = 600, memory = 256), reg = registry)
-  expect_false(batchtools::waitForJobs(1:5, sleep = 0.5, reg = registry))
-  expect_identical(unlist(batchtools::reduceResultsList(1:4, reg = registry)), c(1, 4, 9, 16))
-  expect_match(batchtools::getErrorMessages(reg = registry)$message, "no five", fixed = TRUE)
-  expect_match(batchtools::getLog(5, reg = registry), "no five", fixed = TRUE, all = FALSE)
+  expect_false(batchtools::waitForJobs(1:49, sleep = 0.5, reg = registry))
+  expect_identical(unlist(batchtools::reduceResultsList(1:48, reg = registry)), (1:48)^2)
+  expect_match(batchtools::getErrorMessages(reg = registry)$message, "not this one", fixed = TRUE)
+  expect_match(batchtools::getLog(49, reg = registry), "not this one", fixed = TRUE, all = FALSE)
 
-  wait_until(function() file.exists(file.path(study$folder, "ran-6")), what = "the sixth to begin")
-  expect_identical(batchtools::findOnSystem(reg = registry)$job.id, 6L)
+  wait_until(function() file.exists(file.path(study$folder, "ran-50")), what = "the last to begin")
+  expect_identical(batchtools::findOnSystem(reg = registry)$job.id, 50L)
   jobs <- batchtools::getJobTable(reg = registry)$batch.id
   # What R printed in the job is in the log of abba, too, which tells of an error in a program that has succeeded.
-  expect_identical(unname(wait_for_end(jobs[[5L]])), "Succeeded")
-  expect_warning(log <- log_of(jobs[[5L]]), class = "abba_warning_log_verdict")
-  expect_match(log, "no five", fixed = TRUE, all = FALSE)
-  expect_true(all(batchtools::killJobs(6, reg = registry)$killed))
-  expect_identical(unname(wait_for_end(jobs[[6L]])), "Failed")
+  expect_identical(unname(wait_for_end(jobs[[49L]])), "Succeeded")
+  expect_warning(log <- log_of(jobs[[49L]]), class = "abba_warning_log_verdict")
+  expect_match(log, "not this one", fixed = TRUE, all = FALSE)
+  expect_true(all(batchtools::killJobs(50, reg = registry)$killed))
+  expect_identical(unname(wait_for_end(jobs[[50L]])), "Failed")
   expect_identical(batchtools::findOnSystem(reg = registry)$job.id, integer())
-  expect_identical(abba_explain_k8s_job_local(jobs[[6L]])$reason, "The program was cancelled.")
+  expect_identical(abba_explain_k8s_job_local(jobs[[50L]])$reason, "The program was cancelled.")
 
   file.create(gate)
-  batchtools::submitJobs(6, reg = registry)
-  expect_true(batchtools::waitForJobs(6, sleep = 0.5, reg = registry))
-  expect_identical(batchtools::loadResult(6, reg = registry), 36)
-  runs <- vapply(1:6, function(x) length(readLines(file.path(study$folder, paste0("ran-", x)))), 1L)
-  expect_identical(runs, c(1L, 1L, 1L, 1L, 1L, 2L))
-  # Four jobs, and the killed one again.
-  expect_length(jobs_in(), 5L)
+  batchtools::submitJobs(50, reg = registry)
+  expect_true(batchtools::waitForJobs(50, sleep = 0.5, reg = registry))
+  expect_identical(batchtools::loadResult(50, reg = registry), 2500)
+  runs <- vapply(1:50, function(x) length(readLines(file.path(study$folder, paste0("ran-", x)))), 1L)
+  expect_identical(runs, c(rep(1L, 49L), 2L))
+  # Ten jobs, and the killed one again.
+  expect_length(jobs_in(), 11L)
 })
 
 test_that("futures run as jobs, and one whose program is killed is an error", {
@@ -82,6 +82,10 @@ test_that("futures run as jobs, and one whose program is killed is an error", {
   values <- future.apply::future_sapply(1:6, function(x) c(x^2, Sys.getpid()), future.chunk.size = 3)
   expect_identical(values[1L, ], (1:6)^2)
   expect_identical(nrow(abba_list_k8s_jobs_local(batch_id = "futures")), 2L)
+  # What stands on futures runs the same way.
+  squares <- furrr::future_map_dbl(1:4, function(x) x^2, .options = furrr::furrr_options(chunk_size = 2))
+  expect_identical(squares, (1:4)^2)
+  expect_identical(nrow(abba_list_k8s_jobs_local(batch_id = "futures")), 4L)
   killed <- future::future({
     cat("before the end\n")
     tools::pskill(Sys.getpid(), 9L)
@@ -89,5 +93,5 @@ test_that("futures run as jobs, and one whose program is killed is an error", {
   })
   expect_error(future::value(killed), "expired")
   ends <- wait_for_end(abba_list_k8s_jobs_local(batch_id = "futures")$job_id)
-  expect_identical(sort(unname(ends)), c("Failed", "Succeeded", "Succeeded"))
+  expect_identical(sort(unname(ends)), c("Failed", rep("Succeeded", 4L)))
 })
