@@ -139,10 +139,11 @@ vendor: ## Put the crates into the source package, for machines without a crates
 # --- Releases ----------------------------------------------------------------------------------------------------
 
 .PHONY: site
-site: $(build)/installed $(build)/release-packages ## Make the package's site in build/site, and check its links: no network
+site: $(build)/installed $(build)/release-packages ## Make the package's site in build/site, check its links, look at it: no network
 	@$(use_library) Rscript tools/site.R $(build)/site > $(build)/site.log 2>&1 || \
 	  { tail -n 40 $(build)/site.log >&2; exit 1; }
 	Rscript tools/site-links.R $(build)/site
+	Rscript tools/site-look.R $(build)/site $(build)/site-pictures
 
 .PHONY: deny
 deny: ## Check the crates' licences, versions and sources; advisories where the machine has a copy of them
