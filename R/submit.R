@@ -291,8 +291,14 @@ create_job <- function(road, submission, quiet = FALSE) {
 
 # Says at an interactive console on which page the server shows it.
 tell_page <- function(road, view, id) {
+  words <- page_words(road, view, id)
+  if (!is.null(words)) message(words)
+}
+
+# The same as text; NULL elsewhere.
+page_words <- function(road, view, id) {
   page <- if (draws_line()) road$page(view, id)
-  if (!is.null(page)) message(cli::format_inline("See it at {.url {page}}"))
+  if (!is.null(page)) cli::format_inline("See it at {.url {page}}")
 }
 
 tell_unknown_job <- function(road, job_id) {

@@ -22,16 +22,22 @@ check_wait <- function(poll_interval_seconds, timeout_seconds, on_stuck, call = 
 watch_jobs <- function(road, which, wait, expression = NULL, verb = c("watch_job", "watch_batch")) {
   verbs <- if (is.null(which$batch_id)) c(verb[[1L]], "cancel_job") else c(verb[[2L]], "cancel_batch")
   again <- vapply(verbs, road$call_text, "", which[[1L]], expression, which$everybody)
+  page <- if (!is.null(which$batch_id)) {
+    page_words(road, "batch", which$batch_id)
+  } else if (length(which$job_id) == 1L) {
+    page_words(road, "job", which$job_id)
+  }
   watching <- road$watch(which)
   on.exit(watching$end())
-  wait_for_end(watching$next_update, wait$timeout_seconds, wait$on_stuck, again, road$call)
+  wait_for_end(watching$next_update, wait$timeout_seconds, wait$on_stuck, again, page, road$call)
 }
 
 # Waits until no job is Pending or Running, and gives back the status.
 #
 # next_update: of a road's watch(), see roads.R.
-# again: the calls that come back to the wait and that cancel the jobs, as text.
-wait_for_end <- function(next_update, timeout_seconds, on_stuck, again, call) {
+# again: the calls that come back to the wait and that cancel the jobs, as text. page: where a server shows the jobs, as
+# text, or NULL.
+wait_for_end <- function(next_update, timeout_seconds, on_stuck, again, page, call) {
   begin <- proc.time()[["elapsed"]]
   line <- status_line(begin)
   on.exit(line$clear(), add = TRUE)
@@ -43,7 +49,8 @@ wait_for_end <- function(next_update, timeout_seconds, on_stuck, again, call) {
     rlang::inform(c(
       "The jobs go on without you.",
       i = paste0("To wait for them again: ", again[[1L]]),
-      i = paste0("To cancel them: ", again[[2L]])
+      i = paste0("To cancel them: ", again[[2L]]),
+      i = page
     ), use_cli_format = FALSE)
   }
   withCallingHandlers(
@@ -62,7 +69,7 @@ wait_for_end <- function(next_update, timeout_seconds, on_stuck, again, call) {
       }
       # The first look counts even where there is no time to wait: its status belongs into the error.
       if (!is.null(last) && proc.time()[["elapsed"]] - begin >= timeout_seconds) {
-        abort_wait_timeout(last, timeout_seconds, again, call)
+        abort_wait_timeout(last, timeout_seconds, again, page, call)
       }
       line$show(last)
     },
@@ -103,12 +110,13 @@ read_update <- function(update) {
   )
 }
 
-abort_wait_timeout <- function(news, timeout_seconds, again, call) {
+abort_wait_timeout <- function(news, timeout_seconds, again, page, call) {
   rlang::abort(
     c(
       paste0("The jobs have not ended within ", timeout_seconds, " seconds: ", count_words(news$counts), "."),
       x = "They go on.",
-      i = paste0("To wait longer: ", again[[1L]])
+      i = paste0("To wait longer: ", again[[1L]]),
+      i = page
     ),
     class = c("abba_error_wait_timeout", "abba_error_timeout", "abba_error"),
     call = call, use_cli_format = FALSE, status = news$status

@@ -288,3 +288,24 @@ test_that("mounts are submitted again as they were, empty arrays and objects too
   expect_identical(core_json(with_empty_arrays(jsonlite::parse_json(text)))$value, text)
   expect_null(with_empty_arrays(NULL))
 })
+
+test_on_both_roads("at an interactive console a rerun, and a wait that ends before its jobs, name a server's page", {
+  local_batch()
+  rlang::local_interactive(TRUE)
+  withr::local_options(cli.dynamic = TRUE, cli.num_colors = 1L, cli.hyperlink = FALSE)
+  see <- function(view, id) {
+    if (by_kubectl()) character() else paste0("See it at <http://127.0.0.1:8000/#", view, "=", id, ">")
+  }
+  said <- utils::capture.output(invisible(rerun(batch_group_id = "again")), type = "message")
+  expect_identical(said[-1L], see("batch", "again"))
+  ends_with <- function(call) {
+    utils::capture.output(error <- raised(call()), type = "message")
+    lines <- strsplit(conditionMessage(error), "\n", fixed = TRUE)[[1L]]
+    expect_match(lines[[3L]], "To wait longer: ", fixed = TRUE)
+    sub("^i ", "", lines[-(1:3)])
+  }
+  expect_identical(ends_with(function() watch("d-4", timeout_seconds = 0)), see("job", "d-4"))
+  expect_identical(ends_with(function() watch_batch(timeout_seconds = 0)), see("batch", "b-1"))
+  # There is no page for some jobs.
+  expect_identical(ends_with(function() watch(c("d-4", "a-1"), timeout_seconds = 0)), character())
+})
