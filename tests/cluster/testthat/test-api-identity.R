@@ -102,6 +102,31 @@ test_that("a proxy that alone reaches the socket says who the caller is", {
   expect_identical(request(sso, "whoami", "--header", "Origin: http://evil.example")$status, 403L)
 })
 
+test_that("the vignette's command for curl submits, and has no key where other accounts of the machine see it", {
+  text <- readLines(file.path(repository, "vignettes/source/api_use.Rmd"))
+  from <- which(text == "```sh")
+  expect_length(from, 1L)
+  command <- text[(from + 1L):(from + which(text[-seq_len(from)] == "```")[[1L]] - 1L)]
+  programs <- withr::local_tempdir()
+  write_program <- function(name, ...) {
+    writeLines(c("#!/bin/sh", ...), file.path(programs, name))
+    Sys.chmod(file.path(programs, name), "755")
+  }
+  said <- file.path(programs, "arguments")
+  write_program(
+    "curl", paste0("printf '%s\\n' \"$@\" > '", said, "'"), paste0("exec ", Sys.which("curl"), " --silent \"$@\"")
+  )
+  write_program("uuidgen", "cat /proc/sys/kernel/random/uuid")
+  env <- c(
+    "current",
+    PATH = paste0(programs, ":", Sys.getenv("PATH")), ABBA_API_ADDRESS = server$address,
+    ABBA_API_KEY = server$keys$daemon
+  )
+  answer <- processx::run("sh", c("-euc", paste(command, collapse = "\n")), env = env)$stdout
+  expect_true(jsonlite::fromJSON(answer)$job_id %in% ids_at(server))
+  expect_no_match(readLines(said), server$keys$daemon, fixed = TRUE)
+})
+
 test_that("a server that was killed leaves its socket, and the next one takes its place", {
   server$process$kill()
   expect_true(file.exists(socket("keys")))
