@@ -845,6 +845,23 @@ mod tests {
     }
 
     #[test]
+    fn cancels_of_a_job_that_has_ended_make_no_list_of_the_namespace_and_change_nothing() {
+        let server = server();
+        let id = server.submit("daemon", "b");
+        server.cluster.ends(&id, "");
+        let look = format!("job-status?job_id={id}");
+        assert_eq!(server.get("daemon", &look).0, 200);
+        let made = || ["jobs", "pods"].map(|kind| server.cluster.whole_lists(kind));
+        let before = made();
+        for _ in 0..10 {
+            let (status, rows) = server.post("daemon", "cancel-job", &json!({"job_id": id}), None);
+            assert_eq!((status, &rows[0]["done"]), (200, &json!("had ended")), "{rows}");
+            assert_eq!(server.get("daemon", &look).0, 200);
+        }
+        assert_eq!((made(), server.cluster.count("PUT")), (before, 0));
+    }
+
+    #[test]
     fn who_waits_for_a_list_that_fails_is_told_so_and_does_not_make_it_again() {
         let server = server();
         server.cluster.fails("jobs?labelSelector", FailureKind::Timeout);
