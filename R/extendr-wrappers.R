@@ -185,6 +185,9 @@ core_api_calls <- function() .Call(wrap__core_api_calls)
 # The key of a local server, which is made at its start; `NULL` for others.
 core_gateway_local_key <- function(gateway) .Call(wrap__core_gateway_local_key, gateway)
 
+# What the administrator has to know of the options as the server starts: sentences, mostly none.
+core_gateway_doubts <- function(gateway) .Call(wrap__core_gateway_doubts, gateway)
+
 # Makes way for the Unix socket that a server is to listen on.
 core_socket_make_way <- function(path) .Call(wrap__core_socket_make_way, path)
 

@@ -195,6 +195,7 @@ as_bytes <- function(body) if (is.raw(body)) body else charToRaw(enc2utf8(body))
 #' @export
 abba_api_set_up <- function(pr) {
   identity <- api_open()
+  for (doubt in core_value(core_gateway_doubts(the_server$gateway))) message(doubt)
   core_value(core_gateway_keep_following(the_server$gateway, lease_holder(), api_settings()))
   have_archived()
   # Once it serves: httpuv writes head and body of an answer one after the other, and with a connection that is used

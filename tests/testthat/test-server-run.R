@@ -14,6 +14,14 @@ test_that("keys that others may read on their way are told", {
   expect_message(raised(abba_run_api(host = "192.0.2.1")), "speaks HTTP on 192.0.2.1", fixed = TRUE)
 })
 
+test_that("operators that no account has are told as the server starts, and keep it from nothing", {
+  local_api(abba.api.operators = c("daemon", "no-such-user-here"))
+  said <- capture.output(router <- plumber::plumb_api("abba", "abba"), type = "message")
+  said <- paste(said, collapse = " ")
+  expect_match(said, "names \"no-such-user-here\", and this machine has no such account", fixed = TRUE)
+  expect_no_match(said, "daemon", fixed = TRUE)
+})
+
 test_that("on Posit Connect nobody calls abba_run_api()", {
   local_api(keys = character(), plumber.sharedSecret = "the-secret")
   withr::local_envvar(RSTUDIO_PRODUCT = "CONNECT")

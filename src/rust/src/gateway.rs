@@ -212,6 +212,11 @@ r_functions! {
         Ok(key.map_or_else(Value::null, Value::Text).into())
     }
 
+    /// What the administrator has to know of the options as the server starts: sentences, mostly none.
+    fn core_gateway_doubts(gateway) {
+        Ok(Value::Texts(server(gateway)?.gateway.doubts()).into())
+    }
+
     /// Makes way for the Unix socket that a server is to listen on.
     fn core_socket_make_way(path: String) {
         socket_file::make_way(Path::new(&path))?;

@@ -76,6 +76,27 @@ impl Directory {
         }
     }
 
+    /// Why a name in the list of operators makes nobody an operator, or may not; `None`: it does.
+    pub fn doubt_of_operator(&self, name: &str) -> Option<String> {
+        let shown = quote_shortened(name);
+        match (self.look_up)(name, false) {
+            Ok(Some(account)) if account.name == name => None,
+            Ok(Some(account)) => Some(format!(
+                "The option `abba.api.operators` names {shown}, and the account is called {}: nobody is an operator by that \
+                 name. Write it as the account has it.",
+                quote_shortened(&account.name)
+            )),
+            Ok(None) => Some(format!(
+                "The option `abba.api.operators` names {shown}, and this machine has no such account: nobody is an operator by \
+                 that name, until there is one. Take it out, or mend it."
+            )),
+            Err(reason) => Some(format!(
+                "The option `abba.api.operators` names {shown}, and whether there is such an account is not known: the directory \
+                 of accounts does not answer ({reason})."
+            )),
+        }
+    }
+
     fn names(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Option<Account>)>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -210,6 +231,36 @@ mod tests {
         assert!(ask(100, &policy(50, None)).is_ok());
         // Whatever the floor, nobody has the groups of root.
         assert!(ask(0, &policy(0, Some(0))).is_err());
+    }
+
+    #[test]
+    fn an_operator_that_nobody_can_be_is_told_and_a_silent_directory_says_nothing_of_accounts() {
+        let directory = |look_up: LookUp| Directory {
+            look_up,
+            ..Directory::default()
+        };
+        let answers = directory(|name, _| match name {
+            "Mike" | "mike" => Ok(Some(identity("mike", 1000, 1000, &[]))),
+            _ => Ok(None),
+        });
+        assert_eq!(answers.doubt_of_operator("mike"), None);
+        let doubt = answers.doubt_of_operator("Mike").unwrap();
+        assert!(
+            doubt.contains("\"Mike\", and the account is called \"mike\""),
+            "{doubt}"
+        );
+        let doubt = answers.doubt_of_operator("eve").unwrap();
+        assert!(
+            doubt.contains("\"eve\", and this machine has no such account"),
+            "{doubt}"
+        );
+        let doubt = directory(|_, _| Err("Connection refused".into()))
+            .doubt_of_operator("mike")
+            .unwrap();
+        assert!(
+            doubt.contains("Connection refused") && !doubt.contains("no such account"),
+            "{doubt}"
+        );
     }
 
     #[test]

@@ -174,6 +174,14 @@ impl Gateway {
         })
     }
 
+    /// What the administrator has to know as the server starts: operators that nobody can be. None of it keeps a server from
+    /// starting: somebody who has left takes no power along by a name that stays in the list.
+    pub fn doubts(&self) -> Vec<String> {
+        let operators = self.policy.operators.iter();
+        let doubts = operators.filter_map(|name| self.directory.doubt_of_operator(name));
+        doubts.collect()
+    }
+
     /// The same server, which answers from an archive for jobs that the cluster has forgotten.
     pub fn with_archive(mut self, archive: Archive) -> Self {
         self.archive = Some(archive);
