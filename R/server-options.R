@@ -57,6 +57,10 @@ api_policy <- function(identity, call = rlang::caller_env()) {
     ),
     refuse_nologin = flag("abba.api.refuse.nologin"),
     requests_per_minute = count("abba.api.requests.per.minute", 300),
+    # A request may hold a thousand.
+    jobs_per_minute = count(
+      "abba.api.jobs.per.minute", min(10 * getOption("abba.api.requests.per.minute", 300), .Machine$integer.max)
+    ),
     open_jobs = count("abba.api.open.jobs", 500),
     open_cpu = limit_or_null("abba.api.open.cpu"),
     open_memory = limit_or_null("abba.api.open.memory"),

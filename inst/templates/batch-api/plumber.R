@@ -103,8 +103,9 @@ options(
 
   # --- How much ----------------------------------------------------------------------------------------------------
 
-  # Requests of one caller in a minute.
+  # Requests of one caller in a minute, and the jobs that these may make.
   abba.api.requests.per.minute = 300,
+  abba.api.jobs.per.minute = 3000,
 
   # Jobs of one caller that have not ended.
   abba.api.open.jobs = 500,

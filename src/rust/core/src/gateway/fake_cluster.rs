@@ -419,6 +419,7 @@ pub fn server_with(change: impl FnOnce(&mut Settings)) -> Server {
         secret: Some(SECRET.into()),
         operators: vec!["sys".into()],
         requests_per_minute: 1_000_000,
+        jobs_per_minute: 1_000_000,
         bounds: Bounds {
             requests_at_once: 1000,
             ..Default::default()

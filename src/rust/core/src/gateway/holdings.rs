@@ -250,6 +250,11 @@ impl Ledger {
 }
 
 impl Entered<'_> {
+    /// Those of the jobs that are new.
+    pub fn job_ids(&self) -> &[String] {
+        &self.job_ids
+    }
+
     /// The jobs were sent, all but `refused`, of which there is surely none.
     pub fn sent(mut self, refused: &[String]) {
         let job_ids = std::mem::take(&mut self.job_ids);

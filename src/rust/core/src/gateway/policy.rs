@@ -82,6 +82,8 @@ pub struct Settings {
     pub operators: Vec<String>,
     /// Requests a minute for each caller.
     pub requests_per_minute: u32,
+    /// Jobs a minute that each caller may submit.
+    pub jobs_per_minute: u32,
     /// Jobs of a caller that are not ended, at most.
     pub open_jobs: usize,
     /// The sum of their limits of processor cores, at most; `None`: any.
@@ -201,6 +203,8 @@ pub struct Policy {
     pub operators: Vec<String>,
     /// Requests a minute for each caller.
     pub requests_per_minute: u32,
+    /// Jobs a minute that each caller may submit.
+    pub jobs_per_minute: u32,
     /// Bytes of the lines of one page of logs, about.
     pub log_page_bytes: usize,
     /// For how long what was seen of the jobs is good enough for the next caller.
@@ -220,7 +224,16 @@ pub struct Policy {
 impl Policy {
     /// Requests a minute that this server answers to each caller, where there are several.
     pub fn requests_per_minute_of_each_server(&self) -> u32 {
-        let all = usize::try_from(self.requests_per_minute).unwrap_or(usize::MAX);
+        self.of_each_server(self.requests_per_minute)
+    }
+
+    /// Jobs a minute that this server takes of each caller, where there are several.
+    pub fn jobs_per_minute_of_each_server(&self) -> u32 {
+        self.of_each_server(self.jobs_per_minute)
+    }
+
+    fn of_each_server(&self, of_all: u32) -> u32 {
+        let all = usize::try_from(of_all).unwrap_or(usize::MAX);
         u32::try_from(self.bounds.of_each_server(all)).unwrap_or(u32::MAX)
     }
 
@@ -229,9 +242,11 @@ impl Policy {
         let proxy_header = check_identity(&settings)?;
         let permissions = Permissions::new(&settings)?;
         let profiles = settings.profiles.iter().map(profile).collect::<Result<_, _>>()?;
-        if settings.requests_per_minute == 0 || settings.open_jobs == 0 || settings.log_page_bytes == 0 {
+        let counts = [settings.requests_per_minute, settings.jobs_per_minute];
+        if counts.contains(&0) || settings.open_jobs == 0 || settings.log_page_bytes == 0 {
             return Err(Error::input(
-                "The options `abba.api.requests.per.minute`, `abba.api.open.jobs` and `abba.api.log.page.bytes` must be at least 1.",
+                "The options `abba.api.requests.per.minute`, `abba.api.jobs.per.minute`, `abba.api.open.jobs` and \
+                 `abba.api.log.page.bytes` must be at least 1.",
             ));
         }
         let snapshot_age = std::time::Duration::try_from_secs_f64(settings.snapshot_seconds)
@@ -258,6 +273,7 @@ impl Policy {
             keep_days: settings.keep_days,
             operators: settings.operators,
             requests_per_minute: settings.requests_per_minute,
+            jobs_per_minute: settings.jobs_per_minute,
             log_page_bytes: settings.log_page_bytes,
             snapshot_age,
             bounds: settings.bounds,
@@ -430,6 +446,7 @@ pub(super) mod tests {
             "least_gid": 1,
             "operators": ["olga"],
             "requests_per_minute": 300,
+            "jobs_per_minute": 3000,
             "open_jobs": 100,
             "kept_jobs": 1000,
             "kept_program_bytes": 1 << 30,

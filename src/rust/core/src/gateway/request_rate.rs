@@ -1,4 +1,4 @@
-//! How often a caller may ask.
+//! How often a caller may ask, and how many jobs they may submit.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -31,6 +31,12 @@ impl RequestRate {
 
     /// Counts a request at `now`; an error says after how many whole seconds the next one is allowed.
     pub fn ask(&mut self, caller: &str, now: Instant) -> Result<(), u64> {
+        self.ask_for(caller, 1, now)
+    }
+
+    /// The same for as much as `count` requests. More than a minute's worth is granted to who was quiet for a minute, and
+    /// waited for afterwards.
+    pub fn ask_for(&mut self, caller: &str, count: usize, now: Instant) -> Result<(), u64> {
         if self.callers.len() > MANY_CALLERS {
             self.callers
                 .retain(|_, bucket| now.duration_since(bucket.filled) < Duration::from_secs(60));
@@ -43,11 +49,13 @@ impl RequestRate {
         let passed = now.saturating_duration_since(bucket.filled).as_secs_f64();
         bucket.tokens = (bucket.tokens + passed * per_minute / 60.0).min(per_minute);
         bucket.filled = now;
-        if bucket.tokens >= 1.0 {
-            bucket.tokens -= 1.0;
+        let count = count as f64;
+        let needed = count.min(per_minute);
+        if bucket.tokens >= needed {
+            bucket.tokens -= count;
             return Ok(());
         }
-        Err(((1.0 - bucket.tokens) * 60.0 / per_minute).ceil() as u64)
+        Err(((needed - bucket.tokens) * 60.0 / per_minute).ceil() as u64)
     }
 }
 
@@ -68,6 +76,18 @@ mod tests {
         let later = begin + Duration::from_millis(1001);
         assert_eq!(rate.ask("alice", later), Ok(()));
         assert_eq!(rate.ask("alice", later), Err(1));
+    }
+
+    #[test]
+    fn many_at_once_count_as_many_and_more_than_a_minutes_worth_is_waited_for_afterwards() {
+        let mut rate = RequestRate::new(60);
+        let begin = Instant::now();
+        assert_eq!(rate.ask_for("alice", 50, begin), Ok(()));
+        assert_eq!(rate.ask_for("alice", 20, begin), Err(10));
+        assert_eq!(rate.ask_for("alice", 10, begin), Ok(()));
+        assert_eq!(rate.ask_for("bob", 180, begin), Ok(()));
+        assert_eq!(rate.ask("bob", begin), Err(121));
+        assert_eq!(rate.ask("bob", begin + Duration::from_secs(122)), Ok(()));
     }
 
     #[test]

@@ -67,6 +67,8 @@ pub struct Gateway {
     pub(super) directory: Directory,
     pub(super) abba_version: String,
     rate: Mutex<RequestRate>,
+    /// Jobs that callers submit.
+    job_rate: Mutex<RequestRate>,
     pub(super) snapshots: Arc<Snapshots>,
     pub(super) ledger: Ledger,
     health: Mutex<Health>,
@@ -151,6 +153,7 @@ impl Gateway {
         }
         Ok(Self {
             rate: Mutex::new(RequestRate::new(policy.requests_per_minute_of_each_server())),
+            job_rate: Mutex::new(RequestRate::new(policy.jobs_per_minute_of_each_server())),
             strangers: Mutex::new(RequestRate::new(policy.bounds.strangers_per_minute)),
             told: Mutex::default(),
             places: Places::new(&policy.bounds),
@@ -517,6 +520,25 @@ impl Gateway {
             with_connection,
             places: &self.places,
             place: Some(place),
+        })
+    }
+
+    /// Counts jobs that a caller is about to submit: a request may hold a thousand, and each is work for the cluster.
+    ///
+    /// Errors (429): they were too many in a minute.
+    pub(super) fn count_jobs(&self, caller: &Caller, count: usize) -> Result<(), ApiError> {
+        let mut rate = self.job_rate.lock().unwrap_or_else(PoisonError::into_inner);
+        rate.ask_for(&caller.name, count, Instant::now()).map_err(|seconds| {
+            let error = Error::new(
+                ErrorClass::Unavailable,
+                format!(
+                    "You submit too many jobs in a minute: the abba server takes {}.",
+                    self.policy.jobs_per_minute_of_each_server()
+                ),
+            )
+            .meaning("No job was created.")
+            .advise(format!("Submit again in {seconds} s."));
+            ApiError::too_many(error, seconds)
         })
     }
 

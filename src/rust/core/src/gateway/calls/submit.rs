@@ -494,7 +494,14 @@ impl<'a> Reserved<'a> {
         } else {
             book("");
         }
-        self.entered = entered.transpose()?;
+        if let Some(entered) = entered.transpose()? {
+            let is_too_soon = gateway.count_jobs(caller, entered.job_ids().len());
+            if is_too_soon.is_err() {
+                gateway.unbook(connection, entered.job_ids());
+            }
+            is_too_soon?;
+            self.entered = Some(entered);
+        }
         Ok(())
     }
 
@@ -974,6 +981,47 @@ mod tests {
         });
         assert_eq!(created.into_inner(), 5);
         assert_eq!(server.cluster.count("POST"), 5);
+    }
+
+    #[test]
+    fn a_batch_counts_as_many_jobs_as_it_makes_in_the_rate_and_a_repetition_as_none() {
+        let server = server_with(|settings| settings.jobs_per_minute = 3);
+        let two = programs(&["a.R", "b.R"]);
+        let first = server.post("daemon", "submit-batch", &two, Some("k"));
+        assert_eq!(first.0, 200);
+        let answer = server.send("daemon", "POST", "submit-batch", &two, None);
+        let [("Retry-After", seconds)] = &answer.headers[..] else {
+            panic!("{:?}", answer.headers);
+        };
+        assert_eq!(answer.status, 429);
+        // Less, where the requests themselves took their time.
+        assert!((1..=20).contains(&seconds.parse::<u32>().unwrap()), "{seconds}");
+        assert!(answer.body.contains("the abba server takes 3") && answer.body.contains("No job was created"));
+        assert_eq!(server.cluster.count("POST"), 2);
+        // What is there already is no work for the cluster, and others are not concerned.
+        for _ in 0..5 {
+            assert_eq!(server.post("daemon", "submit-batch", &two, Some("k")), first);
+        }
+        assert_eq!(server.post("bin", "submit-batch", &two, None).0, 200);
+        assert_eq!(server.post("daemon", "submit-job", &program("c.R"), None).0, 200);
+        assert_eq!(server.post("daemon", "submit-job", &program("d.R"), None).0, 429);
+        // Requests that make no job are answered.
+        assert_eq!(server.get("daemon", "jobs").1.as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn what_the_rate_refuses_counts_for_no_other_server() {
+        let [one, other] = two_servers(|settings| {
+            settings.jobs_per_minute = 2;
+            settings.open_jobs = 3;
+        });
+        one.submit("daemon", "b");
+        let two = programs(&["a.R", "b.R"]);
+        for _ in 0..3 {
+            assert_eq!(one.post("daemon", "submit-batch", &two, None).0, 429);
+        }
+        // Each has its half of the rate; of the three open jobs two are left.
+        assert_eq!(other.post("daemon", "submit-batch", &two, None).0, 200);
     }
 
     #[test]
