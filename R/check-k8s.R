@@ -40,9 +40,10 @@
 #' | right to ... | May you do what abba does? A row for each right. |
 #' | namespace | Does it exist? |
 #' | container | Is the image's name legal, and permitted, and has it run here lately? |
-#' | quota | Is there room for one more program? |
+#' | quota | Is there a quota, and room for one more program? |
 #' | limit range | Are the limits within the namespace's bounds? |
 #' | pod security | Does the namespace's level allow the programs, with what they mount or may mount? |
+#' | network | Does a NetworkPolicy say whom programs reach? None keeps no program from running. |
 #' | queue | Is the queue there, with a quota of all that programs need, does it let any go, and how many wait? |
 #' | nodes | Is any large enough, with what the Job template asks for, and open to programs? |
 #' | trial | Would the cluster accept a job now? |

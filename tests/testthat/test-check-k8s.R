@@ -19,6 +19,7 @@ asks <- list(
   namespace = "get --raw /api/v1/namespaces/n",
   quotas = "get --raw */resourcequotas",
   ranges = "get --raw */limitranges",
+  policies = "get --raw */networkpolicies",
   pods = "get --raw */pods*",
   events = "get --raw */events*",
   queue = "get --raw */localqueues/*",
@@ -43,6 +44,10 @@ configuration <- to_json(list(
   contexts = list(list(name = "prod", context = list(cluster = "c", namespace = "rstudio"))),
   clusters = list(list(name = "c", cluster = list(server = "https://k8s.example.com:6443")))
 ))
+bounded_network <- list(
+  metadata = list(name = "programs"),
+  spec = list(podSelector = structure(list(), names = character()), policyTypes = list("Egress"))
+)
 version <- function(version) to_json(list(clientVersion = list(gitVersion = version)))
 
 # A cluster where all is in order, but for the answers given, which go first.
@@ -58,8 +63,9 @@ local_cluster <- function(..., env = parent.frame()) {
     creates(on = asks$job),
     creates(on = asks$pod),
     says(to_json(list(metadata = list(name = "n"), status = list(phase = "Active"))), on = asks$namespace),
-    says(list_of(), on = asks$quotas),
+    says(list_of(list(metadata = list(name = "q"), spec = list(hard = list(pods = "9")))), on = asks$quotas),
     says(list_of(), on = asks$ranges),
+    says(list_of(bounded_network), on = asks$policies),
     says(list_of(), on = asks$pods),
     says(list_of(), on = asks$events),
     says(list_of(node), on = asks$nodes)
@@ -79,10 +85,24 @@ test_that("where all is in order, it says so", {
   kubectl <- local_cluster()
   found <- check()
   expect_identical(problems(found), character())
-  expect_identical(dim(found), c(25L, 4L))
+  expect_identical(dim(found), c(26L, 4L))
   expect_identical(attr(found, "for_admin"), NA_character_)
   expect_true(all(is.na(found$advice)))
   expect_words(show(found, kubectl))
+})
+
+test_that("a namespace that bounds neither amounts nor the network is fit for programs, and what to have is said", {
+  local_cluster(says(list_of(), on = asks$quotas), says(list_of(), on = asks$policies))
+  found <- check()
+  expect_identical(problems(found), character())
+  expect_identical(attr(found, "for_admin"), NA_character_)
+  advised <- found[!is.na(found$advice), ]
+  expect_identical(advised$check, c("quota", "network"))
+  expect_words(writeLines(strwrap(c(advised$what, advised$advice), 80)))
+  for (file in c("deploy/base/bounds.yaml", "deploy/base/network.yaml")) {
+    expect_true(any(grepl(file, advised$advice, fixed = TRUE)))
+    expect_true(nzchar(system.file(file, package = "abba")))
+  }
 })
 
 test_that("what is sent is a dry run of the very job", {
@@ -153,7 +173,7 @@ test_that("without kubectl there is a report all the same", {
   withr::local_options(abba.kubectl = "no-such-kubectl")
   found <- check()
   expect_identical(problems(found), "kubectl")
-  expect_identical(sum(found$result == "not known"), 24L)
+  expect_identical(sum(found$result == "not known"), 25L)
   expect_words(print(found))
 })
 
@@ -268,7 +288,7 @@ test_that("a cluster that stops answering ends the examination", {
   found <- at_time_limit(check, function() kubectl$hangs() > 0L)
   expect_identical(problems(found), character())
   expect_identical(what(found, "right to create jobs"), "The cluster does not answer any more.")
-  expect_identical(found$check[[25L]], "trial")
+  expect_identical(found$check[[26L]], "trial")
   expect_reaped(kubectl$pids())
   expect_ended(kubectl$helpers())
 })

@@ -70,7 +70,7 @@ test_once("with the README's Role nothing is a problem, and what is hidden is sa
   local_user()
   found <- check()
   expect_identical(problems(found), character())
-  expect_setequal(checks_with(found, "not known"), c("container", "quota", "limit range", "nodes"))
+  expect_setequal(checks_with(found, "not known"), c("container", "quota", "limit range", "network", "nodes"))
   expect_match(what(found, "nodes"), "not allowed to list the nodes")
   # Both are seen by the trial.
   expect_identical(result_of(found, "namespace"), "ok")

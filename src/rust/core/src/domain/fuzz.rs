@@ -194,6 +194,7 @@ fn whatever_a_clusters_rules_look_like_the_doctor_has_a_finding() {
         json!({"ranges": [{"metadata": {"name": "l"}, "spec": {"limits": [{"type": "Container", "min": {"cpu": "100m"}, "max": {"memory": "512Mi", "cpu": "1"}}, {"type": "Pod", "max": {"ephemeral-storage": "1Gi"}}]}}]}),
         json!({"namespace": {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "v1.34"}}, "status": {"phase": "Active"}}}),
         json!({"nodes": [{"metadata": {"name": "node-1"}, "spec": {"unschedulable": false, "taints": [{"key": "gpu", "effect": "NoSchedule"}]}, "status": {"allocatable": {"cpu": "1930m", "memory": "7096Mi", "pods": "110"}, "conditions": [{"type": "Ready", "status": "True"}]}}]}),
+        json!({"policies": [{"metadata": {"name": "p"}, "spec": {"podSelector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}, "policyTypes": ["Egress"], "egress": [{}]}}]}),
         json!({"review": {"status": {"resourceRules": [{"verbs": ["*"], "apiGroups": ["batch"], "resources": ["jobs"], "resourceNames": []}, {"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "pods/log"]}]}}}),
         json!({"kubectl": "v1.34.4", "server": "v1.33+eks-1", "username": "system:serviceaccount:n:default"}),
     ]
@@ -227,6 +228,7 @@ fn whatever_a_clusters_rules_look_like_the_doctor_has_a_finding() {
         let _ = needs.words();
         let quotas: Vec<cluster_objects::ResourceQuota> = elements(&mut seen, "quotas");
         let ranges: Vec<cluster_objects::LimitRange> = elements(&mut seen, "ranges");
+        let policies: Vec<cluster_objects::NetworkPolicy> = elements(&mut seen, "policies");
         let namespace: cluster_objects::Namespace = field(&mut seen, "namespace");
         let nodes: Vec<cluster_objects::Node> = elements(&mut seen, "nodes");
         let subject = rights::Subject::of_username(seen["username"].as_str().unwrap_or_default());
@@ -239,6 +241,7 @@ fn whatever_a_clusters_rules_look_like_the_doctor_has_a_finding() {
                 &namespace_rules::Storage::of(&json!(job), false),
                 evidence,
             ),
+            namespace_rules::network(Ok(&policies), &[("a".to_string(), "b".to_string())].into()),
             nodes::enough(&nodes, &needs),
             versions::compare(
                 seen["kubectl"].as_str().unwrap_or_default(),

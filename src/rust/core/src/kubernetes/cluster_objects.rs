@@ -143,6 +143,76 @@ pub struct LimitRangeItem {
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
+pub struct NetworkPolicy {
+    pub metadata: ObjectMeta,
+    pub spec: NetworkPolicySpec,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NetworkPolicySpec {
+    pub pod_selector: LabelSelector,
+    pub policy_types: Option<Vec<String>>,
+    pub egress: Option<Vec<serde_json::Value>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LabelSelector {
+    pub match_labels: BTreeMap<String, String>,
+    pub match_expressions: Vec<LabelSelectorRequirement>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct LabelSelectorRequirement {
+    pub key: String,
+    pub operator: String,
+    pub values: Vec<String>,
+}
+
+impl NetworkPolicy {
+    /// Whether it bounds whom the pod of a Job with these labels reaches.
+    /// <https://kubernetes.io/docs/concepts/services-networking/network-policies/>
+    pub fn bounds_egress_of(&self, labels: &BTreeMap<String, String>) -> bool {
+        let is_about_egress = match &self.spec.policy_types {
+            Some(types) => types.iter().any(|one| one == "Egress"),
+            None => self.spec.egress.is_some(),
+        };
+        is_about_egress && self.spec.pod_selector.selects(labels)
+    }
+}
+
+impl LabelSelector {
+    /// Whether it selects the pod of a Job with these labels, to which the cluster adds some.
+    fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        const ADDED: [&str; 4] = [
+            "batch.kubernetes.io/controller-uid",
+            "batch.kubernetes.io/job-name",
+            "controller-uid",
+            "job-name",
+        ];
+        let mut expressions = self.match_expressions.iter();
+        self.match_labels
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
+            && expressions.all(|wanted| {
+                let value = labels.get(&wanted.key);
+                let is_there = value.is_some() || ADDED.contains(&wanted.key.as_str());
+                let is_listed = value.is_some_and(|value| wanted.values.contains(value));
+                match wanted.operator.as_str() {
+                    "In" => is_listed,
+                    "NotIn" => !is_listed,
+                    "Exists" => is_there,
+                    "DoesNotExist" => !is_there,
+                    _ => false,
+                }
+            })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
 pub struct Node {
     pub metadata: ForeignMeta,
     pub spec: NodeSpec,

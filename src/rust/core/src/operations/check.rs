@@ -1,5 +1,6 @@
 //! The doctor: looks at everything between this machine and a running program, and says what is wrong.
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -118,6 +119,15 @@ fn job_to_try(arguments: &CheckArguments, without_image: bool) -> Result<Value, 
         bytes: Some(b"# Sent to be checked and not to be kept.\n".to_vec()),
     };
     Ok(prepare_program(&submission, program, Origin::default())?.job().clone())
+}
+
+/// The labels of the pod of a Job, as they are sent.
+fn labels_of_pod(job: &Value) -> BTreeMap<String, String> {
+    let labels = &job["spec"]["template"]["metadata"]["labels"];
+    let texts = labels.as_object().into_iter().flatten();
+    texts
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_string())))
+        .collect()
 }
 
 /// Why an examination ends before its end.
@@ -462,6 +472,11 @@ impl<'a> ClusterCheck<'a> {
             &Storage::of(&self.job, self.offers_nfs),
             evidence,
         ));
+        let policies = self.asked(api.list_network_policies(), "list the NetworkPolicies")?;
+        self.findings.push(namespace_rules::network(
+            policies.as_deref().map_err(String::clone),
+            &labels_of_pod(&self.job),
+        ));
         self.look_at_queue(api, &needs)?;
         self.findings
             .push(match self.asked_outside(api.list_nodes(), "list the nodes")? {
@@ -593,6 +608,7 @@ fn checks() -> Vec<String> {
         namespace_rules::QUOTA_CHECK,
         namespace_rules::LIMIT_RANGE_CHECK,
         namespace_rules::POD_SECURITY_CHECK,
+        namespace_rules::NETWORK_CHECK,
         queue::CHECK,
         nodes::CHECK,
         dry_run::CHECK,

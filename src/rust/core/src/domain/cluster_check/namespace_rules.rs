@@ -8,8 +8,12 @@ use serde_json::Value;
 
 use super::dry_run::DryRuns;
 use super::{exceeds, quantity, Amounts, Finding, Needs, Outcome};
-use crate::kubernetes::cluster_objects::{LimitRange, Namespace, ResourceQuota};
+use crate::kubernetes::cluster_objects::{LimitRange, Namespace, NetworkPolicy, ResourceQuota};
 use crate::kubernetes::objects::{Event, Job};
+
+/// Where there is an example of a quota, and of a NetworkPolicy.
+const BOUNDS: &str = "system.file(\"deploy/base/bounds.yaml\", package = \"abba\")";
+const NETWORK: &str = "system.file(\"deploy/base/network.yaml\", package = \"abba\")";
 
 /// The names of the checks.
 pub const QUOTA_CHECK: &str = "quota";
@@ -17,6 +21,9 @@ pub const QUOTA_CHECK: &str = "quota";
 pub const LIMIT_RANGE_CHECK: &str = "limit range";
 /// See [`QUOTA_CHECK`].
 pub const POD_SECURITY_CHECK: &str = "pod security";
+
+/// See [`QUOTA_CHECK`].
+pub const NETWORK_CHECK: &str = "network";
 
 /// What the API server's refusals hold that come from a quota (`apiserver/pkg/admission/plugin/resourcequota`), ...
 pub const QUOTA_WORDS: &[&str] = &["exceeded quota", "failed quota", "insufficient quota"];
@@ -79,7 +86,13 @@ fn quota_of(quotas: &[ResourceQuota], needs: &Needs) -> Finding {
         return Finding::problem(QUOTA_CHECK, format!("No program can start: {list}."), advice).for_admin();
     }
     match applying.len() {
-        0 => Finding::ok(QUOTA_CHECK, "The namespace has no quota for programs."),
+        0 => Finding::ok(
+            QUOTA_CHECK,
+            "The namespace has no ResourceQuota: the nodes alone bound what programs take together.",
+        )
+        .advise(format!(
+            "Where several people share it, one of them may take all: have a quota, as in {BOUNDS}."
+        )),
         _ => Finding::ok(
             QUOTA_CHECK,
             format!("The quota leaves room for a program with {}.", needs.words()),
@@ -112,6 +125,34 @@ fn needed_of<'a>(resource: &str, needs: &'a Needs) -> Option<(f64, &'a str)> {
             };
             amounts.map(|(amount, text)| (*amount, text.as_str()))
         }
+    }
+}
+
+/// Whether a NetworkPolicy bounds whom programs reach. It keeps none from running. `policies`: those of the namespace, or why they are
+/// not known; `labels`: those of the pod of a program.
+pub fn network(policies: Result<&[NetworkPolicy], String>, labels: &BTreeMap<String, String>) -> Finding {
+    const OTHERS: &str =
+        "the API server, the kubelets, other pods, and NFS servers, which believe the user number that they are told";
+    let policies = match policies {
+        Ok(policies) => policies,
+        Err(why) => return Finding::not_known(NETWORK_CHECK, why),
+    };
+    let mut bounding = policies.iter().filter(|policy| policy.bounds_egress_of(labels));
+    match bounding.next() {
+        Some(policy) => Finding::ok(
+            NETWORK_CHECK,
+            format!(
+                "The NetworkPolicy \"{}\" says whom programs reach, where the cluster's network acts on such policies.",
+                policy.metadata.name
+            ),
+        ),
+        None => Finding::ok(
+            NETWORK_CHECK,
+            format!("No NetworkPolicy says whom programs reach: they may speak to {OTHERS}."),
+        )
+        .advise(format!(
+            "Where several people share the namespace, have one, as in {NETWORK}."
+        )),
     }
 }
 
@@ -459,6 +500,49 @@ mod tests {
         assert!(quota_with(json!({"hard": {"cpu": "500m"}}), json!({}))
             .advice
             .starts_with("Ask for smaller"));
+    }
+
+    #[test]
+    fn a_namespace_without_a_quota_is_no_problem_and_advice() {
+        let finding = quota(Ok(&[]), &needs("1", "512M"), evidence(&nothing_tried()));
+        assert_eq!(finding.outcome, Outcome::Ok);
+        assert!(finding.what.contains("no ResourceQuota") && finding.advice.contains("bounds.yaml"));
+        // One that counts no programs is none.
+        assert!(quota_with(json!({"scopes": ["BestEffort"], "hard": {}}), json!({}))
+            .what
+            .contains("no ResourceQuota"));
+        assert!(quota_with(json!({"hard": {"pods": "5"}}), json!({})).advice.is_empty());
+    }
+
+    #[test]
+    fn a_network_policy_counts_where_it_selects_programs_and_is_about_whom_they_reach() {
+        let labels = BTreeMap::from([("app.kubernetes.io/managed-by".to_string(), "abba".to_string())]);
+        let has_one = |spec: Value| {
+            let policy = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap();
+            let finding = network(Ok(&[policy]), &labels);
+            assert_eq!(finding.outcome, Outcome::Ok);
+            assert_eq!(finding.what.contains("\"p\""), finding.advice.is_empty());
+            finding.advice.is_empty()
+        };
+        let with = |selector: Value| has_one(json!({"podSelector": selector, "policyTypes": ["Ingress", "Egress"]}));
+        let by = |operator: &str, values: &[&str]| {
+            let key = "app.kubernetes.io/managed-by";
+            with(json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]}))
+        };
+        assert!(with(json!({})) && with(json!({"matchLabels": labels})));
+        assert!(!with(json!({"matchLabels": {"app": "other"}})));
+        assert!(by("In", &["abba", "x"]) && by("Exists", &[]) && by("NotIn", &["x"]));
+        assert!(!by("In", &["x"]) && !by("DoesNotExist", &[]) && !by("NotIn", &["abba"]) && !by("New", &[]));
+        // The cluster adds labels of its own to the pod of a Job.
+        assert!(with(
+            json!({"matchExpressions": [{"key": "batch.kubernetes.io/job-name", "operator": "Exists"}]})
+        ));
+        assert!(!has_one(json!({"podSelector": {}, "policyTypes": ["Ingress"]})));
+        assert!(!has_one(json!({"podSelector": {}})));
+        assert!(has_one(json!({"podSelector": {}, "egress": [{}]})));
+        let hidden = network(Err("Hidden.".into()), &labels);
+        assert_eq!((hidden.outcome, hidden.what.as_str()), (Outcome::NotKnown, "Hidden."));
+        assert!(!network(Ok(&[]), &labels).advice.is_empty());
     }
 
     #[test]

@@ -5,8 +5,8 @@ use serde_json::{json, Map, Value};
 
 use super::{parse, Api, Created};
 use crate::kubernetes::cluster_objects::{
-    LimitRange, Namespace, Node, ResourceQuota, ResourceRule, SelfSubjectAccessReview, SelfSubjectReview,
-    SelfSubjectRulesReview, VersionInfo,
+    LimitRange, Namespace, NetworkPolicy, Node, ResourceQuota, ResourceRule, SelfSubjectAccessReview,
+    SelfSubjectReview, SelfSubjectRulesReview, VersionInfo,
 };
 use crate::kubernetes::objects::List;
 use crate::transport::{Call, Failure};
@@ -58,16 +58,21 @@ impl Api<'_> {
 
     /// The quotas of the namespace.
     pub fn list_quotas(&self) -> Result<Vec<ResourceQuota>, Failure> {
-        self.list_all("resourcequotas")
+        self.list_all("/api/v1", "resourcequotas")
     }
 
     /// The bounds on single pods in the namespace.
     pub fn list_limit_ranges(&self) -> Result<Vec<LimitRange>, Failure> {
-        self.list_all("limitranges")
+        self.list_all("/api/v1", "limitranges")
     }
 
-    fn list_all<T: DeserializeOwned>(&self, resource: &str) -> Result<Vec<T>, Failure> {
-        let path = format!("/api/v1/namespaces/{}/{resource}", self.namespace);
+    /// The rules of who reaches whom in the namespace.
+    pub fn list_network_policies(&self) -> Result<Vec<NetworkPolicy>, Failure> {
+        self.list_all("/apis/networking.k8s.io/v1", "networkpolicies")
+    }
+
+    fn list_all<T: DeserializeOwned>(&self, version: &str, resource: &str) -> Result<Vec<T>, Failure> {
+        let path = format!("{version}/namespaces/{}/{resource}", self.namespace);
         Ok(self.read::<List<T>>(&Call::get(path))?.items)
     }
 
