@@ -200,7 +200,10 @@ impl Gateway {
     /// What is to be begun so that answers need not ask the cluster, and so that the jobs of plans start in their turn: mostly
     /// nothing. `source` tells the cluster and the login that requests use; `holder` is the server's name in the Lease.
     pub fn begin_following(&self, source: &str, holder: &str) -> Vec<Following> {
-        self.snapshots.begin_following(source, holder, &self.audit_log)
+        // A local server serves one person, whatever others there are.
+        let is_alone = !self.has_others() && self.policy.identity != IdentityMode::Local;
+        self.snapshots
+            .begin_following(source, holder, &self.audit_log, is_alone)
     }
 
     /// Answers a request, whatever happens.

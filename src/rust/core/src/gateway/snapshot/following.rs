@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Knowledge, Snapshots, State, CATCH_UP, SHOW};
 use crate::domain::order::Step;
+use crate::error::quote_shortened;
 use crate::gateway::audit_log::AuditLog;
 use crate::kubernetes::objects::{Job, Pod};
 use crate::kubernetes::Api;
@@ -41,8 +42,12 @@ enum Task {
     /// It keeps the store up to date.
     Watch(Kind),
     /// It starts the jobs that wait for others, each in its turn, writes that down, and shows by a Lease in the name of
-    /// `holder` that it is there.
-    Release { holder: String, log: Arc<AuditLog> },
+    /// `holder` that it is there. `is_alone`: whether it counts as the only server of the namespace, which it looks at.
+    Release {
+        holder: String,
+        log: Arc<AuditLog>,
+        is_alone: bool,
+    },
 }
 
 /// Watches that keep a store up to date.
@@ -131,8 +136,15 @@ impl Follow {
 impl Snapshots {
     /// What is to be begun: the watches, and what starts jobs in their turn by them. Nothing where they are under way, or where
     /// a server rests that nobody has asked for long. Each needs a thread; see [`Following::run`]. `source` tells the cluster
-    /// and the login that they would use; `holder` is the server's name in the Lease; `log` the server's log of decisions.
-    pub fn begin_following(self: &Arc<Self>, source: &str, holder: &str, log: &Arc<AuditLog>) -> Vec<Following> {
+    /// and the login that they would use; `holder` is the server's name in the Lease; `log` the server's log of decisions;
+    /// `is_alone`: whether it counts as the only server of the namespace.
+    pub fn begin_following(
+        self: &Arc<Self>,
+        source: &str,
+        holder: &str,
+        log: &Arc<AuditLog>,
+        is_alone: bool,
+    ) -> Vec<Following> {
         let mut state = self.state();
         let is_under_way = state.follow.as_ref().is_some_and(|follow| follow.source == source);
         if self.age.is_zero() || !self.is_awake(&state) || is_under_way {
@@ -160,6 +172,8 @@ impl Snapshots {
         let release = Task::Release {
             holder: holder.into(),
             log: Arc::clone(log),
+            // It is looked at once.
+            is_alone: is_alone && number == 1,
         };
         let tasks = KINDS.map(Task::Watch).into_iter().chain([release]);
         tasks.map(following).collect()
@@ -315,7 +329,7 @@ impl Following {
                     Kind::Pods => reflect::<Pod>(connection, &watch),
                 }
             }
-            Task::Release { holder, log } => self.release(connection, holder, log),
+            Task::Release { holder, log, is_alone } => self.release(connection, holder, log, *is_alone),
         }
     }
 
@@ -336,7 +350,7 @@ impl Following {
 
     /// Starts the jobs that wait for others, as long as there are the watches by which it knows of them. Somebody else may
     /// do the same: each step is made on the Job as it is then.
-    fn release(&self, connection: &Connection<'_>, holder: &str, log: &AuditLog) {
+    fn release(&self, connection: &Connection<'_>, holder: &str, log: &AuditLog, is_alone: bool) {
         let is_over = || self.is_over();
         let limit = connection.patience.limit().min(LIMIT_OF_CHANGE);
         let patience = Patience::new(limit, &is_over);
@@ -365,6 +379,15 @@ impl Following {
                 let api = Api::in_namespace(transport, namespace, patience);
                 operations::hold_lease(&api, &patience, holder, &|| self.with(knows_all) == Some(true));
             });
+            if is_alone {
+                scope.spawn(move || {
+                    let is_over = || self.is_over();
+                    let api = Api::in_namespace(transport, namespace, Patience::new(limit, &is_over));
+                    if let Some(other) = api.other_holder(holder) {
+                        eprintln!("{}", not_alone(&other));
+                    }
+                });
+            }
             let make = |api: &Api<'_>, job_id: &str, step: &Step| {
                 let job = store.read().unwrap_or_else(PoisonError::into_inner).job(job_id);
                 log.of_own_accord(job.as_ref(), step, || operations::take_step(api, job_id, step))
@@ -384,6 +407,15 @@ impl Following {
             }
         });
     }
+}
+
+/// What is said of another one who holds the Lease, to the administrator of a server that counts as the only one.
+fn not_alone(other: &str) -> String {
+    format!(
+        "abba: {} holds the Lease of the namespace: another abba server, or a controller. Where it is a server, both together \
+         let a caller have twice what the options say: set `abba.api.servers` for each of them.",
+        quote_shortened(other)
+    )
 }
 
 /// One of the watches.

@@ -2,7 +2,7 @@
 //!
 //! <https://kubernetes.io/docs/concepts/architecture/leases/>
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -17,6 +17,17 @@ const NAME: &str = "abba-controller";
 
 /// For how many seconds it holds after each renewal.
 pub const LEASE_SECONDS: i64 = 30;
+
+/// A Lease whose holder has ended has run out after so long.
+const RUN_OUT: Duration = Duration::from_secs(if cfg!(test) {
+    0
+} else {
+    LEASE_SECONDS.unsigned_abs() + 1
+});
+
+/// How often, and after which pauses, it is looked whether there is another holder.
+const LOOKS: usize = 20;
+const PAUSE_OF_LOOKS: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 3 });
 
 /// How often a renewal is tried at once, where the Lease is changed meanwhile.
 const RENEWALS: usize = 5;
@@ -68,6 +79,32 @@ impl Api<'_> {
             Err(failure) if failure.kind == FailureKind::NotFound => Ok(None),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Who holds the Lease in place of `holder`, who tries to, and is there: somebody who has ended holds it until it runs out.
+    /// Takes up to a minute. `None`: nobody, as far as that can be seen.
+    pub fn other_holder(&self, holder: &str) -> Option<String> {
+        let mut seen: Option<(String, Instant)> = None;
+        for _ in 0..LOOKS {
+            let lease = self.get_lease();
+            match (lease, seen.take()) {
+                (Ok(Some(lease)), _) if lease.is_held && lease.holder == holder => return None,
+                (Ok(Some(lease)), Some((other, since))) if lease.is_held && lease.holder == other => {
+                    if since.elapsed() >= RUN_OUT {
+                        return Some(other);
+                    }
+                    seen = Some((other, since));
+                }
+                (Ok(Some(lease)), _) if lease.is_held => seen = Some((lease.holder, Instant::now())),
+                (Err(failure), _) if failure.kind == FailureKind::Forbidden => return None,
+                (Ok(_), _) => {}
+                (Err(_), before) => seen = before,
+            }
+            if !self.patience.sleep(PAUSE_OF_LOOKS) {
+                return None;
+            }
+        }
+        None
     }
 
     /// The Lease as it is, or as it is made where there is none.
@@ -217,6 +254,23 @@ mod tests {
             [Verb::Get, Verb::Replace]
         );
         assert_eq!(verbs(failure(FailureKind::NotFound)), [Verb::Get, Verb::Create]);
+    }
+
+    #[test]
+    fn another_holder_is_one_who_goes_on_holding_it() {
+        let (other, third, none) = (held("other", 1), held("third", 1), held("other", 2 * LEASE_SECONDS));
+        for (answers, holder) in [
+            (vec![&other, &other], Some("other")),
+            (vec![&none, &third, &other, &other], Some("other")),
+            (vec![&other, &held("me", 1)], None),
+            // It has ended, and its Lease has run out.
+            (vec![&other, &none, &held("me", 1)], None),
+        ] {
+            let script = Script::new(answers.into_iter().map(answer).collect::<Vec<_>>());
+            assert_eq!(api(&script).other_holder("me").as_deref(), holder);
+        }
+        let forbidden = Script::new([failure(FailureKind::Forbidden)]);
+        assert_eq!(api(&forbidden).other_holder("me"), None);
     }
 
     #[test]
