@@ -452,6 +452,140 @@ test_that("Pod Security, the network and the bounds are as the manifests say", {
   }
 })
 
+# What the cluster says to an object that an administrator would make, which is not kept: `made`, or the words of its
+# refusal.
+tried <- function(object, namespace = programs_namespace) {
+  file <- withr::local_tempfile(fileext = ".json")
+  writeLines(as.character(jsonlite::toJSON(object, auto_unbox = TRUE, null = "null", digits = NA)), file)
+  result <- processx::run(real_kubectl, c(
+    "--kubeconfig", cluster_kubeconfig(), "create", "--namespace", namespace, "--dry-run=server", "--output", "json",
+    "--filename", file
+  ), error_on_status = FALSE)
+  if (result$status == 0L) list(made = jsonlite::fromJSON(result$stdout, simplifyVector = FALSE)) else result$stderr
+}
+
+# A pod of `count` containers with these limits.
+pod_with <- function(..., count = 1L) {
+  container <- function(k) {
+    list(name = paste0("c", k), image = r_image, resources = list(limits = list(...)))
+  }
+  list(
+    apiVersion = "v1", kind = "Pod", metadata = list(name = "probe"),
+    spec = list(restartPolicy = "Never", containers = lapply(seq_len(count), container))
+  )
+}
+
+test_that("the ResourceQuota refuses what is more than all programs may have, and what is nothing for programs", {
+  # The quota acts once its controller has counted what is there.
+  status <- function() kubectl_json("get", "resourcequota", "programs", "--namespace", programs_namespace)$status
+  wait_until(function() !is.null(status()$used), what = "the quota")
+  expect_type(tried(pod_with(cpu = "1", memory = "100M")), "list")
+  # No container alone is too large.
+  expect_match(tried(pod_with(cpu = "2", memory = "1M", count = 33L)), "exceeded quota: programs.*limits.cpu=66")
+  # Disk by the LimitRange's default.
+  expect_match(
+    tried(pod_with(cpu = "1m", memory = "1M", count = 51L)), "exceeded quota: programs.*limits.ephemeral-storage=510Gi"
+  )
+  one <- pod_with(cpu = "1m", memory = "1M")$spec
+  others <- list(
+    services = list(apiVersion = "v1", kind = "Service", spec = list(ports = list(list(port = 80)))),
+    persistentvolumeclaims = list(apiVersion = "v1", kind = "PersistentVolumeClaim", spec = list(
+      accessModes = list("ReadWriteOnce"), resources = list(requests = list(storage = "1Gi"))
+    )),
+    `count/deployments.apps` = list(apiVersion = "apps/v1", kind = "Deployment", spec = list(
+      selector = list(matchLabels = list(a = "b")),
+      template = list(metadata = list(labels = list(a = "b")), spec = one["containers"])
+    )),
+    `count/cronjobs.batch` = list(apiVersion = "batch/v1", kind = "CronJob", spec = list(
+      schedule = "@daily", jobTemplate = list(spec = list(template = list(spec = one)))
+    ))
+  )
+  for (name in names(others)) {
+    words <- tried(c(others[[name]], list(metadata = list(name = "probe"))))
+    expect_match(words, paste0("exceeded quota: programs.*limited: ", name, "=0"), label = name)
+  }
+})
+
+test_that("the LimitRange refuses what is more than one program may have, and gives a bound on disk", {
+  expect_match(tried(pod_with(cpu = "3", memory = "1M")), "maximum cpu usage per Container is 2")
+  expect_match(tried(pod_with(cpu = "1", memory = "2G")), "maximum memory usage per Container is 1G")
+  large <- pod_with(cpu = "1", memory = "1G", `ephemeral-storage` = "11Gi")
+  expect_match(tried(large), "maximum ephemeral-storage usage per Container is 10Gi")
+  resources_of <- function(...) tried(pod_with(...))$made$spec$containers[[1L]]$resources
+  resources <- resources_of(cpu = "1", memory = "1G")
+  expect_identical(resources$limits$`ephemeral-storage`, "10Gi")
+  expect_identical(resources$requests$`ephemeral-storage`, "100Mi")
+  # Whoever says nothing of cores gets the largest, and is counted with it.
+  expect_identical(resources_of(memory = "1M")$limits$cpu, "2")
+})
+
+test_that("the level of the base refuses NFS, and takes the server's own pod", {
+  restricted <- paste0(name, "-restricted")
+  objects <- kubectl("create", "--kustomize", file.path(folder, "base"), "--dry-run=client", "--output=json")
+  objects <- strsplit(paste(objects, collapse = "\n"), "(?<=\n\\})\n(?=\\{)", perl = TRUE)[[1L]]
+  objects <- lapply(objects, jsonlite::fromJSON, simplifyVector = FALSE)
+  of_kind <- function(kind) Filter(function(object) object$kind == kind, objects)
+  levels <- lapply(of_kind("Namespace"), function(object) object$metadata$labels)
+  kubectl("create", "namespace", restricted)
+  withr::defer(kubectl("delete", "namespace", restricted, "--wait=false"))
+  enforce <- "pod-security.kubernetes.io/enforce"
+  expect_identical(unique(vapply(levels, `[[`, "", enforce)), "restricted")
+  kubectl("label", "namespace", restricted, paste0(enforce, "=restricted"))
+  spec <- of_kind("Deployment")[[1L]]$spec$template$spec
+  spec$serviceAccountName <- NULL
+  as_lists <- c("command", "args")
+  spec$containers <- lapply(spec$containers, function(container) {
+    for (field in intersect(as_lists, names(container))) container[[field]] <- as.list(container[[field]])
+    container
+  })
+  pod <- list(apiVersion = "v1", kind = "Pod", metadata = list(name = "probe"), spec = spec)
+  # The account of the namespace is made a moment after it.
+  is_taken <- function() {
+    said <- tried(pod, restricted)
+    if (is.list(said)) TRUE else said
+  }
+  wait_until(is_taken, what = "the server's pod to be taken")
+  nfs <- list(name = "data", nfs = list(server = "192.0.2.1", path = "/studies"))
+  pod$spec$volumes <- c(pod$spec$volumes, list(nfs))
+  expect_match(tried(pod, restricted), "violates PodSecurity \"restricted:latest\": restricted volume types")
+})
+
+test_that("the Containerfile is of files that are there, and is as the tests build the image", {
+  read <- function(...) paste(readLines(file.path(repository, ...)), collapse = "\n")
+  text <- gsub("\\\\\n *", "", read("inst/deploy/image/Containerfile"))
+  lines <- grep("^(#|$)", lines_of(text), value = TRUE, invert = TRUE)
+  words <- strsplit(lines, " +")
+  expect_setequal(vapply(words, `[[`, "", 1L), c("ARG", "FROM", "COPY", "RUN", "ENV", "USER", "CMD"))
+  of <- function(instruction) Filter(function(line) line[[1L]] == instruction, words)
+  from <- of("FROM")
+  stages <- vapply(from, function(line) if (length(line) == 4L) line[[4L]] else "", "")
+  for (copy in of("COPY")) {
+    stage <- sub("^--from=", "", grep("^--from=", copy, value = TRUE))
+    if (length(stage) == 1L) {
+      expect_true(stage %in% stages, label = stage)
+    } else {
+      sources <- copy[-c(1L, length(copy))]
+      expect_true(all(file.exists(file.path(repository, sources))), label = toString(sources))
+    }
+  }
+  # What it copies from a stage is there by that stage's lines.
+  expect_match(text, "R CMD INSTALL --library=/library --no-test-load /abba", fixed = TRUE)
+  tests <- gsub("\\\\\n *", "", read("tests/cluster/lib/server-image.sh"))
+  # The release of Debian, of both stages, and kubectl.
+  releases <- grep("bookworm", vapply(from, `[[`, "", 2L), value = TRUE)
+  expect_identical(releases, c("docker.io/library/rust:1-bookworm", "docker.io/library/debian:bookworm-slim"))
+  expect_match(tests, "\" bookworm \"$1\"", fixed = TRUE)
+  version <- kubectl_json("version", "--client")$clientVersion$gitVersion
+  expect_identical(of("ARG")[[1L]][[2L]], paste0("KUBECTL=", version))
+  # Account, environment and command.
+  user <- of("USER")[[1L]][[2L]]
+  expect_match(tests, paste0("--config.user ", user, " "), fixed = TRUE)
+  expect_match(read("inst/deploy/image/set-up"), paste0("--uid ", sub(":.*", "", user), " "), fixed = TRUE)
+  for (variable in of("ENV")[[1L]][-1L]) expect_match(tests, paste0("--config.env ", variable, " "), fixed = TRUE)
+  command <- jsonlite::fromJSON(sub("^CMD ", "", grep("^CMD ", lines, value = TRUE)))
+  expect_match(tests, paste(paste0("--config.cmd ", command), collapse = " "), fixed = TRUE)
+})
+
 test_that("the policies hold for the server's account in its namespace, and for nobody else", {
   job <- job_of_server()
   job$spec$template$spec$containers[[1L]]$image <- "registry.example.com/other:1"
