@@ -102,6 +102,40 @@ test_that("a proxy that alone reaches the socket says who the caller is", {
   expect_identical(request(sso, "whoami", "--header", "Origin: http://evil.example")$status, 403L)
 })
 
+test_that("the vignette's unit for systemd shuts the service in, and has the folders that its server uses", {
+  text <- readLines(file.path(repository, "vignettes/source/api_setup.Rmd"))
+  from <- which(text == "[Unit]")
+  expect_length(from, 1L)
+  lines <- text[from:(from + which(text[-seq_len(from)] == "```")[[1L]] - 1L)]
+  lines <- lines[nzchar(lines) & !startsWith(lines, "#")]
+  expect_identical(grep("^\\[", lines, value = TRUE), c("[Unit]", "[Service]", "[Install]"))
+  expect_match(lines, "^(\\[[A-Z][a-z]+\\]|[A-Z][A-Za-z]+=.*)$")
+  settings <- grep("=", lines, value = TRUE, fixed = TRUE)
+  unit <- stats::setNames(sub("^[^=]*=", "", settings), sub("=.*", "", settings))
+  expect_false(anyDuplicated(names(unit)) > 0L)
+  expected <- c(
+    User = "abba", UMask = "0077", NoNewPrivileges = "yes", ProtectSystem = "strict", ProtectHome = "yes",
+    PrivateTmp = "yes", PrivateDevices = "yes", ProtectKernelTunables = "yes", ProtectControlGroups = "yes",
+    CapabilityBoundingSet = "", RestrictSUIDSGID = "yes", RestrictAddressFamilies = "AF_UNIX AF_INET AF_INET6",
+    LimitCORE = "0", Restart = "always", StateDirectoryMode = "0700", RuntimeDirectoryMode = "0750"
+  )
+  expect_identical(unit[names(expected)], expected)
+  expect_match(unit[["MemoryMax"]], "^[0-9]+G$")
+  expect_match(unit[["TasksMax"]], "^[0-9]+$")
+  # systemd itself has nothing to say against it.
+  folder <- withr::local_tempdir()
+  file <- file.path(folder, "abba.service")
+  writeLines(text[from:(from + which(text[-seq_len(from)] == "```")[[1L]] - 1L)], file)
+  verified <- processx::run("systemd-analyze", c("verify", file), error_on_status = FALSE, stderr_to_stdout = TRUE)
+  expect_identical(c(verified$status, nchar(verified$stdout)), c(0L, 0L), info = verified$stdout)
+  # The rest of the page counts on these.
+  has <- function(words) expect_true(any(grepl(words, text, fixed = TRUE)), info = words)
+  has(paste0("abba_run_api(socket = \"/run/", unit[["RuntimeDirectory"]], "/http.sock\")"))
+  has(paste0("abba.api.keys = \"/var/lib/", unit[["StateDirectory"]], "/api-keys\""))
+  has(paste0("abba.api.log = \"", unit[["ReadWritePaths"]], "/decisions.jsonl\""))
+  has(paste0("`", sub("^.* ", "", unit[["ExecStart"]]), "` holds the code above"))
+})
+
 test_that("the vignette's command for curl submits, and has no key where other accounts of the machine see it", {
   text <- readLines(file.path(repository, "vignettes/source/api_use.Rmd"))
   from <- which(text == "```sh")
