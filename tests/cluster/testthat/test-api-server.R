@@ -325,6 +325,14 @@ test_that("two servers let a caller have what one does, and each acts on what th
   }
 })
 
+test_that("a server that counts as alone says so where another one holds the Lease", {
+  said <- function() paste(readLines(strict$stderr, warn = FALSE), collapse = " ")
+  holder <- paste0("\"", Sys.info()[["nodename"]], "-", server$process$get_pid(), "\" holds the Lease")
+  is_told <- function() if (grepl(holder, said(), fixed = TRUE)) TRUE else said()
+  wait_until(is_told, 120, what = "the words about the other server")
+  expect_match(said(), "set `abba.api.servers` for each of them", fixed = TRUE)
+})
+
 test_that("a server whose kubectl was killed goes on", {
   id <- submit_to(server, text = "cat('ran\\n')")
   proxies <- kubectl_proxies_of(server)
