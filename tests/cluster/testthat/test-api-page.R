@@ -15,6 +15,7 @@ long_name <- "a_rather_long_name_of_a_program_for_a_table_of_demographics_and_mo
 bad <- submit_to_api("print(1); stop('no data')", long_name, batch_group_id = "grouped")
 good <- submit_to_api(c("print(1)", "message('all is well')"), "t_good.R", batch_group_id = "grouped")
 to_run_again <- submit_to_api("quit(status = 3)", "again.R", arguments = c("a", "b c"), memory_limit = "200M")
+too_large <- submit_to_api("x <- rep(1, 2.5e7)", "too_large.R", memory_limit = "200M")
 many_lines <- submit_to_api("cat(paste('line', 1:700), sep = '\\n')")
 
 # Lines until it is cancelled.
@@ -55,13 +56,18 @@ wait_for_key_field <- function(browser) {
   wait_until(has_focus, what = "the field for the key")
 }
 
-sign_in <- function(browser, address = page) {
+sign_in <- function(browser, address = page, of = key, who = "daemon") {
   browser$go(address)
   wait_for_key_field(browser)
-  browser$type(key)
+  browser$type(of)
   browser$press("Enter")
-  sees(browser, "#who", "You are daemon")
+  sees(browser, "#who", paste("You are", who))
 }
+
+# What a person may look at: pictures of what is seen, and figures.
+kept <- file.path(repository, "build", "page")
+dir.create(kept, recursive = TRUE, showWarnings = FALSE)
+picture <- function(browser, name) browser$screenshot(file.path(kept, paste0(name, ".png")))
 
 # A job's page, from the list.
 open_job <- function(browser, job_id) {
@@ -119,6 +125,16 @@ test_that("a job is seen, its log grows while it runs, and it is cancelled by th
   sees(browser, "#log", "line 1 \nline 2 \n")
   expect_true(browser$has_focus("#job-title"))
   sees(browser, "#log-state", "Live")
+  # The page waits for a change of this job, and does not ask again and again.
+  asked <- paste(
+    "return performance.getEntriesByType('resource').map((one) => one.name)",
+    ".filter((name) => name.includes('/watch-jobs?')).join(' ')"
+  )
+  waits <- function() {
+    names <- browser$script(asked)
+    if (grepl(paste0("watch-jobs?job_id=", job$job_id), names, fixed = TRUE)) TRUE else names
+  }
+  wait_until(waits, what = "a wait for a change of the job")
   lines <- function() length(strsplit(browser$text("#log .lines"), "\n")[[1L]])
   before <- lines()
   wait_until(function() lines() > before + 5L, what = "more lines")
@@ -399,6 +415,7 @@ test_that("jobs are grouped by batch with counts, and have verdicts on demand", 
   browser$press("Enter")
   wait_until(function() browser$count("#jobs tbody tr") == 2L, what = "the jobs of the batch")
   expect_match(browser$text("#again"), "abba_rerun_batch(\"grouped\")", fixed = TRUE)
+  picture(browser, "batch")
 
   row_of <- function(job) paste0("#jobs tr:has(a[href='#job=", job$job_id, "'])")
   expect_false(is_shown(browser, paste(row_of(bad), "td.verdict")))
@@ -408,6 +425,85 @@ test_that("jobs are grouped by batch with counts, and have verdicts on demand", 
   sees(browser, paste(row_of(good), "td.verdict"), "clean", 120)
   open_job(browser, bad$job_id)
   sees(browser, "#log-verdict", "Verdict: errors")
+})
+
+test_that("what to do about a program that failed stands on its page", {
+  expect_identical(wait_for_end(too_large$job_id), "Failed")
+  browser$fresh()
+  sign_in(browser)
+  open_job(browser, too_large$job_id)
+  sees(browser, "#why-reason", "needed more memory than its limit of 200M")
+  sees(browser, "#why-advice", "`memory_limit`")
+  expect_true(is_shown(browser, "#why-advice"))
+})
+
+test_that("of a batch that others have jobs in, too, an operator acts on their own, or on those of everybody", {
+  others <- submit_to_api(endless, "others.R", batch_group_id = "shared")
+  of_operator <- local_abba_server("options(abba.api.operators = 'games')", user = "games")
+  own <- submit_to_api(endless, "own.R", batch_group_id = "shared")
+  wait_for_state(c(others$job_id, own$job_id), "Running")
+  browser$fresh()
+  browser$size(1280L, 900L)
+  address <- paste0(of_operator$address, "/#batch=shared")
+  sign_in(browser, address, getOption("abba.api.key"), "games (operator)")
+  wait_until(function() browser$count("#jobs tbody tr") == 1L, what = "the batch")
+  expect_identical(browser$text("#jobs tbody .program a"), "own.R")
+  browser$click("#cancel-batch")
+  expect_identical(browser$text("#confirm-title"), "Cancel own.R?")
+  browser$click("#confirm-yes")
+  expect_identical(wait_for_end(own$job_id), "Failed")
+  expect_identical(states(others$job_id)[[1L]], "Running")
+  browser$click("#everybody")
+  wait_until(function() browser$count("#jobs tbody tr") == 2L, what = "the jobs of everybody")
+  browser$click("#cancel-batch")
+  expect_identical(browser$text("#confirm-title"), "Cancel others.R?")
+  browser$click("#confirm-yes")
+  expect_identical(wait_for_end(others$job_id), "Failed")
+})
+
+test_that("a thousand jobs are listed, newest first, and drawn again where they have changed", {
+  browser$fresh()
+  sign_in(browser)
+  wait_until(function() browser$count("#jobs tbody tr") > 0L, what = "the jobs")
+  # After the picture that the browser draws next.
+  longest_since <- paste(
+    "return new Promise((done) => requestAnimationFrame(() => setTimeout(() => {",
+    "done(window.longest); window.longest = 0; }, 100)))"
+  )
+  # The server's answer is made of one that it gave: a thousand real jobs would fill the node for minutes. What takes
+  # the browser's one thread for long is noted.
+  browser$script(paste(
+    "window.longest = 0; window.state_of_last = 'Succeeded'; const ask = window.fetch;",
+    "new PerformanceObserver((list) => { for (const task of list.getEntries())",
+    "window.longest = Math.max(window.longest, task.duration); }).observe({ entryTypes: ['longtask'] });",
+    "window.fetch = async (url, options) => { const answer = await ask(url, options);",
+    "if (!new URL(url).pathname.endsWith('/jobs')) return answer; const [one] = await answer.json();",
+    "const jobs = Array.from({ length: 1000 }, (_, k) => ({ ...one, job_id: `many-${k}`, batch_id: `b${k % 40}`,",
+    "program: `/studies/t_${k}.R`, status: k === 999 ? window.state_of_last : 'Succeeded', archived: false,",
+    "submitted: new Date(1.7e12 + k * 1000).toISOString().slice(0, 19) + 'Z' }));",
+    "return new Response(JSON.stringify(jobs), { status: 200 }); };"
+  ))
+  sees(browser, "#counts", "1000 Succeeded", timeout = 120)
+  longest <- c(`a hundred rows` = browser$script(longest_since))
+  expect_identical(browser$count("#jobs tbody tr"), 100L)
+  expect_identical(browser$text("#jobs tbody tr:first-child .program a"), "t_999.R")
+  for (k in 1:9) browser$script("document.getElementById('more').click()")
+  longest[["a hundred more, nine times"]] <- browser$script(longest_since)
+  expect_identical(browser$count("#jobs tbody tr"), 1000L)
+  expect_identical(browser$text("#jobs tbody tr:last-child .program a"), "t_0.R")
+  picture(browser, "thousand-jobs")
+  listen(browser)
+  browser$script("window.state_of_last = 'Failed'")
+  hears(browser, "t_999.R: Failed")
+  longest[["one of a thousand rows changed"]] <- browser$script(longest_since)
+  expect_identical(browser$text("#jobs tbody tr:first-child .state"), "Failed")
+  browser$script("document.getElementById('by-batch').click()")
+  expect_identical(browser$count("#batches tbody tr"), 40L)
+  longest[["by batch"]] <- browser$script(longest_since)
+  # No bound: the machine has two cores for this, other tests, the server and the cluster.
+  figures <- sprintf("%5.0f ms  %s", longest, names(longest))
+  head <- "Longest task of the page with a thousand jobs (0: none above 50 ms)"
+  writeLines(c(head, figures), file.path(kept, "longest-task.txt"))
 })
 
 test_that("the page works in the dark, on a narrow screen, and is not wider than it", {
@@ -423,10 +519,22 @@ test_that("the page works in the dark, on a narrow screen, and is not wider than
   is_within <- function() browser$script("return document.documentElement.scrollWidth <= window.innerWidth")
   wait_until(function() browser$count("#jobs tbody tr") > 0L, what = "the jobs")
   expect_true(is_within())
+  picture(browser, "list-dark-narrow")
   open_job(browser, bad$job_id)
   sees(browser, "#log-state", "The log has ended")
   sees(browser, "#why-reason", "exit status 1")
   expect_true(is_within())
+  picture(browser, "job-dark-narrow")
+  browser$size(1280L, 900L)
+  picture(browser, "job-dark")
+  # Also where the name leaves them no place, the buttons stand side by side.
+  gap <- browser$script(paste(
+    "const of = (id) => document.getElementById(id).getBoundingClientRect();",
+    "return of('job-remove').left - of('job-rerun').right"
+  ))
+  expect_true(gap > 0 && gap < 40, info = gap)
+  browser$media("light")
+  picture(browser, "job-light")
   # A state is a word, and a sign that each state has alone; not a colour.
   expect_identical(browser$text("#job-status"), "Failed")
 })
