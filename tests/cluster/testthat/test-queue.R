@@ -204,6 +204,32 @@ test_that("a program of a plan is let go into its queue by a server that nobody 
   expect_length(pods_of(ids[[2L]]), 1L)
 })
 
+test_that("what runs after a program that a queue takes back waits until that has run again", {
+  local_queues()
+  local_api_server(users = "daemon")
+  gate <- local_gate()
+  submit <- function(programs, queue) {
+    suppressMessages(
+      abba_submit_k8s_batch_local(programs, queue = queue, cpu_limit = 0.2, mounts = gate$mounts)
+    )$job_id
+  }
+  waits <- local_program(gate$wait, "waits.R")
+  # It takes the room of the queue itself, so that the next one runs on what is borrowed.
+  own <- submit(waits, "a")
+  wait_for_state(own, "Running")
+  plan <- abba_plan(c(waits, local_program("cat('ran\\n')", "after.R")), after = c(NA, "waits"))
+  ids <- submit(plan, "a")
+  wait_for_state(ids[[1L]], "Running")
+  other <- submit(waits, "b")
+  is_back <- function() grepl("It will start anew.", explained(ids[[1L]])$reason, fixed = TRUE)
+  wait_until(is_back, what = "the first program to be back in its queue")
+  wait_for_state(other, "Running")
+  expect_identical(unname(states(ids)), c("Pending", "Pending"))
+  expect_match(explained(ids[[2L]])$reason, "waits for waits")
+  gate$open()
+  expect_identical(unname(suppressWarnings(wait_for_end(c(own, other, ids)))), rep("Succeeded", 4L))
+})
+
 test_that("programs of an abba server's callers go through the queues that its administrator permits", {
   local_queues()
   server <- local_api_server(abba.permitted.queues = c("b", "a"), users = "daemon")
