@@ -178,7 +178,7 @@ print.abba_plan <- function(x, ...) {
   width <- if (length(groups) > 0L) max(lengths(groups)) else 0L
   cat(
     "A plan of ", counted(nrow(x), "program"), " in ", counted(length(groups), "group"),
-    ", of which at most ", width, if (width == 1L) " runs" else " run", " side by side\n",
+    ", the largest of ", width, "\n",
     sep = ""
   )
   for (group in names(groups)) {

@@ -105,7 +105,7 @@ test_that("relative paths belong to the folder of the study", {
   expect_identical(plan$run_group, 1:2)
 })
 
-test_that("printing shows the order and how many run side by side", {
+test_that("printing shows the order and the largest group", {
   plan <- structure(list(
     name = c("adsl", "adae", "adlb", paste0("t_", 1:40)),
     run_group = c(1L, 2L, 2L, rep(3L, 40))
