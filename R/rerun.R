@@ -35,8 +35,8 @@
 #'
 #' @section Errors:
 #' A job that was cancelled and does not end within 40 seconds is an error of class `abba_error_timeout`, and nothing is
-#' submitted. So is, of class `abba_error_not_ended`, a program that has not ended and that one of those that failed runs
-#' after. All programs are read before the first is sent, and one that is not there is an error of class
+#' submitted. So is, of class `abba_error_not_ended`, a program that has not ended and that one of those that failed
+#' runs after. All programs are read before the first is sent, and one that is not there is an error of class
 #' `abba_error_input` that names it. If some programs could not be submitted, an error of class
 #' `abba_error_batch_incomplete` says so, as of [abba_submit_k8s_batch_local()]; give its field `batch` as `batch_id` to
 #' submit the rest: nothing is submitted twice. The classes of other errors are listed in [abba-package].

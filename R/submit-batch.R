@@ -241,8 +241,9 @@ batch_of_plan <- function(plan, batch_group_id, call) {
   before <- lapply(plan$after, function(names) setdiff(match(names, plan$name), NA))
   circle <- is.na(levels_of(before))
   if (any(circle)) {
-    rule <- paste0("must be a plan whose order has no circle: ", toString(utils::head(plan$name[circle], 5L), 200L))
-    abort_input("file_paths", paste(rule, if (sum(circle) == 1L) "waits for itself" else "wait for each other"), NULL, call)
+    who <- toString(utils::head(plan$name[circle], 5L))
+    what <- if (sum(circle) == 1L) "waits for itself" else "wait for each other"
+    abort_input("file_paths", paste("must be a plan whose order has no circle:", who, what), NULL, call)
   }
   after <- lapply(plan$after, function(names) {
     row <- match(names, plan$name)
@@ -372,7 +373,8 @@ finish_batch <- function(road, batch, tried, argument, kept) {
       if (waiting > 0L) paste0(", of which ", waiting, if (waiting == 1L) " waits" else " wait", " for others")
     )
     if (tried > 0L) tell_page(road, "batch", batch$batch_id[[1L]])
-    of_submission <- c("reason", rerun_columns, if (!is.null(batch$after)) c("after", "awaited", names(argument_checks)))
+    of_plan <- c("after", "awaited", names(argument_checks))
+    of_submission <- c("reason", rerun_columns, if (!is.null(batch$after)) of_plan)
     batch <- batch[setdiff(names(batch), of_submission)]
     raise_kept(kept, batch)
     return(batch)

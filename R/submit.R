@@ -101,8 +101,8 @@
 #'   one.
 #' @param keep_days For how many days the cluster keeps the job and its log after its end,
 #'   a number such as `30` or `0.5`, at least `1/24` (an hour); `NULL` for seven. **What is
-#'   removed is gone, its log with it.** A program that others of a plan run after is kept for seven days at least, since
-#'   they could not start without it. Through the API the administrator says it.
+#'   removed is gone, its log with it.** A program that others of a plan run after is kept for seven days at least,
+#'   since they could not start without it. Through the API the administrator says it.
 #' @param disk_limit How much of its node's disk the program may fill, as a string such as `"2G"`; `NULL` for what the
 #'   cluster says. All that it writes outside the storage in `mounts` counts: its temporary files, its working
 #'   directory where its text was carried there, its log. A program that writes more is ended, and its log may be
