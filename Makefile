@@ -34,7 +34,7 @@ install: $(build)/packages ## Install the package into R's own library
 # --- Tests: three tiers, and what goes with them -----------------------------------------------------------------
 
 .PHONY: test
-test: $(build)/packages $(build)/cluster-test-packages ## Do all set-up and run every test
+test: $(build)/packages $(build)/cluster-test-packages $(build)/release-packages ## Do all set-up and run every test
 	@tools/test $(build)/test
 
 .PHONY: test-core

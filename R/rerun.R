@@ -14,7 +14,8 @@
 #' left out unless you ask for it.
 #'
 #' The programs of a plan keep their order. While one still runs (or may, as its status is `"Unknown"`) that another one
-#' runs after, which has failed or was not started, nothing is submitted again.
+#' runs after, which has failed or was not started, nothing is submitted again; with `include_unknown = TRUE` the
+#' `"Unknown"` one runs again, too.
 #'
 #' Through the API the programs are read on this machine, from the files that they were
 #' submitted from, whatever the working directory is now; a program that ran where it was,

@@ -151,6 +151,18 @@ pub fn is_being_cancelled(job: &Job, pod: Option<&Pod>) -> bool {
         && (is_cancelled(&job.metadata) || pod.is_some_and(|pod| is_cancelled(&pod.metadata)))
 }
 
+/// Whether the program of a pod that has failed may run again: its Job has not ended and has been suspended, or the pod is being
+/// taken away, as a queue does for a program that goes first.
+pub fn may_run_again(job: &Job, pod: Option<&Pod>) -> bool {
+    pod.is_some_and(|pod| {
+        pod_status(pod) == Status::Failed
+            && !of_job(job).status.has_ended()
+            && !is_cancelled(&job.metadata)
+            && !is_cancelled(&pod.metadata)
+            && (job.spec.suspend == Some(true) || pod.metadata.deletion_timestamp.is_some())
+    })
+}
+
 fn pod_status(pod: &Pod) -> Status {
     // The program's container never restarts, so its end is the job's; it is seen about a second before the phase says so.
     // Other containers may outlive it, or fail. The phase says Failed for what the container cannot know: a time limit

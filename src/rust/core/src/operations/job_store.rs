@@ -114,6 +114,8 @@ pub struct PodPart {
     is_cancelled: bool,
     /// Whether somebody has asked for its deletion.
     is_going: bool,
+    /// Whether another container lives on after the program has ended, so that the Job does not end.
+    is_kept: bool,
 }
 
 /// A kind of object of which a part is kept.
@@ -184,6 +186,7 @@ impl Kept for Pod {
                 starts: restarts::starts_in(&self),
                 is_cancelled: job_status::is_cancelled(&self.metadata),
                 is_going: self.metadata.deletion_timestamp.is_some(),
+                is_kept: self.kept_by().is_some(),
                 created: self.metadata.creation_timestamp,
                 uid: self.metadata.uid,
                 status,
@@ -294,7 +297,8 @@ impl Entry {
 
     /// The state that those that wait for the job go by: as long as its Job has not ended, it may run again. So it does where a
     /// queue has taken it back for a program that goes first, whose pod has failed for a moment then. A success is believed a
-    /// second before the Job has it, unless its pod is being taken away.
+    /// second before the Job has it, unless its pod is being taken away; a failure, too, where another container lives on, for
+    /// which the Job waits.
     fn lasting_status(&self) -> Status {
         let Some(job) = self.job.as_ref() else {
             return Status::Pending;
@@ -305,6 +309,7 @@ impl Entry {
             None => job.record.status,
             Some(status) if job.record.status.has_ended() => status,
             Some(Status::Succeeded) if pod.is_some_and(|pod| !pod.is_going) => Status::Succeeded,
+            Some(Status::Failed) if pod.is_some_and(|pod| !pod.is_going && pod.is_kept) => Status::Failed,
             Some(Status::Succeeded | Status::Failed) => Status::Running,
             Some(status) => status,
         }
@@ -926,6 +931,10 @@ pub(super) mod tests {
         assert_eq!(steps(going(0), json!({})), None);
         assert_eq!(steps(going(0), condition("Complete")), Some(true));
         assert_eq!(steps(going(143), condition("Failed")), Some(false));
+        let mut kept = pod("a", 3, ended(1));
+        let beside = json!({"name": "mesh", "state": running()});
+        kept["status"]["containerStatuses"].as_array_mut().unwrap().push(beside);
+        assert_eq!(steps(kept, json!({})), Some(false));
         // Of an earlier Job of this id.
         assert_eq!(steps(pod("a", 1, ended(0)), json!({})), None);
     }

@@ -38,7 +38,10 @@ pub fn predecessors_have_not_ended(ids: Vec<String>) -> Error {
     };
     Error::new(ErrorClass::NotEnded, what)
         .meaning("Nothing was submitted again, so that no program runs before those that it runs after.")
-        .advise("Wait for the batch, and repeat the call.")
+        .advise(
+            "Wait for the batch, and repeat the call. What is on a node that does not answer runs again, too, with \
+             `include_unknown = TRUE`.",
+        )
         .about(ids)
 }
 
@@ -49,7 +52,7 @@ pub struct KeptSubmission {
     pub job_id: String,
     /// Its state.
     pub status: Status,
-    /// Whether it was cancelled and has not ended yet.
+    /// Whether it was cancelled, or taken back by its queue, and has not ended yet.
     pub ending: bool,
     /// The jobs that it runs after, and that have not ended: those of them that are not told themselves.
     pub open_predecessors: Vec<String>,
@@ -90,7 +93,7 @@ pub fn kept_submissions(
     for (job, pod) in own {
         let job_id = &job.metadata.name;
         let status = job_status::status(job, pod);
-        let ending = job_status::is_being_cancelled(job, pod);
+        let ending = job_status::is_being_cancelled(job, pod) || job_status::may_run_again(job, pod);
         let is_meant = |name: &String| name == status.name() || (ending && name == Status::Failed.name());
         if !statuses.is_empty() && !statuses.iter().any(is_meant) {
             if !status.has_ended() {
@@ -313,6 +316,23 @@ mod tests {
             two.message,
             "2 jobs were cancelled and have not ended yet, such as \"a\"."
         );
+    }
+
+    #[test]
+    fn a_program_that_its_queue_has_taken_back_is_waited_for() {
+        let mut taken = pod("a", 1, ended(143));
+        taken["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:09Z");
+        let mut suspended = submitted("b", 2);
+        suspended["spec"] = json!({"suspend": true});
+        let cluster = Scripted::new()
+            .get(
+                "/pods",
+                [list(1, [taken, pod("b", 2, ended(143)), pod("c", 3, ended(143))])],
+            )
+            .get("/jobs", [list(1, [submitted("a", 1), suspended, submitted("c", 3)])]);
+        let kept = kept(&cluster, &["Failed"]).unwrap();
+        let ending: Vec<bool> = kept.iter().map(|kept| kept.ending).collect();
+        assert_eq!(ending, [true, true, false]);
     }
 
     #[test]
