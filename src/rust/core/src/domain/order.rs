@@ -179,6 +179,8 @@ pub fn no_longer_waits(job: &mut Value) {
 pub enum Standing {
     /// It has not ended, or its end is not known.
     Open,
+    /// Its pod has failed, and whether that is its end is known in a moment.
+    Failing,
     /// It has succeeded.
     Succeeded,
     /// It has ended otherwise, or was not started, because of this.
@@ -248,7 +250,7 @@ pub fn steps<'a>(members: &[Member<'a>]) -> Vec<(&'a str, Step)> {
         .iter()
         .filter_map(|member| match &member.standing {
             Standing::Lost(cause) => Some((member.job_id, cause)),
-            Standing::Open | Standing::Succeeded => None,
+            Standing::Open | Standing::Failing | Standing::Succeeded => None,
         })
         .collect();
     lost.sort_unstable_by_key(|(id, _)| *id);
@@ -263,6 +265,7 @@ pub fn steps<'a>(members: &[Member<'a>]) -> Vec<(&'a str, Step)> {
             }
         }
     }
+    let is_one_failing = members.iter().any(|member| member.standing == Standing::Failing);
     let has_succeeded = |id: &String| {
         of_id
             .get(id.as_str())
@@ -275,6 +278,7 @@ pub fn steps<'a>(members: &[Member<'a>]) -> Vec<(&'a str, Step)> {
             let cause = cause.or(first_loss.filter(|_| order.on_failure == OnFailure::Stop));
             match cause {
                 Some(cause) => Some((*id, Step::NotStart(cause.clone()))),
+                None if order.on_failure == OnFailure::Stop && is_one_failing => None,
                 // One that names nobody cannot be read: nobody knows what it waits for.
                 None if !order.after.is_empty() && order.after.keys().all(has_succeeded) => Some((*id, Step::Release)),
                 None => None,

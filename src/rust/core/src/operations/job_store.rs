@@ -295,6 +295,14 @@ impl Entry {
         Some(self.newest().map_or(job.record.status, |pod| pod.status.status))
     }
 
+    /// Whether its pod has failed, and its Job has not yet, see [`Self::lasting_status`].
+    fn is_failing(&self) -> bool {
+        let failed = self
+            .newest()
+            .filter(|pod| pod.status.status == Status::Failed && !pod.is_going);
+        failed.is_some() && self.lasting_status() == Status::Running
+    }
+
     /// The state that those that wait for the job go by: as long as its Job has not ended, it may run again. So it does where a
     /// queue has taken it back for a program that goes first, whose pod has failed for a moment then. A success is believed a
     /// second before the Job has it, unless its pod is being taken away; a failure, too, where another container lives on, for
@@ -494,7 +502,10 @@ impl JobStore {
             let job_id = job.record.job_id.as_str();
             of_owners.entry(job.owner.as_deref()).or_default().push(Member {
                 job_id,
-                standing: Standing::new(job_id, &job.record.program, status, is_cancelled, order),
+                standing: match entry.is_failing() {
+                    true => Standing::Failing,
+                    false => Standing::new(job_id, &job.record.program, status, is_cancelled, order),
+                },
                 waiting: order.filter(|order| order.waits),
             });
         }
@@ -705,6 +716,7 @@ pub(super) mod tests {
 
     use super::super::scripted::{ended, job, pod, running, waiting};
     use super::*;
+    use crate::domain::order::OnFailure;
     use crate::fuzz::{fuzz, Rng};
 
     /// The objects of a cluster by their names: what a store is compared with.
@@ -906,18 +918,19 @@ pub(super) mod tests {
     #[test]
     fn those_that_wait_go_by_the_states_that_last() {
         let condition = |kind: &str| json!({"conditions": [{"type": kind, "status": "True"}]});
-        let steps = |pod_now: Value, job_status: Value| {
+        let steps_with = |on_failure, pod_now: &[Value], job_status: Value| {
             let (mut a, mut b) = (job("a", 2), job("b", 2));
             a["status"] = job_status;
             b["spec"] = json!({});
-            order::have_wait(&mut b, &[("a".to_string(), "a".to_string())].into(), Default::default());
+            order::have_wait(&mut b, &[("a".to_string(), "a".to_string())].into(), on_failure);
             let mut store = JobStore::default();
-            read_parts::<Job>([&a, &b]).into_iter().for_each(|part| store.put(part));
-            read_parts::<Pod>([&pod_now])
-                .into_iter()
+            let jobs = read_parts::<Job>([&a, &b, &job("x", 2)]);
+            jobs.into_iter()
+                .chain(read_parts::<Pod>(pod_now))
                 .for_each(|part| store.put(part));
             store.take_steps().pop().map(|(_, step)| step == Step::Release)
         };
+        let steps = |pod_now, job_status| steps_with(OnFailure::Continue, &[pod_now], job_status);
         assert_eq!(steps(pod("a", 3, ended(0)), json!({})), Some(true));
         assert_eq!(steps(pod("a", 3, ended(1)), condition("Failed")), Some(false));
         // A queue has taken it back, or a second attempt comes.
@@ -935,6 +948,10 @@ pub(super) mod tests {
         let beside = json!({"name": "mesh", "state": running()});
         kept["status"]["containerStatuses"].as_array_mut().unwrap().push(beside);
         assert_eq!(steps(kept, json!({})), Some(false));
+        // Where nothing is to start after a failure, one that may be none yet is waited for.
+        let with_failing = [pod("a", 3, ended(0)), pod("x", 3, ended(1))];
+        assert_eq!(steps_with(OnFailure::Stop, &with_failing, json!({})), None);
+        assert_eq!(steps_with(OnFailure::Continue, &with_failing, json!({})), Some(true));
         // Of an earlier Job of this id.
         assert_eq!(steps(pod("a", 1, ended(0)), json!({})), None);
     }
