@@ -27,11 +27,11 @@ test_that("one request tells the states of 12 jobs, and results come in the orde
   logs <- abba_get_k8s_job_log_local(ids[order])
   expect_identical(vapply(logs, `[[`, "", "job_id"), ids[order])
   expect_identical(vapply(logs, `[[`, "", "log"), paste("program", order, ""))
-  # One more LIST of pods, one of Jobs, which tells whether a program was started again, and two requests a log: lines,
-  # and the newest line, by which it is known to be whole.
+  # One more LIST of pods, one of Jobs, which tells whether a program was started again, and one request a log, whose
+  # last line says that it is whole.
   expect_length(grep("/pods[?]labelSelector=", calls()), 2L)
-  expect_length(grep("/log[?]", calls()), 26L)
-  expect_length(calls(), 29L)
+  expect_length(grep("/log[?]", calls()), 13L)
+  expect_length(calls(), 16L)
 })
 
 test_that("jobs in different states are grouped, in the order of the ids", {
