@@ -294,24 +294,29 @@ archive_reader <- function(settings, call) {
 # How a server reads its archive: by an R process of its own, see the module `archive_reader` of the core.
 server_archive <- function(folder) {
   if (!is.null(folder)) {
-    c(list(folder = folder, patience = reader_patience), r_process("read-archive.R", list(abba.archive = folder)))
+    program <- r_process("read-archive.R", list(abba.archive = folder))
+    list(folder = folder, patience = reader_patience, program = program)
   }
 }
 
-# Answers the questions of that server, lines of JSON, until it ends. An empty line asks whether this process is there.
+# Answers the questions of that server, lines of a number and JSON, until it ends. An empty one asks whether this
+# process is there. An answer is a line with the number of its question; whatever else R prints is none.
 read_archive_for_server <- function() {
   questions <- file("stdin", "r")
   on.exit(close(questions))
   # What takes time before the first question is none of the folder's.
   for (package in c("DBI", "RSQLite", "jsonlite")) loadNamespace(package)
   while (length(line <- readLines(questions, 1L, encoding = "UTF-8")) > 0L) {
-    answer <- if (nzchar(line)) {
-      rows <- tryCatch(server_rows(getOption("abba.archive"), jsonlite::parse_json(line)), error = conditionMessage)
+    number <- sub(" .*", "", line)
+    question <- substring(line, nchar(number) + 2L)
+    answer <- if (nzchar(question)) {
+      rows <- tryCatch(server_rows(getOption("abba.archive"), jsonlite::parse_json(question)), error = conditionMessage)
       jsonlite::toJSON(rows, dataframe = "columns", na = "null", digits = NA)
     } else {
       ""
     }
-    writeLines(enc2utf8(answer), stdout(), useBytes = TRUE)
+    # The first one ends a line that something else has begun.
+    writeLines(c("", enc2utf8(paste(number, answer))), stdout(), useBytes = TRUE)
     flush(stdout())
   }
 }
@@ -502,24 +507,25 @@ archive_for_server <- function() {
 # Has a server archive, if it is to.
 have_archived <- function() {
   if (the_server$archives) {
-    process <- r_process("archive.R", list())
-    core_value(core_gateway_archive(the_server$gateway, process$program, process$arguments))
+    core_value(core_gateway_archive(the_server$gateway, r_process("archive.R", list())))
   }
   invisible()
 }
 
 # How an R process is started that does one of the package's programs with the libraries and options of a server, and
-# these options.
+# these options. It reads no profile, which may print what nobody expects; what those of the server have set is here.
 r_process <- function(program, more) {
-  given <- tempfile("abba-process-", fileext = ".rds")
   options <- options()
   # Those of the server itself have keys and secrets that are of no use there.
   is_meant <- startsWith(names(options), "abba.") & !startsWith(names(options), "abba.api.")
-  saveRDS(list(libraries = .libPaths(), options = utils::modifyList(options[is_meant], more)), given)
+  given <- list(libraries = .libPaths(), options = utils::modifyList(options[is_meant], more))
   file <- system.file("programs", program, package = "abba", mustWork = TRUE)
   list(
     program = file.path(R.home("bin"), "R"),
-    arguments = I(c("-s", "--no-restore", "--no-save", paste0("--file=", file), "--args", given))
+    arguments = I(c(
+      "-s", "--no-restore", "--no-save", "--no-site-file", "--no-init-file", paste0("--file=", file)
+    )),
+    environment = list(ABBA_SERVER = rawToChar(serialize(given, NULL, ascii = TRUE)))
   )
 }
 

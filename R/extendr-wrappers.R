@@ -173,7 +173,7 @@ core_gateway_open <- function(policy, key_file, version, archive, folder) .Call(
 core_gateway_keep_following <- function(gateway, holder, settings) .Call(wrap__core_gateway_keep_following, gateway, holder, settings)
 
 # Has the server archive the jobs that end, by a process of its own: this program with these arguments.
-core_gateway_archive <- function(gateway, program, arguments) .Call(wrap__core_gateway_archive, gateway, program, arguments)
+core_gateway_archive <- function(gateway, program) .Call(wrap__core_gateway_archive, gateway, program)
 
 # Begins to answer a request to the abba API. `request` is a list with `method`, `call`, `query`, `headers` (a list
 # of strings with names), `when` and `from`; `body` a raw vector. The request's number, for `core_gateway_answers`.

@@ -1,6 +1,7 @@
-# Archives jobs for an abba server, which has started it: see the option `abba.api.archive`. Its argument is a file with
-# the server's libraries and options.
-given <- readRDS(commandArgs(TRUE)[[1L]])
+# Archives jobs for an abba server, which has started it: see the option `abba.api.archive`. The environment has the
+# server's libraries and options.
+given <- unserialize(charToRaw(Sys.getenv("ABBA_SERVER")))
+Sys.unsetenv("ABBA_SERVER")
 .libPaths(given$libraries)
 options(given$options)
 abba:::archive_for_server()

@@ -1,6 +1,7 @@
-# Reads the index of an archive for an abba server, which has started it. Its argument is a file with the server's libraries
-# and options.
-given <- readRDS(commandArgs(TRUE)[[1L]])
+# Reads the index of an archive for an abba server, which has started it. The environment has the server's libraries and
+# options.
+given <- unserialize(charToRaw(Sys.getenv("ABBA_SERVER")))
+Sys.unsetenv("ABBA_SERVER")
 .libPaths(given$libraries)
 options(given$options)
 abba:::read_archive_for_server()

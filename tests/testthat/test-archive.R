@@ -507,6 +507,15 @@ test_that("a server archives by a process of its own, and says in its metrics ho
   expect_setequal(abba_archive()$job_id, ids)
 })
 
+test_that("a process of a server can be started again when temporary files are gone", {
+  before <- list.files(tempdir())
+  process <- abba:::r_process("read-archive.R", list(abba.archive = "/a"))
+  expect_identical(list.files(tempdir()), before)
+  given <- unserialize(charToRaw(process$environment$ABBA_SERVER))
+  expect_identical(given$libraries, .libPaths())
+  expect_identical(given$options$abba.archive, "/a")
+})
+
 test_that("a server is to archive into a folder that is named", {
   local_api(abba.archive = NULL, abba.api.archive = TRUE)
   expect_error(abba:::api_open(), "abba.api.archive", class = "abba_error_input")
@@ -527,6 +536,8 @@ local_forgotten_jobs <- function(env = parent.frame()) {
 
 test_that("a server answers from the archive, everybody for their own jobs and operators for all", {
   ids <- local_forgotten_jobs()
+  # What R prints by itself is no answer.
+  withr::local_envvar(R_PROFILE_USER = withr::local_tempfile(lines = "cat('Welcome\\n')"))
   api <- local_api(abba.api.operators = "sys", keys = c("daemon", "sys"))
   as <- function(user, call, query = "", ...) ask_api(call, query = query, key = api$keys[[user]], ...)
   ids_of <- function(answer) vapply(answer$body, `[[`, "", "job_id")

@@ -19,7 +19,7 @@ use abba_core::gateway::{answer, policy, ApiError, Early, Gateway, KeySource, Po
 use abba_core::local::listening_socket;
 use abba_core::local::{accounts, socket_file};
 use abba_core::operations::Connection;
-use abba_core::transport::leave_signals_to_main_thread;
+use abba_core::transport::{leave_signals_to_main_thread, OwnProgram};
 use abba_core::{Error, ErrorClass};
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -49,9 +49,8 @@ pub struct Server {
 #[derive(Deserialize)]
 struct ArchiveSettings {
     folder: String,
-    /// What reads its index, and its arguments.
-    program: PathBuf,
-    arguments: Vec<String>,
+    /// What reads its index.
+    program: OwnProgram,
     /// For how many seconds an answer of it is waited for.
     patience: f64,
 }
@@ -112,7 +111,7 @@ fn open(
             let (ask, reader) = index_reader();
             let patience = Duration::try_from_secs_f64(archive.patience).unwrap_or(Duration::MAX);
             spawn("abba-archive-reader", move || {
-                reader.keep(&archive.program, &archive.arguments, patience);
+                reader.keep(&archive.program, patience);
             })?;
             gateway.with_archive(Archive::new(archive.folder, ask))
         }
@@ -148,13 +147,13 @@ fn keep_following(server: &Server, upkeep: Upkeep) -> Result<(), Error> {
 }
 
 /// Has jobs archived until the server is gone.
-fn have_archived(server: &Server, program: PathBuf, arguments: Vec<String>) -> Result<(), Error> {
+fn have_archived(server: &Server, program: OwnProgram) -> Result<(), Error> {
     let Some(archiving) = server.gateway.begin_archiving() else {
         return Ok(());
     };
     let gateway = Arc::downgrade(&server.gateway);
     spawn("abba-archive", move || {
-        archiving.keep(&program, &arguments, &|| gateway.strong_count() == 0);
+        archiving.keep(&program, &|| gateway.strong_count() == 0);
     })
 }
 
@@ -166,8 +165,8 @@ r_functions! {
     get_gateway_metadata;
 
     /// Opens the server's side of the abba API. A pointer for `core_gateway_begin`. `policy` is a list, see
-    /// `R/server-options.R`; `key_file` a path or `NULL`; `archive` a list with `folder`, `program` and `arguments`, what reads its
-    /// index, and `patience`, seconds, or `NULL`; `folder` is one for temporary files.
+    /// `R/server-options.R`; `key_file` a path or `NULL`; `archive` a list with `folder`, `program`, what reads its index, and
+    /// `patience`, seconds, or `NULL`; `folder` is one for temporary files.
     fn core_gateway_open(policy, key_file: Option<String>, version: String, archive, folder: String) {
         let gateway = open(to_json(policy)?, key_file.as_deref(), &version, read(archive)?, folder.into())?;
         Ok(Value::Pointer(Box::new(gateway)).into())
@@ -180,10 +179,10 @@ r_functions! {
         Ok(Value::null().into())
     }
 
-    /// Has the server archive the jobs that end, by a process of its own: this program with these arguments.
-    fn core_gateway_archive(gateway, program: String, arguments) {
-        let arguments: Vec<String> = read(arguments.as_list())?;
-        have_archived(server(gateway)?, program.into(), arguments)?;
+    /// Has the server archive the jobs that end, by a process of its own: `program` is a list of `program`, `arguments` and
+    /// `environment`.
+    fn core_gateway_archive(gateway, program) {
+        have_archived(server(gateway)?, read(program)?)?;
         Ok(Value::null().into())
     }
 

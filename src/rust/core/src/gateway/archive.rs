@@ -78,7 +78,7 @@ impl Archive {
             owner: (!caller.is_operator).then(|| caller.name.clone()),
             ..question
         };
-        let mut jobs = (self.ask)(question).map_err(unreadable)?;
+        let mut jobs = self.answer(question).map_err(unreadable)?;
         jobs.retain(|job| caller.is_operator || caller.is_owner(job.owner.as_deref(), job.uid));
         Ok(jobs)
     }
@@ -97,8 +97,27 @@ impl Archive {
             job_ids,
             ..Default::default()
         };
-        let jobs = (self.ask)(question).unwrap_or_default();
+        let jobs = self.answer(question).unwrap_or_default();
         jobs.into_iter().map(|job| job.job_id).collect()
+    }
+
+    /// What the index has. Errors: why it does not answer, or that it answers another question.
+    fn answer(&self, question: Question) -> Result<Vec<ArchivedJob>, String> {
+        let (namespace_uid, batch_id) = (question.namespace_uid.clone(), question.batch_id.clone());
+        let job_ids: HashSet<String> = question.job_ids.iter().cloned().collect();
+        let is_meant = |job: &ArchivedJob| {
+            job.namespace_uid == namespace_uid
+                && (job_ids.is_empty() || job_ids.contains(&job.job_id))
+                && batch_id.as_ref().is_none_or(|id| *id == job.batch_id)
+        };
+        let jobs = (self.ask)(question)?;
+        match jobs.iter().find(|job| !is_meant(job)) {
+            Some(job) => Err(format!(
+                "job \"{}\" is in its answer, and was not asked for",
+                job.job_id
+            )),
+            None => Ok(jobs),
+        }
     }
 
     fn namespace_uid(&self, connection: &Connection<'_>) -> Result<String, Error> {

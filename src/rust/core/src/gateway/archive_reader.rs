@@ -1,12 +1,10 @@
 //! Who reads the index of an archive for a server: a process of its own, so that a folder that does not answer, as one that is
 //! mounted from a machine that is away, keeps those waiting alone who ask for what is in it, and them for a while.
 //!
-//! A question is a line of JSON, and so is its answer; an empty line is answered as soon as the process is there. One that does
+//! A question is JSON, and so is its answer; an empty one is answered as soon as the process is there. One that does
 //! not answer is ended, and another one started; until that has answered, questions are refused at once.
 
-use std::ffi::OsStr;
 use std::io;
-use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -16,7 +14,7 @@ use serde_json::{Map, Value};
 use super::archive::{AskIndex, Question};
 use super::archiving::last_words;
 use crate::operations::ArchivedJob;
-use crate::transport::{Backoff, Deadline, Patience, Responder};
+use crate::transport::{Backoff, Deadline, OwnProgram, Patience, Responder};
 
 /// For how long a request waits in all, also for those before it.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -78,13 +76,12 @@ pub fn index_reader() -> (AskIndex, IndexReader) {
 }
 
 impl IndexReader {
-    /// Keeps this program with these arguments, and has it answer the questions, each within so long, until the server is gone.
-    pub fn keep(self, program: &Path, arguments: &[String], patience: Duration) {
+    /// Keeps a process of this program, and has it answer the questions, each within so long, until the server is gone.
+    pub fn keep(self, program: &OwnProgram, patience: Duration) {
         let is_stopped = || self.trouble.strong_count() == 0;
-        let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
         let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
         while !is_stopped() {
-            match Responder::start(program, &arguments) {
+            match Responder::start(program) {
                 Ok(process) => self.serve(process, patience, &is_stopped, &mut backoff),
                 Err(error) => self.refuse(&error),
             }
@@ -187,6 +184,7 @@ mod tests {
     use super::*;
     use crate::test_folder::Folder;
     use std::fs;
+    use std::path::Path;
     use std::thread;
 
     const LONG: Duration = Duration::from_secs(600);
@@ -194,8 +192,8 @@ mod tests {
     /// An index that this shell script reads.
     fn index(script: &str, patience: Duration) -> AskIndex {
         let (ask, reader) = index_reader();
-        let arguments = ["-c".to_string(), format!("read line; echo; {script}")];
-        thread::spawn(move || reader.keep(Path::new("/bin/sh"), &arguments, patience));
+        let program = OwnProgram::shell(&format!("read number line; echo \"$number \"; {script}"));
+        thread::spawn(move || reader.keep(&program, patience));
         ask
     }
 
@@ -215,7 +213,10 @@ mod tests {
     #[test]
     fn columns_become_jobs() {
         let answer = r#"{"job_id": ["a", "b"], "submitted": [1800000000, null], "is_final": [true, null], "pod_id": ["p", null]}"#;
-        let ask = index(&format!("while read line; do echo '{answer}'; done"), LONG);
+        let ask = index(
+            &format!("while read number line; do echo $number '{answer}'; done"),
+            LONG,
+        );
         let rows = ask(Question::default()).unwrap();
         assert_eq!(rows.len(), 2);
         assert_eq!((rows[0].submitted, rows[0].is_final), (Some(1_800_000_000), true));
@@ -230,7 +231,10 @@ mod tests {
             ("Error", "its answer is no data frame"),
             (r#"{"submitted": ["x"]}"#, "its rows are none"),
         ] {
-            let ask = index(&format!("while read line; do echo '{answer}'; done"), LONG);
+            let ask = index(
+                &format!("while read number line; do echo $number '{answer}'; done"),
+                LONG,
+            );
             let why = ask(Question::default()).unwrap_err();
             assert!(why.starts_with(told), "{why}");
         }
@@ -241,7 +245,7 @@ mod tests {
         let folder = Folder::new();
         let hangs = folder.path("hangs");
         let script = format!(
-            "while read line; do [ ! -e {hangs} ] || {{ echo $$ >> {hangs}; exec sleep 1000; }}; echo '{{\"job_id\": []}}'; done"
+            "while read number line; do [ ! -e {hangs} ] || {{ echo $$ >> {hangs}; exec sleep 1000; }}; echo $number '{{\"job_id\": []}}'; done"
         );
         let ask = index(&script, Duration::from_millis(300));
         ask_until(&ask, Result::is_ok).unwrap();
@@ -273,7 +277,7 @@ mod tests {
     fn a_process_that_ends_is_started_again_and_ends_with_the_server() {
         let folder = Folder::new();
         let id = folder.path("id");
-        let script = format!("echo $$ > {id}; read first; echo '[\"\"]'; read line; echo no more >&2");
+        let script = format!("echo $$ > {id}; read number first; echo $number '[\"\"]'; read line; echo no more >&2");
         let ask = index(&script, LONG);
         let why = ask(Question::default()).unwrap_err();
         assert!(why.ends_with("is started again: no more"), "{why}");
@@ -295,7 +299,7 @@ mod tests {
     #[test]
     fn a_program_that_cannot_be_started_is_told() {
         let (ask, reader) = index_reader();
-        thread::spawn(move || reader.keep(Path::new("/no/such/R"), &[], LONG));
+        thread::spawn(move || reader.keep(&OwnProgram::at("/no/such/R"), LONG));
         let why = ask_until(&ask, Result::is_err).unwrap_err();
         assert!(why.contains("cannot be started"), "{why}");
     }

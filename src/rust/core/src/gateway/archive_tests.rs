@@ -360,6 +360,28 @@ fn an_archive_that_cannot_be_read_is_told_and_is_no_outage() {
 }
 
 #[test]
+fn an_answer_to_another_question_is_none() {
+    let (server, kept) = Kept::server();
+    let (asked, other) = (server.submit("daemon", "b"), server.submit("daemon", "c"));
+    for id in [&asked, &other] {
+        server.cluster.ends(id, "x\n");
+    }
+    let server = kept.archive(server, &[&asked, &other]);
+    let rows = kept.rows.lock().unwrap().clone().unwrap();
+    let of_other: Vec<_> = rows.into_iter().filter(|row| row.job_id == other).collect();
+    let archive = Archive::new("/archive".into(), Box::new(move |_| Ok(of_other.clone())));
+    let server = Server {
+        gateway: super::super::fake_cluster::server().gateway.with_archive(archive),
+        ..server
+    };
+    for target in [format!("job-status?job_id={asked}"), "batch-status?batch_id=b".into()] {
+        let (status, refusal) = server.get("daemon", &target);
+        assert_eq!(status, 503, "{target}: {refusal}");
+    }
+    assert_eq!(server.get("daemon", "batch-status?batch_id=c").0, 200);
+}
+
+#[test]
 fn a_list_that_leaves_archived_jobs_out_says_so() {
     let (server, kept) = Kept::server();
     let ids: Vec<String> = (0..5).map(|_| server.submit("daemon", "b")).collect();

@@ -3,16 +3,14 @@
 //!
 //! That process tells how it stands about once a second, and ends by itself when nobody reads that any more.
 
-use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::transport::{run_program, Backoff, Deadline, Patience};
+use crate::transport::{run_own, Backoff, Deadline, OwnProgram, Patience};
 
 /// The pauses before the process is started again.
 const PAUSES: (Duration, Duration) = match cfg!(test) {
@@ -102,12 +100,11 @@ impl Archiving {
         told.news()
     }
 
-    /// Keeps a process at it until it is stopped: this program with these arguments.
-    pub fn keep(&self, program: &Path, arguments: &[String], stopped: &dyn Fn() -> bool) {
+    /// Keeps a process of this program at it until it is stopped.
+    pub fn keep(&self, program: &OwnProgram, stopped: &dyn Fn() -> bool) {
         let deadline = Deadline::new(Duration::MAX, stopped);
         let patience = Patience::new(Duration::MAX, stopped);
         let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
-        let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
         while !stopped() {
             let mut rest = Vec::new();
             let mut part = |bytes: &[u8]| {
@@ -119,9 +116,7 @@ impl Archiving {
                 rest.truncate(LONGEST_LINE);
                 ControlFlow::Continue(())
             };
-            let run = run_program(program, &arguments, &deadline, &mut part, &mut |_| {
-                ControlFlow::Continue(())
-            });
+            let run = run_own(program, &deadline, &mut part);
             if stopped() {
                 return;
             }
@@ -175,7 +170,7 @@ mod tests {
     fn keep(script: &str, is_done: &(dyn Fn(&Archiving) -> bool + Sync)) -> Archiving {
         let archiving = Archiving::default();
         let begin = Instant::now();
-        archiving.keep(Path::new("/bin/sh"), &["-c".into(), script.into()], &|| {
+        archiving.keep(&OwnProgram::shell(script), &|| {
             assert!(begin.elapsed() < Duration::from_secs(600));
             is_done(&archiving)
         });
@@ -218,7 +213,7 @@ mod tests {
     fn a_program_that_cannot_be_started_is_said() {
         let archiving = Archiving::default();
         let stopped = || archiving.told().said.is_some();
-        archiving.keep(Path::new("/no/such/R"), &[], &stopped);
+        archiving.keep(&OwnProgram::at("/no/such/R"), &stopped);
         assert!(!archiving.stand().is_up);
     }
 }

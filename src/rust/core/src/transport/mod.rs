@@ -25,7 +25,8 @@ pub use failure::{Failure, FailureKind};
 pub use kubectl::{Kubectl, KubectlConfiguration};
 pub use login::take_words_for_user;
 pub use process::leave_signals_to_main_thread;
-pub(crate) use process::run as run_program;
+pub(crate) use process::run_own;
+pub use process::OwnProgram;
 pub(crate) use responder::Responder;
 #[cfg(unix)]
 pub use session::{Session, WithNothingInherited};

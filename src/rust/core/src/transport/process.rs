@@ -1,14 +1,17 @@
 //! Runs one program to its end, within limits. With [`super::session`] and [`super::responder`], which keep one, the only
 //! place that starts a process.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::Duration;
+
+use serde::Deserialize;
 
 use super::Deadline;
 
@@ -68,13 +71,71 @@ pub fn run<A: AsRef<OsStr>>(
     wait_on: &mut dyn FnMut(&Moment<'_>) -> ControlFlow<()>,
 ) -> io::Result<(End, Vec<u8>)> {
     let mut command = Command::new(program);
+    command.args(arguments);
+    run_command(&mut command, deadline, part, wait_on)
+}
+
+/// The same for a program of our own, which is not waited for.
+///
+/// Errors: as those of [`run`].
+pub fn run_own(
+    program: &OwnProgram,
+    deadline: &Deadline<'_>,
+    part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) -> io::Result<(End, Vec<u8>)> {
+    run_command(&mut program.command(), deadline, part, &mut |_| {
+        ControlFlow::Continue(())
+    })
+}
+
+/// A program that does a part of our work in a process of its own. What is set for it is in its environment: a temporary file
+/// may be gone when it is started again, and others see its arguments.
+#[derive(Clone, Debug, Deserialize)]
+pub struct OwnProgram {
+    program: PathBuf,
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
+}
+
+impl OwnProgram {
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).envs(&self.environment);
+        command
+    }
+
+    /// One that has no arguments.
+    #[cfg(test)]
+    pub fn at(program: &str) -> Self {
+        Self {
+            program: program.into(),
+            arguments: Vec::new(),
+            environment: BTreeMap::new(),
+        }
+    }
+
+    /// A script of the shell.
+    #[cfg(test)]
+    pub fn shell(script: &str) -> Self {
+        Self {
+            arguments: vec!["-c".into(), script.into()],
+            ..Self::at("/bin/sh")
+        }
+    }
+}
+
+fn run_command(
+    command: &mut Command,
+    deadline: &Deadline<'_>,
+    part: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    wait_on: &mut dyn FnMut(&Moment<'_>) -> ControlFlow<()>,
+) -> io::Result<(End, Vec<u8>)> {
     command
-        .args(arguments)
         .env(KUBERC.0, KUBERC.1)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut running = Running::start(&mut command)?;
+    let mut running = Running::start(command)?;
 
     let (sender, receiver) = mpsc::sync_channel(PARTS_WAITING);
     read_in_background(running.0.stdout.take(), sender.clone(), Heard::Stdout)?;

@@ -1,15 +1,13 @@
-//! A program that is kept, and is asked again and again: each line on its stdin is a question, the next line on its stdout the
-//! answer.
+//! A program that is kept, and is asked again and again: each line on its stdin is a number and a question, and the line on its
+//! stdout that begins with the same number is the answer. Whatever else it prints is none.
 
-use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
-use super::process::{self, Heard, Running, PARTS_WAITING};
+use super::process::{self, Heard, OwnProgram, Running, PARTS_WAITING};
 use super::Deadline;
 
 /// So much of what the program says on stderr is kept.
@@ -20,19 +18,20 @@ pub struct Responder {
     running: Running,
     questions: Sender<Vec<u8>>,
     streams: Receiver<Heard>,
-    /// What has come of the next answer.
+    /// The number of the last question.
+    asked: u64,
+    /// What has come of the next line.
     begun: Vec<u8>,
     stderr: Vec<u8>,
 }
 
 impl Responder {
-    /// Starts a program with arguments (no shell), in a process group of its own.
+    /// Starts a program, in a process group of its own.
     ///
     /// Errors: it cannot be started.
-    pub fn start<A: AsRef<OsStr>>(program: &Path, arguments: &[A]) -> io::Result<Self> {
-        let mut command = Command::new(program);
+    pub fn start(program: &OwnProgram) -> io::Result<Self> {
+        let mut command = program.command();
         command
-            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -47,17 +46,21 @@ impl Responder {
             running,
             questions,
             streams,
+            asked: 0,
             begun: Vec::new(),
             stderr: Vec::new(),
         })
     }
 
-    /// Asks, and gives back the answer, without its end of line. After an error it is of no more use: the answer may come yet.
+    /// Asks, and gives back the answer, without its number and end of line. After an error it is of no more use: it may be at
+    /// that question yet.
     ///
     /// Errors: it has ended, of kind `UnexpectedEof` with its last words; it does not answer in time; the user wants to stop.
     pub fn ask(&mut self, question: &str, deadline: &Deadline<'_>) -> io::Result<Vec<u8>> {
+        self.asked += 1;
+        let number = format!("{} ", self.asked);
         // Where it has ended its streams say so.
-        let _ = self.questions.send(format!("{question}\n").into_bytes());
+        let _ = self.questions.send(format!("{number}{question}\n").into_bytes());
         loop {
             if deadline.is_interrupted() {
                 return Err(io::ErrorKind::Interrupted.into());
@@ -67,13 +70,7 @@ impl Responder {
                 .recv_timeout(deadline.poll_interval().max(Duration::from_millis(1)));
             match heard {
                 Ok(Heard::Stdout(part)) => {
-                    let before = self.begun.len();
-                    let end = part.iter().position(|&byte| byte == b'\n');
-                    self.begun.extend_from_slice(&part);
-                    if let Some(end) = end {
-                        let rest = self.begun.split_off(before + end + 1);
-                        let mut answer = std::mem::replace(&mut self.begun, rest);
-                        answer.pop();
+                    if let Some(answer) = self.answer(&part, number.as_bytes()) {
                         return Ok(answer);
                     }
                 }
@@ -84,6 +81,23 @@ impl Responder {
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
+    }
+
+    /// The answer with this number, where a part of the output has its end. Nobody waits for what else is in that.
+    fn answer(&mut self, part: &[u8], number: &[u8]) -> Option<Vec<u8>> {
+        let mut answer = None;
+        for piece in part.split_inclusive(|&byte| byte == b'\n') {
+            self.begun.extend_from_slice(piece);
+            if self.begun.ends_with(b"\n") {
+                let mut line = std::mem::take(&mut self.begun);
+                line.pop();
+                if line.starts_with(number) {
+                    line.drain(..number.len());
+                    answer = Some(line);
+                }
+            }
+        }
+        answer
     }
 
     fn hear(&mut self, words: &[u8]) {
@@ -121,9 +135,10 @@ fn write_in_background(stream: Option<ChildStdin>, lines: Receiver<Vec<u8>>) -> 
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn shell(script: &str) -> Responder {
-        Responder::start(Path::new("/bin/sh"), &["-c", script]).unwrap()
+        Responder::start(&OwnProgram::shell(script)).unwrap()
     }
 
     fn patient() -> Deadline<'static> {
@@ -140,8 +155,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_printed_beside_the_answers_is_none() {
+        let script = "echo Welcome; echo; while read number question; do
+            echo; echo 0 old; echo $question; echo \"$number $question\"; echo more; printf 'no end'; echo; done";
+        let mut program = shell(script);
+        for question in ["", "a", "b 2", "c"] {
+            assert_eq!(program.ask(question, &patient()).unwrap(), question.as_bytes());
+        }
+    }
+
+    #[test]
     fn one_that_ends_says_its_last_words() {
-        let mut program = shell("read line; echo answer; read line; head -c 100000 /dev/zero >&2; echo no more >&2");
+        let mut program = shell("read line; echo 1 answer; read line; head -c 100000 /dev/zero >&2; echo no more >&2");
         assert_eq!(program.ask("", &patient()).unwrap(), b"answer");
         for _ in 0..2 {
             let error = program.ask("", &patient()).unwrap_err();
@@ -153,7 +178,7 @@ mod tests {
 
     #[test]
     fn one_that_does_not_answer_is_left_and_ended() {
-        let mut program = shell("read line; echo $$; exec sleep 1000");
+        let mut program = shell("read line; echo 1 $$; exec sleep 1000");
         let id = String::from_utf8(program.ask("", &patient()).unwrap()).unwrap();
         // More than a pipe takes.
         let question = "x".repeat(3_000_000);
