@@ -593,7 +593,8 @@ fn reserve<'a>(
 /// Refuses ids that callers bring and that the archive has: their jobs have run, and the cluster has forgotten them since. A
 /// submission that is repeated while it has them is answered by the cluster.
 ///
-/// An archive that does not answer refuses nothing: most ids are new, and it keeps what it has of the others.
+/// An archive that does not answer refuses nothing: most ids are new, and it keeps what it has of the others. It is waited for
+/// until that is known, as by others.
 fn refuse_archived(
     gateway: &Gateway,
     connection: &Connection<'_>,
