@@ -370,11 +370,14 @@ archiver <- function(archive, settings, call) {
     abort_input("archive", "must be a folder that is there", folder, call)
   }
   key <- path_option("abba.record.key", call)
+  public_keys <- I(public_key_paths(getOption("abba.record.public.key"), "abba.record.public.key", call))
   # It does not begin without knowing of where its jobs are.
   place <- core_value(core_place(settings), call)
   # When each job that has ended is archived, in seconds; and what the cluster says of it.
   due <- numeric()
   state <- list()
+  # Of which jobs it was told that the archive keeps what it has.
+  told <- character()
   next_scan <- 0
   pause_until <- 0
   failures <- 0
@@ -410,6 +413,7 @@ archiver <- function(archive, settings, call) {
   forget <- function(ids) {
     due <<- due[!names(due) %in% ids]
     state[ids] <<- NULL
+    told <<- setdiff(told, ids)
   }
   archive_due <- function() {
     ids <- utils::head(names(due)[due <= now()], archived_looked_at)
@@ -419,7 +423,9 @@ archiver <- function(archive, settings, call) {
     done <- with_index(folder, call, function(index, found) {
       are_there <- in_index(index, ids, state[ids])
       others <- utils::head(ids[!are_there], archived_at_once)
-      outcomes <- if (length(others) > 0L) core_value(core_archive(I(others), folder, key, place, settings), call)
+      outcomes <- if (length(others) > 0L) {
+        core_value(core_archive(I(others), folder, key, public_keys, place, settings), call)
+      }
       put_into_index(index, lapply(Filter(has_job, outcomes), `[[`, "job"))
       list(there = ids[are_there], ids = others, outcomes = outcomes)
     })
@@ -433,10 +439,15 @@ archiver <- function(archive, settings, call) {
     archived <- Filter(has_job, outcomes)
     count <<- count + length(archived)
     trouble <<- NULL
-    # Another job has the id in the archive, and keeps it: that is told once.
+    # What the archive has stays, and that is told once. It is over where another job has the id or the rest of the log
+    # is lost; else the cluster may give more later.
     is_taken <- vapply(outcomes, function(outcome) identical(outcome$error$class, "invalid"), NA)
-    taken <- vapply(outcomes[is_taken], function(outcome) outcome$error$message, "")
+    is_kept <- vapply(outcomes, `[[`, NA, "is_kept")
+    is_new <- (is_taken | is_kept) & !ids %in% told
+    taken <- vapply(outcomes[is_new], function(outcome) outcome$error$message, "")
+    told <<- union(told, ids[is_kept])
     outcomes[is_taken] <- list(list())
+    outcomes[is_kept] <- list(list(job = list(is_final = FALSE)))
     errors <- Filter(Negate(is.null), lapply(outcomes, `[[`, "error"))
     is_done <- vapply(outcomes, function(outcome) is.null(outcome$error) && !isFALSE(outcome$job$is_final), NA)
     forget(ids[is_done])

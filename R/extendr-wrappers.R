@@ -114,7 +114,7 @@ core_place <- function(settings) .Call(wrap__core_place, settings)
 
 # Writes the logs and records of jobs that have ended into an archive. `key`: a path, or `NULL`; `place` as of `core_place`.
 # A list of lists with `job_id`, and `job`, see the struct `ArchivedJob`, or `NULL`.
-core_archive <- function(job_ids, folder, key, place, settings) .Call(wrap__core_archive, job_ids, folder, key, place, settings)
+core_archive <- function(job_ids, folder, key, public_keys, place, settings) .Call(wrap__core_archive, job_ids, folder, key, public_keys, place, settings)
 
 # What an index has to have of the records at `paths`: a list of lists as of the struct `ArchivedJob`, or `NULL` where there
 # is no record.

@@ -507,6 +507,27 @@ test_that("a server archives by a process of its own, and says in its metrics ho
   expect_setequal(abba_archive()$job_id, ids)
 })
 
+test_that("where the archive keeps what it has for a while, that is told once, and tried again", {
+  local_archive()
+  ids <- local_jobs(list("t-ae" = ended()))
+  local_function("archive_pause_not_whole", 0, asNamespace("abba"), environment())
+  stays <- TRUE
+  core_archive <- abba:::core_archive
+  local_function("core_archive", function(job_ids, ...) {
+    if (!stays) {
+      return(core_archive(job_ids, ...))
+    }
+    error <- list(class = "unavailable", message = "It stays.")
+    list(value = lapply(job_ids, function(id) list(job_id = id, job = NULL, error = error, is_kept = TRUE)))
+  }, asNamespace("abba"), environment())
+  archiver <- new_archiver()
+  expect_identical(archive_all(ids, archiver), "It stays.")
+  expect_identical(archiver$stand(), list(archived = 0, due = 1L, trouble = NULL))
+  stays <- FALSE
+  expect_identical(archiver$step(), "Archived: 1 job")
+  expect_identical(archiver$stand()$due, 0L)
+})
+
 test_that("a process of a server can be started again when temporary files are gone", {
   before <- list.files(tempdir())
   process <- abba:::r_process("read-archive.R", list(abba.archive = "/a"))

@@ -305,12 +305,12 @@ r_functions! {
         Value::json(&settings.connected(operations::place)?)
     }
 
-    /// Writes the logs and records of jobs that have ended into an archive. `key`: a path, or `NULL`; `place` as of `core_place`.
-    /// A list of lists with `job_id`, and `job`, see the struct `ArchivedJob`, or `NULL`.
-    fn core_archive(job_ids, folder: String, key: Option<String>, place: Place, settings: Settings) {
-        let job_ids: Vec<String> = read(job_ids.as_list())?;
+    /// Writes the logs and records of jobs that have ended into an archive. `key`: a path, or `NULL`; `public_keys`: paths;
+    /// `place` as of `core_place`. A list of lists as of the struct `ArchiveOutcome`.
+    fn core_archive(job_ids, folder: String, key: Option<String>, public_keys, place: Place, settings: Settings) {
+        let (job_ids, public_keys): (Vec<String>, Vec<String>) = (read(job_ids.as_list())?, read(public_keys.as_list())?);
         Value::json(&settings.connected(|connection| {
-            operations::archive(connection, &folder, key.as_deref(), &place, &job_ids)
+            operations::archive(connection, &folder, key.as_deref(), &public_keys, &place, &job_ids)
         })?)
     }
 

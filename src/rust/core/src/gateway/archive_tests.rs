@@ -59,7 +59,7 @@ impl Kept {
         let ids: Vec<String> = ids.iter().map(|id| (*id).clone()).collect();
         let place = operations::place(&server.connection()).unwrap();
         let folder = self.folder.to_string_lossy();
-        let outcomes = operations::archive(&server.connection(), &folder, None, &place, &ids).unwrap();
+        let outcomes = operations::archive(&server.connection(), &folder, None, &[], &place, &ids).unwrap();
         let new = outcomes.into_iter().map(|outcome| outcome.job.unwrap());
         self.rows.lock().unwrap().as_mut().unwrap().extend(new);
         {

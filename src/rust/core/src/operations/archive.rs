@@ -192,23 +192,28 @@ pub struct ArchiveOutcome {
     pub job: Option<ArchivedJob>,
     /// Why it could not be archived.
     pub error: Option<Error>,
+    /// The error is that the archive has what must not give way to what comes now. Later the cluster may give more.
+    pub is_kept: bool,
 }
 
 /// Writes the logs and records of jobs that have ended into the folder of an archive. What is there stays where the cluster
-/// has less; done again, it changes nothing. `key`: the PEM file of the private key that records are signed with.
+/// has less; done again, it changes nothing. `key`: the PEM file of the private key that records are signed with;
+/// `public_keys`: those of keys before that.
 ///
-/// Errors: the cluster cannot be asked; of class `Input`: the key cannot be used. What is about one job, as that a file cannot
+/// Errors: the cluster cannot be asked; of class `Input`: a key cannot be used. What is about one job, as that a file cannot
 /// be written, stands with that.
 pub fn archive(
     connection: &Connection<'_>,
     folder: &str,
     key: Option<&str>,
+    public_keys: &[String],
     place: &Place,
     job_ids: &[String],
 ) -> Result<Vec<ArchiveOutcome>, Error> {
-    let signer = Signer::read(key, &[])?;
+    let signer = Signer::read(key, public_keys)?;
     let parts = LogParts::new(folder, &place.namespace_uid);
     let one = |(job_id, found): (&String, Result<record::RecordOfJob, Error>)| {
+        let is_read = found.is_ok();
         let archived = found.and_then(|found| put(folder, &signer, place, &parts, found));
         let (job, error) = match archived {
             Ok(job) => (job, None),
@@ -219,6 +224,10 @@ pub fn archive(
         Ok(ArchiveOutcome {
             job_id: job_id.clone(),
             job,
+            is_kept: is_read
+                && error
+                    .as_ref()
+                    .is_some_and(|error| error.class == ErrorClass::LogUnavailable),
             error,
         })
     };
@@ -276,11 +285,25 @@ fn put(
         Err(error) if error.kind() == ErrorKind::InvalidData => None,
         Err(error) => return Err(cannot_be_read(&of_job.join(format!("{job_id}.json")), &error)),
     };
+    // What is missing may be on its way to a part.
+    let is_on_its_way = |statement: &Statement| {
+        let pod = statement.run().pod_id.as_deref();
+        pod.is_some_and(|pod| parts.is_written(&job_id, pod))
+    };
+    // What is lost for good does not come later.
+    let is_lost = |warning| log::is_lost_for_good(warning, &job_id);
+    let is_all_lost = found.warnings.iter().all(is_lost);
+    let is_whole = statement.subject[0].annotations.notes.is_empty();
+    let class = match is_all_lost && !is_whole && !is_on_its_way(&statement) {
+        true => ErrorClass::NameTaken,
+        false => ErrorClass::LogUnavailable,
+    };
     if earlier.is_none() && !statement.subject[0].annotations.notes.is_empty() {
         // A log without its record does not give way to less.
         let kept = read_if_there(&of_job.join(format!("{job_id}.log")))?;
         if kept.is_some_and(|kept| kept.len() > found.log.len()) {
             return Err(is_kept(
+                class,
                 &job_id,
                 "The record is missing or damaged, and of the log that comes now a part is missing.",
             ));
@@ -288,16 +311,10 @@ fn put(
     }
     let written = write_files(&of_job, &job_id, &mut statement, found.log, earlier.as_ref(), signer)?;
     if let Written::Kept(why) = written {
-        return Err(is_kept(&job_id, &why));
+        return Err(is_kept(class, &job_id, &why));
     }
-    // What is missing may be on its way to a part.
-    let is_on_its_way = || {
-        let pod = statement.run().pod_id.as_deref();
-        pod.is_some_and(|pod| parts.is_written(&job_id, pod))
-    };
-    let is_lost = |warning| log::is_lost_for_good(warning, &job_id);
     let is_final = statement.subject[0].annotations.notes.is_empty()
-        || (found.warnings.iter().all(is_lost) && (found.warnings.is_empty() || !is_on_its_way()));
+        || (is_all_lost && (found.warnings.is_empty() || !is_on_its_way(&statement)));
     Ok(Some(ArchivedJob {
         is_final,
         ..ArchivedJob::of(&statement, path)
@@ -361,9 +378,9 @@ fn is_taken(job_id: &str, folder: &str) -> Error {
 }
 
 /// The error about a job whose files in the archive are not changed.
-fn is_kept(job_id: &str, why: &str) -> Error {
+fn is_kept(class: ErrorClass, job_id: &str, why: &str) -> Error {
     Error::new(
-        ErrorClass::NameTaken,
+        class,
         format!("The archive's log and record of job \"{job_id}\" stay as they are. {why}"),
     )
     .meaning("Somebody has changed them, a part of them is lost, or they were written without this key.")
@@ -770,7 +787,7 @@ mod tests {
 
     fn archived(cluster: &Scripted, folder: &Path) -> ArchiveOutcome {
         let ids = ["a".to_string()];
-        let outcomes = archive(&patient(cluster), &folder.to_string_lossy(), None, &here(), &ids).unwrap();
+        let outcomes = archive(&patient(cluster), &folder.to_string_lossy(), None, &[], &here(), &ids).unwrap();
         assert_eq!(outcomes.len(), 1);
         outcomes.into_iter().next().unwrap()
     }
@@ -897,7 +914,7 @@ mod tests {
             ..here()
         };
         let root = folder.0.to_string_lossy();
-        let outcomes = archive(&patient(&first), &root, None, &elsewhere, &["a".to_string()]).unwrap();
+        let outcomes = archive(&patient(&first), &root, None, &[], &elsewhere, &["a".to_string()]).unwrap();
         assert_eq!(outcomes[0].error.as_ref().unwrap().class, ErrorClass::NameTaken);
         assert_eq!(files(&folder.0), before);
         assert!(!folder.0.join("n/2026-02").exists());
@@ -976,6 +993,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_due_again_unless_the_rest_is_lost_for_good() {
+        let (folder, row, before, lost) = lost();
+        fs::write(folder.join("n/2026-01/a.json"), "{").unwrap();
+        let node_is_away = Answer::Fails(crate::transport::FailureKind::Server);
+        let away = cluster([pod_named("a-p", 0)], job_object("a", 1), node_is_away);
+        for (cluster, is_due) in [(&lost, false), (&away, true)] {
+            let outcome = archived(cluster, &folder);
+            let error = outcome.error.unwrap();
+            assert_eq!((outcome.job, outcome.is_kept), (None, is_due), "{}", error.message);
+            assert_eq!(error.class == ErrorClass::NameTaken, !is_due, "{}", error.message);
+            assert_eq!(files(&folder), [before[0].clone(), b"{".to_vec()]);
+        }
+        let whole = cluster([pod_named("a-p", 0)], job_object("a", 1), whole());
+        let outcome = archived(&whole, &folder);
+        assert_eq!((outcome.job, outcome.is_kept), (Some(row), false));
+        assert_eq!(files(&folder)[0], before[0]);
+    }
+
+    #[test]
     fn a_log_whose_record_is_damaged_or_not_believed_does_not_give_way_to_less() {
         let (folder, _, before, lost) = lost();
         let record = folder.join("n/2026-01/a.json");
@@ -992,7 +1028,15 @@ mod tests {
         fs::write(&key, pem).unwrap();
         let with_key = |cluster: &Scripted| {
             let ids = ["a".to_string()];
-            let outcomes = archive(&patient(cluster), &folder.to_string_lossy(), Some(&key), &here(), &ids).unwrap();
+            let outcomes = archive(
+                &patient(cluster),
+                &folder.to_string_lossy(),
+                Some(&key),
+                &[],
+                &here(),
+                &ids,
+            )
+            .unwrap();
             outcomes.into_iter().next().unwrap()
         };
         let error = with_key(&lost).error.unwrap();

@@ -472,7 +472,7 @@ mod tests {
                 namespace_uid: "uid-1".into(),
             };
             let folder = self.0.to_string_lossy();
-            let outcomes = archive(&patient(&cluster), &folder, None, &place, &["a".into()]).unwrap();
+            let outcomes = archive(&patient(&cluster), &folder, None, &[], &place, &["a".into()]).unwrap();
             assert_eq!(outcomes[0].error, None);
             outcomes[0].job.clone()
         }
