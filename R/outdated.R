@@ -7,7 +7,8 @@
 #' A program has to run where
 #' * it has no record, or its last run did not succeed;
 #' * its text was changed;
-#' * an input was changed, is new, or is gone; or was changed while the last run went on;
+#' * an input was changed, is new, or is gone, also where a link leads to another file or folder now; or was changed
+#'   while the last run went on;
 #' * an output is missing, or is not as it was recorded, or was changed after the program had ended, or its log is not
 #'   as recorded;
 #' * one of these arguments is another one: `container`, `cpu_limit` (R sees the number of cores), `arguments`,
@@ -18,7 +19,8 @@
 #' * one that runs before it has to run.
 #'
 #' What this session cannot see counts as changed, and `why` says so: a folder or a file that cannot be read, a link
-#' that leads nowhere. Programs and files are known by what their paths lead to, whatever links these have. Names that
+#' that leads nowhere. A file is known by its path, and where the record does not have that, by what it leads to,
+#' whatever links it has. Files of a folder that a link leads to count under the name of that link, too. Names that
 #' begin with a point are no files of a folder or of a `*`, as in [list.files()]. An image is compared by its name, and
 #' by its digest where the name has one (`r-base@sha256:...`): that a tag leads to another image now cannot be seen
 #' here.

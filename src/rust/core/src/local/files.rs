@@ -1,6 +1,6 @@
 //! Looking for files on this machine.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub struct FileFacts {
     pub placed: Option<Timestamp>,
 }
 
-/// Files that were looked at, each once.
+/// Files that were looked at, each once, whatever names it has through links.
 #[derive(Debug, Default)]
 pub struct Looked {
     files: BTreeMap<PathBuf, Result<FileFacts, io::ErrorKind>>,
@@ -40,11 +40,12 @@ impl Looked {
     ///
     /// Errors: it is not there, or cannot be read.
     pub fn at(&mut self, path: &Path) -> Result<FileFacts, io::ErrorKind> {
-        if let Some(known) = self.files.get(path) {
+        let place = identity(path);
+        if let Some(known) = self.files.get(&place) {
             return known.clone();
         }
         let facts = look_at(path).map_err(|error| error.kind());
-        self.files.insert(path.to_path_buf(), facts.clone());
+        self.files.insert(place, facts.clone());
         facts
     }
 }
@@ -140,7 +141,8 @@ fn write_unfinished<'a>(
 /// What an absolute path stands for: with `*` and `?` for a part of a name, and a folder for all files in it.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The files, in order. One that has several names through links has one of them here.
+    /// The files, in order. One that has several names through links is here under each of them: a link can be made to lead
+    /// elsewhere.
     pub files: Vec<PathBuf>,
     /// What could not be looked at, and why.
     pub unseen: Vec<(PathBuf, String)>,
@@ -154,7 +156,7 @@ pub fn found(pattern: &str) -> Found {
     let mut found = Found::default();
     let paths = matching(pattern, &mut found.unseen);
     found.is_there = !paths.is_empty();
-    collect(paths, Path::new(pattern), &mut found);
+    collect(paths, Path::new(pattern), MOST_LINKED_FOLDERS, &mut found);
     found.files.sort();
     found.files.dedup();
     found.unseen.sort();
@@ -162,15 +164,32 @@ pub fn found(pattern: &str) -> Found {
     found
 }
 
-/// Adds these files, and those of these folders and of the ones below them, each folder once. `named`: the path that somebody
-/// has named.
-fn collect(paths: Vec<PathBuf>, named: &Path, found: &mut Found) {
-    let is_linked_folder = |path: &PathBuf| path.is_symlink() && path.is_dir();
-    // Folders that are links come last: where a folder has a name of its own, its files have that.
-    let (mut links, mut open): (Vec<_>, Vec<_>) = paths.into_iter().partition(is_linked_folder);
-    links.reverse();
-    let mut known = HashSet::new();
-    while let Some(path) = open.pop().or_else(|| links.pop()) {
+/// How many folders are looked at that only links lead to. Links to folders with links are more paths than can be walked:
+/// forty folders, each with two links to the next one, are 2^40.
+const MOST_LINKED_FOLDERS: usize = 100_000;
+
+/// A path that is to be looked at.
+struct Open {
+    path: PathBuf,
+    /// The folders of the links that have led to it, without links themselves.
+    of_links: Vec<PathBuf>,
+}
+
+/// Adds these files, and those of these folders and of the ones below them. Those of a folder that a link leads to are
+/// named by that link. `named`: the path that somebody has named; `most`: see [`MOST_LINKED_FOLDERS`].
+fn collect(paths: Vec<PathBuf>, named: &Path, most: usize, found: &mut Found) {
+    let is_linked_folder = |path: &Path| path.is_symlink() && path.is_dir();
+    let begin = |path: PathBuf| {
+        let is_followed = path == named || !is_linked_folder(&path);
+        let of_links = match path.parent() {
+            Some(parent) if !is_followed => vec![identity(parent)],
+            _ => Vec::new(),
+        };
+        Open { path, of_links }
+    };
+    let mut open: Vec<Open> = paths.into_iter().rev().map(begin).collect();
+    let mut linked = 0;
+    while let Some(Open { path, of_links }) = open.pop() {
         let is_link = path.is_symlink();
         match fs::metadata(&path) {
             Err(error) => found.unseen.push((path, why_unseen(error.kind(), is_link))),
@@ -178,17 +197,26 @@ fn collect(paths: Vec<PathBuf>, named: &Path, found: &mut Found) {
             Ok(metadata) if metadata.is_dir() => match entries_of(&path) {
                 Err(error) => found.unseen.push((path, why_unseen(error.kind(), is_link))),
                 Ok((folder, mut entries)) => {
-                    // A link to a folder that holds it leads to the files that it lies among, and to all beside them.
-                    let leads_up =
-                        path != named && is_link && identity(path.parent().unwrap_or(&path)).starts_with(&folder);
-                    if leads_up || !known.insert(folder) {
+                    // A link to a folder that holds it leads to the files that it lies among, and to all beside them; so
+                    // does one to a folder through which the way has come.
+                    if is_link && of_links.iter().any(|of_link| of_link.starts_with(&folder)) {
+                        continue;
+                    }
+                    linked += usize::from(!of_links.is_empty());
+                    if linked > most {
+                        found.unseen.push((path, "links lead to too many folders".into()));
+                        open.retain(|open| open.of_links.is_empty());
                         continue;
                     }
                     entries.retain(|entry| !is_hidden(entry));
                     entries.sort();
-                    let (linked, own): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_linked_folder);
-                    open.extend(own);
-                    links.extend(linked.into_iter().rev());
+                    open.extend(entries.into_iter().rev().map(|path| {
+                        let mut of_links = of_links.clone();
+                        if is_linked_folder(&path) {
+                            of_links.push(folder.clone());
+                        }
+                        Open { path, of_links }
+                    }));
                 }
             },
             // A pipe or a socket beside files has no text. One that was named is missed.
@@ -322,7 +350,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn each_file_of_a_folder_is_found_once_and_what_cannot_be_seen_is_said() {
+    fn each_file_of_a_folder_is_found_under_the_names_of_its_links_and_what_cannot_be_seen_is_said() {
         use std::os::unix::fs::symlink;
         use std::os::unix::net::UnixListener;
         let folder = Folder::new();
@@ -370,7 +398,10 @@ mod tests {
         for pattern in [base.clone(), format!("{base}/*")] {
             assert_eq!(
                 of(&pattern),
-                ("a.rds other/c.rds v1/deep/b.rds".into(), broken.clone()),
+                (
+                    "a.rds current/deep/b.rds latest/deep/b.rds other/c.rds v1/deep/b.rds".into(),
+                    broken.clone()
+                ),
                 "{pattern}"
             );
         }
@@ -385,6 +416,26 @@ mod tests {
         symlink("loop", folder.join("deep/loop")).unwrap();
         let deep = found(&folder.path("deep"));
         assert_eq!((deep.files.len(), deep.unseen.len()), (1, 1));
+        // So do folders with links to each other, and links that are more ways than can be walked.
+        for (name, to) in [("one", "two"), ("two", "one")] {
+            fs::create_dir_all(folder.join("both").join(name)).unwrap();
+            fs::write(folder.join("both").join(name).join("x.rds"), "").unwrap();
+            symlink(format!("../{to}"), folder.join("both").join(name).join("other")).unwrap();
+        }
+        let both = found(&folder.path("both"));
+        assert_eq!((both.files.len(), both.unseen.len()), (4, 0));
+        for number in 0..30 {
+            let ways = folder.join(format!("ways/{number}"));
+            fs::create_dir_all(&ways).unwrap();
+            for name in ["a", "b"] {
+                symlink(format!("../{}", number + 1), ways.join(name)).unwrap();
+            }
+        }
+        fs::create_dir(folder.join("ways/30")).unwrap();
+        let (ways, mut found_ways) = (folder.join("ways"), Found::default());
+        collect(vec![ways.clone()], &ways, 1000, &mut found_ways);
+        let mut unseen = found_ways.unseen.iter();
+        assert!(unseen.len() > 0 && unseen.all(|(_, why)| why == "links lead to too many folders"));
         // That of one file with two names is the same.
         assert_eq!(identity(&at("current/deep/b.rds")), identity(&at("v1/deep/b.rds")));
         assert_eq!(identity(&at("current/none")), identity(&at("v1/none")));

@@ -1,6 +1,6 @@
 //! Which programs of a plan have to run again, and why: what has changed since their records were made.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -267,8 +267,7 @@ impl Comparison<'_> {
     }
 
     fn inputs(&mut self) {
-        let record = self.record;
-        let recorded = recorded(record, Role::Input);
+        let recorded = recorded(self.record, Role::Input);
         let mut now = BTreeMap::new();
         for input in &self.program.inputs {
             let found = files::found(&plan::absolute(&self.arguments.study_folder, input));
@@ -277,28 +276,45 @@ impl Comparison<'_> {
                     .push(format!("The input {} cannot be seen here.", quote_shortened(input)));
             }
             self.unseen("input", &found);
-            now.extend(found.files.into_iter().map(|path| (files::identity(&path), path)));
+            now.extend(found.files.into_iter().map(|path| {
+                let identity = files::identity(&path);
+                (path, identity)
+            }));
         }
-        for (identity, path) in &now {
+        // A file is known by its path. Only where a path is new, as of a study with other links, it is known by what it leads
+        // to: what a path of the record leads to may be another file by now.
+        let by_path: BTreeMap<&Path, &Resource> =
+            recorded.iter().map(|one| (one.path.as_path(), one.resource)).collect();
+        let mut by_identity: BTreeMap<&Path, Vec<&Resource>> = BTreeMap::new();
+        for one in recorded.iter().filter(|one| !now.contains_key(&one.path)) {
+            by_identity.entry(&one.identity).or_default().push(one.resource);
+        }
+        let mut known_by_identity = BTreeSet::new();
+        for (path, identity) in &now {
             let name = name_of(path);
-            let facts = match (self.looked.at(path), recorded.get(identity)) {
-                (Err(_), _) => Err(format!("The input {name} cannot be read here.")),
-                (_, None) => Err(format!("The input {name} is not in its record.")),
-                (Ok(facts), Some(resource)) => Ok((facts, resource)),
+            let resources = match by_path.get(path.as_path()) {
+                Some(resource) => vec![*resource],
+                None => {
+                    known_by_identity.insert(identity.as_path());
+                    by_identity.get(identity.as_path()).cloned().unwrap_or_default()
+                }
             };
-            match facts {
-                Err(why) => self.why.push(why),
-                Ok((facts, resource)) if !is_recorded(resource, &facts) => {
+            match self.looked.at(path) {
+                Err(_) => self.why.push(format!("The input {name} cannot be read here.")),
+                Ok(_) if resources.is_empty() => self.why.push(format!("The input {name} is not in its record.")),
+                Ok(facts) if !resources.iter().all(|resource| is_recorded(resource, &facts)) => {
                     self.why.push(format!("The input {name} was changed."));
                 }
-                Ok((_, resource)) if !resource.annotations.notes.is_empty() => {
+                Ok(_) if resources.iter().any(|resource| !resource.annotations.notes.is_empty()) => {
                     self.why.push(format!("The input {name} was changed while it ran."));
                 }
                 Ok(_) => {}
             }
         }
-        for (_, resource) in recorded.iter().filter(|(identity, _)| !now.contains_key(*identity)) {
-            let name = quote_shortened(paths::file_name(&resource.name));
+        let is_gone =
+            |one: &&Recorded<'_>| !now.contains_key(&one.path) && !known_by_identity.contains(one.identity.as_path());
+        for one in recorded.iter().filter(is_gone) {
+            let name = quote_shortened(paths::file_name(&one.resource.name));
             self.why
                 .push(format!("The input {name} is not there any more, or not one."));
         }
@@ -316,24 +332,28 @@ impl Comparison<'_> {
     fn outputs(&mut self) {
         let record = self.record;
         let recorded_here = recorded(record, Role::Output);
+        let known: BTreeSet<&Path> = recorded_here
+            .iter()
+            .flat_map(|one| [one.path.as_path(), one.identity.as_path()])
+            .collect();
         for output in &self.program.outputs {
             let path = plan::absolute(&self.arguments.study_folder, output);
             let found = files::found(&path);
             self.unseen("output", &found);
             let is_missing = found.files.is_empty() && found.unseen.is_empty();
             let folder = files::identity(Path::new(&path));
-            if is_missing && !recorded_here.keys().any(|file| file.starts_with(&folder)) {
+            if is_missing && !recorded_here.iter().any(|one| one.identity.starts_with(&folder)) {
                 self.why
                     .push(format!("The output {} is not there.", quote_shortened(output)));
             }
             for file in &found.files {
-                if !recorded_here.contains_key(&files::identity(file)) {
+                if !known.contains(file.as_path()) && !known.contains(files::identity(file).as_path()) {
                     self.why
                         .push(format!("The output {} is not in its record.", name_of(file)));
                 }
             }
         }
-        for (path, resource) in recorded_here.into_iter().chain(recorded(record, Role::Log)) {
+        for Recorded { path, resource, .. } in recorded_here.into_iter().chain(recorded(record, Role::Log)) {
             let name = quote_shortened(paths::file_name(&resource.name));
             let role = resource.annotations.role.name();
             match self.looked.at(&path) {
@@ -358,11 +378,27 @@ fn is_of_another(resource: &Resource) -> bool {
     resource.annotations.role == Role::Output && notes.any(|note| note != OLDER_THAN_RUN)
 }
 
-/// The files of a role that a record names, each by where it is without links.
-fn recorded(record: &RecordFile, role: Role) -> BTreeMap<PathBuf, &Resource> {
+/// A file that a record names.
+struct Recorded<'a> {
+    path: PathBuf,
+    /// Where that leads to now.
+    identity: PathBuf,
+    resource: &'a Resource,
+}
+
+/// The files of a role that a record names. Several can be one file by now.
+fn recorded(record: &RecordFile, role: Role) -> Vec<Recorded<'_>> {
     let of_role = record.statement.of_role(role);
     of_role
-        .map(|resource| (files::identity(Path::new(&path_of(&record.folder, resource))), resource))
+        .map(|resource| {
+            let path = PathBuf::from(path_of(&record.folder, resource));
+            let identity = files::identity(&path);
+            Recorded {
+                path,
+                identity,
+                resource,
+            }
+        })
         .collect()
 }
 

@@ -932,3 +932,67 @@ fn an_output_that_was_changed_after_the_end_makes_its_program_run_again() {
     study.save(&[to_save(&record, b"", &["out.rtf"], &[])], None);
     assert_eq!(why(), "The output \"out.rtf\" was changed after the program had ended.");
 }
+
+#[cfg(unix)]
+#[test]
+fn an_input_link_that_leads_elsewhere_since_makes_its_program_run_again() {
+    use std::os::unix::fs::symlink;
+    let study = Study::new();
+    study.write("t.R", "1");
+    for (name, text) in [
+        ("v1/x", "1"),
+        ("v1/y", "1"),
+        ("v2/x", "2"),
+        ("v2/y", "1"),
+        ("v3/x", "1"),
+    ] {
+        fs::create_dir_all(study.0.join("adam").join(name).parent().unwrap()).unwrap();
+        study.write(&format!("adam/{name}"), text);
+    }
+    study.write("adam/v1.rds", "1");
+    study.write("adam/v2.rds", "2");
+    let link = |to: &str, name: &str| {
+        let at = study.0.join("adam").join(name);
+        let _ = fs::remove_file(&at);
+        symlink(to, at).unwrap();
+    };
+    link("v1", "current");
+    link("v1.rds", "current.rds");
+    let record = study.record("j-1", "t.R", b"");
+    study.save(&[to_save(&record, b"", &[], &["adam"])], None);
+    let why = |adam: &str| {
+        study.outdated(json!([planned(&study, "t", &[adam], &[], &[])]))[0]
+            .why
+            .join(" ")
+    };
+    // The same files by other paths are the same.
+    symlink("adam", study.0.join("data")).unwrap();
+    assert_eq!((why("adam"), why("data")), (String::new(), String::new()));
+    for (to, name, before, words) in [
+        ("v2", "current", "v1", "The input \"x\" was changed."),
+        (
+            "v3",
+            "current",
+            "v1",
+            "The input \"y\" is not there any more, or not one.",
+        ),
+        (
+            "v2.rds",
+            "current.rds",
+            "v1.rds",
+            "The input \"current.rds\" was changed.",
+        ),
+    ] {
+        link(to, name);
+        assert_eq!((why("adam").as_str(), why("data").is_empty()), (words, false), "{to}");
+        link(before, name);
+        assert_eq!(why("adam"), "");
+    }
+    // One that has more files than before.
+    link("v3", "current");
+    fs::remove_dir_all(study.0.join("logs")).unwrap();
+    study.save(&[to_save(&record, b"", &[], &["adam"])], None);
+    assert_eq!(why("adam"), "");
+    link("v1", "current");
+    assert_eq!(why("adam"), "The input \"y\" is not in its record.");
+}

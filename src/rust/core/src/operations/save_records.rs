@@ -1,5 +1,6 @@
 //! Saves logs and records as files of this machine.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::record_files::{self, RecordFile};
+use super::record_files::{self, path_of, RecordFile};
 use super::verify::read_public_keys;
 use crate::domain::dsse::{self, Envelope, Verified};
 use crate::domain::program::hexadecimal;
@@ -674,15 +675,24 @@ impl RecordFile {
     fn keep_files(&self, statement: &mut Statement) {
         let with_old = |new: &mut Vec<Resource>, old: &[Resource], role: Role| {
             // Where the new ones are, once it is needed: of a study that has moved, or with links.
-            let mut places: Option<Vec<Option<PathBuf>>> = None;
+            let mut places: Option<Vec<(String, Option<PathBuf>)>> = None;
+            // Of two names of one file each has an entry of its own.
+            let mut taken = BTreeSet::new();
             for resource in old.iter().filter(|old| old.annotations.role == role) {
                 let is_same = |new: &Resource| new.uri == resource.uri && new.annotations.role == role;
                 let at = new.iter().position(is_same).or_else(|| {
-                    let place = self.identity(resource);
-                    let of_role = |new: &Resource| self.identity(new).filter(|_| new.annotations.role == role);
+                    let place = |one: &Resource| (path_of(&self.folder, one), self.identity(one));
+                    let of_role = |new: &Resource| match new.annotations.role == role {
+                        true => place(new),
+                        false => (String::new(), None),
+                    };
+                    let (path, identity) = place(resource);
                     let places = places.get_or_insert_with(|| new.iter().map(of_role).collect());
-                    places.iter().position(|new| new.is_some() && *new == place)
+                    let mut free = (0..places.len()).filter(|at| !taken.contains(at) && places[*at].1.is_some());
+                    let same_path = free.clone().find(|at| places[*at].0 == path);
+                    same_path.or_else(|| free.find(|at| places[*at].1 == identity))
                 });
+                taken.extend(at);
                 match at {
                     Some(at) => new[at] = resource.clone(),
                     None => new.push(resource.clone()),
