@@ -7,10 +7,10 @@
 #' A program has to run where
 #' * it has no record, or its last run did not succeed;
 #' * its text was changed;
-#' * an input was changed, is new, or is gone, also where a link leads to another file or folder now; or was changed
-#'   while the last run went on;
-#' * an output is missing, or is not as it was recorded, or was changed after the program had ended, or its log is not
-#'   as recorded;
+#' * an input was changed, is new, or is gone, also where a link leads to another file or folder now; or it, its name
+#'   or its rights were changed after the last run had started;
+#' * an output is missing, or is not as it was recorded, or was changed more than a minute after the program had ended
+#'   (clocks of file servers differ), or its log is not as recorded;
 #' * one of these arguments is another one: `container`, `cpu_limit` (R sees the number of cores), `arguments`,
 #'   `environment`, `vanilla`, `r_command`, `mounts`, `auto_mount_home`, `job_template`. Other limits, the queue, and
 #'   how long a job is kept make no difference, and of a Job template neither labels and annotations nor what only says

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::record_files::{self, path_of, RecordFile};
-use super::save_records::OLDER_THAN_RUN;
+use super::save_records::{CHANGED_AFTER_END, OLDER_THAN_RUN, PLACED_AFTER_START};
 use super::verify::is_recorded;
 use crate::domain::job_template::JobTemplate;
 use crate::domain::mounts::Mounts;
@@ -17,6 +18,7 @@ use crate::domain::record::{self, file_uri, Resource, Role};
 use crate::domain::submission::SubmitArguments;
 use crate::domain::{paths, plan};
 use crate::error::quote_shortened;
+use crate::kubernetes::time;
 use crate::local::files::{self, Found, Looked};
 use crate::Error;
 
@@ -305,10 +307,17 @@ impl Comparison<'_> {
                 Ok(facts) if !resources.iter().all(|resource| is_recorded(resource, &facts)) => {
                     self.why.push(format!("The input {name} was changed."));
                 }
-                Ok(_) if resources.iter().any(|resource| !resource.annotations.notes.is_empty()) => {
-                    self.why.push(format!("The input {name} was changed while it ran."));
+                Ok(_) => {
+                    let notes: Vec<&String> = resources.iter().flat_map(|one| &one.annotations.notes).collect();
+                    if notes.iter().any(|note| *note != PLACED_AFTER_START) {
+                        self.why.push(format!("The input {name} was changed while it ran."));
+                    } else if !notes.is_empty() {
+                        self.why.push(format!(
+                            "The input {name} may have been another file: its status was changed after the program had \
+                             started."
+                        ));
+                    }
                 }
-                Ok(_) => {}
             }
         }
         let is_gone =
@@ -331,6 +340,7 @@ impl Comparison<'_> {
 
     fn outputs(&mut self) {
         let record = self.record;
+        let finished = record.statement.predicate.run_details.metadata.finished_on.as_deref();
         let recorded_here = recorded(record, Role::Output);
         let known: BTreeSet<&Path> = recorded_here
             .iter()
@@ -361,7 +371,7 @@ impl Comparison<'_> {
                 Ok(facts) if !is_recorded(resource, &facts) => {
                     self.why.push(format!("The {role} {name} is not as recorded."));
                 }
-                Ok(_) if is_of_another(resource) => {
+                Ok(_) if is_of_another(resource, finished) => {
                     self.why
                         .push(format!("The {role} {name} was changed after the program had ended."));
                 }
@@ -371,11 +381,21 @@ impl Comparison<'_> {
     }
 }
 
+/// How much later than the end of the program, in seconds, an output may have been changed that is still the program's own.
+/// The time of a file is that of the file server, and the end that of the node: their clocks differ.
+const CLOCKS_DIFFER_BY: i64 = 60;
+
 /// Whether a record says of an output that it is not what the program left. One that is older than the run may be another
 /// program's, which the same pattern stands for.
-fn is_of_another(resource: &Resource) -> bool {
+fn is_of_another(resource: &Resource, finished: Option<&str>) -> bool {
+    let second = |time: Option<&str>| time.and_then(time::parse).map(Timestamp::as_second);
+    let is_soon = || {
+        let (modified, finished) = (second(resource.annotations.modified.as_deref()), second(finished));
+        matches!((modified, finished), (Some(modified), Some(finished)) if modified - finished <= CLOCKS_DIFFER_BY)
+    };
     let mut notes = resource.annotations.notes.iter();
-    resource.annotations.role == Role::Output && notes.any(|note| note != OLDER_THAN_RUN)
+    resource.annotations.role == Role::Output
+        && notes.any(|note| note != OLDER_THAN_RUN && (note != CHANGED_AFTER_END || !is_soon()))
 }
 
 /// A file that a record names.

@@ -914,7 +914,10 @@ fn an_input_that_was_put_there_since_with_an_older_time_is_noted() {
     let why = study.outdated(json!([planned(&study, "t", &["in.rds"], &["out.rtf"], &[])]))[0]
         .why
         .join(" ");
-    assert_eq!(why, "The input \"in.rds\" was changed while it ran.");
+    assert_eq!(
+        why,
+        "The input \"in.rds\" may have been another file: its status was changed after the program had started."
+    );
 }
 
 #[test]
@@ -931,6 +934,22 @@ fn an_output_that_was_changed_after_the_end_makes_its_program_run_again() {
     study.write("out.rtf", "by hand");
     study.save(&[to_save(&record, b"", &["out.rtf"], &[])], None);
     assert_eq!(why(), "The output \"out.rtf\" was changed after the program had ended.");
+}
+
+#[test]
+fn an_output_of_a_file_server_whose_clock_is_ahead_is_the_programs_own() {
+    let (study, record) = of_old_files();
+    for (seconds, is_outdated) in [(2, false), (60, false), (61, true)] {
+        // The program ended three seconds after the whole thousand million.
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_003 + seconds);
+        let output = fs::File::options().write(true).open(study.0.join("out.rtf")).unwrap();
+        output.set_modified(time).unwrap();
+        let saved = study.save(&[to_save(&record, b"", &["out.rtf"], &[])], None);
+        assert_eq!(saved[0].notes, ["out.rtf: It was changed after the program had ended."]);
+        let row = &study.outdated(json!([planned(&study, "t", &[], &["out.rtf"], &[])]))[0];
+        assert_eq!(row.outdated, is_outdated, "{seconds}: {:?}", row.why);
+        fs::remove_dir_all(study.0.join("logs")).unwrap();
+    }
 }
 
 #[cfg(unix)]

@@ -518,10 +518,10 @@ const MOST_OF_A_NAME: usize = 10_000;
 
 const CHANGED_AFTER_START: &str =
     "It was changed after the program had started: the program may have read another text.";
-const PLACED_AFTER_START: &str =
+pub(super) const PLACED_AFTER_START: &str =
     "It was put there, or its rights were changed, after the program had started: the program may have read another file.";
 pub(super) const OLDER_THAN_RUN: &str = "It is older than the run: the program did not write it.";
-const CHANGED_AFTER_END: &str = "It was changed after the program had ended.";
+pub(super) const CHANGED_AFTER_END: &str = "It was changed after the program had ended.";
 
 impl Statement {
     /// The program.
