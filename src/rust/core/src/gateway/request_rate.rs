@@ -35,8 +35,11 @@ impl RequestRate {
     }
 
     /// The same for as much as `count` requests. More than a minute's worth is granted to who was quiet for a minute, and
-    /// waited for afterwards.
+    /// waited for afterwards. None is always granted: a repetition makes no job, however many were made before it.
     pub fn ask_for(&mut self, caller: &str, count: usize, now: Instant) -> Result<(), u64> {
+        if count == 0 {
+            return Ok(());
+        }
         if self.callers.len() > MANY_CALLERS {
             self.callers
                 .retain(|_, bucket| now.duration_since(bucket.filled) < Duration::from_secs(60));
@@ -87,6 +90,7 @@ mod tests {
         assert_eq!(rate.ask_for("alice", 10, begin), Ok(()));
         assert_eq!(rate.ask_for("bob", 180, begin), Ok(()));
         assert_eq!(rate.ask("bob", begin), Err(121));
+        assert_eq!(rate.ask_for("bob", 0, begin), Ok(()));
         assert_eq!(rate.ask("bob", begin + Duration::from_secs(122)), Ok(()));
     }
 

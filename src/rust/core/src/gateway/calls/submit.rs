@@ -495,11 +495,19 @@ impl<'a> Reserved<'a> {
             book("");
         }
         if let Some(entered) = entered.transpose()? {
-            let is_too_soon = gateway.count_jobs(caller, entered.job_ids().len());
-            if is_too_soon.is_err() {
-                gateway.unbook(connection, entered.job_ids());
+            let new = entered.job_ids();
+            if let Err(refusal) = gateway.count_jobs(caller, new.len()) {
+                gateway.unbook(connection, new);
+                // Others of them are there already.
+                let has_some = new.len() < self.job_ids.len();
+                return Err(match has_some {
+                    true => ApiError {
+                        error: of_this_request(refusal.error),
+                        ..refusal
+                    },
+                    false => refusal,
+                });
             }
-            is_too_soon?;
             self.entered = Some(entered);
         }
         Ok(())
@@ -999,6 +1007,13 @@ mod tests {
         assert!((1..=20).contains(&seconds.parse::<u32>().unwrap()), "{seconds}");
         assert!(answer.body.contains("the abba server takes 3") && answer.body.contains("No job was created"));
         assert_eq!(server.cluster.count("POST"), 2);
+        // Of a batch of which a part is there it is not said that no job was created.
+        let four = programs(&["a.R", "b.R", "c.R", "d.R"]);
+        let (status, body) = server.post("daemon", "submit-batch", &four, Some("k"));
+        assert_eq!(
+            (status, &body["consequence"]),
+            (429, &json!("This request has created no job."))
+        );
         // What is there already is no work for the cluster, and others are not concerned.
         for _ in 0..5 {
             assert_eq!(server.post("daemon", "submit-batch", &two, Some("k")), first);
@@ -1008,6 +1023,16 @@ mod tests {
         assert_eq!(server.post("daemon", "submit-job", &program("d.R"), None).0, 429);
         // Requests that make no job are answered.
         assert_eq!(server.get("daemon", "jobs").1.as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_repetition_is_answered_while_the_rate_is_exceeded() {
+        let server = server_with(|settings| settings.jobs_per_minute = 3);
+        let many = programs(&["a.R"; 20]);
+        let first = server.post("daemon", "submit-batch", &many, Some("k"));
+        assert_eq!(first.0, 200);
+        assert_eq!(server.post("daemon", "submit-job", &program("b.R"), None).0, 429);
+        assert_eq!(server.post("daemon", "submit-batch", &many, Some("k")), first);
     }
 
     #[test]
