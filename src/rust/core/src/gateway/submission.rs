@@ -68,8 +68,8 @@ pub const PROGRAM: &[Argument] = &[
     Argument::optional(
         "awaited",
         Kind::Flag,
-        "Whether others of the batch name the job in `after`, in this request or in another one. Such a job is kept for at \
-         least seven days after its end, since they could not start any more without it.",
+        "Whether others of the batch name the job in `after` in a later request; of this request the abba server sees it \
+         itself. Such a job is kept for at least seven days after its end, since they could not start any more without it.",
     ),
 ];
 
@@ -194,6 +194,8 @@ pub struct Named {
     pub program_path: String,
     /// The jobs that it runs after, with their names.
     pub after: BTreeMap<String, String>,
+    /// Whether another program of the request runs after it.
+    pub is_awaited: bool,
 }
 
 /// The ids of the Job that a caller asks for; `batch_id`: that of the batch which it belongs to unless it says another one.
@@ -224,6 +226,7 @@ pub fn name(
         key,
         program_path,
         after: after(&mut arguments)?,
+        is_awaited: false,
     })
 }
 
@@ -265,8 +268,8 @@ fn known_by(job_id: Option<&str>, caller: &Caller, key: Option<&str>) -> Result<
 }
 
 /// Makes the Job that a caller asks for. `arguments` are out of [`PROGRAM`] and [`SETTINGS`]; `key` is the request's, with
-/// the program's place in it. An argument `job_id` goes before it. `ids`: what [`name`] has made of the same arguments, and
-/// for which this makes the same Job each time; `None`: they are made here.
+/// the program's place in it. An argument `job_id` goes before it. `named`: what [`name`] has made of the same arguments, and
+/// for which this makes the same Job each time; `None`: its ids are made here.
 ///
 /// The program runs as the caller's account on this machine. Its file is not read here: its text comes with the request,
 /// or it lies in a mount and is read there by the caller's own user.
@@ -277,7 +280,7 @@ pub fn prepare(
     caller: &Caller,
     policy: &Policy,
     key: Option<&str>,
-    ids: Option<&Submitted>,
+    named: Option<&Named>,
 ) -> Result<(PreparedJob, Key), Error> {
     let run_as = run_as(caller, policy)?;
     let given_path = file_path(&mut arguments)?;
@@ -295,9 +298,13 @@ pub fn prepare(
         ));
     }
     let (uuid, key) = known_by(submit.job_id.as_deref(), caller, key)?;
-    if let Some(ids) = ids {
-        submit.job_id = Some(ids.job_id.clone());
-        submit.batch_group_id = ids.batch_id.clone();
+    if let Some(Named {
+        submitted, is_awaited, ..
+    }) = named
+    {
+        submit.job_id = Some(submitted.job_id.clone());
+        submit.batch_group_id = submitted.batch_id.clone();
+        submit.awaited |= is_awaited;
     }
     let permissions = policy.permissions(caller.account.as_ref());
     let template = permissions.template(submit.job_template.as_ref().and_then(Value::as_str))?;

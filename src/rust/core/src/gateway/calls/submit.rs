@@ -305,6 +305,11 @@ impl<'a> Batch<'a> {
                 .map_err(|error| of_program(index, error))?;
             batch.programs.push((program, named));
         }
+        let all = batch.programs.iter();
+        let awaited: BTreeSet<String> = all.flat_map(|(_, named)| named.after.keys().cloned()).collect();
+        for (_, named) in &mut batch.programs {
+            named.is_awaited = awaited.contains(&named.submitted.job_id);
+        }
         Ok(batch)
     }
 
@@ -326,7 +331,7 @@ impl<'a> Batch<'a> {
         self.arguments(program.clone())
             .and_then(|own| {
                 let key = self.key_of(index);
-                submission::prepare(own, caller, policy, key.as_deref(), Some(&named.submitted))
+                submission::prepare(own, caller, policy, key.as_deref(), Some(named))
             })
             .map(|(prepared, _)| prepared)
             .map_err(|error| of_program(index, error))
@@ -864,6 +869,26 @@ mod tests {
         assert_eq!(server.gateway.snapshots.seen().unwrap().1, 3);
         let (_, done) = server.post("daemon", "cancel-job", &json!({"job_id": id_of("c")}), None);
         assert_eq!(done[0]["done"], "kept from starting");
+    }
+
+    #[test]
+    fn what_others_of_its_request_run_after_is_kept_for_them_whatever_the_caller_says() {
+        let server = server_with(|settings| settings.keep_days = Some(0.5));
+        let mut denied = after("a", &[]);
+        denied["awaited"] = false.into();
+        assert_eq!(submit(&server, "daemon", &[after("b", &["a"]), denied]).0, 200);
+        let kept = |name: &str| {
+            let job = server.cluster.job(&id_of(name));
+            (
+                job["spec"]["ttlSecondsAfterFinished"].as_u64(),
+                job["metadata"]["annotations"]["abba/awaited"] == "true",
+            )
+        };
+        assert_eq!(kept("a"), (Some(7 * 24 * 3600), true));
+        assert_eq!(kept("b"), (Some(12 * 3600), false));
+        // In another grouping it is the same submission.
+        assert_eq!(submit(&server, "daemon", &[after("a", &[])]).0, 200);
+        assert_eq!(kept("a"), (Some(7 * 24 * 3600), true));
     }
 
     #[test]
